@@ -1,0 +1,139 @@
+//! Cause: why a beat or a connection failed, as a word from a closed list and a sentence.
+
+use std::fmt;
+
+macro_rules! causes {
+    ($($name:ident, $word:literal, $sentence:literal, $confirm:literal, $change:literal;)*) => {
+        /// Why a beat or a connection failed.
+        ///
+        /// The words are a closed list, the same in events, JSON lines and logs; later versions may add
+        /// to it and never rename one. `Display` prints the word.
+        ///
+        /// | word | meaning | how to confirm | what to change |
+        /// |---|---|---|---|
+        $(#[doc = concat!("| `", $word, "` | ", $sentence, " | ", $confirm, " | ", $change, " |")])*
+        ///
+        /// At the moment of death the word is what is certain then: `closed-by-peer` for the FIN of a
+        /// process that was killed. What later attempts meet, `refused` say, is told by their own events.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Cause {
+            $(#[doc = concat!("`", $word, "`: ", $sentence, ".")] $name,)*
+        }
+
+        impl Cause {
+            /// Every cause, in the order of the table.
+            pub const ALL: &'static [Cause] = &[$(Cause::$name),*];
+
+            /// The word: kebab-case, stable, the same everywhere.
+            pub fn word(self) -> &'static str {
+                match self { $(Cause::$name => $word,)* }
+            }
+
+            /// The meaning in a few plain words.
+            pub fn sentence(self) -> &'static str {
+                match self { $(Cause::$name => $sentence,)* }
+            }
+
+            /// What to change so that it does not happen again.
+            pub fn remedy(self) -> &'static str {
+                match self { $(Cause::$name => $change,)* }
+            }
+        }
+    };
+}
+
+causes! {
+    NameNotResolved, "name-not-resolved", "the name has no address",
+        "`getent ahosts NAME`", "the name, or the name server's zone";
+    NameServerSilent, "name-server-silent", "no name server answered",
+        "`getent ahosts NAME` hangs", "the name servers in `/etc/resolv.conf`";
+    Refused, "refused", "nobody listens on the port, or a firewall refuses in its place",
+        "`ss -ltn` on the peer", "start the service, or the port";
+    ConnectTimeout, "connect-timeout", "nothing answered the attempt to connect",
+        "`tcpdump` shows SYNs without an answer", "the host, the route, or a firewall that drops";
+    ClosedByPeer, "closed-by-peer", "the peer closed the connection in an orderly way",
+        "the peer's log", "the peer's idle limit or its client limit; a shorter interval";
+    Reset, "reset", "the connection was reset",
+        "`tcpdump` shows the RST and who sent it", "the peer, or the firewall before it";
+    AckTimeout, "ack-timeout", "no ack came in time",
+        "`ss -tino` shows unacked bytes and the backoff", "the peer or the path; a longer timeout";
+    Unreachable, "unreachable", "a router says that the host or its network cannot be reached",
+        "`tcpdump icmp`", "the route to the peer";
+    Prohibited, "prohibited", "a firewall forbids the connection",
+        "`tcpdump icmp`; the own host's rules", "ask whoever runs the firewall";
+    LocalStall, "local-stall", "this process slept or starved; nobody else is to blame",
+        "load, a stopped process, a suspended machine", "more room for this process";
+    LocalAddressGone, "local-address-gone", "the own address vanished from this machine",
+        "`ip addr`", "the own network's settings";
+    NoLocalRoute, "no-local-route", "this machine has no route to the peer",
+        "`ip route get ADDRESS`", "the own routes";
+    LocalResources, "local-resources", "this machine ran out of descriptors, ports or memory",
+        "`ulimit -n`, `ss -s`", "the limit that the detail names";
+    WrongReply, "wrong-reply", "bytes came that are not the ack",
+        "the first bytes, in the detail", "the protocol or the port: another service answers";
+    PartialReply, "partial-reply", "only a part of the ack came",
+        "the first bytes, in the detail", "the peer: it stopped in the middle of a reply";
+    LoginRefused, "login-refused", "the peer refused the credentials, or asks for some",
+        "log in by hand", "user and password";
+    WriteStalled, "write-stalled", "a beat could not be written in time: the peer does not read",
+        "`ss -tn` shows a full send queue", "the peer";
+    KernelGaveUp, "kernel-gave-up", "the kernel gave the connection up after sending in vain",
+        "`ss -tino` before it happens", "the path";
+    ProtocolPanicked, "protocol-panicked", "the code of the protocol panicked; the link has ended",
+        "the panic's message on stderr", "the protocol's code";
+    Stopped, "stopped", "ended on request",
+        "the caller", "nothing";
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// A cause with what was seen: the end of a connection or of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The word.
+    pub cause: Cause,
+    /// What was seen, with names and numbers. Never empty, never a secret.
+    pub detail: String,
+}
+
+impl Loss {
+    /// A loss with its detail.
+    pub fn new(cause: Cause, detail: impl Into<String>) -> Loss {
+        Loss { cause, detail: detail.into() }
+    }
+}
+
+impl From<Cause> for Loss {
+    /// The cause's own sentence is the detail.
+    fn from(cause: Cause) -> Loss {
+        Loss::new(cause, cause.sentence())
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.cause, self.detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_kebab_case_follow_the_names_and_occur_once() {
+        let mut seen = std::collections::HashSet::new();
+        for cause in Cause::ALL {
+            let camel: String =
+                cause.word().split('-').map(|part| part[..1].to_uppercase() + &part[1..]).collect();
+            assert_eq!(camel, format!("{cause:?}"));
+            assert!(seen.insert(cause.word()));
+            assert!(!cause.sentence().is_empty() && !cause.remedy().is_empty());
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! Coordinator: what the user holds. Links come and go, events go out, the status of each is at hand.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use log::warn;
+
+use crate::drive::feed::Feed;
+use crate::drive::gate::Gate;
+use crate::drive::guarded::Guarded;
+use crate::drive::handle::Handle;
+use crate::drive::limits::Room;
+use crate::drive::queues::Queues;
+use crate::drive::resolve::{Resolve, by_system};
+use crate::drive::{self, Plan, Shared, spawn};
+use crate::error::Error;
+use crate::event::{Event, Identity, LinkId, Status};
+use crate::heartbeat::Heartbeat;
+use crate::protocol::Protocol;
+use crate::target::Target;
+
+/// How long `stop` and `remove` wait for threads. Every thread ends within milliseconds of being told,
+/// but for one inside name resolution, which nothing can wake.
+const PATIENCE_AT_STOP: Duration = Duration::from_millis(900);
+
+/// Keeps connections open, beats on them, and says what happens to them.
+///
+/// Each link has one thread of its own; what happens goes over a crossbeam channel to
+/// [`events`](Coordinator::events). All methods take `&self`, so links may come and go from any thread.
+///
+/// Dropping a coordinator tells every thread to end and does not wait for any; [`stop`](Coordinator::stop)
+/// waits.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use keepbeat::{Coordinator, EventKind, Exchange, Heartbeat, Responder, State};
+///
+/// let responder = Responder::bind("127.0.0.1:0", || Exchange::answering("heartbeat", "heartbeat_ack"))?;
+/// let coordinator = Coordinator::new()?;
+/// let beat = Heartbeat::every(Duration::from_secs(10));
+/// let exchange = Exchange::new("heartbeat", "heartbeat_ack");
+/// let link = coordinator.watch(responder.local_addr(), beat, exchange)?;
+/// for event in coordinator.events() {
+///     if let EventKind::State { to, .. } = event.kind() {
+///         assert_eq!((*to, event.link()), (State::Up, Some(link)));
+///         break;
+///     }
+/// }
+/// coordinator.stop()?;
+/// # Ok::<(), keepbeat::Error>(())
+/// ```
+pub struct Coordinator {
+    shared: Arc<Shared>,
+    queues: Arc<Queues>,
+    events: Receiver<Event>,
+    links: Mutex<Links>,
+    next: AtomicU64,
+    quit: Arc<AtomicBool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    stack: usize,
+    seed: u64,
+}
+
+/// The lock is held while a link is started or looked up, never while one is waited for.
+#[derive(Default)]
+struct Links {
+    running: HashMap<LinkId, Running>,
+    room: Room,
+    stopped: bool,
+}
+
+struct Running {
+    handle: Arc<Handle>,
+    thread: JoinHandle<()>,
+}
+
+/// Settings of a [`Coordinator`].
+pub struct Builder {
+    events: usize,
+    connects_per_second: u32,
+    timer_slack: Duration,
+    stack: usize,
+    seed: Option<u64>,
+    resolve: Box<Resolve>,
+}
+
+impl Builder {
+    /// How many events the main queue holds until some are lost. Default 4096, about half a megabyte.
+    pub fn events_capacity(mut self, events: usize) -> Builder {
+        self.events = events;
+        self
+    }
+
+    /// How many connections are opened a second at most, over all links. Default 1000, at least 1. A
+    /// tenth of a second's worth may go at once.
+    pub fn connects_per_second(mut self, connects: u32) -> Builder {
+        self.connects_per_second = connects;
+        self
+    }
+
+    /// How late the kernel may fire a link's timers, so that one wake-up of the processor serves several.
+    /// Default 5 ms, and never more than 1/200 of the link's interval. Costs punctuality of the beats, not
+    /// precision of round-trip times.
+    pub fn timer_slack(mut self, slack: Duration) -> Builder {
+        self.timer_slack = slack;
+        self
+    }
+
+    /// The stack of a link's thread, in bytes. Default 256 KiB, of virtual memory: what is not used costs
+    /// nothing. Raise it for a protocol that needs more.
+    pub fn stack_size(mut self, bytes: usize) -> Builder {
+        self.stack = bytes;
+        self
+    }
+
+    /// The seed of all jitter. Default: drawn anew each time.
+    pub fn seed(mut self, seed: u64) -> Builder {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// How names become addresses. Default: the system's resolver. Called on a link's own thread, at each
+    /// attempt; it may block.
+    pub fn resolver(
+        mut self,
+        resolve: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Builder {
+        self.resolve = Box::new(resolve);
+        self
+    }
+
+    /// Starts the coordinator's thread.
+    ///
+    /// # Errors
+    ///
+    /// A rate of 0 connects a second, or no thread left on this machine.
+    pub fn build(self) -> Result<Coordinator, Error> {
+        if self.connects_per_second == 0 {
+            return Err(Error::invalid("0 connects a second cannot work: use 1 or more"));
+        }
+        let (feed, reports, bell) = Feed::new();
+        let feed = Arc::new(feed);
+        let queues = Arc::new(Queues::default());
+        let events = queues.add(self.events);
+        let quit = Arc::new(AtomicBool::new(false));
+        let body = {
+            let (feed, queues, quit) = (Arc::clone(&feed), Arc::clone(&queues), Arc::clone(&quit));
+            move || drive::run_coordinator(feed, reports, bell, queues, quit)
+        };
+        let thread = spawn::spawn("keepbeat".to_owned(), spawn::STACK, body)
+            .map_err(|error| Error::io("no thread for the coordinator", error))?;
+        let shared = Arc::new(Shared {
+            feed,
+            gate: Gate::new(self.connects_per_second, Instant::now()),
+            resolve: self.resolve,
+            timer_slack: self.timer_slack,
+            open: AtomicUsize::new(0),
+        });
+        Ok(Coordinator {
+            shared,
+            queues,
+            events,
+            links: Mutex::default(),
+            next: AtomicU64::new(1),
+            quit,
+            thread: Mutex::new(Some(thread)),
+            stack: self.stack,
+            seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
+        })
+    }
+}
+
+impl Coordinator {
+    /// A coordinator with default settings.
+    ///
+    /// # Errors
+    ///
+    /// No thread left on this machine.
+    pub fn new() -> Result<Coordinator, Error> {
+        Coordinator::builder().build()
+    }
+
+    /// Settings first.
+    pub fn builder() -> Builder {
+        Builder {
+            events: 4096,
+            connects_per_second: 1000,
+            timer_slack: Duration::from_millis(5),
+            stack: spawn::STACK,
+            seed: None,
+            resolve: Box::new(by_system),
+        }
+    }
+
+    /// Opens a connection of its own to `target`, beats on it, and opens it again whenever it is lost.
+    ///
+    /// Returns at once: name resolution and connecting happen on the link's thread, and what comes of
+    /// them is told by events. The first state event is to Up or to Down.
+    ///
+    /// # Errors
+    ///
+    /// A target or heartbeat that cannot work; no room on this machine for another descriptor, thread or
+    /// mapping ([`Error::is_limit`], with the numbers and the remedy); a coordinator that has stopped.
+    pub fn watch<T>(
+        &self,
+        target: T,
+        heartbeat: Heartbeat,
+        protocol: impl Protocol + 'static,
+    ) -> Result<LinkId, Error>
+    where
+        T: TryInto<Target>,
+        Error: From<T::Error>,
+    {
+        let target: Target = target.try_into()?;
+        heartbeat.check()?;
+        let protocol = Guarded::new(Box::new(protocol));
+        let mut links = self.links();
+        if links.stopped {
+            return Err(Error::stopped());
+        }
+        let feed = &self.shared.feed;
+        let running = feed.links.load(Ordering::Relaxed);
+        let open = self.shared.open.load(Ordering::Relaxed);
+        links.room.take(running.saturating_sub(open) as u64)?;
+
+        let id = LinkId(self.next.fetch_add(1, Ordering::Relaxed));
+        let who = Identity { id, name: target.name(), target: target.to_string() };
+        let handle = Arc::new(Handle::new(who));
+        let seed = self.seed ^ id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let shared = Arc::clone(&self.shared);
+        let plan = Plan { handle: Arc::clone(&handle), shared, target, heartbeat, protocol, seed };
+        feed.links.fetch_add(1, Ordering::Relaxed);
+        let name = format!("keepbeat-{}", id.0);
+        match spawn::spawn(name, self.stack, move || drive::run(plan)) {
+            Ok(thread) => {
+                links.running.insert(id, Running { handle, thread });
+                feed.ring();
+                Ok(id)
+            }
+            Err(error) => {
+                feed.links.fetch_sub(1, Ordering::Relaxed);
+                Err(Error::limit(format!("no thread for link {running}: {error}")))
+            }
+        }
+    }
+
+    /// The main queue of events. Every clone of it takes from the same queue; for a copy of all events use
+    /// [`subscribe`](Coordinator::subscribe). After [`stop`](Coordinator::stop) it ends.
+    ///
+    /// Changes arrive at once, acks within a quarter of a second (each with its own time). A queue that is
+    /// full loses the newest events and says how many ([`EventKind::Lost`]).
+    ///
+    /// [`EventKind::Lost`]: crate::EventKind::Lost
+    pub fn events(&self) -> &Receiver<Event> {
+        &self.events
+    }
+
+    /// A queue of its own, with a copy of each event from now on. A slow reader of it costs nobody else.
+    /// Drop the receiver to end it.
+    pub fn subscribe(&self, capacity: usize) -> Receiver<Event> {
+        self.queues.add(capacity)
+    }
+
+    /// The status of a link, at this moment.
+    ///
+    /// # Errors
+    ///
+    /// No such link.
+    pub fn status(&self, link: LinkId) -> Result<Status, Error> {
+        Ok(self.handle(link)?.status().clone())
+    }
+
+    /// The status of every link, in the order in which they were made.
+    pub fn statuses(&self) -> Vec<Status> {
+        let handles: Vec<_> =
+            self.links().running.values().map(|running| Arc::clone(&running.handle)).collect();
+        let mut all: Vec<_> = handles.iter().map(|handle| handle.status().clone()).collect();
+        all.sort_unstable_by_key(|status| status.link);
+        all
+    }
+
+    /// No beats and no attempts to connect, from the next planned one on. The connection stays open, its
+    /// end is still told, and a beat on its way is still judged.
+    ///
+    /// # Errors
+    ///
+    /// No such link.
+    pub fn pause(&self, link: LinkId) -> Result<(), Error> {
+        self.handle(link)?.set_paused(true);
+        Ok(())
+    }
+
+    /// Beats again, from the next planned one on: at most one interval from now.
+    ///
+    /// # Errors
+    ///
+    /// No such link.
+    pub fn resume(&self, link: LinkId) -> Result<(), Error> {
+        self.handle(link)?.set_paused(false);
+        Ok(())
+    }
+
+    /// Ends a link and waits for its thread, a few milliseconds as a rule. From within the link's own
+    /// protocol it only tells it to end.
+    ///
+    /// # Errors
+    ///
+    /// No such link; or its thread is inside name resolution, which cannot be woken: then it ends by
+    /// itself, and [`Error::is_left_behind`] says so.
+    pub fn remove(&self, link: LinkId) -> Result<(), Error> {
+        let running = self.links().running.remove(&link).ok_or_else(|| Error::unknown(link))?;
+        running.handle.stop();
+        if running.handle.is_current_thread() {
+            return Ok(());
+        }
+        join(vec![running])
+    }
+
+    /// Ends every link and joins every thread, within one second. What was reported until then can still
+    /// be read from the queues, which end after it. A second call does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_left_behind`] names links whose threads were inside name resolution: nothing can wake
+    /// those; they end by themselves when the resolver answers.
+    pub fn stop(&self) -> Result<(), Error> {
+        let running = self.take_all();
+        for link in &running {
+            link.handle.stop();
+        }
+        let result = join(running);
+        self.quit.store(true, Ordering::SeqCst);
+        self.shared.feed.ring();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            warn!("the coordinator's thread panicked: a bug in keepbeat");
+        }
+        result
+    }
+
+    fn take_all(&self) -> Vec<Running> {
+        let mut links = self.links();
+        links.stopped = true;
+        links.running.drain().map(|(_, running)| running).collect()
+    }
+
+    fn handle(&self, link: LinkId) -> Result<Arc<Handle>, Error> {
+        let links = self.links();
+        let running = links.running.get(&link).ok_or_else(|| Error::unknown(link))?;
+        Ok(Arc::clone(&running.handle))
+    }
+
+    fn links(&self) -> MutexGuard<'_, Links> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for threads that have been told to end.
+fn join(mut running: Vec<Running>) -> Result<(), Error> {
+    let deadline = Instant::now() + PATIENCE_AT_STOP;
+    let mut pause = Duration::from_micros(50);
+    loop {
+        let (over, left): (Vec<_>, Vec<_>) =
+            running.into_iter().partition(|link| link.thread.is_finished());
+        for link in over {
+            // A panic has been logged and told by the link itself.
+            let _ = link.thread.join();
+        }
+        running = left;
+        if running.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            break;
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(5));
+    }
+    let names: Vec<_> = running.iter().map(|link| link.handle.who.name.as_str()).collect();
+    let resolving = running.iter().all(|link| link.handle.is_resolving());
+    let place = if resolving { "inside name resolution" } else { "inside their protocol" };
+    let text = format!(
+        "{} thread(s) left behind {place}, they end by themselves: {}",
+        names.len(),
+        names.join(", ")
+    );
+    warn!("{text}");
+    Err(Error::left_behind(text))
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        for link in self.take_all() {
+            link.handle.stop();
+        }
+        self.quit.store(true, Ordering::SeqCst);
+        self.shared.feed.ring();
+    }
+}
+
+impl fmt::Debug for Coordinator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let links = self.links().running.len();
+        f.debug_struct("Coordinator").field("links", &links).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("events", &self.events).finish_non_exhaustive()
+    }
+}

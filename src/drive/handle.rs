@@ -1,0 +1,105 @@
+//! What others hold of a link: its flags, its socket for waking it, its status.
+//!
+//! Who waits for whom: each lock here is held for some nanoseconds and never while another is taken or a
+//! system call may block, so nobody waits for a link that is blocked.
+
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, Thread};
+use std::time::Instant;
+
+use socket2::Socket;
+
+use crate::event::{Identity, Status};
+
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) who: Arc<Identity>,
+    stop: AtomicBool,
+    paused: AtomicBool,
+    resolving: AtomicBool,
+    socket: Mutex<Option<Arc<Socket>>>,
+    thread: OnceLock<Thread>,
+    status: Mutex<Status>,
+}
+
+impl Handle {
+    pub(crate) fn new(who: Identity) -> Handle {
+        let status = Mutex::new(Status::new(&who, Instant::now()));
+        Handle {
+            who: Arc::new(who),
+            stop: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            resolving: AtomicBool::new(false),
+            socket: Mutex::new(None),
+            thread: OnceLock::new(),
+            status,
+        }
+    }
+
+    /// Said once by the link's thread, before anything else.
+    pub(crate) fn enter(&self) {
+        // It is set by this thread alone.
+        let _ = self.thread.set(thread::current());
+    }
+
+    /// Tells the link to end and wakes it wherever it is: parked, or blocked in connect, read, write or
+    /// poll. One call is enough: a parked thread keeps the wake-up, a socket its shutdown, and the link
+    /// looks at the flag after each connect has begun. Only name resolution cannot be woken.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let socket = self.socket().clone();
+        if let Some(socket) = socket {
+            // NotConnected: it has not begun to connect, or is over; then there is nothing to wake.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// In force from the next planned beat on: nobody is woken.
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+        self.status().paused = paused;
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Runs `f`, which cannot be woken, and says so to whoever asks.
+    pub(crate) fn resolving<T>(&self, f: impl FnOnce() -> T) -> T {
+        self.resolving.store(true, Ordering::SeqCst);
+        let result = f();
+        self.resolving.store(false, Ordering::SeqCst);
+        result
+    }
+
+    pub(crate) fn is_resolving(&self) -> bool {
+        self.resolving.load(Ordering::SeqCst)
+    }
+
+    /// Whether the caller is this link's own thread, which must not wait for itself.
+    pub(crate) fn is_current_thread(&self) -> bool {
+        self.thread.get().is_some_and(|thread| thread.id() == thread::current().id())
+    }
+
+    /// The socket that `stop` shuts down.
+    pub(crate) fn set_socket(&self, socket: Option<Arc<Socket>>) {
+        *self.socket() = socket;
+    }
+
+    fn socket(&self) -> MutexGuard<'_, Option<Arc<Socket>>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,172 @@
+//! The machine's limits, asked before a thread is started: `std::thread` aborts the whole process when
+//! the mappings run out in the middle of a start, and a link without a descriptor is no link.
+
+use std::fs;
+
+use crate::error::Error;
+use crate::sys;
+
+/// Left to the rest of the process.
+const SPARE_FILES: u64 = 16;
+const SPARE_THREADS: u64 = 64;
+const SPARE_MAPPINGS: u64 = 512;
+
+/// A stack, its guard page, and the same for signals.
+const MAPPINGS_A_THREAD: u64 = 4;
+
+/// The most links admitted on one look at the limits. A look reads files in /proc, some of them long.
+const MOST_ON_ONE_LOOK: u64 = 1024;
+
+/// How many links there is room for. Looks again before it believes that there is none, and from time to
+/// time, because the rest of the process uses the same room.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    left: u64,
+}
+
+impl Room {
+    /// Room for one more link: one descriptor, one thread. `promised` links are running and have no socket
+    /// open at this moment, though they will want one.
+    pub(crate) fn take(&mut self, promised: u64) -> Result<(), Error> {
+        if self.left == 0 {
+            self.left = look(promised)?;
+        }
+        self.left -= 1;
+        Ok(())
+    }
+}
+
+/// A resource: how much there is, how much is used, what one link takes, and what to do about it.
+struct Resource {
+    name: &'static str,
+    most: u64,
+    used: u64,
+    spare: u64,
+    a_link: u64,
+    remedy: &'static str,
+}
+
+/// How many links may be admitted before the next look: a quarter of the room, at least one.
+fn look(promised: u64) -> Result<u64, Error> {
+    let mut room = u64::MAX;
+    for resource in resources(promised) {
+        let Resource { name, most, used, spare, a_link, remedy } = resource;
+        let left = most.saturating_sub(used).saturating_sub(spare) / a_link;
+        if left == 0 {
+            return Err(Error::limit(format!(
+                "no room for another link: {used} of {most} {name} are in use or promised to links, \
+                 and {spare} are left to the rest of the process; {remedy}"
+            )));
+        }
+        room = room.min(left);
+    }
+    Ok((room / 4).clamp(1, MOST_ON_ONE_LOOK))
+}
+
+/// Those that can be found out on this machine.
+fn resources(promised: u64) -> Vec<Resource> {
+    let mut found = Vec::new();
+    if let (Some(most), Some(open)) = (sys::soft_limit(sys::Limit::Files), open_files()) {
+        found.push(Resource {
+            name: "file descriptors",
+            most,
+            used: open + promised,
+            spare: SPARE_FILES,
+            a_link: 1,
+            remedy: "raise the limit with `ulimit -n`, or LimitNOFILE= of the service",
+        });
+    }
+    let threads = |name, most: Option<u64>, used: Option<u64>, remedy| {
+        let (most, used, spare, a_link) = (most?, used?, SPARE_THREADS, 1);
+        Some(Resource { name, most, used, spare, a_link, remedy })
+    };
+    let machine = number("/proc/sys/kernel/threads-max").min(number("/proc/sys/kernel/pid_max"));
+    found.extend(threads(
+        "threads of this machine",
+        machine,
+        threads_of_machine(),
+        "raise the sysctls `kernel.pid_max` and `kernel.threads-max`",
+    ));
+    if !sys::is_root() {
+        found.extend(threads(
+            "threads of this user (counting this process only)",
+            sys::soft_limit(sys::Limit::Threads),
+            own_threads(),
+            "raise the limit with `ulimit -u`, or LimitNPROC= of the service",
+        ));
+    }
+    let group = cgroup();
+    found.extend(threads(
+        "threads of this control group",
+        group.as_deref().and_then(|dir| number(&format!("{dir}/pids.max"))),
+        group.as_deref().and_then(|dir| number(&format!("{dir}/pids.current"))),
+        "raise `pids.max`, or TasksMax= of the service",
+    ));
+    if let (Some(most), Some(used)) = (number("/proc/sys/vm/max_map_count"), mappings()) {
+        found.push(Resource {
+            name: "memory mappings",
+            most,
+            used,
+            spare: SPARE_MAPPINGS,
+            a_link: MAPPINGS_A_THREAD,
+            remedy: "raise the sysctl `vm.max_map_count`, or spread the links over processes",
+        });
+    }
+    found
+}
+
+/// A file that holds one number; none if it says `max`, or is not there.
+fn number(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn open_files() -> Option<u64> {
+    Some(fs::read_dir("/proc/self/fd").ok()?.count() as u64)
+}
+
+fn mappings() -> Option<u64> {
+    let maps = fs::read("/proc/self/maps").ok()?;
+    Some(memchr::memchr_iter(b'\n', &maps).count() as u64)
+}
+
+/// The second half of the fourth word: `0.00 0.01 0.05 1/523 9876`.
+fn threads_of_machine() -> Option<u64> {
+    let text = fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()
+}
+
+fn own_threads() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("Threads:"))?.trim().parse().ok()
+}
+
+/// The directory of this process's control group (version 2).
+fn cgroup() -> Option<String> {
+    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    Some(format!("/sys/fs/cgroup{}", path.trim_end_matches('/')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn this_machine_tells_its_limits() {
+        let names: Vec<_> = resources(0).iter().map(|resource| resource.name).collect();
+        assert!(names.contains(&"threads of this machine"), "{names:?}");
+        assert!(names.contains(&"memory mappings"), "{names:?}");
+        assert!(open_files().unwrap() >= 3 && own_threads().unwrap() >= 1);
+    }
+
+    #[test]
+    fn promised_links_count_and_the_refusal_has_numbers_and_a_remedy() {
+        assert!(Room::default().take(0).is_ok());
+        if sys::soft_limit(sys::Limit::Files).is_some() {
+            let error = Room::default().take(1 << 40).unwrap_err();
+            assert!(error.is_limit());
+            assert!(error.to_string().contains("ulimit -n"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! ACTS. The only place with threads, the sockets of links and `Instant::now`. One thread per link runs
+//! one loop: poll the pulse, do what it says, tell it what happened.
+//!
+//! The healthy round is three system calls: `send` the beat, `recv` the ack (blocked, bounded by the
+//! socket's read timeout), `ppoll` until the next beat. A FIN or RST in between ends the `ppoll` at once.
+
+mod coordinator;
+pub(crate) mod feed;
+pub(crate) mod gate;
+pub(crate) mod guarded;
+pub(crate) mod handle;
+pub(crate) mod inbox;
+pub(crate) mod limits;
+pub(crate) mod queues;
+mod reporter;
+pub(crate) mod resolve;
+pub(crate) mod socket;
+pub(crate) mod spawn;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::error;
+
+use crate::cause::{Cause, Loss};
+use crate::event::State;
+use crate::heartbeat::Heartbeat;
+use crate::protocol::Frame;
+use crate::pulse::{Input, Output, Patience, Pulse};
+use crate::sys;
+use crate::target::Target;
+
+pub(crate) use coordinator::run as run_coordinator;
+
+use feed::Feed;
+use gate::Gate;
+use guarded::Guarded;
+use handle::Handle;
+use inbox::Next;
+use reporter::Reporter;
+use resolve::Resolve;
+use socket::{Connection, Woke};
+
+/// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats: 0.016 system calls
+/// a beat.
+const ASK_RTO_EVERY: u64 = 64;
+
+/// What all links of a coordinator share.
+pub(crate) struct Shared {
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) gate: Gate,
+    pub(crate) resolve: Box<Resolve>,
+    pub(crate) timer_slack: Duration,
+    /// Sockets open at this moment.
+    pub(crate) open: AtomicUsize,
+}
+
+/// What a link is made of.
+pub(crate) struct Plan {
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) target: Target,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) protocol: Guarded,
+    pub(crate) seed: u64,
+}
+
+/// The whole life of a link's thread.
+pub(crate) fn run(plan: Plan) {
+    plan.handle.enter();
+    // At most 1/200 of the interval: what lateness costs must not show beside the jitter.
+    sys::set_timer_slack(plan.shared.timer_slack.min(plan.heartbeat.interval / 200));
+    let _leaving =
+        Leaving { handle: Arc::clone(&plan.handle), feed: Arc::clone(&plan.shared.feed) };
+    Link::new(plan).run();
+}
+
+/// Says that the thread is over, however it ends.
+struct Leaving {
+    handle: Arc<Handle>,
+    feed: Arc<Feed>,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            error!("{}: the link's thread panicked: a bug in keepbeat", self.handle.who.name);
+            let mut status = self.handle.status();
+            status.turn(State::Down, Instant::now());
+            status.ended = true;
+        }
+        self.feed.links.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct Link {
+    handle: Arc<Handle>,
+    shared: Arc<Shared>,
+    target: Target,
+    heartbeat: Heartbeat,
+    protocol: Guarded,
+    pulse: Pulse,
+    reporter: Reporter,
+    connection: Option<Connection>,
+    /// The beat on its way out; kept, so that no beat allocates.
+    out: Vec<u8>,
+    paused: bool,
+}
+
+impl Link {
+    fn new(plan: Plan) -> Link {
+        let Plan { handle, shared, target, heartbeat, protocol, seed } = plan;
+        let pulse = Pulse::new(heartbeat.clone(), seed, Instant::now());
+        let reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
+        let (connection, out, paused) = (None, Vec::new(), false);
+        Link {
+            handle,
+            shared,
+            target,
+            heartbeat,
+            protocol,
+            pulse,
+            reporter,
+            connection,
+            out,
+            paused,
+        }
+    }
+
+    fn run(mut self) {
+        loop {
+            match self.pulse.poll() {
+                Output::Connect => self.connect(),
+                Output::Beat(seq) => self.beat(seq),
+                Output::Close => self.close(),
+                Output::Report(report) => self.reporter.report(report, self.pulse.rtt()),
+                Output::Wait(until) => self.wait(until),
+                Output::Done => break,
+            }
+        }
+        self.close();
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.pulse.handle(Instant::now(), input);
+    }
+
+    fn connect(&mut self) {
+        if self.wait_for_turn() {
+            match self.open() {
+                Ok(()) => self.tell(Input::Connected),
+                Err(loss) if loss.cause == Cause::Stopped => {} // the next wait ends it
+                Err(loss) => {
+                    self.close();
+                    self.tell(Input::Lost(loss));
+                }
+            }
+        }
+    }
+
+    /// Until the gate opens. False if the link is to stop instead.
+    fn wait_for_turn(&self) -> bool {
+        let turn = self.shared.gate.turn(Instant::now());
+        loop {
+            if self.handle.is_stopping() {
+                return false;
+            }
+            let left = turn.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            thread::park_timeout(left);
+        }
+    }
+
+    fn open(&mut self) -> Result<(), Loss> {
+        let start = Instant::now();
+        let (host, port) = (self.target.host(), self.target.port());
+        let addresses = resolve::addresses(&self.handle, &*self.shared.resolve, host, port)?;
+        let connection = socket::connect(&self.handle, &addresses, &self.heartbeat)?;
+        self.reporter.peer = Some(connection.peer);
+        self.reporter.took = start.elapsed();
+        self.shared.open.fetch_add(1, Ordering::Relaxed);
+        self.connection = Some(connection);
+        self.out.clear();
+        self.protocol.connected(&mut self.out)?;
+        self.ask_rto();
+        Ok(())
+    }
+
+    fn ask_rto(&mut self) {
+        if self.heartbeat.patience == Patience::FromRtt {
+            if let Some(rto) = self.connection.as_ref().and_then(Connection::rto) {
+                self.tell(Input::Rto(rto));
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        if self.connection.take().is_some() {
+            self.handle.set_socket(None);
+            self.shared.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn beat(&mut self, seq: u64) {
+        match self.write_beat(seq) {
+            Ok(input) => self.tell(input),
+            Err(loss) => self.tell(Input::Lost(loss)),
+        }
+    }
+
+    /// What opens the conversation, if this is the first beat, goes out with it.
+    fn write_beat(&mut self, seq: u64) -> Result<Input, Loss> {
+        let Some(connection) = &mut self.connection else {
+            return Err(Cause::ClosedByPeer.into());
+        };
+        let before = self.out.len();
+        self.protocol.beat(seq, &mut self.out)?;
+        let silent = self.out.len() == before;
+        connection.write(&self.out, self.heartbeat.write_timeout)?;
+        self.out.clear();
+        self.reporter.on_sent();
+        if seq % ASK_RTO_EVERY == 0 {
+            self.ask_rto();
+        }
+        Ok(if silent { Input::Stands(seq) } else { Input::Sent(seq) })
+    }
+
+    /// One step towards `until`: a flag, a frame, bytes, or time that passed.
+    fn wait(&mut self, until: Option<Instant>) {
+        if self.handle.is_stopping() {
+            return self.tell(Input::Stop);
+        }
+        if self.handle.is_paused() != self.paused {
+            self.paused = !self.paused;
+            return self.tell(if self.paused { Input::Pause } else { Input::Resume });
+        }
+        if let Some(input) = self.next_input() {
+            return self.tell(input);
+        }
+        let Some(connection) = &mut self.connection else {
+            match until {
+                Some(until) => {
+                    thread::park_timeout(until.saturating_duration_since(Instant::now()));
+                }
+                None => thread::park(),
+            }
+            return self.tell(Input::Tick);
+        };
+        match connection.wait(until, self.pulse.expecting()) {
+            Woke::Bytes | Woke::Interrupted => {}
+            Woke::Quiet => self.tell(Input::Tick),
+            // Our own shutdown looks like an end, too.
+            Woke::Lost(_) if self.handle.is_stopping() => {}
+            Woke::Lost(loss) => self.tell(Input::Lost(loss)),
+        }
+    }
+
+    /// What the bytes that came amount to. Data is no life on a watched link and passes by; the inbox
+    /// is bounded, so the clock is looked at soon.
+    fn next_input(&mut self) -> Option<Input> {
+        let connection = self.connection.as_mut()?;
+        loop {
+            return Some(match connection.inbox.next(&mut self.protocol) {
+                Ok(Next::Frame(Frame::Data)) => continue,
+                Ok(Next::Frame(Frame::Ack(seq))) => Input::Ack(seq),
+                Ok(Next::Frame(Frame::Beat(_))) => Input::Lost(Loss::new(
+                    Cause::WrongReply,
+                    format!("{} sent a beat in place of an ack: is it an echo?", connection.peer),
+                )),
+                Ok(Next::Partial) => Input::Partial,
+                Ok(Next::Nothing) => return None,
+                Err(loss) => Input::Lost(loss),
+            });
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Error: what a call could not do. Opaque, with predicates, context and a source.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+
+/// What a call of this crate could not do, with the numbers and the remedy in its text.
+///
+/// What happens to a *link* is no error but an [`Event`](crate::Event).
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    text: String,
+    source: Option<io::Error>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Invalid,
+    Limit,
+    Stopped,
+    UnknownLink,
+    LeftBehind,
+    Io,
+}
+
+impl Error {
+    fn new(kind: Kind, text: impl Into<String>) -> Error {
+        Error { kind, text: text.into(), source: None }
+    }
+
+    pub(crate) fn invalid(text: impl Into<String>) -> Error {
+        Error::new(Kind::Invalid, text)
+    }
+
+    pub(crate) fn limit(text: impl Into<String>) -> Error {
+        Error::new(Kind::Limit, text)
+    }
+
+    pub(crate) fn stopped() -> Error {
+        Error::new(Kind::Stopped, "the coordinator has stopped: make a new one")
+    }
+
+    pub(crate) fn unknown(link: crate::LinkId) -> Error {
+        Error::new(Kind::UnknownLink, format!("{link} is not known here, or was removed"))
+    }
+
+    pub(crate) fn left_behind(text: impl Into<String>) -> Error {
+        Error::new(Kind::LeftBehind, text)
+    }
+
+    pub(crate) fn io(context: impl Into<String>, source: io::Error) -> Error {
+        Error { kind: Kind::Io, text: context.into(), source: Some(source) }
+    }
+
+    /// A setting or a target that cannot work. Trying again does not help.
+    pub fn is_invalid(&self) -> bool {
+        self.kind == Kind::Invalid
+    }
+
+    /// The machine's limits leave no room: descriptors, threads or mappings.
+    pub fn is_limit(&self) -> bool {
+        self.kind == Kind::Limit
+    }
+
+    /// The coordinator had been stopped before.
+    pub fn is_stopped(&self) -> bool {
+        self.kind == Kind::Stopped
+    }
+
+    /// No such link, or no more.
+    pub fn is_unknown_link(&self) -> bool {
+        self.kind == Kind::UnknownLink
+    }
+
+    /// A thread could not be joined in time. It has been told to end and does so by itself.
+    pub fn is_left_behind(&self) -> bool {
+        self.kind == Kind::LeftBehind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        match &self.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
+}
+
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Error {
+        match never {}
+    }
+}

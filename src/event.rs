@@ -1,0 +1,350 @@
+//! What a user is told: events as they happen, and the status of a link at any time.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::cause::{Cause, Loss};
+use crate::pulse::Rtt;
+
+/// The number of a link within its coordinator. Never used again after the link is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkId(pub(crate) u64);
+
+impl fmt::Display for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "link {}", self.0)
+    }
+}
+
+/// How a link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// No verdict yet. A connection alone is no Up: a stopped process still accepts.
+    Connecting,
+    /// Beats are acked.
+    Up,
+    /// The last beats were missed, though not yet `fall` of them.
+    Suspect,
+    /// Lost, or `fall` beats missed in a row. Stays Down through all attempts until acks come.
+    Down,
+}
+
+impl State {
+    /// The word: `connecting`, `up`, `suspect`, `down`.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Connecting => "connecting",
+            State::Up => "up",
+            State::Suspect => "suspect",
+            State::Down => "down",
+        }
+    }
+
+    /// Up or Suspect: as far as is known, the peer answers.
+    pub fn is_alive(self) -> bool {
+        matches!(self, State::Up | State::Suspect)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// Who a link is: the part of an event that stays the same.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) id: LinkId,
+    pub(crate) name: String,
+    pub(crate) target: String,
+}
+
+/// Something that happened.
+///
+/// `Display` is one readable line: the name, then what happened, with cause and numbers.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub(crate) time: SystemTime,
+    pub(crate) link: Option<Arc<Identity>>,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) kind: EventKind,
+}
+
+impl Event {
+    /// When it happened, by the clock on the wall. Measured on the link's thread, so it is right even
+    /// where the event is read much later.
+    pub fn time(&self) -> SystemTime {
+        self.time
+    }
+
+    /// The link; none for [`EventKind::Lost`], which concerns a queue.
+    pub fn link(&self) -> Option<LinkId> {
+        self.link.as_ref().map(|link| link.id)
+    }
+
+    /// The name given to the link, or its target.
+    pub fn name(&self) -> &str {
+        self.link.as_ref().map_or("keepbeat", |link| &link.name)
+    }
+
+    /// The target as it was typed, without user and password.
+    pub fn target(&self) -> &str {
+        self.link.as_ref().map_or("", |link| &link.target)
+    }
+
+    /// The address of the connection that this is about, if there is or was one.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// What happened.
+    pub fn kind(&self) -> &EventKind {
+        &self.kind
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name(), self.kind)
+    }
+}
+
+/// What happened to a link.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A connection stands. That is not yet Up.
+    Connected {
+        /// The number of this attempt since the link was last Up, from 1.
+        attempt: u32,
+        /// How long name resolution and connecting took.
+        took: Duration,
+    },
+    /// An ack came.
+    Beat {
+        /// The number of the beat.
+        seq: u64,
+        /// From written to read; none if it was late, or if the protocol has no ack of its own.
+        rtt: Option<Duration>,
+        /// It came after its timeout.
+        late: bool,
+    },
+    /// The timeout passed without an ack.
+    Missed {
+        /// The number of the beat.
+        seq: u64,
+        /// How long it was waited for.
+        timeout: Duration,
+        /// Misses in a row, this one included.
+        misses: u32,
+        /// `ack-timeout` or `partial-reply`.
+        cause: Cause,
+        /// Beats acked in time, in a row, before it.
+        good: u64,
+    },
+    /// The state turned.
+    State {
+        /// The state before.
+        from: State,
+        /// The state now.
+        to: State,
+        /// Why, unless it turned for the better.
+        loss: Option<Loss>,
+        /// Back up: how long it had been down.
+        down: Option<Duration>,
+    },
+    /// A connection ended, or an attempt to open one failed.
+    Disconnected {
+        /// Why.
+        loss: Loss,
+        /// How long it stood; zero for an attempt that failed.
+        lived: Duration,
+        /// Beats acked on it.
+        beats: u64,
+    },
+    /// Our own process stalled: it woke this much too late. Nobody is convicted for it.
+    Stalled {
+        /// How late.
+        late: Duration,
+    },
+    /// The last event of a link: it was removed, its rounds are over, its protocol panicked, or the
+    /// coordinator stopped.
+    Ended,
+    /// This queue was full: so many events are missing here. [`Coordinator::status`] has the truth.
+    ///
+    /// [`Coordinator::status`]: crate::Coordinator::status
+    Lost {
+        /// How many.
+        count: u64,
+    },
+}
+
+impl EventKind {
+    /// The word that JSON lines use.
+    pub fn word(&self) -> &'static str {
+        match self {
+            EventKind::Connected { .. } => "connect",
+            EventKind::Beat { .. } => "beat",
+            EventKind::Missed { .. } => "miss",
+            EventKind::State { .. } => "state",
+            EventKind::Disconnected { .. } => "disconnect",
+            EventKind::Stalled { .. } => "diagnosis",
+            EventKind::Ended => "end",
+            EventKind::Lost { .. } => "lost",
+        }
+    }
+
+    /// The cause, where there is one.
+    pub fn cause(&self) -> Option<Cause> {
+        match self {
+            EventKind::Missed { cause, .. } => Some(*cause),
+            EventKind::State { loss, .. } => loss.as_ref().map(|loss| loss.cause),
+            EventKind::Disconnected { loss, .. } => Some(loss.cause),
+            EventKind::Stalled { .. } => Some(Cause::LocalStall),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EventKind::Connected { attempt, took } => {
+                write!(f, "connected in {took:.1?} (attempt {attempt})")
+            }
+            EventKind::Beat { seq, late: true, .. } => write!(f, "late ack of beat {seq}"),
+            EventKind::Beat { seq, rtt: Some(rtt), .. } => {
+                write!(f, "beat {seq} acked after {rtt:.1?}")
+            }
+            EventKind::Beat { seq, .. } => write!(f, "beat {seq}: the connection stands"),
+            EventKind::Missed { seq, timeout, misses, cause, good } => write!(
+                f,
+                "{cause}: no ack of beat {seq} within {timeout:?} ({misses} in a row, after {good} \
+                 good beats)"
+            ),
+            EventKind::State { to, loss: Some(loss), .. } => write!(f, "{to}: {loss}"),
+            EventKind::State { to, down: Some(down), .. } => {
+                write!(f, "{to} after {down:.1?} down")
+            }
+            EventKind::State { to, .. } => write!(f, "{to}"),
+            EventKind::Disconnected { loss, lived: Duration::ZERO, .. } => {
+                write!(f, "attempt failed: {loss}")
+            }
+            EventKind::Disconnected { loss, lived, beats } => {
+                write!(f, "disconnected after {lived:.1?} and {beats} beats: {loss}")
+            }
+            EventKind::Stalled { late } => {
+                write!(f, "{}: this process woke {late:.1?} too late", Cause::LocalStall)
+            }
+            EventKind::Ended => f.write_str("ended"),
+            EventKind::Lost { count } => write!(f, "{count} events lost: this queue was full"),
+        }
+    }
+}
+
+/// A snapshot of a link: always the truth, however slowly events are read.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// The link.
+    pub link: LinkId,
+    /// Its name, or its target.
+    pub name: String,
+    /// Its target, without user and password.
+    pub target: String,
+    /// Its state.
+    pub state: State,
+    /// Why it is not Up, or what ended the last connection.
+    pub loss: Option<Loss>,
+    /// The address it is connected to.
+    pub peer: Option<SocketAddr>,
+    /// When it took its state.
+    pub since: Instant,
+    /// Beats sent, over its whole life.
+    pub sent: u64,
+    /// Beats acked, the late ones included.
+    pub acked: u64,
+    /// Acks that came after their timeout.
+    pub late: u64,
+    /// Timeouts that passed without an ack.
+    pub missed: u64,
+    /// Connections opened after the first.
+    pub reconnects: u64,
+    /// Stalls of our own process that were noticed.
+    pub stalls: u64,
+    /// Round-trip times.
+    pub rtt: Rtt,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// Whether its thread has ended: nothing will change any more.
+    pub ended: bool,
+    pub(crate) started: Instant,
+    pub(crate) alive: Duration,
+}
+
+impl Status {
+    pub(crate) fn new(who: &Identity, now: Instant) -> Status {
+        Status {
+            link: who.id,
+            name: who.name.clone(),
+            target: who.target.clone(),
+            state: State::Connecting,
+            loss: None,
+            peer: None,
+            since: now,
+            sent: 0,
+            acked: 0,
+            late: 0,
+            missed: 0,
+            reconnects: 0,
+            stalls: 0,
+            rtt: Rtt::default(),
+            paused: false,
+            ended: false,
+            started: now,
+            alive: Duration::ZERO,
+        }
+    }
+
+    /// The state turned: keeps the account of the time in which the peer answered.
+    pub(crate) fn turn(&mut self, to: State, now: Instant) {
+        if self.state.is_alive() {
+            self.alive += now.saturating_duration_since(self.since);
+        }
+        (self.state, self.since) = (to, now);
+    }
+
+    /// The part of its life, from 0 to 1, in which the link was Up or Suspect, until `now`.
+    pub fn uptime_ratio(&self, now: Instant) -> f64 {
+        let life = now.saturating_duration_since(self.started).as_secs_f64();
+        let current = if self.state.is_alive() && !self.ended {
+            now.saturating_duration_since(self.since)
+        } else {
+            Duration::ZERO
+        };
+        if life == 0.0 { 0.0 } else { ((self.alive + current).as_secs_f64() / life).min(1.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uptime_counts_up_and_suspect_over_the_whole_life() {
+        let start = Instant::now();
+        let s = Duration::from_secs;
+        let who = Identity { id: LinkId(1), name: "a".into(), target: "tcp://a:1".into() };
+        let mut status = Status::new(&who, start);
+        status.turn(State::Up, start + s(1));
+        status.turn(State::Suspect, start + s(2));
+        status.turn(State::Down, start + s(4));
+        assert_eq!(status.uptime_ratio(start + s(6)), 0.5);
+        status.turn(State::Up, start + s(6));
+        assert_eq!(status.uptime_ratio(start + s(9)), 6.0 / 9.0);
+    }
+}

@@ -1,0 +1,274 @@
+//! Heartbeat: the policy of one link. How often, how long to wait, how many misses, how to come
+//! back. A plain value; it is checked where it is used, so that setters never fail.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::pulse::{Pace, Patience};
+
+/// The policy of one link: how often a beat is sent, how long its ack may take, and what follows.
+///
+/// The value is checked when a link is made from it ([`Coordinator::watch`]), or by
+/// [`check`](Heartbeat::check); the setters themselves take anything.
+///
+/// | setting | default | bounds |
+/// |---|---|---|
+/// | [`interval`](Heartbeat::every) | 30 s | 1 ms to 7 days |
+/// | [`timeout`](Heartbeat::timeout) | 5 s | 1 ms to 1 hour |
+/// | [`fall`](Heartbeat::fall) | 3 | 1 to 100 |
+/// | [`rise`](Heartbeat::rise) | 1 | 1 to 100 |
+/// | [`jitter`](Heartbeat::jitter) | 0.05 | 0 to 0.5 |
+/// | [`backoff`](Heartbeat::backoff) | 0.5 s to 60 s | 1 ms to 1 day |
+/// | [`connect_timeout`](Heartbeat::connect_timeout) | 10 s | 1 ms to 1 hour |
+/// | [`write_timeout`](Heartbeat::write_timeout) | 10 s | 1 ms to 1 hour |
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use keepbeat::Heartbeat;
+///
+/// let beat = Heartbeat::every(Duration::from_secs(10))
+///     .timeout(Duration::from_secs(2))
+///     .fall(3)
+///     .rise(2);
+/// assert!(beat.check().is_ok());
+/// assert!(Heartbeat::every(Duration::ZERO).check().is_err());
+/// ```
+///
+/// [`Coordinator::watch`]: crate::Coordinator::watch
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heartbeat {
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) fall: u32,
+    pub(crate) rise: u32,
+    pub(crate) jitter: f64,
+    pub(crate) backoff_base: Duration,
+    pub(crate) backoff_cap: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) write_timeout: Duration,
+    pub(crate) user_timeout: Option<Duration>,
+    pub(crate) pace: Pace,
+    pub(crate) patience: Patience,
+    pub(crate) rounds: Option<u64>,
+}
+
+impl Default for Heartbeat {
+    /// Every 30 s, 5 s for an ack, down after three misses in a row.
+    fn default() -> Heartbeat {
+        Heartbeat {
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(5),
+            fall: 3,
+            rise: 1,
+            jitter: 0.05,
+            backoff_base: Duration::from_millis(500),
+            backoff_cap: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(10),
+            user_timeout: None,
+            pace: Pace::Fixed,
+            patience: Patience::Fixed,
+            rounds: None,
+        }
+    }
+}
+
+impl Heartbeat {
+    /// A beat every `interval`, counted from one beat's due time to the next; all else as default.
+    ///
+    /// A shorter interval finds a dead connection sooner and keeps it alive behind stricter
+    /// firewalls; it costs the network and the peer more. The first beat goes out as soon as the
+    /// connection stands, the second at a random moment of the first interval, so that many links
+    /// started together spread out.
+    pub fn every(interval: Duration) -> Heartbeat {
+        Heartbeat { interval, ..Heartbeat::default() }
+    }
+
+    /// The longest wait for the ack of one beat. Default 5 s.
+    ///
+    /// Over TCP a lost packet shows as delay: the kernel sends it again after 0.2 s, 0.6 s, 1.4 s.
+    /// A timeout under a second turns a single lost packet into a miss. It may exceed the interval:
+    /// the next beat then waits for the verdict on this one.
+    pub fn timeout(mut self, timeout: Duration) -> Heartbeat {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Misses in a row until the link is Down. Default 3.
+    ///
+    /// The first miss makes it Suspect, and from then on beats follow each other at once, so a dead
+    /// peer is known after at most `1.05 x interval + fall x timeout + 50 ms`.
+    pub fn fall(mut self, misses: u32) -> Heartbeat {
+        self.fall = misses;
+        self
+    }
+
+    /// Acks in a row, each in time, until the link is Up. Default 1.
+    pub fn rise(mut self, acks: u32) -> Heartbeat {
+        self.rise = acks;
+        self
+    }
+
+    /// How far each interval may deviate, as a fraction of it. Default 0.05, that is, 5 % either way.
+    pub fn jitter(mut self, fraction: f64) -> Heartbeat {
+        self.jitter = fraction;
+        self
+    }
+
+    /// The wait before attempt `n` to reconnect is drawn from `0 .. min(cap, base * 2^n)`.
+    /// Default 0.5 s and 60 s.
+    ///
+    /// "Full jitter", from M. Brooker, *Exponential Backoff and Jitter* (AWS Architecture Blog,
+    /// 2015). The first attempt is immediate if the connection had been Up for one interval, and for
+    /// at least 10 s.
+    pub fn backoff(mut self, base: Duration, cap: Duration) -> Heartbeat {
+        self.backoff_base = base;
+        self.backoff_cap = cap;
+        self
+    }
+
+    /// The longest time for one attempt to connect, over all addresses of the name. Default 10 s.
+    /// Each address gets an equal share of what is left. Looking the name up is not part of it: the
+    /// system's resolver has time limits of its own.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Heartbeat {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// The longest time for writing one beat. Default 10 s. It can only pass when the peer does not
+    /// read; the connection is closed then, because half a beat is out.
+    pub fn write_timeout(mut self, timeout: Duration) -> Heartbeat {
+        self.write_timeout = timeout;
+        self
+    }
+
+    /// How long the kernel keeps sending unacknowledged bytes again before it gives the connection
+    /// up (`TCP_USER_TIMEOUT`). Default: `interval + (fall + 2) x timeout`, at least 10 s, so that
+    /// the kernel never judges before the heartbeat does. A value under one detection
+    /// (`interval + fall x timeout`) is refused.
+    pub fn user_timeout(mut self, timeout: Duration) -> Heartbeat {
+        self.user_timeout = Some(timeout);
+        self
+    }
+
+    /// The strategy for the next interval. Default [`Pace::Fixed`].
+    pub fn pace(mut self, pace: Pace) -> Heartbeat {
+        self.pace = pace;
+        self
+    }
+
+    /// The strategy for the ack timeout. Default [`Patience::Fixed`].
+    pub fn patience(mut self, patience: Patience) -> Heartbeat {
+        self.patience = patience;
+        self
+    }
+
+    /// Ends the link by itself after so many rounds. A round is a beat acked or missed, or an attempt
+    /// to connect that failed. Default: no end.
+    pub fn rounds(mut self, rounds: u64) -> Heartbeat {
+        self.rounds = Some(rounds);
+        self
+    }
+
+    /// Whether these settings can work.
+    ///
+    /// # Errors
+    ///
+    /// Names the first setting that cannot, with the numbers and the remedy.
+    pub fn check(&self) -> Result<(), Error> {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        const HOUR: Duration = Duration::from_secs(3600);
+        within("interval", self.interval, 7 * DAY)?;
+        within("timeout", self.timeout, HOUR)?;
+        within("connect timeout", self.connect_timeout, HOUR)?;
+        within("write timeout", self.write_timeout, HOUR)?;
+        within("backoff base", self.backoff_base, DAY)?;
+        within("backoff cap", self.backoff_cap, DAY)?;
+        count("fall", self.fall)?;
+        count("rise", self.rise)?;
+        if self.backoff_base > self.backoff_cap {
+            return Err(Error::invalid(format!(
+                "the backoff base of {:?} is over its cap of {:?}: raise the cap",
+                self.backoff_base, self.backoff_cap
+            )));
+        }
+        if !(0.0..=0.5).contains(&self.jitter) {
+            return Err(Error::invalid(format!(
+                "a jitter of {} cannot work: it is a fraction of the interval, from 0 to 0.5",
+                self.jitter
+            )));
+        }
+        if self.rounds == Some(0) {
+            return Err(Error::invalid("0 rounds cannot work: ask for 1 or more"));
+        }
+        let detection = self.interval + self.fall * self.timeout;
+        match self.user_timeout {
+            Some(t) if t < detection => Err(Error::invalid(format!(
+                "a user timeout of {t:?} is shorter than one detection, interval {:?} + fall {} x \
+                 timeout {:?} = {detection:?}: the kernel would close living connections; leave it \
+                 out or raise it",
+                self.interval, self.fall, self.timeout
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the kernel is told as TCP_USER_TIMEOUT.
+    pub(crate) fn kernel_patience(&self) -> Duration {
+        let floor = Duration::from_secs(10);
+        let default = self.interval + (self.fall + 2) * self.timeout;
+        self.user_timeout.unwrap_or(default.max(floor))
+    }
+}
+
+fn within(name: &str, value: Duration, max: Duration) -> Result<(), Error> {
+    let min = Duration::from_millis(1);
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("a {name} of {value:?} cannot work: use {min:?} to {max:?}")))
+}
+
+fn count(name: &str, value: u32) -> Result<(), Error> {
+    // 100: each miss may leave an ack outstanding, and the room for them is made in advance.
+    if (1..=100).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("a {name} of {value} cannot work: use 1 to 100")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_defaults_and_the_tutorials_settings_are_accepted() {
+        assert!(Heartbeat::default().check().is_ok());
+        assert!(Heartbeat::every(60 * S).timeout(5 * S).fall(3).check().is_ok());
+        assert!(Heartbeat::every(S).check().is_ok(), "an interval under the timeout is no mistake");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_the_numbers() {
+        let refused = [
+            (Heartbeat::every(Duration::ZERO), "interval of 0ns"),
+            (Heartbeat::default().timeout(Duration::ZERO), "timeout of 0ns"),
+            (Heartbeat::default().fall(0), "fall of 0"),
+            (Heartbeat::default().rise(101), "rise of 101"),
+            (Heartbeat::default().jitter(f64::NAN), "jitter of NaN"),
+            (Heartbeat::default().backoff(2 * S, S), "over its cap of 1s"),
+            (Heartbeat::default().user_timeout(44 * S), "45s"),
+            (Heartbeat::default().rounds(0), "0 rounds"),
+        ];
+        for (beat, words) in refused {
+            let error = beat.check().expect_err(words);
+            assert!(error.to_string().contains(words), "{error}");
+            assert!(error.is_invalid());
+        }
+        assert!(Heartbeat::default().user_timeout(45 * S).check().is_ok());
+    }
+}

@@ -1,0 +1,24 @@
+//! Connect-only: for ports that speak first or never. No byte is sent; what comes is ignored.
+
+use super::{Frame, Protocol, Rejected};
+
+/// Keeps a connection open and sends nothing on it.
+///
+/// For ports that speak first (SSH, SMTP), speak never, or must not be disturbed. Whatever the peer
+/// sends is ignored; its FIN or RST is reported at once, and a beat counts as answered as long as the
+/// connection stands. The kernel's own keepalive probes the path in the beat's stead (after
+/// `interval`, then every `timeout`, given up after `fall`; whole seconds), so a host that is gone is
+/// found as well, as `kernel-gave-up`.
+///
+/// What it cannot see: a service that hangs while its kernel still answers. Acks carry no round-trip
+/// time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConnectOnly;
+
+impl Protocol for ConnectOnly {
+    fn beat(&mut self, _seq: u64, _out: &mut Vec<u8>) {}
+
+    fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
+        Ok((!bytes.is_empty()).then_some((Frame::Data, bytes.len())))
+    }
+}

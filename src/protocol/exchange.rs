@@ -1,0 +1,199 @@
+//! Exchange: fixed bytes out, fixed bytes expected. The tutorial's `heartbeat` / `heartbeat_ack`.
+
+use memchr::memmem;
+
+use super::{FRAME_LIMIT, Frame, Protocol, Rejected, escaped};
+
+/// Fixed bytes out, fixed bytes expected.
+///
+/// The reply may arrive in pieces, several at once, or late. It carries no number, so acks match beats in
+/// order.
+///
+/// # Examples
+///
+/// ```
+/// use keepbeat::Exchange;
+///
+/// let tutorial = Exchange::new("heartbeat", "heartbeat_ack");
+/// let memcached = Exchange::new("version\r\n", "VERSION").with_any_rest();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    send: Vec<u8>,
+    expect: Vec<u8>,
+    side: Side,
+    rest: Rest,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Side {
+    Asking,
+    Answering,
+}
+
+/// What may follow the expected bytes.
+#[derive(Clone, Copy, Debug)]
+enum Rest {
+    /// Nothing but the next reply.
+    None,
+    /// Anything; `waiting` beats have no reply yet, `open` says that a reply has begun and not ended,
+    /// `len` how long it has become.
+    Any { waiting: u32, open: bool, len: usize },
+}
+
+impl Exchange {
+    /// Sends `send`, expects exactly `expect`.
+    pub fn new(send: impl Into<Vec<u8>>, expect: impl Into<Vec<u8>>) -> Exchange {
+        let (send, expect) = (send.into(), expect.into());
+        Exchange { send, expect, side: Side::Asking, rest: Rest::None }
+    }
+
+    /// The other end, for a [`Responder`](crate::Responder): answers each `expect` with `send`.
+    pub fn answering(expect: impl Into<Vec<u8>>, send: impl Into<Vec<u8>>) -> Exchange {
+        Exchange { side: Side::Answering, ..Exchange::new(send, expect) }
+    }
+
+    /// The reply need only *begin* with the expected bytes; its rest, up to 64 KiB, is ignored.
+    ///
+    /// While no beat waits, whatever comes is the rest of the last reply.
+    pub fn with_any_rest(mut self) -> Exchange {
+        self.rest = Rest::Any { waiting: 0, open: false, len: 0 };
+        self
+    }
+
+    fn frame(&self) -> Frame {
+        match self.side {
+            Side::Asking => Frame::Ack(None),
+            Side::Answering => Frame::Beat(None),
+        }
+    }
+
+    /// The expected bytes at the very front, their beginning, or something else.
+    fn at_front(&self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
+        if bytes.starts_with(&self.expect) {
+            Ok(Some((self.frame(), self.expect.len())))
+        } else if self.expect.starts_with(bytes) {
+            Ok(None)
+        } else {
+            Err(Rejected::wrong_reply(format!(
+                "expected `{}`, got `{}`",
+                escaped(&self.expect),
+                escaped(bytes)
+            )))
+        }
+    }
+}
+
+impl Protocol for Exchange {
+    fn beat(&mut self, _seq: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.send);
+        if let Rest::Any { waiting, open, .. } = &mut self.rest {
+            *open &= *waiting > 0;
+            *waiting = waiting.saturating_add(1);
+        }
+    }
+
+    fn ack(&mut self, _seq: Option<u64>, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.send);
+    }
+
+    fn connected(&mut self, _out: &mut Vec<u8>) {
+        if let Rest::Any { waiting, open, len } = &mut self.rest {
+            (*waiting, *open, *len) = (0, false, 0);
+        }
+    }
+
+    fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
+        let Rest::Any { waiting, open, len } = self.rest else { return self.at_front(bytes) };
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        // In the rest of a reply: all of it if no beat waits, else up to where the next one begins.
+        if waiting == 0 || open {
+            let next = if waiting == 0 { None } else { memmem::find(bytes, &self.expect) };
+            if next != Some(0) {
+                let keep = if waiting == 0 { 0 } else { beginning(bytes, &self.expect) };
+                let skipped = next.unwrap_or(bytes.len() - keep);
+                if len + skipped > FRAME_LIMIT {
+                    return Err(Rejected::wrong_reply("a reply of more than 64 KiB"));
+                }
+                self.rest = Rest::Any { waiting, open, len: len + skipped };
+                return Ok((skipped > 0).then_some((Frame::Data, skipped)));
+            }
+        }
+        let found = self.at_front(bytes)?;
+        if found.is_some() {
+            self.rest = Rest::Any { waiting: waiting - 1, open: true, len: 0 };
+        }
+        Ok(found)
+    }
+}
+
+/// How many bytes at the end of `bytes` may be the beginning of `expect`.
+fn beginning(bytes: &[u8], expect: &[u8]) -> usize {
+    let most = bytes.len().min(expect.len().saturating_sub(1));
+    (0..=most).rev().find(|&n| bytes.ends_with(&expect[..n])).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::frames;
+    use super::*;
+
+    const ACK: Frame = Frame::Ack(None);
+
+    #[test]
+    fn the_reply_may_come_in_pieces_or_several_at_once() {
+        let mut tutorial = Exchange::new("heartbeat", "heartbeat_ack");
+        let twice = b"heartbeat_ackheartbeat_ack";
+        for cut in 0..twice.len() {
+            assert_eq!(frames(&mut tutorial, &[&twice[..cut], &twice[cut..]]), [ACK, ACK]);
+        }
+        let error = tutorial.parse(b"heartbeat_nak").expect_err("not the ack");
+        assert_eq!(error.0.cause, crate::Cause::WrongReply);
+        assert!(error.0.detail.contains("expected `heartbeat_ack`, got `heartbeat_nak`"));
+    }
+
+    #[test]
+    fn the_other_end_reads_beats_and_writes_acks() {
+        let mut end = Exchange::answering("heartbeat", "heartbeat_ack");
+        assert_eq!(frames(&mut end, &[b"heart", b"beatheartbeat"]), [Frame::Beat(None); 2]);
+        let mut out = Vec::new();
+        end.ack(None, &mut out);
+        assert_eq!(out, b"heartbeat_ack");
+    }
+
+    fn acks(pieces: &[&[u8]], beats: u32) -> usize {
+        let mut any = Exchange::new("version\r\n", "VERSION").with_any_rest();
+        for seq in 1..=beats {
+            any.beat(seq.into(), &mut Vec::new());
+        }
+        frames(&mut any, pieces).iter().filter(|frame| **frame == ACK).count()
+    }
+
+    #[test]
+    fn with_any_rest_the_reply_need_only_begin_right() {
+        let reply = b"VERSION 1.6.18\r\n";
+        for cut in 0..reply.len() {
+            assert_eq!(acks(&[&reply[..cut], &reply[cut..]], 1), 1, "cut at {cut}");
+        }
+        let both = [reply.as_slice(), reply].concat();
+        for cut in 0..both.len() {
+            assert_eq!(acks(&[&both[..cut], &both[cut..]], 2), 2, "cut at {cut}");
+        }
+        assert_eq!(acks(&[&both], 1), 1, "the second is rest: no beat waits for it");
+        let mut any = Exchange::new("version\r\n", "VERSION").with_any_rest();
+        any.beat(1, &mut Vec::new());
+        assert!(any.parse(b"ERROR\r\n").is_err());
+    }
+
+    #[test]
+    fn a_rest_without_end_is_rejected() {
+        let mut any = Exchange::new("a", "b").with_any_rest();
+        let flood = [b'x'; 4096];
+        any.beat(1, &mut Vec::new());
+        assert_eq!(any.parse(b"b"), Ok(Some((ACK, 1))));
+        let taken = (0..100).take_while(|_| any.parse(&flood).is_ok()).count();
+        assert_eq!(taken, FRAME_LIMIT / flood.len());
+    }
+}

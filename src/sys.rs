@@ -1,0 +1,235 @@
+//! The few system calls that std lacks. The only file with `unsafe` in it.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+#[cfg(not(unix))]
+compile_error!("keepbeat needs a Unix: it waits in poll(2). It is tested on Linux.");
+
+/// What a wait on a socket found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ready {
+    /// Bytes, an end or an error wait to be read; or the socket can be written, if that was asked.
+    Yes,
+    /// The time passed.
+    TimedOut,
+}
+
+/// Waits until the socket can be read, has ended or failed; `None` waits for ever.
+///
+/// # Errors
+///
+/// `Interrupted` when a signal or a stop of the whole process cut the wait short: read the clock again.
+pub(crate) fn wait_readable(socket: &impl AsFd, most: Option<Duration>) -> io::Result<Ready> {
+    #[cfg(target_os = "linux")]
+    let events = libc::POLLIN | libc::POLLRDHUP;
+    #[cfg(not(target_os = "linux"))]
+    let events = libc::POLLIN;
+    poll(socket, events, most)
+}
+
+/// Waits until the socket can be written: a connect has come to an end, or the queue has room.
+///
+/// # Errors
+///
+/// As [`wait_readable`].
+pub(crate) fn wait_writable(socket: &impl AsFd, most: Duration) -> io::Result<Ready> {
+    poll(socket, libc::POLLOUT, Some(most))
+}
+
+fn poll(socket: &impl AsFd, events: i16, most: Option<Duration>) -> io::Result<Ready> {
+    let mut entry = libc::pollfd { fd: socket.as_fd().as_raw_fd(), events, revents: 0 };
+    match poll_one(&mut entry, most) {
+        0 => Ok(Ready::TimedOut),
+        1.. => Ok(Ready::Yes),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn poll_one(entry: &mut libc::pollfd, most: Option<Duration>) -> i32 {
+    let limit = most.map(|most| libc::timespec {
+        tv_sec: most.as_secs() as libc::time_t,
+        tv_nsec: most.subsec_nanos().into(),
+    });
+    let limit = limit.as_ref().map_or(std::ptr::null(), |limit| limit as *const _);
+    // SAFETY: `entry` is one valid pollfd, `limit` null or a valid timespec; both outlive the call.
+    // A null signal mask leaves the mask alone.
+    unsafe { libc::ppoll(entry, 1, limit, std::ptr::null()) }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn poll_one(entry: &mut libc::pollfd, most: Option<Duration>) -> i32 {
+    let millis = match most {
+        None => -1,
+        Some(most) => most.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32,
+    };
+    // SAFETY: `entry` is one valid pollfd that outlives the call.
+    unsafe { libc::poll(entry, 1, millis) }
+}
+
+/// Reads what is there, without waiting; `WouldBlock` if that is nothing, 0 at the end.
+pub(crate) fn recv_now(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: the pointer and the length are those of one valid, writable slice.
+    let n = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
+/// The kernel's retransmission timeout of a connected TCP socket. None where the kernel tells none.
+pub(crate) fn retransmission_timeout(socket: &impl AsFd) -> Option<Duration> {
+    #[cfg(target_os = "linux")]
+    {
+        // tcp_info: eight bytes of state and options, then tcpi_rto as a u32 in microseconds.
+        let mut info = [0_u8; 12];
+        let mut len = info.len() as libc::socklen_t;
+        let fd = socket.as_fd().as_raw_fd();
+        // SAFETY: the kernel writes at most `len` bytes into `info`, which is that long.
+        let result = unsafe {
+            libc::getsockopt(
+                fd,
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                info.as_mut_ptr().cast(),
+                &mut len,
+            )
+        };
+        if result != 0 || (len as usize) < info.len() {
+            return None;
+        }
+        let micros = u32::from_ne_bytes([info[8], info[9], info[10], info[11]]);
+        Some(Duration::from_micros(micros.into()))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = socket;
+        None
+    }
+}
+
+/// Asks for retransmissions at least this often, so that a link recovers within it after an outage.
+/// Linux 6.15 and later; elsewhere an error that may be ignored.
+pub(crate) fn set_longest_rto(socket: &impl AsFd, longest: Duration) -> io::Result<()> {
+    const TCP_RTO_MAX_MS: libc::c_int = 44;
+    let millis = i32::try_from(longest.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the kernel reads one int from a valid pointer to one.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            TCP_RTO_MAX_MS,
+            (&raw const millis).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Runs `f` with every signal of this thread blocked. Threads started inside inherit that, so the
+/// handlers of the host program never run on threads of this crate.
+pub(crate) fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
+    struct Restore(libc::sigset_t);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: the mask was written by pthread_sigmask before this guard was made.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
+        }
+    }
+    let mut all = MaybeUninit::uninit();
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises `all`, which pthread_sigmask then reads; it writes `before`.
+    // Neither can fail with these arguments.
+    let _restore = unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        Restore(before.assume_init())
+    };
+    f()
+}
+
+/// Lets the kernel fire timers of this thread late by so much, so that it wakes the processor for
+/// several at once.
+pub(crate) fn set_timer_slack(slack: Duration) {
+    #[cfg(target_os = "linux")]
+    {
+        // 0 would reset it to the default, 50 us.
+        let nanos = (slack.as_nanos() as libc::c_ulong).max(1);
+        // SAFETY: this option takes one integer and touches no memory.
+        unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, nanos) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = slack;
+}
+
+/// A soft limit of this process; none if it is unlimited or unknown.
+pub(crate) enum Limit {
+    Files,
+    Threads,
+}
+
+pub(crate) fn soft_limit(which: Limit) -> Option<u64> {
+    let resource = match which {
+        Limit::Files => libc::RLIMIT_NOFILE,
+        Limit::Threads => libc::RLIMIT_NPROC,
+    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit writes one rlimit to a valid pointer to one.
+    let result = unsafe { libc::getrlimit(resource, &mut limit) };
+    (result == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+/// Whether this process runs as root, whom the limit on threads does not bind.
+pub(crate) fn is_root() -> bool {
+    // SAFETY: geteuid has no arguments and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Instant;
+
+    #[test]
+    fn waits_end_by_time_and_by_a_close() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (theirs, _) = listener.accept().unwrap();
+        let start = Instant::now();
+        let short = Some(Duration::from_millis(20));
+        assert_eq!(wait_readable(&ours, short).unwrap(), Ready::TimedOut);
+        assert!(start.elapsed() >= Duration::from_millis(20));
+        let error = recv_now(&ours, &mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        drop(theirs);
+        assert_eq!(wait_readable(&ours, None).unwrap(), Ready::Yes);
+        assert_eq!(recv_now(&ours, &mut [0; 8]).unwrap(), 0);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_kernel_tells_its_retransmission_timeout() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let rto = retransmission_timeout(&ours).unwrap();
+        assert!((1..=1_000_000).contains(&rto.as_micros()), "{rto:?}");
+    }
+
+    #[test]
+    fn threads_started_with_signals_blocked_stay_so_and_the_caller_does_not() {
+        fn blocked() -> bool {
+            let mut mask = MaybeUninit::uninit();
+            // SAFETY: pthread_sigmask with a null set only writes the present mask.
+            unsafe {
+                libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), mask.as_mut_ptr());
+                libc::sigismember(mask.as_ptr(), libc::SIGUSR2) == 1
+            }
+        }
+        let before = blocked();
+        let inside = with_signals_blocked(|| std::thread::spawn(blocked)).join().unwrap();
+        assert!(inside);
+        assert_eq!(blocked(), before);
+    }
+}

@@ -1,0 +1,260 @@
+//! Target: what a person typed, taken apart: where to connect, and what may be shown.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::Error;
+
+/// Where a link goes: `host:port`, or a URL `scheme://user:password@host:port`.
+///
+/// The parts a person may see never hold user or password. What the scheme means is the caller's
+/// business; a link's protocol is given beside its target.
+///
+/// # Examples
+///
+/// ```
+/// use keepbeat::Target;
+///
+/// let target: Target = "redis://:s3cret@10.0.0.5:6379".parse()?;
+/// assert_eq!(target.to_string(), "redis://10.0.0.5:6379");
+/// assert_eq!(target.password(), Some("s3cret"));
+///
+/// let target = Target::new("10.0.0.5:7000")?.named("billing");
+/// assert_eq!((target.host(), target.port()), ("10.0.0.5", 7000));
+/// # Ok::<(), keepbeat::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Target {
+    scheme: String,
+    user: Option<String>,
+    password: Option<String>,
+    host: String,
+    port: u16,
+    name: Option<String>,
+}
+
+impl Target {
+    /// Takes `text` apart. A missing scheme is `tcp`; a missing port is an error unless the scheme has
+    /// one of its own (`redis`: 6379).
+    ///
+    /// # Errors
+    ///
+    /// Says which part of the text is missing or wrong. Never repeats a password.
+    pub fn new(text: &str) -> Result<Target, Error> {
+        let (scheme, rest) = text.split_once("://").unwrap_or(("tcp", text));
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (login, address) = match rest.rsplit_once('@') {
+            Some((login, address)) => (Some(login), address),
+            None => (None, rest),
+        };
+        let shown = format!("{scheme}://{address}");
+        let wrong = |what: &str| Error::invalid(format!("target `{shown}`: {what}"));
+        if scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+') {
+            return Err(wrong("the part before `://` is no scheme: write `tcp://host:port`"));
+        }
+        let (host, port) = host_and_port(address).map_err(|what| wrong(&what))?;
+        let port = match (port, scheme) {
+            (Some(port), _) => port,
+            (None, "redis") => 6379,
+            (None, _) => return Err(wrong("the port is missing: write `host:port`")),
+        };
+        let (user, password) = match login {
+            None => (None, None),
+            Some(login) => {
+                let (user, password) = login.split_once(':').unwrap_or((login, ""));
+                let decoded =
+                    |text| {
+                        percent_decoded(text).ok_or_else(|| {
+                    wrong("user or password has a `%` without two hex digits: write it as `%25`")
+                })
+                    };
+                (some(decoded(user)?), some(decoded(password)?))
+            }
+        };
+        Ok(Target { scheme: scheme.to_owned(), user, password, host, port, name: None })
+    }
+
+    /// Gives it a name, for events and logs. Without one it is called by its target.
+    pub fn named(mut self, name: impl Into<String>) -> Target {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The name given, or the target as `Display` prints it.
+    pub fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.to_string())
+    }
+
+    /// The part before `://`; `tcp` if there was none.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// The host: a name or an address, without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The user, percent-decoded.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// The password, percent-decoded. Never print it.
+    pub fn password(&self) -> Option<&str> {
+        self.password.as_deref()
+    }
+}
+
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn host_and_port(address: &str) -> Result<(String, Option<u16>), String> {
+    if address.contains(['/', '?', '#', ' ']) {
+        return Err("nothing may follow the port".to_owned());
+    }
+    let (host, port) = if let Some(rest) = address.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']').ok_or("the `]` after the address is missing")?;
+        (host, rest.strip_prefix(':').or_else(|| rest.is_empty().then_some("")))
+    } else if address.matches(':').count() > 1 {
+        return Err(format!("an IPv6 address needs brackets: write `[{address}]:port`"));
+    } else {
+        let (host, port) = address.split_once(':').unwrap_or((address, ""));
+        (host, Some(port))
+    };
+    if host.is_empty() {
+        return Err("the host is missing: write `host:port`".to_owned());
+    }
+    match port {
+        Some("") => Ok((host.to_owned(), None)),
+        Some(digits) => match digits.parse() {
+            Ok(port) if port > 0 => Ok((host.to_owned(), Some(port))),
+            _ => Err(format!("`{digits}` is no port: use 1 to 65535")),
+        },
+        None => Err("only `:port` may follow the `]`".to_owned()),
+    }
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        if byte == b'%' {
+            let digits = std::str::from_utf8(tail.get(..2)?).ok()?;
+            let hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
+            bytes.push(u8::from_str_radix(digits, 16).ok().filter(|_| hex)?);
+            rest = &tail[2..];
+        } else {
+            bytes.push(byte);
+            rest = tail;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "{}://[{}]:{}", self.scheme, self.host, self.port)
+        } else {
+            write!(f, "{}://{}:{}", self.scheme, self.host, self.port)
+        }
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({self})")
+    }
+}
+
+impl FromStr for Target {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Target, Error> {
+        Target::new(text)
+    }
+}
+
+impl TryFrom<&str> for Target {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Target, Error> {
+        Target::new(text)
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Target, Error> {
+        Target::new(&text)
+    }
+}
+
+impl From<std::net::SocketAddr> for Target {
+    fn from(address: std::net::SocketAddr) -> Target {
+        Target {
+            scheme: "tcp".to_owned(),
+            user: None,
+            password: None,
+            host: address.ip().to_string(),
+            port: address.port(),
+            name: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_taken_apart() {
+        for (text, shown) in [
+            ("a.example:7000", "tcp://a.example:7000"),
+            ("tcp://10.0.0.5:1/", "tcp://10.0.0.5:1"),
+            ("[::1]:80", "tcp://[::1]:80"),
+            ("line://[fe80::1%eth0]:80", "line://[fe80::1%eth0]:80"),
+            ("redis://h", "redis://h:6379"),
+            ("redis://u:p@h:1", "redis://h:1"),
+        ] {
+            let target = Target::new(text).unwrap();
+            assert_eq!(target.to_string(), shown);
+            assert_eq!(format!("{target:?}"), format!("Target({shown})"));
+        }
+        let target = Target::new("redis://al%40ice:p%3A%2f@w@h:1").unwrap();
+        assert_eq!((target.user(), target.password()), (Some("al@ice"), Some("p:/@w")));
+        assert_eq!(target.host(), "h");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_secrets_are_not() {
+        for (text, words) in [
+            ("", "host is missing"),
+            (":80", "host is missing"),
+            ("host", "port is missing"),
+            ("host:", "port is missing"),
+            ("host:0", "`0` is no port"),
+            ("host:65536", "`65536` is no port"),
+            ("host:http", "`http` is no port"),
+            ("::1:80", "brackets"),
+            ("[::1:80", "`]`"),
+            ("[::1]80", "may follow the `]`"),
+            ("tcp://host:80/path", "nothing may follow"),
+            ("t p://host:80", "no scheme"),
+            ("redis://:p%zz@host:1", "two hex digits"),
+            ("redis://u:s3cret@host:x", "`x` is no port"),
+        ] {
+            let error = Target::new(text).expect_err(text).to_string();
+            assert!(error.contains(words), "{text}: {error}");
+            assert!(!error.contains("s3cret") && !error.contains("p%zz"), "{error}");
+        }
+    }
+}
