@@ -286,7 +286,7 @@ impl World {
         let next = [until, arrival, connected].into_iter().flatten().min();
         let fell_asleep = self.now;
         self.now = self.now.max(next.unwrap_or(self.now));
-        self.maybe_oversleep(fell_asleep);
+        self.maybe_oversleep(fell_asleep, until);
         // As the driver does: what waits to be read is read before anybody is judged.
         if self.connecting.as_ref().is_some_and(|(at, _)| *at <= self.now) {
             match self.connecting.take().expect("just seen").1 {
@@ -312,17 +312,22 @@ impl World {
         }
     }
 
-    fn maybe_oversleep(&mut self, fell_asleep: Instant) {
-        let due = self.now;
+    fn maybe_oversleep(&mut self, fell_asleep: Instant, until: Option<Instant>) {
+        let timeout = self.params.timeout.max(Duration::from_millis(200));
         if self.faults.overload {
-            self.now += self.params.timeout.max(Duration::from_millis(200));
-        } else if self.faults.our_pauses && self.rng.u16(..) < 600 {
-            // Pareto: mostly short, sometimes for many rounds.
-            let scale = self.params.timeout.as_secs_f64().max(0.2);
-            let pause = scale * 0.5 / self.rng.f64().max(1e-4).powf(1.0 / 1.3);
-            self.now += Duration::from_secs_f64(pause);
+            self.now += timeout;
+            return;
         }
-        if self.faults.deaf_pauses && self.now > due && self.rng.bool() {
+        if !self.faults.our_pauses || self.rng.u16(..) >= 600 {
+            return;
+        }
+        // Pareto: mostly short, sometimes for many rounds.
+        let pause = timeout.as_secs_f64() * 0.5 / self.rng.f64().max(1e-4).powf(1.0 / 1.3);
+        self.now += Duration::from_secs_f64(pause);
+        if self.faults.deaf_pauses && self.rng.bool() {
+            // Long enough to be known as a stall of ours even if timeouts are stretched five times;
+            // a shorter one costs a miss like any loss of packets.
+            self.now = self.now.max(until.unwrap_or(self.now) + timeout * 3 / 2);
             let again = self.now + self.params.timeout.mul_f64(0.9 * self.rng.f64());
             for (at, _) in &mut self.connection.arrivals {
                 if *at > fell_asleep {
