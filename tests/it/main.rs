@@ -1,1 +1,14 @@
+//! One integration binary: one file per subject, against a scripted peer on loopback.
 
+mod cli;
+mod faults;
+mod noticing;
+mod peer;
+mod protocols;
+mod responder;
+mod stopping;
+mod subscribers;
+mod tidy;
+mod tree;
+mod tutorial;
+mod watching;

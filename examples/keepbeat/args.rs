@@ -1,0 +1,242 @@
+//! The command line: what was asked for. What it means together with the environment and a file is
+//! worked out in `plan`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lexopt::{Arg, Parser, ValueExt};
+use log::LevelFilter;
+
+use crate::settings::{self, Settings};
+use crate::{config, nearest, schemes};
+
+/// What the program is to do.
+pub enum Ask {
+    Help,
+    Version,
+    PrintConfig,
+    Run(Box<Args>),
+}
+
+/// The flags of a run.
+#[derive(Default)]
+pub struct Args {
+    /// As they were typed: a name, if one was given, and the target.
+    pub targets: Vec<(Option<String>, String)>,
+    pub config: Option<PathBuf>,
+    pub check_config: bool,
+    pub settings: Settings,
+    /// Settings given as flags, by their keys.
+    pub given: Vec<&'static str>,
+    pub rounds: Option<u64>,
+    pub duration: Option<Duration>,
+    pub json: bool,
+    pub log_level: Option<LevelFilter>,
+    pub color: Color,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+pub enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+const FLAGS: [&str; 19] = [
+    "config",
+    "check-config",
+    "print-config",
+    "interval",
+    "timeout",
+    "fall",
+    "rise",
+    "send",
+    "expect",
+    "password-file",
+    "once",
+    "count",
+    "for",
+    "json",
+    "log-level",
+    "color",
+    "version",
+    "help",
+    "listen",
+];
+
+/// Takes the command line apart.
+///
+/// # Errors
+///
+/// One line: what is wrong, and the remedy.
+pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Ask, String> {
+    let mut parser = Parser::from_iter(line);
+    let mut args = Args::default();
+    let mut ask = None;
+    while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
+        match arg {
+            Arg::Short('h') | Arg::Long("help") => ask = Some(Ask::Help),
+            Arg::Short('V') | Arg::Long("version") => ask = Some(Ask::Version),
+            Arg::Long("print-config") => ask = ask.or(Some(Ask::PrintConfig)),
+            Arg::Short(letter) => {
+                return Err(format!("unknown flag `-{letter}`; --help has a list"));
+            }
+            Arg::Long(flag) => {
+                let flag = flag.to_owned();
+                args.flag(&flag, &mut parser)?;
+            }
+            Arg::Value(value) => args.targets.push(target(value)?),
+        }
+    }
+    if args.check_config && args.config.is_none() && ask.is_none() {
+        return Err("--check-config needs the file: add --config FILE".to_owned());
+    }
+    Ok(ask.unwrap_or_else(|| Ask::Run(Box::new(args))))
+}
+
+impl Args {
+    fn flag(&mut self, flag: &str, parser: &mut Parser) -> Result<(), String> {
+        let key = settings::KEYS.into_iter().find(|key| key.replace('_', "-") == flag);
+        if let Some(key) = key {
+            let text = value(flag, parser)?;
+            self.given.push(key);
+            return self.settings.set(key, &text, None).map_err(|fault| at(flag, &fault));
+        }
+        match flag {
+            "config" => {
+                let file = parser.value().map_err(|_| at(flag, "the file is missing"))?;
+                self.config = Some(PathBuf::from(file));
+            }
+            "check-config" => self.check_config = true,
+            "json" => self.json = true,
+            "once" => self.set_rounds(1)?,
+            "count" => self.set_rounds(count(&value(flag, parser)?)?)?,
+            "for" => {
+                let text = value(flag, parser)?;
+                self.duration = Some(duration(&text).map_err(|fault| at(flag, &fault))?);
+            }
+            "log-level" => self.log_level = Some(level(&value(flag, parser)?)?),
+            "color" => self.color = color(&value(flag, parser)?)?,
+            "listen" => return Err("this version has no --listen".to_owned()),
+            unknown => {
+                let hint = nearest::hint(unknown, &FLAGS);
+                return Err(format!("unknown flag `--{unknown}`{hint}; --help has a list"));
+            }
+        }
+        Ok(())
+    }
+
+    fn set_rounds(&mut self, rounds: u64) -> Result<(), String> {
+        match self.rounds.replace(rounds) {
+            None => Ok(()),
+            Some(_) => Err("--once and --count say how many rounds: give one of them".to_owned()),
+        }
+    }
+}
+
+fn at(flag: &str, fault: &str) -> String {
+    format!("--{flag}: {fault}")
+}
+
+fn value(flag: &str, parser: &mut Parser) -> Result<String, String> {
+    let value = parser.value().map_err(|_| at(flag, "its value is missing"))?;
+    value.string().map_err(|_| at(flag, "its value is not UTF-8"))
+}
+
+/// `NAME=TARGET`, where a name has none of the characters that only a target has: the `=` of
+/// `redis://:pass=word@host` belongs to the password.
+fn target(value: OsString) -> Result<(Option<String>, String), String> {
+    let text = value.string().map_err(|_| "a target is not UTF-8".to_owned())?;
+    match text.split_once('=') {
+        Some((name, rest)) if !name.contains([':', '/', '@', '[']) => {
+            match config::name_fault(name) {
+                None => Ok((Some(name.to_owned()), rest.to_owned())),
+                Some(fault) => Err(fault),
+            }
+        }
+        _ => Ok((None, text)),
+    }
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(rounds) if rounds > 0 => Ok(rounds),
+        _ => Err(format!("--count: `{text}` is no number of rounds: use 1 or more")),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match settings::duration(text)? {
+        Duration::ZERO => Err("no time at all: use 1ms or more".to_owned()),
+        time => Ok(time),
+    }
+}
+
+fn level(text: &str) -> Result<LevelFilter, String> {
+    let known = "use off, error, warn, info, debug or trace";
+    text.parse().map_err(|_| format!("--log-level: `{text}` is no level: {known}"))
+}
+
+fn color(text: &str) -> Result<Color, String> {
+    match text {
+        "auto" => Ok(Color::Auto),
+        "always" => Ok(Color::Always),
+        "never" => Ok(Color::Never),
+        other => Err(format!("--color: `{other}` is not known: use auto, always or never")),
+    }
+}
+
+/// The answer to `--help`.
+pub fn help() -> String {
+    let schemes: String = schemes::KNOWN
+        .iter()
+        .map(|(scheme, beat)| format!("  {:<12}{beat}\n", format!("{scheme}://")))
+        .collect();
+    format!("{HEAD}\nTARGET is host:port, or a URL:\n{schemes}\n{TAIL}")
+}
+
+const HEAD: &str = "\
+Holds a connection open to each target, beats on it, and says when, and why, it has died.
+
+usage: keepbeat [FLAGS] [NAME=]TARGET...
+       keepbeat --config FILE [FLAGS] [[NAME=]TARGET...]
+       keepbeat                    the demo: a peer of its own goes through every fault
+";
+
+const TAIL: &str = "\
+The heartbeat:
+  --interval 30s           from one beat to the next
+  --timeout 5s             the longest wait for the ack of one beat
+  --fall 3                 misses in a row until a target is down
+  --rise 1                 acks in a row until it is up
+  --send BYTES             tcp: what a beat is; \\r \\n \\t \\0 \\\\ \\xNN are escapes
+  --expect BYTES           tcp: the bytes with which the reply begins
+  --password-file FILE     redis: the password, where the URL has none. A password in the URL
+                           (redis://USER:PASSWORD@host) is seen by whoever can list processes.
+
+How long:
+  --once                   the first ack or the first failure of each target
+  --count N                N rounds per target: beats acked or missed, attempts that failed
+  --for 30s                this long
+
+What is told:
+  --json                   one JSON object a line for each event, instead of lines to read
+  --log-level LEVEL        off, error, warn, info, debug or trace, on stderr; RUST_LOG says more
+  --color auto             auto, always or never; NO_COLOR and CLICOLOR_FORCE are heeded
+
+A file:
+  --config FILE            targets and settings from a file, in TOML
+  --check-config           say whether the file is right, and start nothing
+  --print-config           a file to begin with
+
+  -h, --help               this text
+  -V, --version            the version
+
+A flag goes before its variable (KEEPBEAT_INTERVAL and so on), that before the file, that before the
+default. Durations have a unit: 1500ms, 15s, 2m.
+
+Exit code: 0 if every target was up or suspect at the end, also after a signal; 1 if one was not;
+2 if nothing was started: the command line or the file is wrong.
+";

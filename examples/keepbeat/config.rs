@@ -1,0 +1,209 @@
+//! The configuration file: TOML with `[defaults]` and `[[target]]`. Every fault in it is found, not the
+//! first alone, and each is told with its place.
+
+use std::ops::Range;
+use std::path::Path;
+
+use keepbeat::Target;
+use toml::Spanned;
+use toml::de::{DeInteger, DeTable, DeValue};
+
+use crate::settings::{self, Settings};
+use crate::source::{Fault, Source};
+use crate::{nearest, schemes};
+
+/// What `--print-config` prints.
+pub const SAMPLE: &str = include_str!("sample.toml");
+
+/// What a file says.
+pub struct Config {
+    pub source: Source,
+    pub defaults: Settings,
+    pub targets: Vec<Entry>,
+}
+
+/// One `[[target]]`.
+pub struct Entry {
+    pub name: Option<Spanned<String>>,
+    pub target: Target,
+    /// Where its URL stands.
+    pub span: Range<usize>,
+    pub settings: Settings,
+}
+
+impl Config {
+    /// Reads the file.
+    ///
+    /// # Errors
+    ///
+    /// Every fault, each with file, line, column, the line itself and what was expected.
+    pub fn read(path: &Path) -> Result<Config, Vec<String>> {
+        let source = Source::read(path).map_err(|error| vec![error])?;
+        let (document, errors) = DeTable::parse_recoverable(&source.text);
+        let mut reader = Reader { source: &source, faults: Vec::new() };
+        for error in errors {
+            let span = error.span().unwrap_or(source.text.len()..source.text.len());
+            reader.fault(span, format!("this is no TOML: {}", error.message().to_lowercase()));
+        }
+        // What was recovered from a broken file misleads: its own faults are enough to begin with.
+        let broken = !reader.faults.is_empty();
+        let (defaults, targets) = reader.document(document.get_ref());
+        let mut faults = reader.faults;
+        if broken {
+            faults.retain(|fault| fault.what.starts_with("this is no TOML"));
+        }
+        faults.sort_by_key(|fault| fault.span.start);
+        if faults.is_empty() {
+            return Ok(Config { source, defaults, targets });
+        }
+        Err(faults.iter().map(|fault| source.show(fault)).collect())
+    }
+}
+
+struct Reader<'a> {
+    source: &'a Source,
+    faults: Vec<Fault>,
+}
+
+type Value<'i> = Spanned<DeValue<'i>>;
+
+impl Reader<'_> {
+    fn fault(&mut self, span: Range<usize>, what: impl Into<String>) {
+        self.faults.push(Fault { span, what: what.into() });
+    }
+
+    fn document(&mut self, document: &DeTable) -> (Settings, Vec<Entry>) {
+        let mut defaults = Settings::default();
+        let mut targets = Vec::new();
+        for (key, value) in document {
+            match (key.get_ref().as_ref(), value.get_ref()) {
+                ("defaults", DeValue::Table(table)) => {
+                    for (key, value) in table {
+                        self.setting(&mut defaults, key, value, &settings::KEYS);
+                    }
+                }
+                ("defaults", _) => self.fault(value.span(), "expected a table: write [defaults]"),
+                ("target", DeValue::Array(list)) => {
+                    for value in list.iter() {
+                        targets.extend(self.target(value));
+                    }
+                }
+                ("target", _) => {
+                    self.fault(key.span(), "each target is an entry of a list: write [[target]]");
+                }
+                (other, _) => {
+                    let hint = nearest::hint(other, &["defaults", "target"]);
+                    let known = "expected [defaults] or [[target]]";
+                    self.fault(key.span(), format!("unknown key `{other}`{hint}: {known}"));
+                }
+            }
+        }
+        (defaults, targets)
+    }
+
+    fn target(&mut self, value: &Value) -> Option<Entry> {
+        let DeValue::Table(table) = value.get_ref() else {
+            self.fault(value.span(), "expected a table: write [[target]], and url below it");
+            return None;
+        };
+        let keys = [&["name", "url"], settings::KEYS.as_slice()].concat();
+        let (mut name, mut target) = (None, None);
+        let mut settings = Settings::default();
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "name" => name = self.name(value),
+                "url" => target = Some(self.url(value)),
+                _ => self.setting(&mut settings, key, value, &keys),
+            }
+        }
+        let Some(target) = target else {
+            self.fault(self.header(value.span()), "this target has no url: add url = 'host:port'");
+            return None;
+        };
+        let (target, span) = target?;
+        Some(Entry { name, target, span, settings })
+    }
+
+    /// The first line of a table.
+    fn header(&self, span: Range<usize>) -> Range<usize> {
+        let text = &self.source.text[span.clone()];
+        span.start..span.start + text.find('\n').unwrap_or(text.len())
+    }
+
+    fn text(&mut self, value: &Value, example: &str) -> Option<String> {
+        let text = value.get_ref().as_str().map(str::to_owned);
+        if text.is_none() {
+            let found = value.get_ref().type_str();
+            let what = format!("expected text in quotes, as in {example}; this is a {found}");
+            self.fault(value.span(), what);
+        }
+        text
+    }
+
+    fn name(&mut self, value: &Value) -> Option<Spanned<String>> {
+        let text = self.text(value, "name = 'billing'")?;
+        match name_fault(&text) {
+            None => Some(Spanned::new(value.span(), text)),
+            Some(fault) => {
+                self.fault(value.span(), fault);
+                None
+            }
+        }
+    }
+
+    fn url(&mut self, value: &Value) -> Option<(Target, Range<usize>)> {
+        let text = self.text(value, "url = 'redis://10.0.0.5:6379'")?;
+        match schemes::target(&text) {
+            Ok(target) => Some((target, value.span())),
+            Err(fault) => {
+                self.fault(value.span(), fault);
+                None
+            }
+        }
+    }
+
+    /// One of the keys that `[defaults]` and `[[target]]` share.
+    fn setting(&mut self, into: &mut Settings, key: &Spanned<Text>, value: &Value, keys: &[&str]) {
+        let name = key.get_ref().as_ref();
+        if !settings::KEYS.contains(&name) {
+            let hint = nearest::hint(name, keys);
+            let what = format!("unknown key `{name}`{hint}: expected {}", keys.join(", "));
+            return self.fault(key.span(), what);
+        }
+        let text = match (name, value.get_ref()) {
+            ("fall" | "rise", DeValue::Integer(number)) => Some(plain(number)),
+            ("fall" | "rise", other) => {
+                let found = other.type_str();
+                let what = format!("expected a whole number, as in {name} = 3; this is a {found}");
+                self.fault(value.span(), what);
+                None
+            }
+            ("interval" | "timeout", DeValue::Integer(number)) => Some(plain(number)),
+            ("interval" | "timeout", DeValue::Float(number)) => Some(number.to_string()),
+            ("interval" | "timeout", _) => self.text(value, "interval = '10s'"),
+            ("password_file", _) => self.text(value, "password_file = 'redis.password'"),
+            _ => self.text(value, "send = 'PING\\r\\n'"),
+        };
+        let Some(text) = text else { return };
+        if let Err(fault) = into.set(name, &text, Some(self.source.folder())) {
+            self.fault(value.span(), fault);
+        }
+    }
+}
+
+type Text<'i> = toml::de::DeString<'i>;
+
+/// The number in digits, whatever base it was written in.
+fn plain(number: &DeInteger) -> String {
+    let value = i64::from_str_radix(number.as_str(), number.radix());
+    value.map_or_else(|_| number.as_str().to_owned(), |value| value.to_string())
+}
+
+/// Why `name` cannot be the name of a target, if it cannot.
+pub fn name_fault(name: &str) -> Option<String> {
+    if name.trim().is_empty() {
+        return Some("the name is empty: write NAME=TARGET, or leave it out".to_owned());
+    }
+    let control = name.chars().any(char::is_control);
+    control.then(|| "a name has no line ends and no other control characters".to_owned())
+}

@@ -1,0 +1,236 @@
+//! The demo: a peer of our own goes through every fault, and the link to it shows what a fault looks
+//! like. Each act waits for what must follow, so the demo takes as long as that takes and no longer.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{after, select};
+use keepbeat::protocol::{Frame, Rejected};
+use keepbeat::{Cause, Coordinator, EventKind, Exchange, Heartbeat, Protocol};
+use keepbeat::{Responder, State, Target};
+
+use crate::args::Args;
+use crate::output::Output;
+use crate::plan::Watch;
+use crate::run;
+use crate::signals::Waiter;
+
+const INTERVAL: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_millis(300);
+/// Over the timeout, and under two of them, so that the acks of a slow peer are late and no more.
+const SLOW: Duration = Duration::from_millis(400);
+
+/// How long each fault and each recovery may take. Half a minute is for machines that are busy.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Why the script ended before its end.
+enum Stop {
+    /// A signal came.
+    Asked,
+    /// Standard output takes nothing more.
+    Output(io::Error),
+    /// What must follow did not.
+    Missing(String),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Stop {
+        Stop::Output(error)
+    }
+}
+
+/// Plays the demo. True if every fault was found and healed.
+///
+/// # Errors
+///
+/// Something that had to follow did not, or standard output takes nothing more.
+pub fn run(args: &Args) -> Result<bool, String> {
+    let waiter = Waiter::start().map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let mood = Arc::new(AtomicU8::new(WELL));
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let peer = peer(any, &mood).map_err(|error| error.to_string())?;
+    let coordinator = Coordinator::new().map_err(|error| error.to_string())?;
+    let output = Output::new(args.json, args.color, "peer".len());
+    let mut demo = Demo { coordinator, output, waiter, peer, mood };
+    let (result, missing) = match demo.start().and_then(|()| demo.script()) {
+        Ok(()) | Err(Stop::Asked) => (Ok(()), None),
+        Err(Stop::Output(error)) => (Err(error), None),
+        Err(Stop::Missing(what)) => (Ok(()), Some(what)),
+    };
+    let alive = run::conclude(&demo.coordinator, &mut demo.output, result)?;
+    demo.peer.stop();
+    match missing {
+        Some(what) => Err(format!("the demo waited {LIMIT:?} in vain for {what}")),
+        None => Ok(alive),
+    }
+}
+
+struct Demo {
+    coordinator: Coordinator,
+    output: Output,
+    waiter: Waiter,
+    peer: Responder,
+    mood: Arc<AtomicU8>,
+}
+
+impl Demo {
+    fn start(&mut self) -> Result<(), Stop> {
+        let heartbeat = Heartbeat::every(INTERVAL)
+            .timeout(TIMEOUT)
+            .fall(3)
+            .backoff(Duration::from_millis(250), Duration::from_millis(500));
+        let target = Target::from(self.peer.local_addr()).named("peer");
+        let protocol = Exchange::new("heartbeat", "heartbeat_ack");
+        let words =
+            format!("a beat every {INTERVAL:?}, {TIMEOUT:?} for its ack, down after 3 misses");
+        self.output.act("no target was given, so this is the demo; --help shows the rest")?;
+        let (copy, beat) = (target.clone(), heartbeat.clone());
+        let shown =
+            Watch { target: copy, heartbeat: beat, protocol: Box::new(protocol.clone()), words };
+        self.output.start(&[shown])?;
+        let link = self.coordinator.watch(target, heartbeat, protocol);
+        link.map(|_| ()).map_err(|error| Stop::Missing(format!("a link: {error}")))
+    }
+
+    fn script(&mut self) -> Result<(), Stop> {
+        self.recovery()?;
+
+        self.act("the peer gets slow: each ack takes 400ms")?;
+        self.mood(SLOW_ACKS);
+        self.until("the suspicion", |kind| is_state(kind, State::Suspect))?;
+        self.until("a late ack", |kind| matches!(kind, EventKind::Beat { late: true, .. }))?;
+        self.act("it is quick again")?;
+        self.mood(WELL);
+        self.recovery()?;
+
+        self.act("the peer hangs: the connection stands, no ack comes")?;
+        self.mood(HUNG);
+        self.fall(Cause::AckTimeout)?;
+        self.act("it answers again")?;
+        self.mood(WELL);
+        self.recovery()?;
+
+        self.act("the peer resets the connection")?;
+        self.peer.reset_clients();
+        self.fall(Cause::Reset)?;
+        self.recovery()?;
+
+        self.act("the peer closes the connection")?;
+        self.peer.close_clients();
+        self.fall(Cause::ClosedByPeer)?;
+        self.recovery()?;
+
+        self.act("the peer is gone: nobody listens on its port")?;
+        self.peer.stop();
+        self.fall(Cause::ClosedByPeer)?;
+        self.until("a refusal", |kind| kind.cause() == Some(Cause::Refused))?;
+        self.until("another refusal", |kind| kind.cause() == Some(Cause::Refused))?;
+        self.act("it is back")?;
+        self.bind_again()?;
+        self.recovery()?;
+        self.act("every fault was found, named and healed; now: keepbeat HOST:PORT")
+    }
+
+    fn act(&mut self, words: &str) -> Result<(), Stop> {
+        Ok(self.output.act(words)?)
+    }
+
+    fn mood(&self, mood: u8) {
+        self.mood.store(mood, Ordering::SeqCst);
+    }
+
+    fn fall(&mut self, cause: Cause) -> Result<(), Stop> {
+        let what = format!("the link to go down with {cause}");
+        self.until(&what, |kind| is_state(kind, State::Down) && kind.cause() == Some(cause))
+    }
+
+    /// Up, and two beats in peace.
+    fn recovery(&mut self) -> Result<(), Stop> {
+        self.until("the link to come up", |kind| is_state(kind, State::Up))?;
+        for _ in 0..2 {
+            self.until("an ack", |kind| matches!(kind, EventKind::Beat { late: false, .. }))?;
+        }
+        Ok(())
+    }
+
+    /// Shows events until one is a hit.
+    fn until(&mut self, what: &str, hit: impl Fn(&EventKind) -> bool) -> Result<(), Stop> {
+        let limit = after(LIMIT);
+        loop {
+            select! {
+                recv(self.coordinator.events()) -> event => {
+                    let Ok(event) = event else { return Err(Stop::Asked) };
+                    self.output.event(&event)?;
+                    if hit(event.kind()) {
+                        return Ok(());
+                    }
+                }
+                recv(self.waiter.asked()) -> _ => return Err(Stop::Asked),
+                recv(limit) -> _ => return Err(Stop::Missing(what.to_owned())),
+            }
+        }
+    }
+
+    /// Listens again where it did before.
+    fn bind_again(&mut self) -> Result<(), Stop> {
+        let address = self.peer.local_addr();
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match peer(address, &self.mood) {
+                Ok(peer) => {
+                    self.peer = peer;
+                    return Ok(());
+                }
+                // A passing connection may hold the port for a moment.
+                Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(50)),
+                Err(error) => return Err(Stop::Missing(format!("its port: {error}"))),
+            }
+        }
+    }
+}
+
+fn is_state(kind: &EventKind, state: State) -> bool {
+    matches!(kind, EventKind::State { to, .. } if *to == state)
+}
+
+const WELL: u8 = 0;
+const SLOW_ACKS: u8 = 1;
+const HUNG: u8 = 2;
+
+fn peer(address: SocketAddr, mood: &Arc<AtomicU8>) -> Result<Responder, keepbeat::Error> {
+    let mood = Arc::clone(mood);
+    let protocol = move || {
+        let well = Exchange::answering("heartbeat", "heartbeat_ack");
+        Moody { well, mood: Arc::clone(&mood) }
+    };
+    Responder::bind(address, protocol)
+}
+
+/// Answers as its mood is.
+struct Moody {
+    well: Exchange,
+    mood: Arc<AtomicU8>,
+}
+
+impl Protocol for Moody {
+    fn beat(&mut self, seq: u64, out: &mut Vec<u8>) {
+        self.well.beat(seq, out);
+    }
+
+    fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
+        self.well.parse(bytes)
+    }
+
+    fn ack(&mut self, seq: Option<u64>, out: &mut Vec<u8>) {
+        match self.mood.load(Ordering::SeqCst) {
+            HUNG => return,
+            SLOW_ACKS => thread::sleep(SLOW),
+            _ => {}
+        }
+        self.well.ack(seq, out);
+    }
+}

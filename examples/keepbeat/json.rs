@@ -1,0 +1,142 @@
+//! Lines of JSON: one object for each event. Keys are only ever added, never renamed.
+
+use std::fmt::{Display, Write};
+use std::time::{Duration, Instant, SystemTime};
+
+use keepbeat::{Cause, Event, EventKind, Loss, Status};
+
+/// The line of an event, with its end; empty for the end of a link, which is no news.
+pub fn event(event: &Event) -> String {
+    let word = event.kind().word();
+    if let EventKind::Lost { count } = event.kind() {
+        return Line::new(event.time(), word).value("count", count).end();
+    }
+    let line = Line::new(event.time(), word).text("name", event.name());
+    let line = line.text("target", event.target());
+    match event.kind() {
+        EventKind::Connected { attempt, took } => line
+            .optional_text("peer", event.peer().map(|peer| peer.to_string()).as_deref())
+            .value("attempt", attempt)
+            .value("connect_us", took.as_micros())
+            .end(),
+        EventKind::Beat { seq, rtt, late } => {
+            let mut line = line.value("seq", seq);
+            if let Some(rtt) = rtt {
+                line = line.value("rtt_us", rtt.as_micros());
+            }
+            if *late { line.value("late", true).end() } else { line.end() }
+        }
+        EventKind::Missed { seq, timeout, misses, .. } => line
+            .value("seq", seq)
+            .value("timeout_ms", timeout.as_millis())
+            .value("misses", misses)
+            .end(),
+        EventKind::State { from, to, loss, down } => {
+            let line = line.text("from", from.word()).text("to", to.word());
+            let line = line.loss(loss.as_ref());
+            match down {
+                Some(down) => line.value("down_ms", down.as_millis()).end(),
+                None => line.end(),
+            }
+        }
+        EventKind::Disconnected { loss, lived, beats } => {
+            line.loss(Some(loss)).value("lived_ms", lived.as_millis()).value("beats", beats).end()
+        }
+        EventKind::Stalled { late } => stalled(line, *late),
+        _ => String::new(),
+    }
+}
+
+fn stalled(line: Line, late: Duration) -> String {
+    let late = late.as_millis();
+    line.text("cause", Cause::LocalStall.word())
+        .text("confidence", "certain")
+        .value("alternatives", "[]")
+        .text("detail", &format!("this process woke {late} ms too late"))
+        .value("evidence", format_args!("{{\"late_ms\":{late}}}"))
+        .text("advice", Cause::LocalStall.remedy())
+        .end()
+}
+
+/// The line of a link at the end.
+pub fn summary(status: &Status) -> String {
+    let micros = |rtt: Option<Duration>| rtt.map(|rtt| rtt.as_micros());
+    // The account of a link that has ended stands still from then on.
+    let until = if status.ended { status.since } else { Instant::now() };
+    Line::new(SystemTime::now(), "summary")
+        .text("name", &status.name)
+        .text("target", &status.target)
+        .text("state", status.state.word())
+        .value("beats_sent", status.sent)
+        .value("beats_acked", status.acked)
+        .value("misses", status.missed)
+        .value("reconnects", status.reconnects)
+        .optional("rtt_min_us", micros(status.rtt.min()))
+        .optional("rtt_avg_us", micros(status.rtt.avg()))
+        .optional("rtt_max_us", micros(status.rtt.max()))
+        .value("uptime_ratio", format_args!("{:.4}", status.uptime_ratio(until)))
+        .end()
+}
+
+/// An object being written.
+struct Line(String);
+
+impl Line {
+    fn new(time: SystemTime, event: &str) -> Line {
+        let line = Line("{\"v\":1".to_owned());
+        line.text("ts", &humantime::format_rfc3339_millis(time).to_string()).text("event", event)
+    }
+
+    /// A number, `true`, or anything else that is JSON as it stands.
+    fn value(mut self, key: &str, value: impl Display) -> Line {
+        write!(self.0, ",\"{key}\":{value}").expect("a String takes any text");
+        self
+    }
+
+    fn optional(self, key: &str, value: Option<impl Display>) -> Line {
+        match value {
+            Some(value) => self.value(key, value),
+            None => self.value(key, "null"),
+        }
+    }
+
+    fn text(self, key: &str, text: &str) -> Line {
+        self.value(key, Quoted(text))
+    }
+
+    fn optional_text(self, key: &str, text: Option<&str>) -> Line {
+        self.optional(key, text.map(Quoted))
+    }
+
+    fn loss(self, loss: Option<&Loss>) -> Line {
+        self.optional_text("cause", loss.map(|loss| loss.cause.word()))
+            .optional_text("detail", loss.map(|loss| loss.detail.as_str()))
+    }
+
+    fn end(mut self) -> String {
+        self.0.push_str("}\n");
+        self.0
+    }
+}
+
+/// A string of JSON.
+struct Quoted<'a>(&'a str);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' => f.write_str("\\\"")?,
+                '\\' => f.write_str("\\\\")?,
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\t' => f.write_str("\\t")?,
+                // Those that JSON demands, and those that a terminal would obey.
+                c if c.is_control() => write!(f, "\\u{:04x}", c as u32)?,
+                c => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}

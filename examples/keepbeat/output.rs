@@ -1,0 +1,89 @@
+//! Standard output: lines to read, or lines of JSON.
+
+use std::io::{self, IsTerminal, Write};
+
+use keepbeat::{Event, Status};
+use log::info;
+
+use crate::args::Color;
+use crate::plan::Watch;
+use crate::text::Text;
+use crate::{json, summary};
+
+/// Where everything goes that was asked for. Each line leaves at once.
+pub enum Output {
+    Text(Text),
+    Json,
+}
+
+impl Output {
+    /// For links with names of `width` characters at most.
+    pub fn new(json: bool, color: Color, width: usize) -> Output {
+        if json { Output::Json } else { Output::Text(Text::new(colors(color), width)) }
+    }
+
+    /// What is going to be watched.
+    pub fn start(&self, watches: &[Watch]) -> io::Result<()> {
+        let Output::Text(text) = self else { return Ok(()) };
+        let lines: String = watches
+            .iter()
+            .map(|watch| {
+                let target = watch.target.to_string();
+                text.start(&watch.target.name(), &target, &watch.words)
+            })
+            .collect();
+        write(&lines)
+    }
+
+    /// What happened.
+    pub fn event(&mut self, event: &Event) -> io::Result<()> {
+        match self {
+            Output::Text(text) => write(&text.event(event)),
+            Output::Json => write(&json::event(event)),
+        }
+    }
+
+    /// What the demo does next. Among lines of JSON it has no place, so it goes to the log.
+    pub fn act(&self, words: &str) -> io::Result<()> {
+        match self {
+            Output::Text(text) => write(&text.act(words)),
+            Output::Json => {
+                info!(target: "demo", "{words}");
+                Ok(())
+            }
+        }
+    }
+
+    /// How it was.
+    pub fn summary(&self, statuses: &[Status]) -> io::Result<()> {
+        match self {
+            Output::Text(text) => write(&summary::table(statuses, text)),
+            Output::Json => write(&statuses.iter().map(json::summary).collect::<String>()),
+        }
+    }
+}
+
+/// Writes to standard output, through to whoever reads it.
+pub fn write(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// A flag goes before the environment, that before what the terminal can do.
+fn colors(color: Color) -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto if is_set("NO_COLOR") => false,
+        Color::Auto
+            if std::env::var_os("CLICOLOR_FORCE").is_some_and(|v| !v.is_empty() && v != "0") =>
+        {
+            true
+        }
+        Color::Auto => {
+            io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        }
+    }
+}

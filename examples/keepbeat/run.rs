@@ -1,0 +1,87 @@
+//! A run: makes the links, hands on what happens until the end, and sums it up.
+
+use std::io;
+
+use crossbeam_channel::{after, never, select};
+use keepbeat::{Coordinator, EventKind};
+
+use crate::args::Args;
+use crate::output::Output;
+use crate::plan::Watch;
+use crate::signals::Waiter;
+
+/// Watches until a signal comes, the time is over, or every link has ended. True if every target was
+/// alive then.
+///
+/// # Errors
+///
+/// The machine has no room for the links, or standard output takes nothing more.
+pub fn run(args: &Args, watches: Vec<Watch>) -> Result<bool, String> {
+    let waiter = Waiter::start().map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let coordinator = Coordinator::new().map_err(|error| error.to_string())?;
+    let width = watches.iter().map(|watch| watch.target.name().chars().count()).max();
+    let mut output = Output::new(args.json, args.color, width.unwrap_or(0));
+    let told = output.start(&watches);
+    for Watch { target, heartbeat, protocol, .. } in watches {
+        coordinator.watch(target, heartbeat, protocol).map_err(|error| error.to_string())?;
+    }
+    let result = told.and_then(|()| follow(args, &coordinator, &mut output, &waiter));
+    conclude(&coordinator, &mut output, result)
+}
+
+fn follow(
+    args: &Args,
+    coordinator: &Coordinator,
+    output: &mut Output,
+    waiter: &Waiter,
+) -> io::Result<()> {
+    let over = args.duration.map_or_else(never, after);
+    let mut running = coordinator.statuses().len();
+    while running > 0 {
+        select! {
+            recv(coordinator.events()) -> event => {
+                let Ok(event) = event else { break };
+                output.event(&event)?;
+                match event.kind() {
+                    EventKind::Ended => running -= 1,
+                    // Ends may be among what was lost.
+                    EventKind::Lost { .. } => running = still_running(coordinator),
+                    _ => {}
+                }
+            }
+            recv(waiter.asked()) -> _ => break,
+            recv(over) -> _ => break,
+        }
+    }
+    Ok(())
+}
+
+/// How many links have not told their end: they run, or their end waits in the queue.
+fn still_running(coordinator: &Coordinator) -> usize {
+    coordinator.statuses().iter().filter(|status| !status.ended).count()
+}
+
+/// Ends every link, writes what is left to be told, and the summary. True if every target was alive
+/// until then.
+///
+/// # Errors
+///
+/// Standard output takes nothing more; that nobody reads it any longer is no error.
+pub fn conclude(
+    coordinator: &Coordinator,
+    output: &mut Output,
+    before: io::Result<()>,
+) -> Result<bool, String> {
+    let statuses = coordinator.statuses();
+    let _ = coordinator.stop(); // a thread left behind has been logged
+    let result = before.and_then(|()| {
+        coordinator.events().iter().try_for_each(|event| output.event(&event))?;
+        output.summary(&statuses)
+    });
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}"))
+        }
+        _ => Ok(statuses.iter().all(|status| status.state.is_alive())),
+    }
+}

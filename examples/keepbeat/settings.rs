@@ -1,0 +1,179 @@
+//! Settings of a target, wherever they were written: on the command line, in the environment, in a
+//! file. Each is checked where it is read, so that the error can point there; a stronger source wins.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keepbeat::Heartbeat;
+use keepbeat::protocol::FRAME_LIMIT;
+
+use crate::escapes;
+
+/// The keys, as they stand in a file; with `--` and `-` on the command line, `KEEPBEAT_` and capitals
+/// in the environment.
+pub const KEYS: [&str; 7] =
+    ["interval", "timeout", "fall", "rise", "send", "expect", "password_file"];
+
+/// More than any password, so that `/dev/zero` in its place ends.
+const LONGEST_PASSWORD: u64 = 64 * 1024;
+
+/// A password: it has no `Debug` and no `Display`, so it cannot be printed by mistake.
+#[derive(Clone, PartialEq)]
+pub struct Password(String);
+
+impl Password {
+    /// For the login and nothing else.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What one source says; `None` where it says nothing.
+#[derive(Clone, Default)]
+pub struct Settings {
+    pub interval: Option<Duration>,
+    pub timeout: Option<Duration>,
+    pub fall: Option<u32>,
+    pub rise: Option<u32>,
+    pub send: Option<Vec<u8>>,
+    pub expect: Option<Vec<u8>>,
+    pub password: Option<Password>,
+}
+
+impl Settings {
+    /// Takes the setting called `key`, one of [`KEYS`]. A relative file is looked for in `folder`.
+    pub fn set(&mut self, key: &str, text: &str, folder: Option<&Path>) -> Result<(), String> {
+        match key {
+            "interval" => self.interval = Some(checked(duration(text)?, Heartbeat::every)?),
+            "timeout" => {
+                let value = duration(text)?;
+                self.timeout = Some(checked(value, |t| Heartbeat::default().timeout(t))?);
+            }
+            "fall" => self.fall = Some(checked(count(text)?, |n| Heartbeat::default().fall(n))?),
+            "rise" => self.rise = Some(checked(count(text)?, |n| Heartbeat::default().rise(n))?),
+            "send" => self.send = Some(payload(text)?),
+            "expect" => self.expect = Some(payload(text)?),
+            "password_file" => {
+                let file = folder.map_or_else(|| PathBuf::from(text), |folder| folder.join(text));
+                self.password = Some(password(&file)?);
+            }
+            other => unreachable!("`{other}` is none of the keys"),
+        }
+        Ok(())
+    }
+
+    /// What `KEEPBEAT_INTERVAL` and the others say.
+    ///
+    /// # Errors
+    ///
+    /// One line for each variable that cannot be used.
+    pub fn from_env() -> Result<Settings, Vec<String>> {
+        let mut settings = Settings::default();
+        let mut faults = Vec::new();
+        for key in KEYS {
+            let variable = format!("KEEPBEAT_{}", key.to_uppercase());
+            let Some(value) = std::env::var_os(&variable) else { continue };
+            let result = match value.to_str() {
+                Some(text) => settings.set(key, text, None),
+                None => Err("it is not UTF-8".to_owned()),
+            };
+            faults.extend(result.err().map(|fault| format!("{variable}: {fault}")));
+        }
+        if faults.is_empty() { Ok(settings) } else { Err(faults) }
+    }
+
+    /// These, and `weaker` ones where these say nothing.
+    pub fn or(self, weaker: &Settings) -> Settings {
+        Settings {
+            interval: self.interval.or(weaker.interval),
+            timeout: self.timeout.or(weaker.timeout),
+            fall: self.fall.or(weaker.fall),
+            rise: self.rise.or(weaker.rise),
+            send: self.send.or_else(|| weaker.send.clone()),
+            expect: self.expect.or_else(|| weaker.expect.clone()),
+            password: self.password.or_else(|| weaker.password.clone()),
+        }
+    }
+
+    /// The heartbeat in words, where something was said about it.
+    pub fn words(&self) -> String {
+        let interval = self.interval.unwrap_or(Duration::from_secs(30));
+        let timeout = self.timeout.unwrap_or(Duration::from_secs(5));
+        let fall = self.fall.unwrap_or(3);
+        let misses = if fall == 1 { "miss" } else { "misses" };
+        format!("a beat every {interval:?}, {timeout:?} for its ack, down after {fall} {misses}")
+    }
+
+    /// The heartbeat that these make; the library's own defaults where they say nothing.
+    pub fn heartbeat(&self) -> Heartbeat {
+        let mut heartbeat = self.interval.map_or_else(Heartbeat::default, Heartbeat::every);
+        if let Some(timeout) = self.timeout {
+            heartbeat = heartbeat.timeout(timeout);
+        }
+        if let Some(fall) = self.fall {
+            heartbeat = heartbeat.fall(fall);
+        }
+        if let Some(rise) = self.rise {
+            heartbeat = heartbeat.rise(rise);
+        }
+        heartbeat
+    }
+}
+
+/// The value, if a heartbeat with it and defaults otherwise can work.
+fn checked<T: Copy>(value: T, heartbeat: impl Fn(T) -> Heartbeat) -> Result<T, String> {
+    heartbeat(value).check().map_err(|error| error.to_string())?;
+    Ok(value)
+}
+
+/// A duration with its unit.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        return Err(format!("`{text}` has no unit: write `{text}s`, or `{text}ms`"));
+    }
+    humantime::parse_duration(text).map_err(|_| {
+        format!("`{text}` is no duration: write a number and a unit, as in 1500ms, 15s or 2m")
+    })
+}
+
+fn count(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("`{text}` is no count: use 1 to 100"))
+}
+
+fn payload(text: &str) -> Result<Vec<u8>, String> {
+    let bytes = escapes::bytes(text)?;
+    match bytes.len() {
+        0 => {
+            Err("no bytes at all: to send nothing, write the target as connect://host:port".into())
+        }
+        len if len > FRAME_LIMIT => Err(format!("{len} bytes are too many: {FRAME_LIMIT} at most")),
+        _ => Ok(bytes),
+    }
+}
+
+/// The content of the file, without the line end that editors add.
+fn password(file: &Path) -> Result<Password, String> {
+    let shown = file.display();
+    let cannot = |error: io::Error| format!("cannot read the password file `{shown}`: {error}");
+    let mut bytes = Vec::new();
+    let read = File::open(file).and_then(|file| {
+        file.take(LONGEST_PASSWORD + 1).read_to_end(&mut bytes)?;
+        Ok(())
+    });
+    read.map_err(cannot)?;
+    if bytes.len() as u64 > LONGEST_PASSWORD {
+        return Err(format!(
+            "the password file `{shown}` is longer than 64 KiB: is it another one?"
+        ));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|_| format!("the password file `{shown}` is not UTF-8"))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() {
+        return Err(format!("the password file `{shown}` is empty: write the password into it"));
+    }
+    Ok(Password(text.to_owned()))
+}

@@ -1,0 +1,49 @@
+//! SIGINT and SIGTERM: the first asks for the end, the second ends at once.
+
+use std::io;
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, bounded};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+/// The thread that waits for signals. Ends when it is dropped.
+pub struct Waiter {
+    signals: Receiver<()>,
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Waiter {
+    /// From here on a signal no longer ends the process by itself.
+    pub fn start() -> io::Result<Waiter> {
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let handle = signals.handle();
+        let (asked, receiver) = bounded(1);
+        let body = move || {
+            for (signal, before) in signals.forever().zip(0..) {
+                if before > 0 {
+                    // Even where the main thread is blocked, on a standard output that nobody reads.
+                    std::process::exit(128 + signal);
+                }
+                let _ = asked.try_send(());
+            }
+        };
+        let thread = thread::Builder::new().name("signals".to_owned()).spawn(body)?;
+        Ok(Waiter { signals: receiver, handle, thread: Some(thread) })
+    }
+
+    /// Something comes here when the program is to end.
+    pub fn asked(&self) -> &Receiver<()> {
+        &self.signals
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.handle.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

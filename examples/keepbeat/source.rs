@@ -1,0 +1,146 @@
+//! The text of a configuration file, and its lines as they may be shown: with a caret below the fault,
+//! and without passwords.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Ten thousand targets with all their settings fit; `/dev/zero` in the place of a file ends.
+const LONGEST: u64 = 4 * 1024 * 1024;
+
+pub struct Source {
+    path: PathBuf,
+    pub text: String,
+}
+
+/// Something wrong at a place in the file.
+pub struct Fault {
+    pub span: Range<usize>,
+    pub what: String,
+}
+
+impl Source {
+    /// # Errors
+    ///
+    /// A file that cannot be read, with the reason and the remedy.
+    pub fn read(path: &Path) -> Result<Source, String> {
+        let shown = path.display();
+        let mut bytes = Vec::new();
+        File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes)).map_err(
+            |error| {
+                format!("cannot read {shown}: {error}; --print-config writes a file to begin with")
+            },
+        )?;
+        if bytes.len() as u64 > LONGEST {
+            return Err(format!("{shown} is longer than 4 MiB: is it the right file?"));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8"))?;
+        Ok(Source { path: path.to_owned(), text })
+    }
+
+    /// Relative files are looked for beside this one.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// How the file is called.
+    pub fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// The fault with its file, line and column, the line itself, and a caret.
+    pub fn show(&self, fault: &Fault) -> String {
+        let at = self.boundary(fault.span.start);
+        let start = self.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+        let end = self.text[at..].find('\n').map_or(self.text.len(), |len| at + len);
+        let line = self.text[start..end].trim_end_matches('\r');
+        let at = (at - start).min(line.len());
+        let until = self.boundary(fault.span.end).saturating_sub(start).clamp(at, line.len());
+        let number = self.text[..start].matches('\n').count() + 1;
+        let column = line[..at].chars().count() + 1;
+        let masked = Masked::new(line);
+        let (from, to) = (masked.place(at), masked.place(until));
+        let blank: String =
+            masked.text[..from].chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        let carets = "^".repeat(masked.text[from..to].chars().count().max(1));
+        let margin = " ".repeat(number.to_string().len());
+        format!(
+            "{}:{number}:{column}: {}\n {number} | {}\n {margin} | {blank}{carets}",
+            self.path.display(),
+            fault.what,
+            masked.text
+        )
+    }
+
+    /// The next place at or before `at` where a character begins.
+    fn boundary(&self, at: usize) -> usize {
+        let at = at.min(self.text.len());
+        (0..=at).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0)
+    }
+}
+
+/// A line with `***` in the place of what may be a secret.
+struct Masked {
+    text: String,
+    hidden: Range<usize>,
+}
+
+const STARS: &str = "***";
+
+impl Masked {
+    fn new(line: &str) -> Masked {
+        let hidden = secret(line).unwrap_or(0..0);
+        let mut text = line.to_owned();
+        if !hidden.is_empty() {
+            text.replace_range(hidden.clone(), STARS);
+        }
+        Masked { text, hidden }
+    }
+
+    /// Where a place of the line is now.
+    fn place(&self, at: usize) -> usize {
+        if self.hidden.is_empty() || at <= self.hidden.start {
+            at
+        } else if at < self.hidden.end {
+            self.hidden.start
+        } else {
+            at - self.hidden.len() + STARS.len()
+        }
+    }
+}
+
+/// What must not be shown: the value of a key that sounds like a secret, and user and password of a
+/// URL, also of one that is cut off before its `@`.
+fn secret(line: &str) -> Option<Range<usize>> {
+    match (secret_value(line), secret_login(line)) {
+        (Some(a), Some(b)) => Some(a.start.min(b.start)..a.end.max(b.end)),
+        (a, b) => a.or(b),
+    }
+}
+
+fn secret_value(line: &str) -> Option<Range<usize>> {
+    let sounds_secret = |key: &str| {
+        let key = key.to_lowercase();
+        key != "password_file"
+            && ["pass", "secret", "token", "auth"].iter().any(|s| key.contains(s))
+    };
+    let equals = line.match_indices('=').map(|(at, _)| at).find(|&at| {
+        let before = line[..at].trim_end_matches([' ', '\t', '"', '\'']);
+        let is_key = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+        sounds_secret(before.rsplit(|c| !is_key(c)).next().unwrap_or(""))
+    })?;
+    Some(equals + 1..line.len())
+}
+
+fn secret_login(line: &str) -> Option<Range<usize>> {
+    if let Some(at) = line.rfind('@') {
+        let before = &line[..at];
+        let url = before.find("://").map(|colon| colon + 3);
+        let word = || before.find(['"', '\'', '=']).map(|quote| quote + 1);
+        return Some(url.or_else(word).unwrap_or(0)..at);
+    }
+    let start = line.find("://")? + 3;
+    let closed = line[start..].contains(['"', '\'']);
+    (!closed).then_some(start..line.len())
+}

@@ -1,0 +1,161 @@
+//! The laws of the house, each with its remedy.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// The code before the unit tests of the file.
+    fn code(&self) -> &str {
+        self.text.split("\n#[cfg(test)]\nmod ").next().unwrap()
+    }
+
+    fn is_in(&self, folder: &str) -> bool {
+        self.path.starts_with(folder)
+    }
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = ["src", "tests", "examples"].map(|f| root.join(f)).into();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let path = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                found.push(Source { path, text });
+            }
+        }
+    }
+    assert!(found.len() > 30, "only {} files seen", found.len());
+    found
+}
+
+/// Every breach at once, so that one run tells all.
+fn hold(law: &str, breaches: Vec<String>) {
+    assert!(breaches.is_empty(), "{law}\n{}", breaches.join("\n"));
+}
+
+fn lines_with(source: &Source, words: &[&str]) -> Vec<String> {
+    let code = source.code().lines().enumerate();
+    code.filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .filter(|(_, line)| words.iter().any(|word| line.contains(word)))
+        .map(|(n, line)| format!("{}:{}: {}", source.path, n + 1, line.trim()))
+        .collect()
+}
+
+#[test]
+fn the_pulse_is_pure() {
+    let impure = [
+        "Instant::now",
+        "SystemTime",
+        "std::net",
+        "std::thread",
+        "crossbeam",
+        "log::",
+        "std::env",
+        "std::fs",
+        "static ",
+        "Mutex",
+    ];
+    let pulse = sources().into_iter().filter(|source| source.is_in("src/pulse"));
+    hold(
+        "src/pulse decides and never acts: pass time and randomness in, let src/drive act",
+        pulse.flat_map(|source| lines_with(&source, &impure)).collect(),
+    );
+}
+
+#[test]
+fn unsafe_stands_in_sys_alone_each_time_with_its_reason() {
+    let all = sources();
+    let elsewhere = all.iter().filter(|source| source.is_in("src") && source.path != "src/sys.rs");
+    hold(
+        "unsafe belongs into src/sys.rs, behind a safe function",
+        elsewhere.flat_map(|source| lines_with(source, &["unsafe "])).collect(),
+    );
+    let sys = all.iter().find(|source| source.path == "src/sys.rs").unwrap();
+    let lines: Vec<_> = sys.text.lines().collect();
+    let without = lines.iter().enumerate().filter(|(n, line)| {
+        line.contains("unsafe {") && !lines[n.saturating_sub(4)..*n].join("").contains("// SAFETY:")
+    });
+    hold("say why it is sound: // SAFETY:", without.map(|(n, _)| format!("line {n}")).collect());
+}
+
+#[test]
+fn no_unwrap_outside_tests() {
+    let product = sources().into_iter().filter(|s| s.is_in("src") || s.is_in("examples"));
+    hold(
+        "return the error, or `expect` with the invariant that holds",
+        product.flat_map(|source| lines_with(&source, &[".unwrap()"])).collect(),
+    );
+}
+
+#[test]
+fn sockets_are_never_written_with_writev() {
+    let product = sources().into_iter().filter(|s| s.is_in("src"));
+    hold(
+        "writev raises SIGPIPE in a host that has not ignored it: send with MSG_NOSIGNAL",
+        product.flat_map(|source| lines_with(&source, &["write_vectored", "IoSlice"])).collect(),
+    );
+}
+
+#[test]
+fn every_file_says_its_idea_and_holds_one() {
+    let mut breaches = Vec::new();
+    for source in sources() {
+        let head = source.text.lines().take_while(|line| line.starts_with("//!")).count();
+        if head == 0 {
+            breaches.push(format!("{}: open it with a `//!` that says its idea", source.path));
+        }
+        let lines = source.code().lines().count();
+        if lines > 500 {
+            breaches.push(format!("{}: {lines} lines: split it by ideas", source.path));
+        }
+        for (n, line) in source.text.lines().enumerate() {
+            if line.chars().count() > 110 {
+                breaches.push(format!("{}:{}: over 110 columns", source.path, n + 1));
+            }
+        }
+    }
+    hold("files are small and lines short", breaches);
+}
+
+#[test]
+fn functions_are_short() {
+    let mut breaches = Vec::new();
+    for source in sources() {
+        let lines: Vec<_> = source.text.lines().collect();
+        for (n, line) in lines.iter().enumerate() {
+            let text = line.trim_start();
+            let is_fn = ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn "]
+                .iter()
+                .any(|word| text.starts_with(word));
+            let indent = line.len() - text.len();
+            let end = format!("{}}}", " ".repeat(indent));
+            let length = lines[n..].iter().position(|line| **line == end).unwrap_or(0);
+            if is_fn && !text.ends_with(';') && length > 70 {
+                breaches.push(format!("{}:{}: {length} lines", source.path, n + 1));
+            }
+        }
+    }
+    hold("a function over 70 lines does more than one thing: take one out", breaches);
+}
+
+#[test]
+fn every_cause_stands_in_the_documentation_of_its_words() {
+    let architecture =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let missing = keepbeat::Cause::ALL
+        .iter()
+        .filter(|cause| !architecture.contains(&format!("`{}`", cause.word())))
+        .map(|cause| cause.word().to_owned());
+    hold("README.md lists every cause word", missing.collect());
+}
