@@ -126,12 +126,13 @@ struct Inner {
     events: Sender<ClientEvent>,
     /// Held for some nanoseconds; a client's thread takes it to leave, so nobody joins one under it.
     clients: Mutex<HashMap<u64, Client>>,
+    /// Threads that have left or are about to, to be joined: some nanoseconds, too.
+    departed: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct Client {
     socket: Arc<Socket>,
-    /// None while it is being started.
-    thread: Option<JoinHandle<()>>,
+    thread: JoinHandle<()>,
 }
 
 impl ResponderBuilder {
@@ -172,6 +173,7 @@ impl ResponderBuilder {
             lost: AtomicU64::new(0),
             events: sender,
             clients: Mutex::default(),
+            departed: Mutex::default(),
         });
         let accepting = Arc::clone(&inner);
         let make = move || Guarded::new(Box::new(protocol()));
@@ -265,18 +267,17 @@ impl Responder {
             warn!("the responder's thread panicked: a bug in keepbeat");
         }
         let deadline = Instant::now() + PATIENCE_AT_STOP;
-        let clients: Vec<_> = self.inner.clients().drain().map(|(_, client)| client).collect();
-        for client in clients {
+        for (_, client) in self.inner.clients().drain() {
+            // Once more: it may have been admitted after the signal.
             let _ = client.socket.shutdown(Shutdown::Both);
-            let Some(thread) = client.thread else { continue };
-            while !thread.is_finished() && Instant::now() < deadline {
-                thread::sleep(Duration::from_micros(200));
-            }
-            if thread.is_finished() {
-                let _ = thread.join(); // a panic of the protocol has been told as an event
-            } else {
+            self.inner.departed().push(client.thread);
+        }
+        while self.inner.join_departed() > 0 {
+            if Instant::now() >= deadline {
                 warn!("a client's thread is blocked in its protocol and was left behind");
+                break;
             }
+            thread::sleep(Duration::from_micros(200));
         }
     }
 
@@ -305,6 +306,23 @@ impl fmt::Debug for Responder {
 impl Inner {
     fn clients(&self) -> MutexGuard<'_, HashMap<u64, Client>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn departed(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.departed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins the threads that are over; how many are not.
+    fn join_departed(&self) -> usize {
+        let mut departed = self.departed();
+        let (over, left): (Vec<_>, Vec<_>) = departed.drain(..).partition(JoinHandle::is_finished);
+        *departed = left;
+        let left = departed.len();
+        drop(departed);
+        for thread in over {
+            let _ = thread.join(); // a panic of the protocol has been told as an event
+        }
+        left
     }
 
     fn is_stopping(&self) -> bool {
@@ -355,7 +373,7 @@ impl Inner {
         let body = move || inner.serve(id, peer, connection, protocol);
         match spawn::spawn(format!("keepbeat-c{id}"), spawn::STACK, body) {
             Ok(thread) => {
-                clients.insert(id, Client { socket, thread: Some(thread) });
+                clients.insert(id, Client { socket, thread });
             }
             Err(error) => warn!("client {peer}: turned away, no thread: {error}"),
         }
@@ -378,7 +396,10 @@ impl Inner {
         };
         let loss = if self.is_stopping() { Cause::Stopped.into() } else { loss };
         let (lived, beats) = (start.elapsed(), visit.beats);
-        self.clients().remove(&id);
+        self.join_departed();
+        if let Some(itself) = self.clients().remove(&id) {
+            self.departed().push(itself.thread);
+        }
         self.tell(peer, ClientEventKind::Disconnected { loss, lived, beats });
     }
 }

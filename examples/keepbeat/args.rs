@@ -44,26 +44,25 @@ pub enum Color {
     Never,
 }
 
-const FLAGS: [&str; 19] = [
-    "config",
-    "check-config",
-    "print-config",
-    "interval",
-    "timeout",
-    "fall",
-    "rise",
-    "send",
-    "expect",
-    "password-file",
-    "once",
-    "count",
-    "for",
-    "json",
-    "log-level",
-    "color",
-    "version",
-    "help",
-    "listen",
+const FLAGS: [&str; 18] = [
+    "--config",
+    "--check-config",
+    "--print-config",
+    "--interval",
+    "--timeout",
+    "--fall",
+    "--rise",
+    "--send",
+    "--expect",
+    "--password-file",
+    "--once",
+    "--count",
+    "--for",
+    "--json",
+    "--log-level",
+    "--color",
+    "--version",
+    "--help",
 ];
 
 /// Takes the command line apart.
@@ -121,7 +120,7 @@ impl Args {
             "color" => self.color = color(&value(flag, parser)?)?,
             "listen" => return Err("this version has no --listen".to_owned()),
             unknown => {
-                let hint = nearest::hint(unknown, &FLAGS);
+                let hint = nearest::hint(&format!("--{unknown}"), &FLAGS);
                 return Err(format!("unknown flag `--{unknown}`{hint}; --help has a list"));
             }
         }

@@ -1,5 +1,5 @@
-//! The configuration file: TOML with `[defaults]` and `[[target]]`. Every fault in it is found, not the
-//! first alone, and each is told with its place.
+//! The configuration file: TOML with `[defaults]` and `[[target]]`. Every fault in it is found, not
+//! the first alone, and each is told with its place.
 
 use std::ops::Range;
 use std::path::Path;
@@ -29,6 +29,16 @@ pub struct Entry {
     /// Where its URL stands.
     pub span: Range<usize>,
     pub settings: Settings,
+    /// Where the settings stand, by their keys.
+    pub spans: Vec<(String, Range<usize>)>,
+}
+
+impl Entry {
+    /// Where the first of these keys stands, if any does.
+    pub fn place(&self, keys: &[&str]) -> Option<Range<usize>> {
+        let mut spans = self.spans.iter();
+        spans.find(|(key, _)| keys.contains(&key.as_str())).map(|(_, span)| span.clone())
+    }
 }
 
 impl Config {
@@ -108,12 +118,15 @@ impl Reader<'_> {
         };
         let keys = [&["name", "url"], settings::KEYS.as_slice()].concat();
         let (mut name, mut target) = (None, None);
-        let mut settings = Settings::default();
+        let (mut settings, mut spans) = (Settings::default(), Vec::new());
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "name" => name = self.name(value),
                 "url" => target = Some(self.url(value)),
-                _ => self.setting(&mut settings, key, value, &keys),
+                other => {
+                    spans.push((other.to_owned(), key.span()));
+                    self.setting(&mut settings, key, value, &keys);
+                }
             }
         }
         let Some(target) = target else {
@@ -121,7 +134,7 @@ impl Reader<'_> {
             return None;
         };
         let (target, span) = target?;
-        Some(Entry { name, target, span, settings })
+        Some(Entry { name, target, span, settings, spans })
     }
 
     /// The first line of a table.
@@ -133,8 +146,8 @@ impl Reader<'_> {
     fn text(&mut self, value: &Value, example: &str) -> Option<String> {
         let text = value.get_ref().as_str().map(str::to_owned);
         if text.is_none() {
-            let found = value.get_ref().type_str();
-            let what = format!("expected text in quotes, as in {example}; this is a {found}");
+            let found = kind(value.get_ref());
+            let what = format!("expected text in quotes, as in {example}; this is {found}");
             self.fault(value.span(), what);
         }
         text
@@ -173,8 +186,8 @@ impl Reader<'_> {
         let text = match (name, value.get_ref()) {
             ("fall" | "rise", DeValue::Integer(number)) => Some(plain(number)),
             ("fall" | "rise", other) => {
-                let found = other.type_str();
-                let what = format!("expected a whole number, as in {name} = 3; this is a {found}");
+                let found = kind(other);
+                let what = format!("expected a whole number, as in {name} = 3; this is {found}");
                 self.fault(value.span(), what);
                 None
             }
@@ -192,6 +205,19 @@ impl Reader<'_> {
 }
 
 type Text<'i> = toml::de::DeString<'i>;
+
+/// What a value is, in words.
+fn kind(value: &DeValue) -> &'static str {
+    match value {
+        DeValue::String(_) => "text",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
 
 /// The number in digits, whatever base it was written in.
 fn plain(number: &DeInteger) -> String {

@@ -1,5 +1,6 @@
-//! The demo: a peer of our own goes through every fault, and the link to it shows what a fault looks
-//! like. Each act waits for what must follow, so the demo takes as long as that takes and no longer.
+//! The demo: a peer of our own goes through every fault, and the link to it shows what a fault
+//! looks like. Each act waits for what must follow, so the demo takes as long as that takes and no
+//! longer.
 
 use std::io;
 use std::net::SocketAddr;
@@ -145,7 +146,8 @@ impl Demo {
 
     fn fall(&mut self, cause: Cause) -> Result<(), Stop> {
         let what = format!("the link to go down with {cause}");
-        self.until(&what, |kind| is_state(kind, State::Down) && kind.cause() == Some(cause))
+        self.until(&what, |kind| is_state(kind, State::Down) && kind.cause() == Some(cause))?;
+        self.until("the connection's end", |kind| matches!(kind, EventKind::Disconnected { .. }))
     }
 
     /// Up, and two beats in peace.

@@ -1,5 +1,5 @@
-//! keepbeat on the command line: holds one connection open to each target, beats on it, and says when,
-//! and why, it has died. Without a target it plays a demo of every fault.
+//! keepbeat on the command line: holds one connection open to each target, beats on it, and says
+//! when, and why, it has died. Without a target it plays a demo of every fault.
 
 mod args;
 mod config;
@@ -74,8 +74,8 @@ fn checked(args: &Args, watches: &[Watch]) -> String {
     format!("{file}: every line is right; {targets}\n")
 }
 
-/// The log goes to stderr. What it would say of links stands in the readable lines already, so it is
-/// quiet beside them unless it was asked for.
+/// The log goes to stderr. What it would say of links stands in the readable lines already, so it
+/// is quiet beside them unless it was asked for.
 fn start_log(args: &Args) {
     let quiet = if args.json { "warn,demo=info" } else { "error" };
     let env = env_logger::Env::default().default_filter_or(quiet);

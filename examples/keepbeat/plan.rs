@@ -33,17 +33,17 @@ pub fn plan(args: &Args) -> Result<Vec<Watch>, Vec<String>> {
     let mut builder = Builder { rounds: args.rounds, ..Builder::default() };
 
     for (name, text) in &args.targets {
-        let result = schemes::target(text)
-            .and_then(|target| builder.add(target, name.as_deref(), strong.clone().or(&defaults)));
+        let result = schemes::target(text).and_then(|target| {
+            let target = builder.named(target, name.as_deref())?;
+            builder.add(target, strong.clone().or(&defaults))
+        });
         builder.faults.extend(result.err());
     }
     if let Some(Config { source, targets, .. }) = &config {
         for entry in targets {
-            let own = entry.settings.clone();
-            let settings = strong.clone().or(&own).or(&defaults);
-            if let Err(fault) = builder.add_entry(entry, settings) {
-                builder.faults.push(source.show(&fault));
-            }
+            let settings = strong.clone().or(&entry.settings).or(&defaults);
+            let faults = builder.add_entry(entry, settings);
+            builder.faults.extend(faults.iter().map(|fault| source.show(fault)));
         }
         builder.refuse_nothing(source);
     }
@@ -60,40 +60,54 @@ struct Builder {
 }
 
 impl Builder {
-    fn add(&mut self, target: Target, name: Option<&str>, from: Settings) -> Result<(), String> {
+    fn named(&mut self, target: Target, name: Option<&str>) -> Result<Target, String> {
+        match name {
+            Some(name) if !self.names.insert(name.to_owned()) => {
+                Err(format!("two targets are called `{name}`: use each name once"))
+            }
+            Some(name) => Ok(target.named(name)),
+            None => Ok(target),
+        }
+    }
+
+    fn add(&mut self, target: Target, from: Settings) -> Result<(), String> {
         let protocol =
             schemes::protocol(&target, &from).map_err(|fault| format!("{target}: {fault}"))?;
-        let target = match name {
-            Some(name) if !self.names.insert(name.to_owned()) => {
-                return Err(format!("two targets are called `{name}`: each name once"));
-            }
-            Some(name) => target.named(name),
-            None => target,
-        };
-        let heartbeat = from.heartbeat();
         let heartbeat = match self.rounds {
-            Some(rounds) => heartbeat.rounds(rounds),
-            None => heartbeat,
+            Some(rounds) => from.heartbeat().rounds(rounds),
+            None => from.heartbeat(),
         };
         self.watches.push(Watch { target, heartbeat, protocol, words: from.words() });
         Ok(())
     }
 
-    fn add_entry(&mut self, entry: &Entry, settings: Settings) -> Result<(), Fault> {
-        let fault = |what| Fault { span: entry.span.clone(), what };
+    /// One target of the file; returns all that is wrong with it.
+    fn add_entry(&mut self, entry: &Entry, settings: Settings) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let target = match &entry.name {
+            Some(name) => {
+                let named = self.named(entry.target.clone(), Some(name.get_ref()));
+                named.map_err(|what| faults.push(Fault { span: name.span(), what })).ok()
+            }
+            None => Some(entry.target.clone()),
+        };
         let scheme = entry.target.scheme();
-        let own = &entry.settings;
-        if scheme != "tcp" && (own.send.is_some() || own.expect.is_some()) {
-            return Err(fault(format!("`{scheme}://` has beats of its own: {NO_SEND}")));
+        let useless =
+            |keys, scheme_with| (scheme != scheme_with).then(|| entry.place(keys)).flatten();
+        if let Some(span) = useless(&["send", "expect"], "tcp") {
+            let what = format!("`{scheme}://` has beats of its own: {NO_SEND}");
+            faults.push(Fault { span, what });
         }
-        if scheme != "redis" && own.password.is_some() {
-            return Err(fault(format!("`{scheme}://` has no login: leave password_file out")));
+        if let Some(span) = useless(&["password_file"], "redis") {
+            let what = format!("`{scheme}://` has no login: leave password_file out");
+            faults.push(Fault { span, what });
         }
-        let name = entry.name.as_ref().map(|name| name.get_ref().as_str());
-        self.add(entry.target.clone(), name, settings).map_err(|what| match &entry.name {
-            Some(name) if what.starts_with("two targets") => Fault { span: name.span(), what },
-            _ => fault(what),
-        })
+        if let Some(target) = target {
+            let place = entry.place(&["send", "expect"]).unwrap_or(entry.span.clone());
+            let span = if scheme == "tcp" { place } else { entry.span.clone() };
+            faults.extend(self.add(target, settings).err().map(|what| Fault { span, what }));
+        }
+        faults
     }
 
     fn refuse_nothing(&mut self, source: &Source) {

@@ -10,8 +10,8 @@ use crate::output::Output;
 use crate::plan::Watch;
 use crate::signals::Waiter;
 
-/// Watches until a signal comes, the time is over, or every link has ended. True if every target was
-/// alive then.
+/// Watches until a signal comes, the time is over, or every link has ended. True if every target
+/// was alive then.
 ///
 /// # Errors
 ///

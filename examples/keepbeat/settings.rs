@@ -1,5 +1,6 @@
 //! Settings of a target, wherever they were written: on the command line, in the environment, in a
-//! file. Each is checked where it is read, so that the error can point there; a stronger source wins.
+//! file. Each is checked where it is read, so that the error can point there; a stronger source
+//! wins.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,8 +12,8 @@ use keepbeat::protocol::FRAME_LIMIT;
 
 use crate::escapes;
 
-/// The keys, as they stand in a file; with `--` and `-` on the command line, `KEEPBEAT_` and capitals
-/// in the environment.
+/// The keys, as they stand in a file; with `--` and `-` on the command line, `KEEPBEAT_` and
+/// capitals in the environment.
 pub const KEYS: [&str; 7] =
     ["interval", "timeout", "fall", "rise", "send", "expect", "password_file"];
 

@@ -2,10 +2,14 @@
 
 use std::io;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
+
+/// `timeout` and others send a signal to the process and at once again to its group: that is one.
+const TWICE: Duration = Duration::from_millis(100);
 
 /// The thread that waits for signals. Ends when it is dropped.
 pub struct Waiter {
@@ -21,9 +25,12 @@ impl Waiter {
         let handle = signals.handle();
         let (asked, receiver) = bounded(1);
         let body = move || {
-            for (signal, before) in signals.forever().zip(0..) {
-                if before > 0 {
-                    // Even where the main thread is blocked, on a standard output that nobody reads.
+            let mut first = None;
+            for signal in &mut signals {
+                let now = Instant::now();
+                if now > *first.get_or_insert(now) + TWICE {
+                    // Even where the main thread is blocked, on a standard output that nobody
+                    // reads.
                     std::process::exit(128 + signal);
                 }
                 let _ = asked.try_send(());

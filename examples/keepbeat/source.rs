@@ -1,5 +1,5 @@
-//! The text of a configuration file, and its lines as they may be shown: with a caret below the fault,
-//! and without passwords.
+//! The text of a configuration file, and its lines as they may be shown: with a caret below the
+//! fault, and without passwords.
 
 use std::fs::File;
 use std::io::Read;

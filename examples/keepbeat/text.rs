@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use keepbeat::{Cause, Event, EventKind, LinkId, Loss, State};
 
-/// Turns events into lines. It remembers what was told of each link, so that no fact is told twice and
-/// a target that is dead for days is not told at every attempt.
+/// Turns events into lines. It remembers what was told of each link, so that no fact is told twice
+/// and a target that is dead for days is not told at every attempt.
 pub struct Text {
     pub colors: bool,
     /// The width of the column of names.
@@ -23,11 +23,13 @@ struct Told {
     rtt: Option<Duration>,
     /// A connection of a link that is down is news only if something comes of it.
     connected: Option<String>,
+    /// A late ack was told since the state turned.
+    late: bool,
 }
 
 impl Default for Told {
     fn default() -> Told {
-        Told { state: State::Connecting, cause: None, rtt: None, connected: None }
+        Told { state: State::Connecting, cause: None, rtt: None, connected: None, late: false }
     }
 }
 
@@ -40,6 +42,7 @@ const CONNECTED: Mark = Mark("○", "connected", DIM);
 const DISCONNECTED: Mark = Mark("○", "closed", DIM);
 const FAILED: Mark = Mark("○", "attempt", DIM);
 const MISS: Mark = Mark("◌", "miss", YELLOW);
+const LATE: Mark = Mark("◌", "late ack", YELLOW);
 const STALL: Mark = Mark("◌", "stall", YELLOW);
 const LOST: Mark = Mark("…", "lost", YELLOW);
 
@@ -89,6 +92,11 @@ impl Text {
                 }
                 words
             }
+            EventKind::Beat { seq, late: true, .. } if !told.late => {
+                told.late = true;
+                let words = format!("beat {seq} was acked after its timeout: slow, not dead");
+                line(LATE, None, &words)
+            }
             EventKind::Beat { rtt, .. } => {
                 told.rtt = rtt.or(told.rtt);
                 String::new()
@@ -98,7 +106,7 @@ impl Text {
             }
             EventKind::State { to, loss, down, .. } => {
                 let before = told.connected.take().unwrap_or_default();
-                told.state = *to;
+                (told.state, told.late) = (*to, false);
                 told.cause = loss.as_ref().map(|loss| loss.cause);
                 let detail = match loss {
                     Some(Loss { detail, .. }) => detail.clone(),

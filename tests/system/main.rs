@@ -1,1 +1,51 @@
-fn main() {}
+//! What needs a server, a tool or room on the machine: real Redis, HAProxy, strace, thousands of threads.
+//!
+//! What is missing shows as ignored, with the reason; `KEEPBEAT_REQUIRE=1` turns that into a failure. One
+//! test at a time, because some of them measure.
+
+mod child;
+mod haproxy;
+mod limits;
+mod redis;
+mod scale;
+mod server;
+mod stall;
+mod syscalls;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// Whether something is there; else why not, and how to get it.
+type Need = Result<(), String>;
+
+/// A test that needs something.
+fn trial(name: &str, need: Need, test: fn()) -> Trial {
+    let required = std::env::var("KEEPBEAT_REQUIRE").is_ok_and(|value| value == "1");
+    match need {
+        Ok(()) => Trial::test(name, move || {
+            test();
+            Ok(())
+        }),
+        Err(reason) if required => Trial::test(name, move || Err(reason.into())),
+        Err(reason) => {
+            eprintln!("SKIPPED {name}: {reason}");
+            Trial::test(name, || Ok(())).with_ignored_flag(true)
+        }
+    }
+}
+
+fn main() {
+    if child::run() {
+        return;
+    }
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let trials = [
+        redis::trials(),
+        haproxy::trials(),
+        stall::trials(),
+        limits::trials(),
+        syscalls::trials(),
+        scale::trials(),
+    ];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
+}

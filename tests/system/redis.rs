@@ -1,0 +1,167 @@
+//! A real Redis: answered, frozen, killed, restarted, closing idle clients, asking for a password.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use keepbeat::{Cause, Coordinator, EventKind, Heartbeat, LinkId, Redis, State};
+use libtest_mimic::Trial;
+
+use crate::server::{LIMIT, Server, free_port, ms, program, wait, wait_state};
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    let need = || program("redis-server", "redis-server");
+    vec![
+        trial("redis_answers_pings_of_both_kinds", need(), answers),
+        trial("redis_frozen_is_suspect_then_down_and_comes_back", need(), frozen),
+        trial("redis_killed_is_known_at_once_and_its_restart_too", need(), killed),
+        trial("redis_that_closes_idle_clients_keeps_those_that_beat", need(), idle),
+        trial("redis_with_a_password_is_told_as_what_it_is", need(), password),
+        trial("redis_killed_is_told_by_the_example_binary", need(), killed_by_the_binary),
+    ]
+}
+
+fn redis_on(port: u16, more: &[&str]) -> Server {
+    let port_text = port.to_string();
+    let mut command = Command::new("redis-server");
+    command
+        .args(["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .args(more);
+    Server::start(&mut command, port)
+}
+
+fn redis(more: &[&str]) -> Server {
+    redis_on(free_port(), more)
+}
+
+fn quick() -> Heartbeat {
+    Heartbeat::every(ms(300)).timeout(ms(300)).fall(3).backoff(ms(50), ms(200))
+}
+
+fn watch(server: &Server, beat: Heartbeat, protocol: Redis) -> (Coordinator, LinkId) {
+    let coordinator = Coordinator::new().unwrap();
+    let link = coordinator.watch(server.address, beat, protocol).unwrap();
+    (coordinator, link)
+}
+
+fn down_with(coordinator: &Coordinator) -> (Cause, String) {
+    match wait_state(coordinator.events(), State::Down).kind() {
+        EventKind::State { loss: Some(loss), .. } => (loss.cause, loss.detail.clone()),
+        other => panic!("Down without a cause: {other:?}"),
+    }
+}
+
+fn answers() {
+    let server = redis(&[]);
+    for protocol in [Redis::new(), Redis::new().inline()] {
+        let beat = Heartbeat::every(ms(20)).timeout(ms(5000));
+        let (coordinator, link) = watch(&server, beat, protocol);
+        for _ in 0..50 {
+            wait(coordinator.events(), "beat", |kind| matches!(kind, EventKind::Beat { .. }));
+        }
+        let status = coordinator.status(link).unwrap();
+        assert_eq!((status.state, status.missed, status.reconnects), (State::Up, 0, 0));
+    }
+}
+
+fn frozen() {
+    let server = redis(&[]);
+    let (coordinator, _) = watch(&server, quick(), Redis::new());
+    wait_state(coordinator.events(), State::Up);
+    server.freeze();
+    wait_state(coordinator.events(), State::Suspect);
+    assert_eq!(down_with(&coordinator).0, Cause::AckTimeout);
+    // Its kernel still accepts: a connection alone is no Up.
+    wait(coordinator.events(), "connection to the frozen process", |kind| {
+        matches!(kind, EventKind::Connected { .. })
+    });
+    server.signal(libc::SIGCONT);
+    wait_state(coordinator.events(), State::Up);
+}
+
+fn killed() {
+    let mut server = redis(&[]);
+    let port = server.address.port();
+    let minute = Heartbeat::every(ms(60_000)).timeout(ms(5000)).backoff(ms(50), ms(200));
+    let (coordinator, _) = watch(&server, minute, Redis::new());
+    wait_state(coordinator.events(), State::Up);
+    let start = Instant::now();
+    server.kill();
+    let (cause, _) = down_with(&coordinator);
+    assert!(matches!(cause, Cause::ClosedByPeer | Cause::Reset), "{cause}");
+    // By the next beat it would have taken half a minute.
+    assert!(start.elapsed() < LIMIT / 10, "{:?}", start.elapsed());
+    wait(coordinator.events(), "refused attempt", |kind| kind.cause() == Some(Cause::Refused));
+    let _again = redis_on(port, &[]);
+    wait_state(coordinator.events(), State::Up);
+}
+
+fn idle() {
+    let server = redis(&["--timeout", "1"]);
+    let often = Heartbeat::every(ms(400)).timeout(ms(5000));
+    let rarely = Heartbeat::every(ms(600_000)).timeout(ms(5000));
+    let coordinator = Coordinator::new().unwrap();
+    let kept = coordinator.watch(server.address, often, Redis::new()).unwrap();
+    let closed = coordinator.watch(server.address, rarely, Redis::new()).unwrap();
+    let down = wait_state(coordinator.events(), State::Down);
+    assert_eq!(down.link(), Some(closed));
+    assert_eq!(down.kind().cause(), Some(Cause::ClosedByPeer));
+    let status = coordinator.status(kept).unwrap();
+    assert_eq!((status.state, status.missed, status.reconnects), (State::Up, 0, 0));
+    assert!(status.acked >= 3, "its beats crossed the idle limit");
+}
+
+fn password() {
+    let users = "--requirepass s3cret --user bob on >b0bs ~* +ping";
+    let server = redis(&users.split(' ').collect::<Vec<_>>());
+    let refused =
+        [Redis::new(), Redis::new().password("wrong"), Redis::new().user("x").password("y")];
+    for protocol in refused {
+        let (coordinator, _) = watch(&server, quick(), protocol);
+        let (cause, detail) = down_with(&coordinator);
+        assert_eq!(cause, Cause::LoginRefused, "{detail}");
+        assert!(detail.contains("-NOAUTH") || detail.contains("-WRONGPASS"), "{detail}");
+    }
+    let accepted = [Redis::new().password("s3cret"), Redis::new().user("bob").password("b0bs")];
+    for protocol in accepted {
+        let (coordinator, _) = watch(&server, quick(), protocol);
+        wait_state(coordinator.events(), State::Up);
+    }
+}
+
+fn killed_by_the_binary() {
+    let mut server = redis(&[]);
+    let target = format!("cache=redis://{}", server.address);
+    let binary = example("keepbeat");
+    let mut child = Command::new(&binary)
+        .args([&target, "--interval", "60s", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| {
+            panic!("{}: {error}: cargo build --example keepbeat", binary.display())
+        });
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next_state = |to: &str| {
+        let state = lines.by_ref().map(|line| line.unwrap()).find_map(|line| {
+            let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+            (value["event"] == "state" && value["to"] == to).then_some(value)
+        });
+        state.unwrap_or_else(|| panic!("it ended without a line that says {to}"))
+    };
+    next_state("up");
+    let start = Instant::now();
+    server.kill();
+    let down = next_state("down");
+    assert!(start.elapsed() < LIMIT / 10, "{:?}", start.elapsed());
+    assert_eq!((&down["name"], &down["from"]), (&"cache".into(), &"up".into()));
+    assert!(down["cause"] == "closed-by-peer" || down["cause"] == "reset", "{down}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// The example binary that `cargo test` has built beside this test.
+pub fn example(name: &str) -> std::path::PathBuf {
+    let itself = std::env::current_exe().unwrap();
+    itself.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name)
+}

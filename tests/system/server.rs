@@ -1,0 +1,139 @@
+//! Servers on loopback, started for one test and gone with it; and waits with a limit.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use keepbeat::{Event, EventKind, State};
+
+use crate::Need;
+
+/// No wait of a test is longer.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+pub const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Whether a program can be run.
+pub fn program(name: &str, package: &str) -> Need {
+    let there = Command::new(name)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok();
+    if there {
+        return Ok(());
+    }
+    Err(format!("`{name}` is not installed: ./tests/run installs it, or install `{package}`"))
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A server process, killed when the test is over.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+}
+
+impl Server {
+    /// Starts it and waits until it accepts.
+    pub fn start(command: &mut Command, port: u16) -> Server {
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut server = Server { child, address };
+        let deadline = Instant::now() + LIMIT;
+        while TcpStream::connect(address).is_err() {
+            let ended = server.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{command:?} ended: {ended:?}");
+            assert!(Instant::now() < deadline, "{command:?} does not listen on {address}");
+            std::thread::sleep(ms(5)); // between two tries
+        }
+        server
+    }
+
+    pub fn signal(&self, signal: i32) {
+        signal_to(self.child.id(), signal);
+    }
+
+    /// Stops it as a hung process is: it answers nothing, its kernel does.
+    pub fn freeze(&self) {
+        freeze(self.child.id());
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+pub fn signal_to(pid: u32, signal: i32) {
+    // SAFETY: kill touches no memory; the child is ours and not yet waited for.
+    let result = unsafe { libc::kill(pid as libc::pid_t, signal) };
+    assert_eq!(result, 0, "kill {pid}");
+}
+
+/// SIGSTOP takes effect some time later: waits for state T.
+pub fn freeze(pid: u32) {
+    signal_to(pid, libc::SIGSTOP);
+    eventually("stopped", || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    });
+}
+
+pub fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: not within {LIMIT:?}");
+        std::thread::sleep(ms(1)); // between two looks
+    }
+}
+
+/// Reads events up to the first that is wanted; tells what came instead.
+pub fn wait(events: &Receiver<Event>, what: &str, wanted: impl Fn(&EventKind) -> bool) -> Event {
+    let deadline = Instant::now() + LIMIT;
+    let mut seen = Vec::new();
+    loop {
+        let Ok(event) = events.recv_deadline(deadline) else {
+            panic!("no {what} within {LIMIT:?}, but {seen:#?}");
+        };
+        if wanted(event.kind()) {
+            return event;
+        }
+        seen.push(event.to_string());
+    }
+}
+
+pub fn wait_state(events: &Receiver<Event>, state: State) -> Event {
+    wait(events, state.word(), |kind| matches!(kind, EventKind::State { to, .. } if *to == state))
+}
+
+/// A file of settings for a server, gone with the value.
+pub struct Settings(pub std::path::PathBuf);
+
+impl Settings {
+    pub fn new(name: &str, text: &str) -> Settings {
+        let file = format!("keepbeat-test-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(file);
+        std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        Settings(path)
+    }
+}
+
+impl Drop for Settings {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

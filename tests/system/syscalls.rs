@@ -1,0 +1,81 @@
+//! System calls per beat, counted by strace: at most 3.05 on a link's thread, and none of them setsockopt.
+
+use std::collections::HashMap;
+use std::process::Stdio;
+
+use keepbeat::{Exchange, Responder};
+use libtest_mimic::Trial;
+
+use crate::server::{Settings, program};
+use crate::{Need, child, trial};
+
+const LINKS: u64 = 5;
+
+pub fn trials() -> Vec<Trial> {
+    vec![trial("three_system_calls_a_beat", need(), count)]
+}
+
+/// It must be there, and be allowed to trace.
+fn need() -> Need {
+    program("strace", "strace")?;
+    let traced = std::process::Command::new("strace")
+        .args(["-f", "-o", "/dev/null", "true"])
+        .stderr(Stdio::null())
+        .status();
+    if traced.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    Err("strace may not trace here: it needs CAP_SYS_PTRACE or a laxer ptrace_scope".to_owned())
+}
+
+/// The calls of all link threads of a run with so many rounds, by name.
+fn trace(rounds: u64) -> HashMap<String, u64> {
+    let answering = || Exchange::answering("heartbeat", "heartbeat_ack");
+    let responder = Responder::bind("127.0.0.1:0", answering).unwrap();
+    let file = Settings::new(&format!("strace-{rounds}"), "");
+    let child = child::command();
+    let status = std::process::Command::new("strace")
+        .args(["-f", "-q", "-o"])
+        .arg(&file.0)
+        .arg(child.get_program())
+        .args(["--child", "beats", &responder.local_addr().to_string()])
+        .args([LINKS.to_string(), rounds.to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let text = std::fs::read_to_string(&file.0).unwrap();
+    let mut threads: HashMap<&str, HashMap<String, u64>> = HashMap::new();
+    for line in text.lines() {
+        let (thread, call) = line.split_once(' ').unwrap();
+        let call = call.trim_start();
+        // A call that was interrupted by another thread's line stands twice: once begun, once resumed.
+        if let Some((name, _)) = call.split_once('(').filter(|_| !call.starts_with("<...")) {
+            *threads.entry(thread).or_default().entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    let mut sum = HashMap::new();
+    for calls in threads.into_values().filter(|calls| calls.contains_key("sendto")) {
+        for (name, n) in calls {
+            *sum.entry(name).or_default() += n;
+        }
+    }
+    sum
+}
+
+fn count() {
+    // The difference of two runs leaves out connecting and the end.
+    let (short, long) = (100, 600);
+    let (before, after) = (trace(short), trace(long));
+    let beats = (LINKS * (long - short)) as f64;
+    let mut a_beat: Vec<_> = after
+        .iter()
+        .map(|(name, n)| (name, (*n as f64 - *before.get(name).unwrap_or(&0) as f64) / beats))
+        .filter(|(_, n)| n.abs() > 0.0005)
+        .collect();
+    a_beat.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let sum: f64 = a_beat.iter().map(|(_, n)| n).sum();
+    println!("{sum:.3} system calls a beat: {a_beat:.3?}");
+    assert!(sum <= 3.05, "{sum} system calls a beat: {a_beat:?}");
+    assert!(sum > 2.9, "not everything was seen: {a_beat:?}");
+    assert_eq!(after.get("setsockopt"), before.get("setsockopt"), "a setsockopt per beat");
+}
