@@ -1,1 +1,208 @@
-fn main() {}
+//! What a beat costs. `cargo bench` prints the pulse's speed, the processor time of a beat on loopback, and
+//! the ratio to the naive loop, taken in turns in one run.
+//!
+//! The other end runs in a process of its own, so that only our side is counted.
+
+use std::hint::black_box;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use keepbeat::pulse::{Input, Output, Pulse};
+use keepbeat::{Coordinator, EventKind, Exchange, Heartbeat, Responder};
+
+fn main() {
+    if std::env::args().nth(1).as_deref() == Some("--responder") {
+        return answer();
+    }
+    let mut criterion = Criterion::default().configure_from_args();
+    pulse(&mut criterion);
+    loopback(&mut criterion);
+    criterion.final_summary();
+    // `cargo test --benches` only asks whether it runs.
+    if std::env::args().any(|word| word == "--bench") {
+        side_by_side();
+    }
+}
+
+/// One beat and its ack, without a socket.
+fn pulse(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("pulse");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("beat", |bencher| {
+        let mut now = Instant::now();
+        let mut pulse = Pulse::new(Heartbeat::every(Duration::from_secs(1)), 7, now);
+        pulse.handle(now, Input::Connected);
+        bencher.iter(|| {
+            loop {
+                match pulse.poll() {
+                    Output::Beat(seq) => {
+                        pulse.handle(now, Input::Sent(seq));
+                        now += Duration::from_micros(200);
+                        pulse.handle(now, Input::Ack(None));
+                        break;
+                    }
+                    Output::Wait(Some(until)) => {
+                        now = until;
+                        pulse.handle(now, Input::Tick);
+                    }
+                    other => drop(black_box(other)),
+                }
+            }
+        });
+    });
+    group.finish();
+}
+
+/// Processor time, user and system, of this whole process.
+fn cpu() -> Duration {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY: getrusage fills the whole struct; it cannot fail with these arguments.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    let time = |t: libc::timeval| {
+        Duration::from_secs(t.tv_sec as u64) + Duration::from_micros(t.tv_usec as u64)
+    };
+    time(usage.ru_utime) + time(usage.ru_stime)
+}
+
+/// The other end, in a process of its own.
+struct Other {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Other {
+    fn start() -> Other {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .arg("--responder")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let stdout = child.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
+        Other { child, address: line.trim().parse().unwrap() }
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn answer() {
+    let answering = || Exchange::answering("heartbeat", "heartbeat_ack");
+    let responder = Responder::builder().max_clients(5000).bind("127.0.0.1:0", answering).unwrap();
+    println!("{}", responder.local_addr());
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+/// Links that have come up and beat on.
+trait Loop {
+    /// All of them up; then the processor time of `beats` beats, in sum.
+    fn cost(address: SocketAddr, links: usize, interval: Duration, beats: u64) -> Duration;
+}
+
+struct Keepbeat;
+
+impl Loop for Keepbeat {
+    fn cost(address: SocketAddr, links: usize, interval: Duration, beats: u64) -> Duration {
+        let builder = Coordinator::builder().connects_per_second(10_000).events_capacity(1 << 16);
+        let coordinator = builder.build().unwrap();
+        for _ in 0..links {
+            let exchange = Exchange::new("heartbeat", "heartbeat_ack");
+            coordinator.watch(address, Heartbeat::every(interval), exchange).unwrap();
+        }
+        let beat = |kind: &EventKind| matches!(kind, EventKind::Beat { .. });
+        let acked = |n: u64| {
+            let events = coordinator.events().iter().filter(|event| beat(event.kind()));
+            assert_eq!(events.take(n as usize).count() as u64, n);
+        };
+        // The first beats come with the connections; the second are spread, the rest is the pace.
+        acked(2 * links as u64);
+        let before = cpu();
+        acked(beats);
+        let cost = cpu() - before;
+        coordinator.stop().unwrap();
+        cost
+    }
+}
+
+/// The loop that everybody writes first.
+struct Naive;
+
+impl Loop for Naive {
+    fn cost(address: SocketAddr, links: usize, interval: Duration, beats: u64) -> Duration {
+        let (report, reports) = crossbeam_channel::bounded(1 << 16);
+        for n in 0..links {
+            let report = report.clone();
+            let spread = interval.mul_f64(n as f64 / links as f64);
+            let body = move || -> std::io::Result<()> {
+                let mut stream = TcpStream::connect(address)?;
+                stream.set_nodelay(true)?;
+                thread::sleep(spread);
+                loop {
+                    let start = Instant::now();
+                    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+                    stream.write_all(b"heartbeat")?;
+                    stream.read_exact(&mut [0; 13])?;
+                    if report.send(start.elapsed()).is_err() {
+                        return Ok(());
+                    }
+                    thread::sleep(interval.saturating_sub(start.elapsed()));
+                }
+            };
+            thread::Builder::new().stack_size(256 * 1024).spawn(body).unwrap();
+        }
+        assert_eq!(reports.iter().take(2 * links).count(), 2 * links);
+        let before = cpu();
+        assert_eq!(reports.iter().take(beats as usize).count() as u64, beats);
+        cpu() - before
+    }
+}
+
+/// The processor time of a beat, reports to the user included.
+fn loopback(criterion: &mut Criterion) {
+    let other = Other::start();
+    let (links, interval) = (100, Duration::from_millis(50));
+    let mut group = criterion.benchmark_group("processor time of a loopback beat");
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(10))
+        .throughput(Throughput::Elements(1));
+    let address = other.address;
+    group.bench_function("keepbeat", |bencher| {
+        bencher.iter_custom(|beats| Keepbeat::cost(address, links, interval, beats));
+    });
+    group.bench_function("naive", |bencher| {
+        bencher.iter_custom(|beats| Naive::cost(address, links, interval, beats));
+    });
+    group.finish();
+}
+
+/// 1,000 links at one beat a second, in turns; the ratio of each pair, and the median.
+fn side_by_side() {
+    let other = Other::start();
+    let (links, second, beats) = (1000, Duration::from_secs(1), 8000);
+    let mut ratios = Vec::new();
+    for round in 1..=5 {
+        let ours = Keepbeat::cost(other.address, links, second, beats);
+        let naive = Naive::cost(other.address, links, second, beats);
+        // Its threads end with their next beat.
+        thread::sleep(2 * second);
+        let ratio = ours.as_secs_f64() / naive.as_secs_f64();
+        println!("round {round}: keepbeat {ours:.1?}, naive {naive:.1?}, ratio {ratio:.2}");
+        ratios.push(ratio);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("{links} links at one beat a second: median ratio {:.2}", ratios[2]);
+}
