@@ -84,8 +84,12 @@ impl Queues {
 
     /// Tells what was lost to whoever has room by now. True while somebody has not.
     pub(crate) fn tell_lost(&self) -> bool {
-        // All are asked, so no short cut.
-        self.list().queues.iter_mut().fold(false, |owed, queue| !queue.tell_lost() || owed)
+        // All are asked, also after the first that has no room.
+        let mut owed = false;
+        for queue in &mut self.list().queues {
+            owed |= !queue.tell_lost();
+        }
+        owed
     }
 
     /// Readers read what is left, then the end.

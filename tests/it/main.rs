@@ -6,6 +6,7 @@ mod noticing;
 mod peer;
 mod protocols;
 mod responder;
+mod splits;
 mod stopping;
 mod subscribers;
 mod tidy;

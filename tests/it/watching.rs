@@ -155,7 +155,7 @@ fn a_paused_link_tells_its_end_and_does_not_reconnect_until_resumed() {
     let peer = Peer::new(move |mut visit| match visit.nth {
         0 => {
             visit.ack(1)?;
-            drop(closing.recv());
+            let _ = closing.recv();
             Ok(())
         }
         _ => visit.ack_for_ever(),
