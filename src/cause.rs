@@ -6,15 +6,16 @@ macro_rules! causes {
     ($($name:ident, $word:literal, $sentence:literal, $confirm:literal, $change:literal;)*) => {
         /// Why a beat or a connection failed.
         ///
-        /// The words are a closed list, the same in events, JSON lines and logs; later versions may add
-        /// to it and never rename one. `Display` prints the word.
+        /// The words are a closed list, the same in events, JSON lines and logs; later versions may
+        /// add to it and never rename one. `Display` prints the word.
         ///
         /// | word | meaning | how to confirm | what to change |
         /// |---|---|---|---|
         $(#[doc = concat!("| `", $word, "` | ", $sentence, " | ", $confirm, " | ", $change, " |")])*
         ///
-        /// At the moment of death the word is what is certain then: `closed-by-peer` for the FIN of a
-        /// process that was killed. What later attempts meet, `refused` say, is told by their own events.
+        /// At the moment of death the word is what is certain then: `closed-by-peer` for the FIN of
+        /// a process that was killed. What later attempts meet, `refused` say, is told by their own
+        /// events.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Cause {

@@ -1,4 +1,5 @@
-//! Coordinator: what the user holds. Links come and go, events go out, the status of each is at hand.
+//! Coordinator: what the user holds. Links come and go, events go out, the status of each is at
+//! hand.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,17 +27,18 @@ use crate::heartbeat::Heartbeat;
 use crate::protocol::Protocol;
 use crate::target::Target;
 
-/// How long `stop` and `remove` wait for threads. Every thread ends within milliseconds of being told,
-/// but for one inside name resolution, which nothing can wake.
+/// How long `stop` and `remove` wait for threads. Every thread ends within milliseconds of being
+/// told, but for one inside name resolution, which nothing can wake.
 const PATIENCE_AT_STOP: Duration = Duration::from_millis(900);
 
 /// Keeps connections open, beats on them, and says what happens to them.
 ///
 /// Each link has one thread of its own; what happens goes over a crossbeam channel to
-/// [`events`](Coordinator::events). All methods take `&self`, so links may come and go from any thread.
+/// [`events`](Coordinator::events). All methods take `&self`, so links may come and go from any
+/// thread.
 ///
-/// Dropping a coordinator tells every thread to end and does not wait for any; [`stop`](Coordinator::stop)
-/// waits.
+/// Dropping a coordinator tells every thread to end and does not wait for any;
+/// [`stop`](Coordinator::stop) waits.
 ///
 /// # Examples
 ///
@@ -94,29 +96,30 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// How many events the main queue holds until some are lost. Default 4096, about half a megabyte.
+    /// How many events the main queue holds until some are lost. Default 4096, about half a
+    /// megabyte.
     pub fn events_capacity(mut self, events: usize) -> Builder {
         self.events = events;
         self
     }
 
-    /// How many connections are opened a second at most, over all links. Default 1000, at least 1. A
-    /// tenth of a second's worth may go at once.
+    /// How many connections are opened a second at most, over all links. Default 1000, at least 1.
+    /// A tenth of a second's worth may go at once.
     pub fn connects_per_second(mut self, connects: u32) -> Builder {
         self.connects_per_second = connects;
         self
     }
 
-    /// How late the kernel may fire a link's timers, so that one wake-up of the processor serves several.
-    /// Default 5 ms, and never more than 1/200 of the link's interval. Costs punctuality of the beats, not
-    /// precision of round-trip times.
+    /// How late the kernel may fire a link's timers, so that one wake-up of the processor serves
+    /// several. Default 5 ms, and never more than 1/200 of the link's interval. Costs punctuality
+    /// of the beats, not precision of round-trip times.
     pub fn timer_slack(mut self, slack: Duration) -> Builder {
         self.timer_slack = slack;
         self
     }
 
-    /// The stack of a link's thread, in bytes. Default 256 KiB, of virtual memory: what is not used costs
-    /// nothing. Raise it for a protocol that needs more.
+    /// The stack of a link's thread, in bytes. Default 256 KiB, of virtual memory: what is not used
+    /// costs nothing. Raise it for a protocol that needs more.
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack = bytes;
         self
@@ -128,8 +131,8 @@ impl Builder {
         self
     }
 
-    /// How names become addresses. Default: the system's resolver. Called on a link's own thread, at each
-    /// attempt; it may block.
+    /// How names become addresses. Default: the system's resolver. Called on a link's own thread,
+    /// at each attempt; it may block.
     pub fn resolver(
         mut self,
         resolve: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
@@ -201,15 +204,17 @@ impl Coordinator {
         }
     }
 
-    /// Opens a connection of its own to `target`, beats on it, and opens it again whenever it is lost.
+    /// Opens a connection of its own to `target`, beats on it, and opens it again whenever it is
+    /// lost.
     ///
-    /// Returns at once: name resolution and connecting happen on the link's thread, and what comes of
-    /// them is told by events. The first state event is to Up or to Down.
+    /// Returns at once: name resolution and connecting happen on the link's thread, and what comes
+    /// of them is told by events. The first state event is to Up or to Down.
     ///
     /// # Errors
     ///
-    /// A target or heartbeat that cannot work; no room on this machine for another descriptor, thread or
-    /// mapping ([`Error::is_limit`], with the numbers and the remedy); a coordinator that has stopped.
+    /// A target or heartbeat that cannot work; no room on this machine for another descriptor,
+    /// thread or mapping ([`Error::is_limit`], with the numbers and the remedy); a coordinator that
+    /// has stopped.
     pub fn watch<T>(
         &self,
         target: T,
@@ -253,19 +258,19 @@ impl Coordinator {
         }
     }
 
-    /// The main queue of events. Every clone of it takes from the same queue; for a copy of all events use
-    /// [`subscribe`](Coordinator::subscribe). After [`stop`](Coordinator::stop) it ends.
+    /// The main queue of events. Every clone of it takes from the same queue; for a copy of all
+    /// events use [`subscribe`](Coordinator::subscribe). After [`stop`](Coordinator::stop) it ends.
     ///
-    /// Changes arrive at once, acks within a quarter of a second (each with its own time). A queue that is
-    /// full loses the newest events and says how many ([`EventKind::Lost`]).
+    /// Changes arrive at once, acks within a quarter of a second (each with its own time). A queue
+    /// that is full loses the newest events and says how many ([`EventKind::Lost`]).
     ///
     /// [`EventKind::Lost`]: crate::EventKind::Lost
     pub fn events(&self) -> &Receiver<Event> {
         &self.events
     }
 
-    /// A queue of its own, with a copy of each event from now on. A slow reader of it costs nobody else.
-    /// Drop the receiver to end it.
+    /// A queue of its own, with a copy of each event from now on. A slow reader of it costs nobody
+    /// else. Drop the receiver to end it.
     pub fn subscribe(&self, capacity: usize) -> Receiver<Event> {
         self.queues.add(capacity)
     }
@@ -288,8 +293,8 @@ impl Coordinator {
         all
     }
 
-    /// No beats and no attempts to connect, from the next planned one on. The connection stays open, its
-    /// end is still told, and a beat on its way is still judged.
+    /// No beats and no attempts to connect, from the next planned one on. The connection stays
+    /// open, its end is still told, and a beat on its way is still judged.
     ///
     /// # Errors
     ///
@@ -309,13 +314,13 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Ends a link and waits for its thread, a few milliseconds as a rule. From within the link's own
-    /// protocol it only tells it to end.
+    /// Ends a link and waits for its thread, a few milliseconds as a rule. From within the link's
+    /// own protocol it only tells it to end.
     ///
     /// # Errors
     ///
-    /// No such link; or its thread is inside name resolution, which cannot be woken: then it ends by
-    /// itself, and [`Error::is_left_behind`] says so.
+    /// No such link; or its thread is inside name resolution, which cannot be woken: then it ends
+    /// by itself, and [`Error::is_left_behind`] says so.
     pub fn remove(&self, link: LinkId) -> Result<(), Error> {
         let running = self.links().running.remove(&link).ok_or_else(|| Error::unknown(link))?;
         running.handle.stop();
@@ -325,13 +330,13 @@ impl Coordinator {
         join(vec![running])
     }
 
-    /// Ends every link and joins every thread, within one second. What was reported until then can still
-    /// be read from the queues, which end after it. A second call does nothing.
+    /// Ends every link and joins every thread, within one second. What was reported until then can
+    /// still be read from the queues, which end after it. A second call does nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::is_left_behind`] names links whose threads were inside name resolution: nothing can wake
-    /// those; they end by themselves when the resolver answers.
+    /// [`Error::is_left_behind`] names links whose threads were inside name resolution: nothing can
+    /// wake those; they end by themselves when the resolver answers.
     pub fn stop(&self) -> Result<(), Error> {
         let running = self.take_all();
         for link in &running {

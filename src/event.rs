@@ -75,8 +75,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// When it happened, by the clock on the wall. Measured on the link's thread, so it is right even
-    /// where the event is read much later.
+    /// When it happened, by the clock on the wall. Measured on the link's thread, so it is right
+    /// even where the event is read much later.
     pub fn time(&self) -> SystemTime {
         self.time
     }

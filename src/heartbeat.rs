@@ -111,7 +111,8 @@ impl Heartbeat {
         self
     }
 
-    /// How far each interval may deviate, as a fraction of it. Default 0.05, that is, 5 % either way.
+    /// How far each interval may deviate, as a fraction of it. Default 0.05, that is, 5 % either
+    /// way.
     pub fn jitter(mut self, fraction: f64) -> Heartbeat {
         self.jitter = fraction;
         self
@@ -121,8 +122,8 @@ impl Heartbeat {
     /// Default 0.5 s and 60 s.
     ///
     /// "Full jitter", from M. Brooker, *Exponential Backoff and Jitter* (AWS Architecture Blog,
-    /// 2015). The first attempt is immediate if the connection had been Up for one interval, and for
-    /// at least 10 s.
+    /// 2015). The first attempt is immediate if the connection had been Up for one interval, and
+    /// for at least 10 s.
     pub fn backoff(mut self, base: Duration, cap: Duration) -> Heartbeat {
         self.backoff_base = base;
         self.backoff_cap = cap;
@@ -165,8 +166,8 @@ impl Heartbeat {
         self
     }
 
-    /// Ends the link by itself after so many rounds. A round is a beat acked or missed, or an attempt
-    /// to connect that failed. Default: no end.
+    /// Ends the link by itself after so many rounds. A round is a beat acked or missed, or an
+    /// attempt to connect that failed. Default: no end.
     pub fn rounds(mut self, rounds: u64) -> Heartbeat {
         self.rounds = Some(rounds);
         self

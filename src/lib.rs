@@ -1,4 +1,69 @@
-//! keepbeat keeps long-lived TCP connections alive with heartbeats, and says when, and why, one has died.
+//! keepbeat keeps long-lived TCP connections alive with heartbeats from blocking threads, and says
+//! when, and why, one has died. No async runtime.
+//!
+//! # Watch an endpoint
+//!
+//! A [`Coordinator`] holds links. Each link has one thread and one connection, opened by itself: it
+//! sends a beat every so often, waits for the ack, reconnects when the connection is lost, and
+//! reports over a crossbeam channel.
+//!
+//! ```
+//! use std::time::Duration;
+//! use keepbeat::{Coordinator, EventKind, Exchange, Heartbeat, Responder};
+//!
+//! // The other end, for this example; yours exists already.
+//! let server = Responder::bind("127.0.0.1:0", || Exchange::answering("heartbeat", "heartbeat_ack"))?;
+//!
+//! let coordinator = Coordinator::new()?;
+//! let beat = Heartbeat::every(Duration::from_secs(60)).timeout(Duration::from_secs(5)).fall(3);
+//! let exchange = Exchange::new("heartbeat", "heartbeat_ack");
+//! let link = coordinator.watch(server.local_addr(), beat, exchange)?;
+//!
+//! for event in coordinator.events() {
+//!     println!("{event}");
+//!     if matches!(event.kind(), EventKind::State { .. }) {
+//!         break;
+//!     }
+//! }
+//! println!("{:?}", coordinator.status(link)?.rtt.last());
+//! coordinator.stop()?;
+//! # Ok::<(), keepbeat::Error>(())
+//! ```
+//!
+//! # What to know
+//!
+//! * **State.** [`State::Connecting`] until the first verdict; [`State::Up`] by acks;
+//!   [`State::Suspect`] by a miss; [`State::Down`] by `fall` misses in a row, or at once when the
+//!   connection ends. A connection alone is no Up: a stopped process still accepts.
+//! * **Detection.** Silence is known after at most `1.05 x interval + fall x timeout + 50 ms`; a
+//!   FIN or RST, also between two beats, within milliseconds.
+//! * **Blame.** A thread that woke too late doubts itself first: a stall of our own process is told
+//!   as [`EventKind::Stalled`] and convicts nobody.
+//! * **Cause.** Every event for the worse carries a [`Cause`], a word from a closed list, and a
+//!   sentence with the numbers.
+//! * **Queues are bounded.** A slow reader of events is told how many it lost, never slows a
+//!   heartbeat, and reads the truth from [`Coordinator::status`] at any time.
+//! * **Stop** joins every thread within a second, wherever it is blocked; dropping only signals.
+//!
+//! # The map
+//!
+//! | | |
+//! |---|---|
+//! | [`Coordinator`], [`Heartbeat`], [`Target`] | watch an endpoint, how often, where |
+//! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, why |
+//! | [`Exchange`], [`Line`], [`Redis`], [`ConnectOnly`], [`Protocol`] | what a beat looks like; or one of your own |
+//! | [`Responder`] | the other end |
+//! | [`pulse`] | the state machine alone, without sockets or clocks |
+//!
+//! # Features
+//!
+//! None yet changes anything; `full` will stay the name for all of them.
+//!
+//! # Platforms
+//!
+//! Tested on Linux. Other Unixes have the code they need (`poll` in place of `ppoll`) and no test
+//! machine; elsewhere it does not compile, and says so.
+
 pub mod protocol;
 pub mod pulse;
 
@@ -21,3 +86,8 @@ pub use protocol::{ConnectOnly, Exchange, Line, Protocol, Redis};
 pub use pulse::{Pace, Patience, Rtt};
 pub use responder::{ClientEvent, ClientEventKind, Responder, ResponderBuilder};
 pub use target::Target;
+
+/// The programs of the README are compiled and run, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -124,7 +124,8 @@ struct Inner {
     next: AtomicU64,
     lost: AtomicU64,
     events: Sender<ClientEvent>,
-    /// Held for some nanoseconds; a client's thread takes it to leave, so nobody joins one under it.
+    /// Held for some nanoseconds; a client's thread takes it to leave, so nobody joins one under
+    /// it.
     clients: Mutex<HashMap<u64, Client>>,
     /// Threads that have left or are about to, to be joined: some nanoseconds, too.
     departed: Mutex<Vec<JoinHandle<()>>>,
@@ -142,8 +143,8 @@ impl ResponderBuilder {
         self
     }
 
-    /// How long a client may be silent. Default 90 s; give it at least 1.5 times the interval of the
-    /// clients, as MQTT servers do.
+    /// How long a client may be silent. Default 90 s; give it at least 1.5 times the interval of
+    /// the clients, as MQTT servers do.
     pub fn silent_after(mut self, silent: Duration) -> ResponderBuilder {
         self.silent_after = silent;
         self
@@ -242,8 +243,8 @@ impl Responder {
         self.inner.clients().len()
     }
 
-    /// Closes every connection in an orderly way (FIN), and goes on accepting. For drills: what do the
-    /// clients do?
+    /// Closes every connection in an orderly way (FIN), and goes on accepting. For drills: what do
+    /// the clients do?
     pub fn close_clients(&self) {
         for client in self.inner.clients().values() {
             let _ = client.socket.shutdown(Shutdown::Both);

@@ -21,7 +21,8 @@ pub(crate) enum Ready {
 ///
 /// # Errors
 ///
-/// `Interrupted` when a signal or a stop of the whole process cut the wait short: read the clock again.
+/// `Interrupted` when a signal or a stop of the whole process cut the wait short: read the clock
+/// again.
 pub(crate) fn wait_readable(socket: &impl AsFd, most: Option<Duration>) -> io::Result<Ready> {
     #[cfg(target_os = "linux")]
     let events = libc::POLLIN | libc::POLLRDHUP;

@@ -34,8 +34,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// Takes `text` apart. A missing scheme is `tcp`; a missing port is an error unless the scheme has
-    /// one of its own (`redis`: 6379).
+    /// Takes `text` apart. A missing scheme is `tcp`; a missing port is an error unless the scheme
+    /// has one of its own (`redis`: 6379).
     ///
     /// # Errors
     ///

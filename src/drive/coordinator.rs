@@ -1,7 +1,7 @@
 //! The coordinator's thread: takes what the links report and hands each reader its copy.
 //!
-//! It never blocks on a reader and never touches a link, so neither a slow reader nor a blocked link can
-//! hold it up. It sleeps until the bell rings, or until beats may lie in the queue.
+//! It never blocks on a reader and never touches a link, so neither a slow reader nor a blocked
+//! link can hold it up. It sleeps until the bell rings, or until beats may lie in the queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,7 +36,8 @@ pub(crate) fn run(
         } else {
             let _ = bell.recv_timeout(if owed { tick.min(OWED) } else { tick });
         }
-        // Asked before the queue is emptied, so that what was reported before the end is handed out.
+        // Asked before the queue is emptied, so that what was reported before the end is handed
+        // out.
         let over = quit.load(Ordering::SeqCst);
         let waiting = reports.len();
         queues.deliver(reports.try_iter().take(waiting), feed.take_lost());

@@ -1,8 +1,9 @@
 //! From link threads to the coordinator's thread: one bounded queue that keeps order, and a bell.
 //!
-//! Waking a sleeping thread for each beat would cost a link a fourth system call. So beats only lie in the
-//! queue, and the coordinator's thread looks every 20 to 250 ms; whatever changes something rings the bell
-//! as well. A link never waits here: where the queue is full the event is dropped and counted.
+//! Waking a sleeping thread for each beat would cost a link a fourth system call. So beats only lie
+//! in the queue, and the coordinator's thread looks every 20 to 250 ms; whatever changes something
+//! rings the bell as well. A link never waits here: where the queue is full the event is dropped
+//! and counted.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 

@@ -1,11 +1,11 @@
-//! The pace of connecting: thousands of links started together, or lost together, connect at a bounded
-//! rate, so that neither the peers nor the own network are flooded.
+//! The pace of connecting: thousands of links started together, or lost together, connect at a
+//! bounded rate, so that neither the peers nor the own network are flooded.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How far behind the rate may be caught up at once: a tenth of a second's worth, so that a few links
-/// never wait and lateness of threads does not lower the rate.
+/// How far behind the rate may be caught up at once: a tenth of a second's worth, so that a few
+/// links never wait and lateness of threads does not lower the rate.
 const CATCH_UP: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]

@@ -1,4 +1,5 @@
-//! A user's protocol behind a guard: its panic becomes the loss of its own link, and no other suffers.
+//! A user's protocol behind a guard: its panic becomes the loss of its own link, and no other
+//! suffers.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,7 +1,7 @@
 //! What others hold of a link: its flags, its socket for waking it, its status.
 //!
-//! Who waits for whom: each lock here is held for some nanoseconds and never while another is taken or a
-//! system call may block, so nobody waits for a link that is blocked.
+//! Who waits for whom: each lock here is held for some nanoseconds and never while another is taken
+//! or a system call may block, so nobody waits for a link that is blocked.
 
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,9 +44,10 @@ impl Handle {
         let _ = self.thread.set(thread::current());
     }
 
-    /// Tells the link to end and wakes it wherever it is: parked, or blocked in connect, read, write or
-    /// poll. One call is enough: a parked thread keeps the wake-up, a socket its shutdown, and the link
-    /// looks at the flag after each connect has begun. Only name resolution cannot be woken.
+    /// Tells the link to end and wakes it wherever it is: parked, or blocked in connect, read,
+    /// write or poll. One call is enough: a parked thread keeps the wake-up, a socket its shutdown,
+    /// and the link looks at the flag after each connect has begun. Only name resolution cannot be
+    /// woken.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
         let socket = self.socket().clone();

@@ -30,7 +30,8 @@ impl Inbox {
         Inbox { buffer: vec![0; FIRST], start: 0, end: 0, fresh: false }
     }
 
-    /// Where the next bytes go. Never empty: a full inbox has been refused by [`next`](Inbox::next).
+    /// Where the next bytes go. Never empty: a full inbox has been refused by
+    /// [`next`](Inbox::next).
     pub(crate) fn space(&mut self) -> &mut [u8] {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);

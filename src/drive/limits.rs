@@ -1,5 +1,5 @@
-//! The machine's limits, asked before a thread is started: `std::thread` aborts the whole process when
-//! the mappings run out in the middle of a start, and a link without a descriptor is no link.
+//! The machine's limits, asked before a thread is started: `std::thread` aborts the whole process
+//! when the mappings run out in the middle of a start, and a link without a descriptor is no link.
 
 use std::fs;
 
@@ -14,19 +14,20 @@ const SPARE_MAPPINGS: u64 = 512;
 /// A stack, its guard page, and the same for signals.
 const MAPPINGS_A_THREAD: u64 = 4;
 
-/// The most links admitted on one look at the limits. A look reads files in /proc, some of them long.
+/// The most links admitted on one look at the limits. A look reads files in /proc, some of them
+/// long.
 const MOST_ON_ONE_LOOK: u64 = 1024;
 
-/// How many links there is room for. Looks again before it believes that there is none, and from time to
-/// time, because the rest of the process uses the same room.
+/// How many links there is room for. Looks again before it believes that there is none, and from
+/// time to time, because the rest of the process uses the same room.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     left: u64,
 }
 
 impl Room {
-    /// Room for one more link: one descriptor, one thread. `promised` links are running and have no socket
-    /// open at this moment, though they will want one.
+    /// Room for one more link: one descriptor, one thread. `promised` links are running and have no
+    /// socket open at this moment, though they will want one.
     pub(crate) fn take(&mut self, promised: u64) -> Result<(), Error> {
         if self.left == 0 {
             self.left = look(promised)?;

@@ -1,8 +1,9 @@
-//! ACTS. The only place with threads, the sockets of links and `Instant::now`. One thread per link runs
-//! one loop: poll the pulse, do what it says, tell it what happened.
+//! ACTS. The only place with threads, the sockets of links and `Instant::now`. One thread per link
+//! runs one loop: poll the pulse, do what it says, tell it what happened.
 //!
-//! The healthy round is three system calls: `send` the beat, `recv` the ack (blocked, bounded by the
-//! socket's read timeout), `ppoll` until the next beat. A FIN or RST in between ends the `ppoll` at once.
+//! The healthy round is three system calls: `send` the beat, `recv` the ack (blocked, bounded by
+//! the socket's read timeout), `ppoll` until the next beat. A FIN or RST in between ends the
+//! `ppoll` at once.
 
 mod coordinator;
 pub(crate) mod feed;
@@ -43,8 +44,8 @@ use reporter::Reporter;
 use resolve::Resolve;
 use socket::{Connection, Woke};
 
-/// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats: 0.016 system calls
-/// a beat.
+/// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats: 0.016 system
+/// calls a beat.
 const ASK_RTO_EVERY: u64 = 64;
 
 /// What all links of a coordinator share.
@@ -207,26 +208,26 @@ impl Link {
 
     fn beat(&mut self, seq: u64) {
         match self.write_beat(seq) {
-            Ok(input) => self.tell(input),
+            Ok((sent, input)) => self.pulse.handle(sent, input),
             Err(loss) => self.tell(Input::Lost(loss)),
         }
     }
 
     /// What opens the conversation, if this is the first beat, goes out with it.
-    fn write_beat(&mut self, seq: u64) -> Result<Input, Loss> {
+    fn write_beat(&mut self, seq: u64) -> Result<(Instant, Input), Loss> {
         let Some(connection) = &mut self.connection else {
             return Err(Cause::ClosedByPeer.into());
         };
         let before = self.out.len();
         self.protocol.beat(seq, &mut self.out)?;
         let silent = self.out.len() == before;
-        connection.write(&self.out, self.heartbeat.write_timeout)?;
+        let sent = connection.write(&self.out, self.heartbeat.write_timeout)?;
         self.out.clear();
         self.reporter.on_sent();
         if seq % ASK_RTO_EVERY == 0 {
             self.ask_rto();
         }
-        Ok(if silent { Input::Stands(seq) } else { Input::Sent(seq) })
+        Ok((sent, if silent { Input::Stands(seq) } else { Input::Sent(seq) }))
     }
 
     /// One step towards `until`: a flag, a frame, bytes, or time that passed.
@@ -259,8 +260,8 @@ impl Link {
         }
     }
 
-    /// What the bytes that came amount to. Data is no life on a watched link and passes by; the inbox
-    /// is bounded, so the clock is looked at soon.
+    /// What the bytes that came amount to. Data is no life on a watched link and passes by; the
+    /// inbox is bounded, so the clock is looked at soon.
     fn next_input(&mut self) -> Option<Input> {
         let connection = self.connection.as_mut()?;
         loop {

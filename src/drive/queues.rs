@@ -1,5 +1,5 @@
-//! From the coordinator's thread to the user: bounded queues. A slow reader loses the newest events of its
-//! own queue, is told how many, and holds up nobody.
+//! From the coordinator's thread to the user: bounded queues. A slow reader loses the newest events
+//! of its own queue, is told how many, and holds up nobody.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;

@@ -1,5 +1,5 @@
-//! One connection: open it, write a beat, wait for bytes until an instant. Options are set once, and the
-//! read timeout again only when it has moved.
+//! One connection: open it, write a beat, wait for bytes until an instant. Options are set once,
+//! and the read timeout again only when it has moved.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
@@ -14,8 +14,8 @@ use crate::drive::inbox::Inbox;
 use crate::heartbeat::Heartbeat;
 use crate::sys::{self, Ready};
 
-/// Reads past a deadline before it is judged: what waited is read first, but a peer that floods cannot
-/// put off the verdict.
+/// Reads past a deadline before it is judged: what waited is read first, but a peer that floods
+/// cannot put off the verdict.
 const READS_IN_OVERTIME: u32 = 16;
 
 /// Addresses of one name that are tried. More would leave each a share too short to answer in.
@@ -186,15 +186,18 @@ impl Connection {
         Ok(Connection { socket, peer, inbox, looked: false, read_timeout, overtime: 0 })
     }
 
-    /// Writes all of `bytes` within the write timeout. None of it is written if the peer has closed: a
-    /// FIN that nobody looked at would turn into a reset.
-    pub(crate) fn write(&mut self, bytes: &[u8], timeout: Duration) -> Result<(), Loss> {
+    /// Writes all of `bytes` within the write timeout, and says when the last of them were handed
+    /// to the kernel; taken before the call, because a thread may be put aside right after it. None
+    /// of it is written if the peer has closed: a FIN that nobody looked at would turn into a
+    /// reset.
+    pub(crate) fn write(&mut self, bytes: &[u8], timeout: Duration) -> Result<Instant, Loss> {
         if !self.looked {
             if let Woke::Lost(loss) = self.read_now() {
                 return Err(loss);
             }
         }
-        let deadline = Instant::now() + timeout;
+        let start = Instant::now();
+        let mut handed = start;
         let mut rest = bytes;
         while !rest.is_empty() {
             match self.socket.send_with_flags(rest, libc::MSG_NOSIGNAL) {
@@ -203,7 +206,11 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Err(self.loss(&error)),
             }
-            if !rest.is_empty() && Instant::now() >= deadline {
+            if rest.is_empty() {
+                break;
+            }
+            handed = Instant::now();
+            if handed >= start + timeout {
                 let detail = format!(
                     "{} of {} bytes written to {} within {timeout:?}",
                     bytes.len() - rest.len(),
@@ -214,7 +221,7 @@ impl Connection {
             }
         }
         self.looked = false;
-        Ok(())
+        Ok(handed)
     }
 
     /// Waits for bytes, at most until then. `ack` is the timeout of the beat in flight, if one is.

@@ -6,8 +6,8 @@ use super::{FRAME_LIMIT, Frame, Protocol, Rejected, escaped};
 
 /// Fixed bytes out, fixed bytes expected.
 ///
-/// The reply may arrive in pieces, several at once, or late. It carries no number, so acks match beats in
-/// order.
+/// The reply may arrive in pieces, several at once, or late. It carries no number, so acks match
+/// beats in order.
 ///
 /// # Examples
 ///
@@ -36,8 +36,8 @@ enum Side {
 enum Rest {
     /// Nothing but the next reply.
     None,
-    /// Anything; `waiting` beats have no reply yet, `open` says that a reply has begun and not ended,
-    /// `len` how long it has become.
+    /// Anything; `waiting` beats have no reply yet, `open` says that a reply has begun and not
+    /// ended, `len` how long it has become.
     Any { waiting: u32, open: bool, len: usize },
 }
 

@@ -12,8 +12,8 @@ const LONGEST: usize = 64;
 /// Numbered lines: `beat 12` out, `ack 12` back, each ended by `\n` (a `\r` before it is accepted).
 ///
 /// Because each ack names its beat, a reply that the peer left out is one miss and no more; with
-/// [`Exchange`](super::Exchange) all later acks would count for the beat before theirs. The same value
-/// serves both ends.
+/// [`Exchange`](super::Exchange) all later acks would count for the beat before theirs. The same
+/// value serves both ends.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Line;
 

@@ -59,9 +59,9 @@ pub fn escaped(bytes: &[u8]) -> String {
 
 /// What a beat looks like, and what its ack.
 ///
-/// Two functions are enough: [`beat`](Protocol::beat) and [`parse`](Protocol::parse). Both run on the
-/// link's own thread; if one panics, that link goes Down with `protocol-panicked` and ends, and no other
-/// link notices. If one blocks, only that link is late.
+/// Two functions are enough: [`beat`](Protocol::beat) and [`parse`](Protocol::parse). Both run on
+/// the link's own thread; if one panics, that link goes Down with `protocol-panicked` and ends, and
+/// no other link notices. If one blocks, only that link is late.
 ///
 /// # Examples
 ///
@@ -91,8 +91,9 @@ pub trait Protocol: Send {
     /// the beat counts as answered as long as the connection stands.
     fn beat(&mut self, seq: u64, out: &mut Vec<u8>);
 
-    /// Takes one frame from the front of `bytes`: the frame and how many bytes it is long. `Ok(None)`
-    /// asks for more bytes; it is asked again with more, and with the same ones still in front.
+    /// Takes one frame from the front of `bytes`: the frame and how many bytes it is long.
+    /// `Ok(None)` asks for more bytes; it is asked again with more, and with the same ones still in
+    /// front.
     ///
     /// # Errors
     ///
@@ -100,14 +101,14 @@ pub trait Protocol: Send {
     fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected>;
 
     /// A new connection stands: forget what was half read on the old one, and append what opens the
-    /// conversation, a login say. Does nothing unless a protocol needs it. The first beat follows at
-    /// once, so the answers to both arrive together.
+    /// conversation, a login say. Does nothing unless a protocol needs it. The first beat follows
+    /// at once, so the answers to both arrive together.
     fn connected(&mut self, out: &mut Vec<u8>) {
         let _ = out;
     }
 
-    /// Appends the answer to a beat of the peer. Only a [`Responder`](crate::Responder) asks for it;
-    /// does nothing unless a protocol can be the other end.
+    /// Appends the answer to a beat of the peer. Only a [`Responder`](crate::Responder) asks for
+    /// it; does nothing unless a protocol can be the other end.
     fn ack(&mut self, seq: Option<u64>, out: &mut Vec<u8>) {
         let _ = (seq, out);
     }

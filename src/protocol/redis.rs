@@ -1,5 +1,5 @@
-//! Redis: PING, as a RESP array or inline, after AUTH where there is a password. What the server says
-//! instead of PONG is told as what it is.
+//! Redis: PING, as a RESP array or inline, after AUTH where there is a password. What the server
+//! says instead of PONG is told as what it is.
 
 use std::io::Write;
 
@@ -16,9 +16,9 @@ const LONGEST_LINE: usize = 4096;
 
 /// Beats for a Redis server, or anything that speaks its protocol: `PING` out, `+PONG` back.
 ///
-/// An error line is told as what it is: `-NOAUTH`, `-WRONGPASS` and a refused AUTH are `login-refused`,
-/// everything else (`-LOADING`, `-ERR`, `-DENIED`) is `wrong-reply` with the line. Neither user nor
-/// password is ever printed.
+/// An error line is told as what it is: `-NOAUTH`, `-WRONGPASS` and a refused AUTH are
+/// `login-refused`, everything else (`-LOADING`, `-ERR`, `-DENIED`) is `wrong-reply` with the line.
+/// Neither user nor password is ever printed.
 ///
 /// # Examples
 ///

@@ -1,5 +1,6 @@
 //! How long to wait before the next attempt to connect: exponential with full jitter and a cap.
-//! Forgotten only after a healthy while, or a peer that accepts and closes would make the link spin.
+//! Forgotten only after a healthy while, or a peer that accepts and closes would make the link
+//! spin.
 
 use std::time::Duration;
 
@@ -36,8 +37,8 @@ impl Backoff {
         self.next(base, cap, rng).max(AFTER_REFUSED_LOGIN)
     }
 
-    /// The connection that ended had been Up for so long. True if that was healthy: the count starts
-    /// anew, and the next attempt may be immediate.
+    /// The connection that ended had been Up for so long. True if that was healthy: the count
+    /// starts anew, and the next attempt may be immediate.
     pub(super) fn lived(&mut self, up: Duration, interval: Duration) -> bool {
         let healthy = up >= interval.max(HEALTHY);
         if healthy {

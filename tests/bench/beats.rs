@@ -1,5 +1,5 @@
-//! What a beat costs. `cargo bench` prints the pulse's speed, the processor time of a beat on loopback, and
-//! the ratio to the naive loop, taken in turns in one run.
+//! What a beat costs. `cargo bench` prints the pulse's speed, the processor time of a beat on
+//! loopback, and the ratio to the naive loop, taken in turns in one run.
 //!
 //! The other end runs in a process of its own, so that only our side is counted.
 

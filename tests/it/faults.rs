@@ -56,7 +56,8 @@ fn a_peer_that_falls_silent_is_suspect_then_down() {
     assert_eq!(watch.count(missed), 1, "after 4 good beats");
 }
 
-/// The bound of rule 4. A machine that stalled while it was measured says nothing, so there are tries.
+/// The bound of rule 4. A machine that stalled while it was measured says nothing, so there are
+/// tries.
 #[test]
 fn silence_is_known_within_the_bound() {
     let (interval, timeout, fall) = (ms(400), ms(300), 3);

@@ -8,8 +8,8 @@ use keepbeat::{Cause, Heartbeat, State};
 use crate::peer::{Peer, Visit};
 use crate::watching::{Watch, ms};
 
-/// From the end of the connection to its event in the user's hands. A noisy machine gets some tries;
-/// waiting for the next beat would take half a minute each time.
+/// From the end of the connection to its event in the user's hands. A noisy machine gets some
+/// tries; waiting for the next beat would take half a minute each time.
 fn noticed_within_50_ms(cause: Cause, end: fn(Visit)) {
     let mut tried = Vec::new();
     for _ in 0..5 {

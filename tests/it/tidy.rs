@@ -120,8 +120,8 @@ fn every_file_says_its_idea_and_holds_one() {
             breaches.push(format!("{}: {lines} lines: split it by ideas", source.path));
         }
         for (n, line) in source.text.lines().enumerate() {
-            if line.chars().count() > 110 {
-                breaches.push(format!("{}:{}: over 110 columns", source.path, n + 1));
+            if line.chars().count() > 100 && !line.contains("](") && !line.contains("http") {
+                breaches.push(format!("{}:{}: over 100 columns", source.path, n + 1));
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The dependency tree: no async runtime and no proc-macro crate for users of the library, and no async
-//! runtime for its contributors either.
+//! The dependency tree: no async runtime and no proc-macro crate for users of the library, and no
+//! async runtime for its contributors either.
 
 use std::process::Command;
 

@@ -1,5 +1,5 @@
-//! The tutorial that started this: every 60 s `heartbeat`, expecting `heartbeat_ack` within 5 s, three
-//! tries, then a reconnect. Those settings and bytes work as written.
+//! The tutorial that started this: every 60 s `heartbeat`, expecting `heartbeat_ack` within 5 s,
+//! three tries, then a reconnect. Those settings and bytes work as written.
 
 use std::time::Duration;
 

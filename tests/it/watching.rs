@@ -1,5 +1,5 @@
-//! What the tests look through: a coordinator with one link, its events, and waits with a limit. Also the
-//! tests of watching itself: pause, resume, status, names.
+//! What the tests look through: a coordinator with one link, its events, and waits with a limit.
+//! Also the tests of watching itself: pause, resume, status, names.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

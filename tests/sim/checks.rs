@@ -88,7 +88,8 @@ impl Checks {
         }
     }
 
-    /// The hash of numbers only: formatting ten million outputs would cost more than simulating them.
+    /// The hash of numbers only: formatting ten million outputs would cost more than simulating
+    /// them.
     fn trace(&mut self, since: Duration, output: &Output) {
         let mut hasher = DefaultHasher::new();
         (self.trace, since).hash(&mut hasher);

@@ -1,7 +1,7 @@
 //! Years of heartbeats in seconds: a pulse in a simulated world with one clock and one seed.
 //!
-//! Safety is checked at each step; then the world heals, and the link must be Up within a bound. A failure
-//! prints its seed: `KEEPBEAT_SEED=7 cargo test --test sim` runs that one alone.
+//! Safety is checked at each step; then the world heals, and the link must be Up within a bound. A
+//! failure prints its seed: `KEEPBEAT_SEED=7 cargo test --test sim` runs that one alone.
 
 mod checks;
 mod world;

@@ -1,5 +1,5 @@
-//! The simulated world: a path, a peer and ourselves, all with faults; TCP keeps order, and what is lost
-//! shows as delay.
+//! The simulated world: a path, a peer and ourselves, all with faults; TCP keeps order, and what is
+//! lost shows as delay.
 
 use std::collections::VecDeque;
 use std::sync::OnceLock;
@@ -11,7 +11,8 @@ use keepbeat::{Cause, Heartbeat, Loss, Patience, State};
 
 use crate::checks::Checks;
 
-/// The origin of the one clock. Far enough from the machine's own that time can run backwards a little.
+/// The origin of the one clock. Far enough from the machine's own that time can run backwards a
+/// little.
 pub fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(|| Instant::now() + Duration::from_secs(1))
@@ -78,9 +79,9 @@ impl Params {
         (3 * self.fall).max(10)
     }
 
-    /// From a healed world to Up, at the worst: the dead connection is found after an interval and all
-    /// its rounds with timeouts stretched five times; then the longest backoff; then `rise` rounds. Where
-    /// packets are still lost, some of that again.
+    /// From a healed world to Up, at the worst: the dead connection is found after an interval and
+    /// all its rounds with timeouts stretched five times; then the longest backoff; then `rise`
+    /// rounds. Where packets are still lost, some of that again.
     fn recovery(&self) -> Duration {
         let find = self.interval.mul_f64(1.05) + self.most_rounds() * self.timeout * 5;
         let rise = self.rise * (self.timeout * 5 + self.timeout.min(self.interval));

@@ -1,4 +1,5 @@
-//! The test binary as a child of itself: a process to be stopped, traced, or driven into its limits.
+//! The test binary as a child of itself: a process to be stopped, traced, or driven into its
+//! limits.
 
 use std::io::Write;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! A real HAProxy in front, with short timeouts: beats keep the connection, silence loses it, and a dead
-//! backend is not hidden for long.
+//! A real HAProxy in front, with short timeouts: beats keep the connection, silence loses it, and a
+//! dead backend is not hidden for long.
 
 use std::process::Command;
 

@@ -1,4 +1,5 @@
-//! A start beyond the machine's limits is refused with the numbers and the remedy, and the process lives.
+//! A start beyond the machine's limits is refused with the numbers and the remedy, and the process
+//! lives.
 
 use std::net::TcpListener;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! System calls per beat, counted by strace: at most 3.05 on a link's thread, and none of them setsockopt.
+//! System calls per beat, counted by strace: at most 3.05 on a link's thread, and none of them
+//! setsockopt.
 
 use std::collections::HashMap;
 use std::process::Stdio;
@@ -48,7 +49,8 @@ fn trace(rounds: u64) -> HashMap<String, u64> {
     for line in text.lines() {
         let (thread, call) = line.split_once(' ').unwrap();
         let call = call.trim_start();
-        // A call that was interrupted by another thread's line stands twice: once begun, once resumed.
+        // A call that was interrupted by another thread's line stands twice: once begun, once
+        // resumed.
         if let Some((name, _)) = call.split_once('(').filter(|_| !call.starts_with("<...")) {
             *threads.entry(thread).or_default().entry(name.to_owned()).or_default() += 1;
         }
