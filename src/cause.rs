@@ -74,7 +74,7 @@ causes! {
     WrongReply, "wrong-reply", "bytes came that are not the ack",
         "the first bytes, in the detail", "the protocol or the port: another service answers";
     PartialReply, "partial-reply", "only a part of the ack came",
-        "the first bytes, in the detail", "the peer: it stopped in the middle of a reply";
+        "`tcpdump -X` shows the reply", "the peer: it stopped in the middle of a reply";
     LoginRefused, "login-refused", "the peer refused the credentials, or asks for some",
         "log in by hand", "user and password";
     WriteStalled, "write-stalled", "a beat could not be written in time: the peer does not read",

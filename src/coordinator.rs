@@ -46,7 +46,8 @@ const PATIENCE_AT_STOP: Duration = Duration::from_millis(900);
 /// use std::time::Duration;
 /// use keepbeat::{Coordinator, EventKind, Exchange, Heartbeat, Responder, State};
 ///
-/// let responder = Responder::bind("127.0.0.1:0", || Exchange::answering("heartbeat", "heartbeat_ack"))?;
+/// let answering = || Exchange::answering("heartbeat", "heartbeat_ack");
+/// let responder = Responder::bind("127.0.0.1:0", answering)?;
 /// let coordinator = Coordinator::new()?;
 /// let beat = Heartbeat::every(Duration::from_secs(10));
 /// let exchange = Exchange::new("heartbeat", "heartbeat_ack");
@@ -82,7 +83,8 @@ struct Links {
 
 struct Running {
     handle: Arc<Handle>,
-    thread: JoinHandle<()>,
+    /// None once somebody waits for it; then only the status is left to read.
+    thread: Option<JoinHandle<()>>,
 }
 
 /// Settings of a [`Coordinator`].
@@ -233,7 +235,7 @@ impl Coordinator {
             return Err(Error::stopped());
         }
         let feed = &self.shared.feed;
-        let running = feed.links.load(Ordering::Relaxed);
+        let running = feed.links.load(Ordering::SeqCst);
         let open = self.shared.open.load(Ordering::Relaxed);
         links.room.take(running.saturating_sub(open) as u64)?;
 
@@ -243,16 +245,16 @@ impl Coordinator {
         let seed = self.seed ^ id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let shared = Arc::clone(&self.shared);
         let plan = Plan { handle: Arc::clone(&handle), shared, target, heartbeat, protocol, seed };
-        feed.links.fetch_add(1, Ordering::Relaxed);
+        feed.links.fetch_add(1, Ordering::SeqCst);
         let name = format!("keepbeat-{}", id.0);
         match spawn::spawn(name, self.stack, move || drive::run(plan)) {
             Ok(thread) => {
-                links.running.insert(id, Running { handle, thread });
+                links.running.insert(id, Running { handle, thread: Some(thread) });
                 feed.ring();
                 Ok(id)
             }
             Err(error) => {
-                feed.links.fetch_sub(1, Ordering::Relaxed);
+                feed.links.fetch_sub(1, Ordering::SeqCst);
                 Err(Error::limit(format!("no thread for link {running}: {error}")))
             }
         }
@@ -324,38 +326,57 @@ impl Coordinator {
     pub fn remove(&self, link: LinkId) -> Result<(), Error> {
         let running = self.links().running.remove(&link).ok_or_else(|| Error::unknown(link))?;
         running.handle.stop();
-        if running.handle.is_current_thread() {
-            return Ok(());
+        match running.thread {
+            Some(thread) if !running.handle.is_current_thread() => {
+                join(vec![(running.handle, thread)], Instant::now())
+            }
+            _ => Ok(()),
         }
-        join(vec![running])
     }
 
     /// Ends every link and joins every thread, within one second. What was reported until then can
-    /// still be read from the queues, which end after it. A second call does nothing.
+    /// still be read from the queues, which end after it; so can the status of each link, as it was
+    /// at the end. A second call waits for the first and does no more; a call from within a link's
+    /// own protocol does not wait for that link.
     ///
     /// # Errors
     ///
     /// [`Error::is_left_behind`] names links whose threads were inside name resolution: nothing can
     /// wake those; they end by themselves when the resolver answers.
     pub fn stop(&self) -> Result<(), Error> {
-        let running = self.take_all();
-        for link in &running {
-            link.handle.stop();
-        }
-        let result = join(running);
-        self.quit.store(true, Ordering::SeqCst);
-        self.shared.feed.ring();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            warn!("the coordinator's thread panicked: a bug in keepbeat");
+        let start = Instant::now();
+        let mut running = self.signal_all();
+        let before = running.len();
+        running.retain(|(handle, _)| !handle.is_current_thread());
+        let from_a_link = running.len() < before;
+        self.quit();
+        let result = join(running, start);
+        // Whoever comes second waits here for the first. The thread hands out the last words of the
+        // links; on a link's own thread nobody can wait for those.
+        if !from_a_link {
+            let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+            if thread.take().is_some_and(|thread| thread.join().is_err()) {
+                warn!("the coordinator's thread panicked: a bug in keepbeat");
+            }
         }
         result
     }
 
-    fn take_all(&self) -> Vec<Running> {
+    fn quit(&self) {
+        self.quit.store(true, Ordering::SeqCst);
+        self.shared.feed.ring();
+    }
+
+    /// Tells every link to end; the threads that nobody waits for yet.
+    fn signal_all(&self) -> Vec<(Arc<Handle>, JoinHandle<()>)> {
         let mut links = self.links();
         links.stopped = true;
-        links.running.drain().map(|(_, running)| running).collect()
+        let mut threads = Vec::with_capacity(links.running.len());
+        for running in links.running.values_mut() {
+            running.handle.stop();
+            threads.extend(running.thread.take().map(|t| (Arc::clone(&running.handle), t)));
+        }
+        threads
     }
 
     fn handle(&self, link: LinkId) -> Result<Arc<Handle>, Error> {
@@ -370,15 +391,14 @@ impl Coordinator {
 }
 
 /// Waits for threads that have been told to end.
-fn join(mut running: Vec<Running>) -> Result<(), Error> {
-    let deadline = Instant::now() + PATIENCE_AT_STOP;
+fn join(mut running: Vec<(Arc<Handle>, JoinHandle<()>)>, start: Instant) -> Result<(), Error> {
+    let deadline = start + PATIENCE_AT_STOP;
     let mut pause = Duration::from_micros(50);
     loop {
         let (over, left): (Vec<_>, Vec<_>) =
-            running.into_iter().partition(|link| link.thread.is_finished());
-        for link in over {
-            // A panic has been logged and told by the link itself.
-            let _ = link.thread.join();
+            running.into_iter().partition(|(_, thread)| thread.is_finished());
+        for (_, thread) in over {
+            let _ = thread.join(); // a panic has been told by the link itself
         }
         running = left;
         if running.is_empty() {
@@ -390,13 +410,18 @@ fn join(mut running: Vec<Running>) -> Result<(), Error> {
         thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(5));
     }
-    let names: Vec<_> = running.iter().map(|link| link.handle.who.name.as_str()).collect();
-    let resolving = running.iter().all(|link| link.handle.is_resolving());
-    let place = if resolving { "inside name resolution" } else { "inside their protocol" };
+    let place = |(handle, _): &(Arc<Handle>, JoinHandle<()>)| {
+        let name = &handle.who.name;
+        let resolving = handle.is_resolving();
+        format!("{name} ({})", if resolving { "in name resolution" } else { "in its protocol" })
+    };
+    // A few names are enough to find the cause.
+    let places: Vec<_> = running.iter().take(8).map(place).collect();
+    let more = if running.len() > places.len() { ", ..." } else { "" };
     let text = format!(
-        "{} thread(s) left behind {place}, they end by themselves: {}",
-        names.len(),
-        names.join(", ")
+        "{} thread(s) left behind, told to end and still busy: {}{more}",
+        running.len(),
+        places.join(", ")
     );
     warn!("{text}");
     Err(Error::left_behind(text))
@@ -404,11 +429,8 @@ fn join(mut running: Vec<Running>) -> Result<(), Error> {
 
 impl Drop for Coordinator {
     fn drop(&mut self) {
-        for link in self.take_all() {
-            link.handle.stop();
-        }
-        self.quit.store(true, Ordering::SeqCst);
-        self.shared.feed.ring();
+        self.signal_all();
+        self.quit();
     }
 }
 

@@ -318,8 +318,10 @@ impl Status {
         (self.state, self.since) = (to, now);
     }
 
-    /// The part of its life, from 0 to 1, in which the link was Up or Suspect, until `now`.
+    /// The part of its life, from 0 to 1, in which the link was Up or Suspect: until `now`, or
+    /// until it ended.
     pub fn uptime_ratio(&self, now: Instant) -> f64 {
+        let now = if self.ended { self.since } else { now };
         let life = now.saturating_duration_since(self.started).as_secs_f64();
         let current = if self.state.is_alive() && !self.ended {
             now.saturating_duration_since(self.since)
@@ -346,5 +348,8 @@ mod tests {
         assert_eq!(status.uptime_ratio(start + s(6)), 0.5);
         status.turn(State::Up, start + s(6));
         assert_eq!(status.uptime_ratio(start + s(9)), 6.0 / 9.0);
+        status.turn(State::Up, start + s(10));
+        status.ended = true;
+        assert_eq!(status.uptime_ratio(start + s(99)), 0.7, "its life is over");
     }
 }

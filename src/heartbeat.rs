@@ -146,9 +146,10 @@ impl Heartbeat {
     }
 
     /// How long the kernel keeps sending unacknowledged bytes again before it gives the connection
-    /// up (`TCP_USER_TIMEOUT`). Default: `interval + (fall + 2) x timeout`, at least 10 s, so that
-    /// the kernel never judges before the heartbeat does. A value under one detection
-    /// (`interval + fall x timeout`) is refused.
+    /// up (`TCP_USER_TIMEOUT`). Default: `interval + (fall + 2) x timeout`, at least 10 s and what
+    /// its keepalive needs, so that the kernel does not judge before the heartbeat does (but where
+    /// a stall of our own has stretched the timeouts). A value under one detection (`interval +
+    /// fall x timeout`) or over 24 days is refused.
     pub fn user_timeout(mut self, timeout: Duration) -> Heartbeat {
         self.user_timeout = Some(timeout);
         self
@@ -212,24 +213,45 @@ impl Heartbeat {
                  out or raise it",
                 self.interval, self.fall, self.timeout
             ))),
+            Some(t) if t > LONGEST_USER_TIMEOUT => Err(Error::invalid(format!(
+                "a user timeout of {t:?} is more than the kernel can count: use 24 days at most"
+            ))),
             _ => Ok(()),
         }
     }
 
-    /// What the kernel is told as TCP_USER_TIMEOUT.
+    /// What the kernel is told as TCP_USER_TIMEOUT: never shorter than a verdict of ours, nor than
+    /// its own keepalive needs to ask `fall` times, because it overrides that count.
     pub(crate) fn kernel_patience(&self) -> Duration {
-        let floor = Duration::from_secs(10);
-        let default = self.interval + (self.fall + 2) * self.timeout;
-        self.user_timeout.unwrap_or(default.max(floor))
+        let (idle, interval) = self.kernel_keepalive();
+        let verdict = self.interval + (self.fall + 2) * self.timeout;
+        let probes = idle + (self.fall + 1) * interval;
+        let default = verdict.max(probes).max(Duration::from_secs(10));
+        self.user_timeout.unwrap_or(default).min(LONGEST_USER_TIMEOUT)
+    }
+
+    /// When the kernel's own keepalive speaks, and how often: a moment after the next beat was due,
+    /// so that beats keep it quiet; then at the pace of the timeout. Whole seconds, as far as the
+    /// kernel counts.
+    pub(crate) fn kernel_keepalive(&self) -> (Duration, Duration) {
+        let second = Duration::from_secs(1);
+        let idle = self.interval.mul_f64(1.0 + self.jitter) + second;
+        (idle.min(LONGEST_KEEPALIVE), self.timeout.max(second).min(LONGEST_KEEPALIVE))
     }
 }
+
+/// The kernel takes no more (MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL).
+const LONGEST_KEEPALIVE: Duration = Duration::from_secs(32_767);
+
+/// Milliseconds in a C int are 24.8 days.
+const LONGEST_USER_TIMEOUT: Duration = Duration::from_secs(24 * 24 * 3600);
 
 fn within(name: &str, value: Duration, max: Duration) -> Result<(), Error> {
     let min = Duration::from_millis(1);
     if (min..=max).contains(&value) {
         return Ok(());
     }
-    Err(Error::invalid(format!("a {name} of {value:?} cannot work: use {min:?} to {max:?}")))
+    Err(Error::invalid(format!("{value:?} as {name} cannot work: use {min:?} to {max:?}")))
 }
 
 fn count(name: &str, value: u32) -> Result<(), Error> {
@@ -237,7 +259,7 @@ fn count(name: &str, value: u32) -> Result<(), Error> {
     if (1..=100).contains(&value) {
         return Ok(());
     }
-    Err(Error::invalid(format!("a {name} of {value} cannot work: use 1 to 100")))
+    Err(Error::invalid(format!("{value} as {name} cannot work: use 1 to 100")))
 }
 
 #[cfg(test)]
@@ -256,13 +278,14 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_with_the_numbers() {
         let refused = [
-            (Heartbeat::every(Duration::ZERO), "interval of 0ns"),
-            (Heartbeat::default().timeout(Duration::ZERO), "timeout of 0ns"),
-            (Heartbeat::default().fall(0), "fall of 0"),
-            (Heartbeat::default().rise(101), "rise of 101"),
+            (Heartbeat::every(Duration::ZERO), "0ns as interval"),
+            (Heartbeat::default().timeout(Duration::ZERO), "0ns as timeout"),
+            (Heartbeat::default().fall(0), "0 as fall"),
+            (Heartbeat::default().rise(101), "101 as rise"),
             (Heartbeat::default().jitter(f64::NAN), "jitter of NaN"),
             (Heartbeat::default().backoff(2 * S, S), "over its cap of 1s"),
             (Heartbeat::default().user_timeout(44 * S), "45s"),
+            (Heartbeat::default().user_timeout(25 * 24 * 3600 * S), "24 days"),
             (Heartbeat::default().rounds(0), "0 rounds"),
         ];
         for (beat, words) in refused {

@@ -12,7 +12,8 @@
 //! use keepbeat::{Coordinator, EventKind, Exchange, Heartbeat, Responder};
 //!
 //! // The other end, for this example; yours exists already.
-//! let server = Responder::bind("127.0.0.1:0", || Exchange::answering("heartbeat", "heartbeat_ack"))?;
+//! let answering = || Exchange::answering("heartbeat", "heartbeat_ack");
+//! let server = Responder::bind("127.0.0.1:0", answering)?;
 //!
 //! let coordinator = Coordinator::new()?;
 //! let beat = Heartbeat::every(Duration::from_secs(60)).timeout(Duration::from_secs(5)).fall(3);
@@ -51,7 +52,8 @@
 //! |---|---|
 //! | [`Coordinator`], [`Heartbeat`], [`Target`] | watch an endpoint, how often, where |
 //! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, why |
-//! | [`Exchange`], [`Line`], [`Redis`], [`ConnectOnly`], [`Protocol`] | what a beat looks like; or one of your own |
+//! | [`Exchange`], [`Line`], [`Redis`], [`ConnectOnly`] | what a beat looks like |
+//! | [`Protocol`] | one of your own |
 //! | [`Responder`] | the other end |
 //! | [`pulse`] | the state machine alone, without sockets or clocks |
 //!

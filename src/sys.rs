@@ -53,7 +53,7 @@ fn poll(socket: &impl AsFd, events: i16, most: Option<Duration>) -> io::Result<R
 fn poll_one(entry: &mut libc::pollfd, most: Option<Duration>) -> i32 {
     let limit = most.map(|most| libc::timespec {
         tv_sec: most.as_secs() as libc::time_t,
-        tv_nsec: most.subsec_nanos().into(),
+        tv_nsec: most.subsec_nanos() as _,
     });
     let limit = limit.as_ref().map_or(std::ptr::null(), |limit| limit as *const _);
     // SAFETY: `entry` is one valid pollfd, `limit` null or a valid timespec; both outlive the call.
@@ -128,8 +128,19 @@ pub(crate) fn set_longest_rto(socket: &impl AsFd, longest: Duration) -> io::Resu
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Runs `f` with every signal of this thread blocked. Threads started inside inherit that, so the
-/// handlers of the host program never run on threads of this crate.
+/// Signals that a thread sends itself by a fault: blocked, they would kill without a word.
+const FAULTS: [libc::c_int; 7] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGABRT,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+];
+
+/// Runs `f` with every other signal of this thread blocked. Threads started inside inherit that, so
+/// the handlers of the host program never run on threads of this crate.
 pub(crate) fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
     struct Restore(libc::sigset_t);
     impl Drop for Restore {
@@ -140,10 +151,13 @@ pub(crate) fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
     }
     let mut all = MaybeUninit::uninit();
     let mut before = MaybeUninit::uninit();
-    // SAFETY: sigfillset initialises `all`, which pthread_sigmask then reads; it writes `before`.
-    // Neither can fail with these arguments.
+    // SAFETY: sigfillset initialises `all`, which is then changed and read; pthread_sigmask writes
+    // `before`. Neither can fail with these arguments.
     let _restore = unsafe {
         libc::sigfillset(all.as_mut_ptr());
+        for fault in FAULTS {
+            libc::sigdelset(all.as_mut_ptr(), fault);
+        }
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
         Restore(before.assume_init())
     };
@@ -220,17 +234,18 @@ mod tests {
 
     #[test]
     fn threads_started_with_signals_blocked_stay_so_and_the_caller_does_not() {
-        fn blocked() -> bool {
+        fn blocked(signal: libc::c_int) -> bool {
             let mut mask = MaybeUninit::uninit();
             // SAFETY: pthread_sigmask with a null set only writes the present mask.
             unsafe {
                 libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), mask.as_mut_ptr());
-                libc::sigismember(mask.as_ptr(), libc::SIGUSR2) == 1
+                libc::sigismember(mask.as_ptr(), signal) == 1
             }
         }
-        let before = blocked();
-        let inside = with_signals_blocked(|| std::thread::spawn(blocked)).join().unwrap();
-        assert!(inside);
-        assert_eq!(blocked(), before);
+        let before = blocked(libc::SIGUSR2);
+        let both = || (blocked(libc::SIGUSR2), blocked(libc::SIGSEGV));
+        let inside = with_signals_blocked(|| std::thread::spawn(both)).join().unwrap();
+        assert_eq!(inside, (true, false), "a stack overflow must be able to say so");
+        assert_eq!(blocked(libc::SIGUSR2), before);
     }
 }

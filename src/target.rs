@@ -47,10 +47,19 @@ impl Target {
             Some((login, address)) => (Some(login), address),
             None => (None, rest),
         };
-        let shown = format!("{scheme}://{address}");
-        let wrong = |what: &str| Error::invalid(format!("target `{shown}`: {what}"));
+        let shown = if may_be_shown(address, rest != text) { address } else { "..." };
+        let wrong = |what: &str| Error::invalid(format!("target `{scheme}://{shown}`: {what}"));
         if scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+') {
-            return Err(wrong("the part before `://` is no scheme: write `tcp://host:port`"));
+            return Err(Error::invalid(
+                "the part before `://` is no scheme: write `tcp://host:port`, and in a password \
+                 `:` as %3A, `/` as %2F",
+            ));
+        }
+        if rest.contains(['/', '?', '#']) {
+            return Err(wrong(
+                "nothing may follow the port; in a password write `/` as %2F, `?` as %3F, `#` \
+                 as %23",
+            ));
         }
         let (host, port) = host_and_port(address).map_err(|what| wrong(&what))?;
         let port = match (port, scheme) {
@@ -115,15 +124,24 @@ fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// An address in an error may be a password typed in the wrong place: shown only if it looks like
+/// one, a host and a number. Text without a scheme holds no credentials.
+fn may_be_shown(address: &str, is_url: bool) -> bool {
+    let port = address.rsplit_once(':').map_or("", |(_, port)| port);
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    let lone = address.matches(':').count() <= 1 || address.starts_with('[');
+    !is_url || (digits && lone && !address.starts_with(':'))
+}
+
 fn host_and_port(address: &str) -> Result<(String, Option<u16>), String> {
-    if address.contains(['/', '?', '#', ' ']) {
-        return Err("nothing may follow the port".to_owned());
+    if address.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err("a host has no white space".to_owned());
     }
     let (host, port) = if let Some(rest) = address.strip_prefix('[') {
         let (host, rest) = rest.split_once(']').ok_or("the `]` after the address is missing")?;
         (host, rest.strip_prefix(':').or_else(|| rest.is_empty().then_some("")))
     } else if address.matches(':').count() > 1 {
-        return Err(format!("an IPv6 address needs brackets: write `[{address}]:port`"));
+        return Err("an IPv6 address needs brackets: write `[ADDRESS]:port`".to_owned());
     } else {
         let (host, port) = address.split_once(':').unwrap_or((address, ""));
         (host, Some(port))
@@ -135,7 +153,7 @@ fn host_and_port(address: &str) -> Result<(String, Option<u16>), String> {
         Some("") => Ok((host.to_owned(), None)),
         Some(digits) => match digits.parse() {
             Ok(port) if port > 0 => Ok((host.to_owned(), Some(port))),
-            _ => Err(format!("`{digits}` is no port: use 1 to 65535")),
+            _ => Err("what follows the `:` is no port: use 1 to 65535".to_owned()),
         },
         None => Err("only `:port` may follow the `]`".to_owned()),
     }
@@ -204,7 +222,12 @@ impl From<std::net::SocketAddr> for Target {
             scheme: "tcp".to_owned(),
             user: None,
             password: None,
-            host: address.ip().to_string(),
+            host: match address {
+                std::net::SocketAddr::V6(v6) if v6.scope_id() > 0 => {
+                    format!("{}%{}", v6.ip(), v6.scope_id())
+                }
+                _ => address.ip().to_string(),
+            },
             port: address.port(),
             name: None,
         }
@@ -232,6 +255,8 @@ mod tests {
         let target = Target::new("redis://al%40ice:p%3A%2f@w@h:1").unwrap();
         assert_eq!((target.user(), target.password()), (Some("al@ice"), Some("p:/@w")));
         assert_eq!(target.host(), "h");
+        let scoped: std::net::SocketAddr = "[fe80::1%3]:80".parse().unwrap();
+        assert_eq!(Target::from(scoped).to_string(), "tcp://[fe80::1%3]:80");
     }
 
     #[test]
@@ -241,16 +266,21 @@ mod tests {
             (":80", "host is missing"),
             ("host", "port is missing"),
             ("host:", "port is missing"),
-            ("host:0", "`0` is no port"),
-            ("host:65536", "`65536` is no port"),
-            ("host:http", "`http` is no port"),
+            ("host:0", "`tcp://host:0`: what follows the `:` is no port"),
+            ("host:65536", "no port"),
+            ("host:http", "`tcp://host:http`: what follows the `:` is no port"),
+            ("ho\nst:80", "white space"),
+            ("redis://bob:s3cret", "no port"),
+            ("redis://:s3cret:6379", "brackets"),
+            ("bob:s3cret://ret@h:1", "no scheme"),
+            ("redis://:s3cret@h:1/0?x=a@evil", "nothing may follow"),
             ("::1:80", "brackets"),
             ("[::1:80", "`]`"),
             ("[::1]80", "may follow the `]`"),
             ("tcp://host:80/path", "nothing may follow"),
             ("t p://host:80", "no scheme"),
             ("redis://:p%zz@host:1", "two hex digits"),
-            ("redis://u:s3cret@host:x", "`x` is no port"),
+            ("redis://u:s3cret@host:x", "no port"),
         ] {
             let error = Target::new(text).expect_err(text).to_string();
             assert!(error.contains(words), "{text}: {error}");

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
@@ -17,8 +17,14 @@ use crate::event::Event;
 const SOON: Duration = Duration::from_millis(20);
 const LATE: Duration = Duration::from_millis(250);
 
-/// How often a reader that lost events is looked at, until it has room to be told.
-const OWED: Duration = Duration::from_millis(100);
+/// How often a reader that lost events is looked at, until it has room to be told: less and less.
+const OWED_FIRST: Duration = Duration::from_millis(100);
+const OWED_LAST: Duration = Duration::from_secs(2);
+
+/// How long the links may take to report their end, once all have been told. One inside name
+/// resolution takes longer, and has nothing more to say.
+const LAST_WORDS: Duration = Duration::from_millis(900);
+const AT_THE_END: Duration = Duration::from_millis(2);
 
 pub(crate) fn run(
     feed: Arc<Feed>,
@@ -27,23 +33,33 @@ pub(crate) fn run(
     queues: Arc<Queues>,
     quit: Arc<AtomicBool>,
 ) {
-    let mut tick = LATE;
-    let mut owed = false;
+    let (mut tick, mut owed) = (LATE, None);
+    let mut leaving: Option<Instant> = None;
     loop {
+        let links = feed.links.load(Ordering::SeqCst);
+        let beats = (links > 0).then_some(tick);
+        let most = [beats, owed, leaving.map(|_| AT_THE_END)].into_iter().flatten().min();
         // The bell has no other end that could hang up: the feed is held here.
-        if feed.links.load(Ordering::Relaxed) == 0 && !owed {
-            let _ = bell.recv();
-        } else {
-            let _ = bell.recv_timeout(if owed { tick.min(OWED) } else { tick });
+        let _ = match most {
+            Some(most) => bell.recv_timeout(most).is_ok(),
+            None => bell.recv().is_ok(),
+        };
+        // Asked before the queue is emptied: what was reported before the end is handed out.
+        let now = Instant::now();
+        let over = leaving.is_some_and(|since| links == 0 || now - since > LAST_WORDS);
+        if quit.load(Ordering::SeqCst) {
+            leaving.get_or_insert(now);
         }
-        // Asked before the queue is emptied, so that what was reported before the end is handed
-        // out.
-        let over = quit.load(Ordering::SeqCst);
         let waiting = reports.len();
-        queues.deliver(reports.try_iter().take(waiting), feed.take_lost());
-        owed = queues.tell_lost();
+        let lost = feed.take_lost();
+        queues.deliver(reports.try_iter().take(waiting), lost);
+        owed = match (queues.tell_lost(), owed) {
+            (false, _) => None,
+            (true, Some(wait)) if waiting == 0 => Some((wait * 2).min(OWED_LAST)),
+            (true, _) => Some(OWED_FIRST),
+        };
         tick = if waiting > 1 { tick / 2 } else { tick * 2 }.clamp(SOON, LATE);
-        if over && reports.is_empty() {
+        if over {
             break;
         }
     }

@@ -4,14 +4,16 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use log::warn;
+
 use crate::cause::{Cause, Loss};
 use crate::protocol::{Frame, Protocol};
 
-pub(crate) struct Guarded(Box<dyn Protocol>);
+pub(crate) struct Guarded(Option<Box<dyn Protocol>>);
 
 impl Guarded {
     pub(crate) fn new(protocol: Box<dyn Protocol>) -> Guarded {
-        Guarded(protocol)
+        Guarded(Some(protocol))
     }
 
     pub(crate) fn connected(&mut self, out: &mut Vec<u8>) -> Result<(), Loss> {
@@ -39,9 +41,25 @@ impl Guarded {
 
     /// Unwind safety: after a panic the protocol is only dropped, never called again.
     fn guard<T>(&mut self, call: impl FnOnce(&mut dyn Protocol) -> T) -> Result<T, Loss> {
-        catch_unwind(AssertUnwindSafe(|| call(&mut *self.0)))
-            .map_err(|panic| Loss::new(Cause::ProtocolPanicked, message(&*panic)))
+        let protocol = self.0.as_mut().expect("it is taken by its drop alone");
+        caught(|| call(&mut **protocol))
+            .map_err(|text| Loss::new(Cause::ProtocolPanicked, format!("the protocol {text}")))
     }
+}
+
+impl Drop for Guarded {
+    /// Its own drop may panic as well, and in the middle of another panic that would be the end.
+    fn drop(&mut self) {
+        let protocol = self.0.take();
+        if let Err(text) = caught(|| drop(protocol)) {
+            warn!("while it was dropped, a protocol {text}");
+        }
+    }
+}
+
+/// Runs code of the user; what its panic said.
+pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| message(&*panic))
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {
@@ -49,5 +67,5 @@ fn message(panic: &(dyn Any + Send)) -> String {
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the protocol panicked: {}", text.unwrap_or("(no message)"))
+    format!("panicked: {}", text.unwrap_or("(no message)"))
 }

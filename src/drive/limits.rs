@@ -55,8 +55,8 @@ fn look(promised: u64) -> Result<u64, Error> {
         let left = most.saturating_sub(used).saturating_sub(spare) / a_link;
         if left == 0 {
             return Err(Error::limit(format!(
-                "no room for another link: {used} of {most} {name} are in use or promised to links, \
-                 and {spare} are left to the rest of the process; {remedy}"
+                "no room for another link: {used} of {most} {name} are in use or promised to \
+                 links, and {spare} are left to the rest of the process; {remedy}"
             )));
         }
         room = room.min(left);

@@ -5,6 +5,8 @@
 //! the socket's read timeout), `ppoll` until the next beat. A FIN or RST in between ends the
 //! `ppoll` at once.
 
+pub(crate) mod clients;
+mod connect;
 mod coordinator;
 pub(crate) mod feed;
 pub(crate) mod gate;
@@ -21,12 +23,10 @@ pub(crate) mod spawn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
-
-use log::error;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::cause::{Cause, Loss};
-use crate::event::State;
+use crate::event::{Event, EventKind, State};
 use crate::heartbeat::Heartbeat;
 use crate::protocol::Frame;
 use crate::pulse::{Input, Output, Patience, Pulse};
@@ -87,12 +87,36 @@ struct Leaving {
 impl Drop for Leaving {
     fn drop(&mut self) {
         if thread::panicking() {
-            error!("{}: the link's thread panicked: a bug in keepbeat", self.handle.who.name);
-            let mut status = self.handle.status();
-            status.turn(State::Down, Instant::now());
-            status.ended = true;
+            self.tell_panic();
         }
-        self.feed.links.fetch_sub(1, Ordering::Relaxed);
+        self.feed.links.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Leaving {
+    /// Whatever it was, a logger of the host say: the link is Down, and that is told.
+    fn tell_panic(&self) {
+        let who = &self.handle.who;
+        let loss = Loss::new(Cause::ProtocolPanicked, "the link's thread panicked");
+        let mut status = self.handle.status();
+        let from = status.state;
+        status.turn(State::Down, Instant::now());
+        status.loss = Some(loss.clone());
+        status.ended = true;
+        drop(status);
+        let down = EventKind::State { from, to: State::Down, loss: Some(loss), down: None };
+        for kind in [down, EventKind::Ended] {
+            let link = Some(Arc::clone(who));
+            let event = Event { time: SystemTime::now(), link, peer: None, kind };
+            self.feed.push(event, true);
+        }
+    }
+}
+
+impl Drop for Link {
+    /// However it ends, the socket goes with it.
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -130,7 +154,7 @@ impl Link {
         }
     }
 
-    fn run(mut self) {
+    fn run(&mut self) {
         loop {
             match self.pulse.poll() {
                 Output::Connect => self.connect(),
@@ -141,7 +165,6 @@ impl Link {
                 Output::Done => break,
             }
         }
-        self.close();
     }
 
     fn tell(&mut self, input: Input) {
@@ -177,10 +200,11 @@ impl Link {
     }
 
     fn open(&mut self) -> Result<(), Loss> {
+        self.reporter.peer = None;
         let start = Instant::now();
         let (host, port) = (self.target.host(), self.target.port());
         let addresses = resolve::addresses(&self.handle, &*self.shared.resolve, host, port)?;
-        let connection = socket::connect(&self.handle, &addresses, &self.heartbeat)?;
+        let connection = connect::connect(&self.handle, &addresses, &self.heartbeat)?;
         self.reporter.peer = Some(connection.peer);
         self.reporter.took = start.elapsed();
         self.shared.open.fetch_add(1, Ordering::Relaxed);
@@ -208,26 +232,28 @@ impl Link {
 
     fn beat(&mut self, seq: u64) {
         match self.write_beat(seq) {
-            Ok((sent, input)) => self.pulse.handle(sent, input),
+            Ok(input) => self.tell(input),
+            // Our own shutdown looks like an end, too; the next wait ends the link.
+            Err(_) if self.handle.is_stopping() => {}
             Err(loss) => self.tell(Input::Lost(loss)),
         }
     }
 
     /// What opens the conversation, if this is the first beat, goes out with it.
-    fn write_beat(&mut self, seq: u64) -> Result<(Instant, Input), Loss> {
+    fn write_beat(&mut self, seq: u64) -> Result<Input, Loss> {
         let Some(connection) = &mut self.connection else {
             return Err(Cause::ClosedByPeer.into());
         };
         let before = self.out.len();
         self.protocol.beat(seq, &mut self.out)?;
         let silent = self.out.len() == before;
-        let sent = connection.write(&self.out, self.heartbeat.write_timeout)?;
+        let at = connection.write(&self.out, self.heartbeat.write_timeout)?;
         self.out.clear();
         self.reporter.on_sent();
         if seq % ASK_RTO_EVERY == 0 {
             self.ask_rto();
         }
-        Ok((sent, if silent { Input::Stands(seq) } else { Input::Sent(seq) }))
+        Ok(if silent { Input::Stands(seq) } else { Input::Sent { seq, at } })
     }
 
     /// One step towards `until`: a flag, a frame, bytes, or time that passed.
@@ -235,7 +261,7 @@ impl Link {
         if self.handle.is_stopping() {
             return self.tell(Input::Stop);
         }
-        if self.handle.is_paused() != self.paused {
+        if self.has_turned() {
             self.paused = !self.paused;
             return self.tell(if self.paused { Input::Pause } else { Input::Resume });
         }
@@ -249,14 +275,27 @@ impl Link {
                 }
                 None => thread::park(),
             }
-            return self.tell(Input::Tick);
+            return self.tick();
         };
         match connection.wait(until, self.pulse.expecting()) {
             Woke::Bytes | Woke::Interrupted => {}
-            Woke::Quiet => self.tell(Input::Tick),
+            Woke::Quiet => self.tick(),
             // Our own shutdown looks like an end, too.
             Woke::Lost(_) if self.handle.is_stopping() => {}
             Woke::Lost(loss) => self.tell(Input::Lost(loss)),
+        }
+    }
+
+    /// Whether it was paused or resumed since the pulse was told.
+    fn has_turned(&self) -> bool {
+        self.handle.is_paused() != self.paused
+    }
+
+    /// Time has passed. A pause or a stop that came meanwhile goes first: it is in force for this
+    /// beat.
+    fn tick(&mut self) {
+        if !self.has_turned() && !self.handle.is_stopping() {
+            self.tell(Input::Tick);
         }
     }
 

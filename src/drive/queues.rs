@@ -4,44 +4,51 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::event::{Event, EventKind};
 
 #[derive(Debug)]
 struct Queue {
+    /// With one place more than its capacity, kept for the count of what was lost at the end.
     events: Sender<Event>,
+    capacity: usize,
     lost: u64,
 }
 
 impl Queue {
     /// False when nobody will read any more.
     fn offer(&mut self, event: Event) -> bool {
-        if !self.tell_lost() {
+        if !self.tell_lost() || !self.has_room() {
             self.lost += 1;
             return true;
         }
-        match self.events.try_send(event) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_)) => {
-                self.lost += 1;
-                true
-            }
-            Err(TrySendError::Disconnected(_)) => false,
-        }
+        // Nobody else sends, so there is room still.
+        self.events.try_send(event).is_ok()
+    }
+
+    fn has_room(&self) -> bool {
+        self.events.len() < self.capacity
     }
 
     /// Puts the count of lost events where they are missing. False while there is no room for it.
     fn tell_lost(&mut self) -> bool {
+        let told = self.lost == 0 || self.has_room();
+        if told {
+            self.tell_lost_at_last();
+        }
+        told
+    }
+
+    /// The same, in the place that is kept for it.
+    fn tell_lost_at_last(&mut self) {
         if self.lost > 0 {
             let kind = EventKind::Lost { count: self.lost };
             let event = Event { time: SystemTime::now(), link: None, peer: None, kind };
-            if matches!(self.events.try_send(event), Err(TrySendError::Full(_))) {
-                return false;
-            }
+            // Full is impossible; a reader that has gone need not know.
+            let _ = self.events.try_send(event);
             self.lost = 0;
         }
-        true
     }
 }
 
@@ -63,22 +70,23 @@ impl Queues {
 
     /// One more reader. After the end it reads nothing but the end.
     pub(crate) fn add(&self, capacity: usize) -> Receiver<Event> {
-        let (events, receiver) = bounded(capacity.max(1));
+        let capacity = capacity.max(1);
+        let (events, receiver) = bounded(capacity + 1);
         let mut list = self.list();
         if !list.closed {
-            list.queues.push(Queue { events, lost: 0 });
+            list.queues.push(Queue { events, capacity, lost: 0 });
         }
         receiver
     }
 
-    /// A copy to each.
-    pub(crate) fn deliver(&self, events: impl Iterator<Item = Event>, lost_before: u64) {
+    /// A copy to each. `lost_after` more are missing behind them.
+    pub(crate) fn deliver(&self, events: impl Iterator<Item = Event>, lost_after: u64) {
         let mut list = self.list();
-        for queue in &mut list.queues {
-            queue.lost += lost_before;
-        }
         for event in events {
             list.queues.retain_mut(|queue| queue.offer(event.clone()));
+        }
+        for queue in &mut list.queues {
+            queue.lost += lost_after;
         }
     }
 
@@ -96,7 +104,9 @@ impl Queues {
     pub(crate) fn close(&self) {
         let mut list = self.list();
         list.closed = true;
-        list.queues.clear();
+        for mut queue in list.queues.drain(..) {
+            queue.tell_lost_at_last();
+        }
     }
 }
 
@@ -121,8 +131,20 @@ mod tests {
         assert!(!queues.tell_lost());
         assert_eq!(slow.recv().unwrap().kind(), &EventKind::Lost { count: 8 });
         queues.deliver(std::iter::once(event()), 5);
-        assert_eq!(slow.recv().unwrap().kind(), &EventKind::Lost { count: 5 });
+        queues.tell_lost();
         assert_eq!(slow.recv().unwrap().kind(), &EventKind::Ended);
+        assert_eq!(slow.recv().unwrap().kind(), &EventKind::Lost { count: 5 });
+    }
+
+    #[test]
+    fn what_is_lost_is_told_at_the_end_though_the_queue_is_full() {
+        let queues = Queues::default();
+        let slow = queues.add(2);
+        queues.deliver((0..25).map(|_| event()), 0);
+        assert_eq!(slow.len(), 2);
+        queues.close();
+        let kinds: Vec<_> = slow.iter().map(|event| event.kind().clone()).collect();
+        assert_eq!(kinds, [EventKind::Ended, EventKind::Ended, EventKind::Lost { count: 23 }]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use crate::cause::{Cause, Loss};
+use crate::drive::guarded::caught;
 use crate::drive::handle::Handle;
 
 /// How names become addresses.
@@ -23,7 +24,11 @@ pub(crate) fn addresses(
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    match handle.resolving(|| resolve(host, port)) {
+    // A resolver of the user's own may panic.
+    let answer = handle.resolving(|| caught(|| resolve(host, port)));
+    let answer =
+        answer.unwrap_or_else(|text| Err(io::Error::other(format!("the resolver {text}"))));
+    match answer {
         Ok(addresses) if addresses.is_empty() => {
             Err(Loss::new(Cause::NameNotResolved, format!("`{host}` has no address")))
         }

@@ -1,4 +1,4 @@
-//! One connection: open it, write a beat, wait for bytes until an instant. Options are set once,
+//! One connection that stands: write a beat, wait for bytes until an instant. Options are set once,
 //! and the read timeout again only when it has moved.
 
 use std::io::{self, ErrorKind, Read};
@@ -6,23 +6,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
-use crate::drive::handle::Handle;
 use crate::drive::inbox::Inbox;
-use crate::heartbeat::Heartbeat;
 use crate::sys::{self, Ready};
 
 /// Reads past a deadline before it is judged: what waited is read first, but a peer that floods
 /// cannot put off the verdict.
 const READS_IN_OVERTIME: u32 = 16;
-
-/// Addresses of one name that are tried. More would leave each a share too short to answer in.
-const MOST_ADDRESSES: usize = 16;
-
-/// How long a quiet peer may be left between two retransmissions after an outage.
-const LONGEST_RTO: Duration = Duration::from_secs(1);
 
 pub(crate) struct Connection {
     socket: Arc<Socket>,
@@ -46,148 +38,27 @@ pub(crate) enum Woke {
     Lost(Loss),
 }
 
-/// Opens a connection to the first address that answers, within the connect timeout.
-pub(crate) fn connect(
-    handle: &Handle,
-    addresses: &[SocketAddr],
-    heartbeat: &Heartbeat,
-) -> Result<Connection, Loss> {
-    let deadline = Instant::now() + heartbeat.connect_timeout;
-    let addresses = &addresses[..addresses.len().min(MOST_ADDRESSES)];
-    let mut failed: Option<Loss> = None;
-    for (tried, address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let share = left / (addresses.len() - tried) as u32;
-        let result = open(handle, *address, share, heartbeat);
-        if handle.is_stopping() {
-            return Err(Cause::Stopped.into());
-        }
-        match (result, &mut failed) {
-            (Ok(connection), _) => return Ok(connection),
-            (Err(loss), None) => failed = Some(loss),
-            (Err(loss), Some(all)) => {
-                all.cause = loss.cause;
-                all.detail = format!("{}; {}", all.detail, loss.detail);
-            }
-        }
-    }
-    Err(failed.unwrap_or_else(|| Loss::new(Cause::NameNotResolved, "the name has no address")))
-}
-
-fn open(
-    handle: &Handle,
-    address: SocketAddr,
-    share: Duration,
-    heartbeat: &Heartbeat,
-) -> Result<Connection, Loss> {
-    let failed = |error: io::Error| connect_loss(&error, address);
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
-        .map_err(failed)?;
-    let socket = Arc::new(socket);
-    let read_timeout = read_timeout(heartbeat.timeout);
-    set_options(&socket, heartbeat, read_timeout).map_err(failed)?;
-    handle.set_socket(Some(Arc::clone(&socket)));
-    let result = establish(handle, &socket, address, share);
-    if let Err(loss) = result {
-        handle.set_socket(None);
-        return Err(loss);
-    }
-    let inbox = Inbox::new();
-    Ok(Connection { socket, peer: address, inbox, looked: false, read_timeout, overtime: 0 })
-}
-
-/// A connect that `stop` can end: it shuts the socket down, which wakes the poll.
-fn establish(
-    handle: &Handle,
-    socket: &Socket,
-    address: SocketAddr,
-    share: Duration,
-) -> Result<(), Loss> {
-    let failed = |error: io::Error| connect_loss(&error, address);
-    let deadline = Instant::now() + share;
-    socket.set_nonblocking(true).map_err(failed)?;
-    match socket.connect(&SockAddr::from(address)) {
-        Ok(()) => {}
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
-            wait_connected(handle, socket, deadline).map_err(failed)?.then_some(()).ok_or_else(
-                || {
-                    let detail = format!("{address} did not answer within {share:.1?}");
-                    Loss::new(Cause::ConnectTimeout, detail)
-                },
-            )?;
-        }
-        Err(error) if error.raw_os_error() == Some(libc::ENETUNREACH) => {
-            let detail = format!("no route to {address}: {error}");
-            return Err(Loss::new(Cause::NoLocalRoute, detail));
-        }
-        Err(error) => return Err(failed(error)),
-    }
-    socket.set_nonblocking(false).map_err(failed)?;
-    let itself = socket.local_addr().ok().and_then(|a| a.as_socket()) == Some(address);
-    if itself {
-        let detail = format!("nobody listens on {address}: the socket had connected to itself");
-        return Err(Loss::new(Cause::Refused, detail));
-    }
-    Ok(())
-}
-
-/// Whether the connection came to stand in time.
-fn wait_connected(handle: &Handle, socket: &Socket, deadline: Instant) -> io::Result<bool> {
-    loop {
-        // After the connect has begun: a stop before it would have found nothing to shut down.
-        if handle.is_stopping() {
-            return Ok(false);
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        match sys::wait_writable(socket, left) {
-            Ok(Ready::Yes) => break,
-            Ok(Ready::TimedOut) => return Ok(false),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    socket.take_error()?.map_or(Ok(true), Err)
-}
-
-fn set_options(socket: &Socket, heartbeat: &Heartbeat, read: Duration) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)?;
-    socket.set_read_timeout(Some(read))?;
-    socket.set_write_timeout(Some(heartbeat.write_timeout))?;
-    // The kernel's keepalive is all there is for a protocol without beats. It speaks a moment after
-    // the next beat was due, so that beats keep it quiet. Whole seconds.
-    let second = Duration::from_secs(1);
-    let keepalive = TcpKeepalive::new()
-        .with_time(heartbeat.interval.mul_f64(1.0 + heartbeat.jitter) + second)
-        .with_interval(heartbeat.timeout.max(second))
-        .with_retries(heartbeat.fall);
-    socket.set_tcp_keepalive(&keepalive)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(heartbeat.kernel_patience()))?;
-    // Older kernels do not know it, and do without.
-    let _ = sys::set_longest_rto(socket, LONGEST_RTO);
-    Ok(())
-}
-
 /// A read timeout fires late, by 240 ms at 5 s: so it covers 7/8 of the wait, and poll the rest.
 fn read_timeout(timeout: Duration) -> Duration {
     (timeout * 7 / 8).max(Duration::from_millis(1))
 }
 
 impl Connection {
-    /// The other end of somebody's connection.
-    pub(crate) fn accepted(
+    /// Takes a socket that is connected, either way round.
+    pub(crate) fn new(
         socket: Arc<Socket>,
         peer: SocketAddr,
         write_timeout: Duration,
     ) -> io::Result<Connection> {
         socket.set_tcp_nodelay(true)?;
         socket.set_write_timeout(Some(write_timeout))?;
+        // No read timeout yet: the first wait for an ack sets it.
         let (inbox, read_timeout) = (Inbox::new(), Duration::MAX);
         Ok(Connection { socket, peer, inbox, looked: false, read_timeout, overtime: 0 })
     }
 
     /// Writes all of `bytes` within the write timeout, and says when the last of them were handed
-    /// to the kernel; taken before the call, because a thread may be put aside right after it. None
+    /// to the kernel: taken before the call, because a thread may be put aside right after it. None
     /// of it is written if the peer has closed: a FIN that nobody looked at would turn into a
     /// reset.
     pub(crate) fn write(&mut self, bytes: &[u8], timeout: Duration) -> Result<Instant, Loss> {
@@ -322,16 +193,8 @@ impl Connection {
     }
 }
 
-fn connect_loss(error: &io::Error, address: SocketAddr) -> Loss {
-    let cause = match error.raw_os_error() {
-        Some(libc::ETIMEDOUT) => Cause::ConnectTimeout,
-        _ => cause_of(error).unwrap_or(Cause::Unreachable),
-    };
-    Loss::new(cause, format!("{address}: {error}"))
-}
-
 /// What an error of the kernel means, where it means the same at any time.
-fn cause_of(error: &io::Error) -> Option<Cause> {
+pub(crate) fn cause_of(error: &io::Error) -> Option<Cause> {
     Some(match error.raw_os_error()? {
         libc::ECONNREFUSED => Cause::Refused,
         libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED => Cause::Reset,

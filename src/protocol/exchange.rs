@@ -1,6 +1,6 @@
 //! Exchange: fixed bytes out, fixed bytes expected. The tutorial's `heartbeat` / `heartbeat_ack`.
 
-use memchr::memmem;
+use memchr::{memchr, memmem};
 
 use super::{FRAME_LIMIT, Frame, Protocol, Rejected, escaped};
 
@@ -54,8 +54,10 @@ impl Exchange {
     }
 
     /// The reply need only *begin* with the expected bytes; its rest, up to 64 KiB, is ignored.
+    /// With nothing expected, any reply will do.
     ///
-    /// While no beat waits, whatever comes is the rest of the last reply.
+    /// A rest ends with its line; while no beat waits, whatever comes is rest. Has no effect on the
+    /// answering side.
     pub fn with_any_rest(mut self) -> Exchange {
         self.rest = Rest::Any { waiting: 0, open: false, len: 0 };
         self
@@ -70,7 +72,9 @@ impl Exchange {
 
     /// The expected bytes at the very front, their beginning, or something else.
     fn at_front(&self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
-        if bytes.starts_with(&self.expect) {
+        if self.expect.is_empty() {
+            Ok((!bytes.is_empty()).then(|| (self.frame(), bytes.len())))
+        } else if bytes.starts_with(&self.expect) {
             Ok(Some((self.frame(), self.expect.len())))
         } else if self.expect.starts_with(bytes) {
             Ok(None)
@@ -87,8 +91,7 @@ impl Exchange {
 impl Protocol for Exchange {
     fn beat(&mut self, _seq: u64, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.send);
-        if let Rest::Any { waiting, open, .. } = &mut self.rest {
-            *open &= *waiting > 0;
+        if let Rest::Any { waiting, .. } = &mut self.rest {
             *waiting = waiting.saturating_add(1);
         }
     }
@@ -104,35 +107,44 @@ impl Protocol for Exchange {
     }
 
     fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
-        let Rest::Any { waiting, open, len } = self.rest else { return self.at_front(bytes) };
+        let (Rest::Any { waiting, open, len }, Side::Asking) = (self.rest, self.side) else {
+            return self.at_front(bytes);
+        };
         if bytes.is_empty() {
             return Ok(None);
         }
-        // In the rest of a reply: all of it if no beat waits, else up to where the next one begins.
-        if waiting == 0 || open {
-            let next = if waiting == 0 { None } else { memmem::find(bytes, &self.expect) };
-            if next != Some(0) {
-                let keep = if waiting == 0 { 0 } else { beginning(bytes, &self.expect) };
-                let skipped = next.unwrap_or(bytes.len() - keep);
-                if len + skipped > FRAME_LIMIT {
-                    return Err(Rejected::wrong_reply("a reply of more than 64 KiB"));
-                }
-                self.rest = Rest::Any { waiting, open, len: len + skipped };
-                return Ok((skipped > 0).then_some((Frame::Data, skipped)));
+        let skipped = match waiting {
+            0 => bytes.len(),
+            _ if open => rest_of_reply(bytes, &self.expect),
+            _ => 0,
+        };
+        if skipped > 0 {
+            if len + skipped > FRAME_LIMIT {
+                return Err(Rejected::wrong_reply("a reply of more than 64 KiB"));
             }
+            let open = open && bytes[skipped - 1] != b'\n';
+            self.rest = Rest::Any { waiting, open, len: len + skipped };
+            return Ok(Some((Frame::Data, skipped)));
+        }
+        if open && !bytes.starts_with(&self.expect) {
+            return Ok(None);
         }
         let found = self.at_front(bytes)?;
-        if found.is_some() {
-            self.rest = Rest::Any { waiting: waiting - 1, open: true, len: 0 };
+        if let Some((_, taken)) = found {
+            let open = !bytes[..taken].ends_with(b"\n");
+            self.rest = Rest::Any { waiting: waiting - 1, open, len: 0 };
         }
         Ok(found)
     }
 }
 
-/// How many bytes at the end of `bytes` may be the beginning of `expect`.
-fn beginning(bytes: &[u8], expect: &[u8]) -> usize {
+/// How many bytes at the front are the rest of a reply: up to the end of its line, or to where the
+/// next reply begins, or may begin at the very end of what has come.
+fn rest_of_reply(bytes: &[u8], expect: &[u8]) -> usize {
     let most = bytes.len().min(expect.len().saturating_sub(1));
-    (0..=most).rev().find(|&n| bytes.ends_with(&expect[..n])).unwrap_or(0)
+    let begun = (0..=most).rev().find(|&n| bytes.ends_with(&expect[..n])).unwrap_or(0);
+    let next = memmem::find(bytes, expect).unwrap_or(bytes.len() - begun);
+    memchr(b'\n', &bytes[..next]).map_or(next, |end| end + 1)
 }
 
 #[cfg(test)]
@@ -185,6 +197,29 @@ mod tests {
         let mut any = Exchange::new("version\r\n", "VERSION").with_any_rest();
         any.beat(1, &mut Vec::new());
         assert!(any.parse(b"ERROR\r\n").is_err());
+    }
+
+    #[test]
+    fn a_rest_that_comes_after_the_next_beat_is_still_rest_and_a_wrong_line_is_not() {
+        let mut any = Exchange::new("version\r\n", "VERSION").with_any_rest();
+        any.beat(1, &mut Vec::new());
+        assert_eq!(frames(&mut any, &[b"VERSION"]), [ACK]);
+        any.beat(2, &mut Vec::new());
+        assert_eq!(frames(&mut any, &[b" 1.6.18\r\n"]), [Frame::Data]);
+        assert_eq!(frames(&mut any, &[b"VERSION 1.6.18\r\n"]), [ACK, Frame::Data]);
+        any.beat(3, &mut Vec::new());
+        assert!(any.parse(b"ERROR\r\n").is_err());
+    }
+
+    #[test]
+    fn with_nothing_expected_any_reply_will_do() {
+        let mut any = Exchange::new("x", "");
+        assert_eq!(frames(&mut any, &[b"what", b"ever"]), [ACK, ACK]);
+        let mut any = any.with_any_rest();
+        any.beat(1, &mut Vec::new());
+        assert_eq!(frames(&mut any, &[b"what", b"ever"]), [ACK, Frame::Data]);
+        let mut end = Exchange::answering("ping", "pong").with_any_rest();
+        assert_eq!(frames(&mut end, &[b"pingping"]), [Frame::Beat(None); 2]);
     }
 
     #[test]

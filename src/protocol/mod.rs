@@ -81,7 +81,7 @@ pub fn escaped(bytes: &[u8]) -> String {
 ///         match bytes {
 ///             [] => Ok(None),
 ///             [b'!', ..] => Ok(Some((Frame::Ack(None), 1))),
-///             other => Err(Rejected::wrong_reply(format!("expected `!`, got `{}`", escaped(other)))),
+///             other => Err(Rejected::wrong_reply(format!("not `!` but `{}`", escaped(other)))),
 ///         }
 ///     }
 /// }

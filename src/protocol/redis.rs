@@ -70,10 +70,20 @@ impl Redis {
         Rejected::wrong_reply(format!("expected `+PONG`, got `{}`", self.shown(bytes)))
     }
 
+    /// Other errors, `-LOADING` say, may come in place of the answer to a login, too.
+    fn is_about_the_login(&self, line: &[u8]) -> bool {
+        let starts = |word: &[u8]| line.starts_with(word);
+        let text = line.to_ascii_lowercase();
+        let names = |word: &str| memmem::find(&text, word.as_bytes()).is_some();
+        starts(b"-NOAUTH")
+            || starts(b"-WRONGPASS")
+            || starts(b"-NOPERM")
+            || (self.logging_in && (names("auth") || names("password") || names("user")))
+    }
+
     fn on_error(&self, line: &[u8]) -> Rejected {
         let says = self.shown(line);
-        let needs_login = line.starts_with(b"-NOAUTH") || line.starts_with(b"-WRONGPASS");
-        if self.logging_in || needs_login {
+        if self.is_about_the_login(line) {
             let hint = if self.password.is_none() { "; give it a password" } else { "" };
             Rejected::login_refused(format!("the server says `{says}`{hint}"))
         } else {
@@ -197,6 +207,8 @@ mod tests {
         locked.connected(&mut Vec::new());
         let loss = said(&mut locked, b"-ERR AUTH <password> called without any password\r\n");
         assert_eq!(loss.cause, Cause::LoginRefused);
+        let full = said(&mut locked, b"-ERR max number of clients reached\r\n");
+        assert_eq!(full.cause, Cause::WrongReply, "another password would not help");
         let http = said(&mut Redis::new(), b"HTTP/1.1 400 Bad Request\r\n");
         assert!(http.detail.contains("HTTP/1.1 400"), "{}", http.detail);
     }

@@ -6,11 +6,27 @@ const MOST: usize = 64;
 /// The shortest end of the bytes that is taken for the beginning of a secret cut off.
 const TELLING: usize = 2;
 
-/// Escapes the first 64 bytes. Secrets go first, also one that the end of the bytes cuts off.
+/// Escapes the first 64 bytes. Secrets go first, also one that the end of the bytes cuts off, and
+/// also where one holds another.
 pub(crate) fn shown(bytes: &[u8], secrets: &[&[u8]]) -> String {
-    let mut clean = bytes.to_vec();
+    let mut hidden = vec![false; bytes.len()];
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        clean = masked(&clean, secret);
+        for at in 0..bytes.len() {
+            let rest = &bytes[at..];
+            let cut_off = rest.len() >= TELLING && secret.starts_with(rest);
+            if rest.starts_with(secret) || cut_off {
+                let len = secret.len().min(rest.len());
+                hidden[at..at + len].fill(true);
+            }
+        }
+    }
+    let mut clean = Vec::with_capacity(bytes.len().min(MOST));
+    for (at, byte) in bytes.iter().enumerate() {
+        if !hidden[at] {
+            clean.push(*byte);
+        } else if at == 0 || !hidden[at - 1] {
+            clean.extend_from_slice(b"***");
+        }
     }
     let cut = clean.len() > MOST;
     clean.truncate(MOST);
@@ -19,23 +35,6 @@ pub(crate) fn shown(bytes: &[u8], secrets: &[&[u8]]) -> String {
         text.push_str("...");
     }
     text
-}
-
-fn masked(bytes: &[u8], secret: &[u8]) -> Vec<u8> {
-    let mut clean = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some(at) = memchr::memmem::find(rest, secret) {
-        clean.extend_from_slice(&rest[..at]);
-        clean.extend_from_slice(b"***");
-        rest = &rest[at + secret.len()..];
-    }
-    let most = secret.len().min(rest.len() + 1);
-    let cut_off = (TELLING..most).rev().find(|&n| rest.ends_with(&secret[..n])).unwrap_or(0);
-    clean.extend_from_slice(&rest[..rest.len() - cut_off]);
-    if cut_off > 0 {
-        clean.extend_from_slice(b"***");
-    }
-    clean
 }
 
 #[cfg(test)]
@@ -59,5 +58,8 @@ mod tests {
         let across_the_cut = [vec![b'x'; 60], secret.to_vec()].concat();
         assert!(!shown(&across_the_cut, &[secret]).contains("hun"));
         assert_eq!(shown(b"abc", &[b""]), "abc");
+        let (user, password): (&[u8], &[u8]) = (b"admin", b"admin123");
+        assert_eq!(shown(b"no admin123", &[user, password]), "no ***");
+        assert_eq!(shown(b"no admin123", &[password, user]), "no ***");
     }
 }

@@ -78,7 +78,12 @@ pub struct Pulse {
 
 impl Pulse {
     /// A pulse that wants to connect at once. Its jitter is drawn from `seed`.
+    ///
+    /// # Panics
+    ///
+    /// If the heartbeat cannot work: ask [`Heartbeat::check`] first.
     pub fn new(heartbeat: Heartbeat, seed: u64, now: Instant) -> Pulse {
+        heartbeat.check().expect("the heartbeat has been checked");
         let health = Health::new(heartbeat.fall, heartbeat.rise);
         let mut pulse = Pulse {
             rng: Rng::with_seed(seed),
@@ -110,7 +115,7 @@ impl Pulse {
         match input {
             Input::Connected => self.on_connected(),
             Input::Lost(loss) => self.on_lost(loss),
-            Input::Sent(seq) => self.on_sent(seq),
+            Input::Sent { seq, at } => self.on_sent(seq, at),
             Input::Ack(seq) => self.on_ack(seq),
             Input::Stands(seq) => self.on_stands(seq),
             Input::Partial => self.on_partial(),
@@ -171,7 +176,7 @@ impl Pulse {
         self.connection = Some(Connection { since: self.now, up_since: None, acked: 0 });
         self.report(Report::Connected { attempt: self.attempt });
         self.schedule.at_once(self.now, true);
-        self.beat();
+        if self.paused { self.rest() } else { self.beat() }
     }
 
     fn on_lost(&mut self, loss: Loss) {
@@ -180,12 +185,12 @@ impl Pulse {
         }
     }
 
-    fn on_sent(&mut self, sent: u64) {
+    fn on_sent(&mut self, sent: u64, at: Instant) {
         let now = self.now;
         if let Phase::Expecting { seq, deadline, timeout, .. } = &mut self.phase {
             if *seq == sent {
                 *deadline = now + *timeout;
-                self.beats.sent(sent, now);
+                self.beats.sent(sent, at.min(now));
             }
         }
     }
@@ -207,7 +212,8 @@ impl Pulse {
         match self.phase {
             Phase::Expecting { seq, deadline, timeout, .. } if seq == beat.seq => {
                 if self.now <= deadline {
-                    self.on_ack_in_time(seq, Some(self.now - beat.sent));
+                    let rtt = self.now.saturating_duration_since(beat.sent);
+                    self.on_ack_in_time(seq, Some(rtt));
                 } else {
                     // It waited here while we slept: nobody is convicted, and it tells no RTT.
                     self.notice_stall(deadline, timeout);

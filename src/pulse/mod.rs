@@ -53,8 +53,13 @@ pub enum Input {
     Connected,
     /// The connection is gone, or could not be opened.
     Lost(Loss),
-    /// The beat was written just now: its round-trip time and its timeout count from here.
-    Sent(u64),
+    /// The beat has been written: its timeout counts from now.
+    Sent {
+        /// Its number.
+        seq: u64,
+        /// When it was handed to the kernel: its round-trip time counts from there.
+        at: Instant,
+    },
     /// An ack came, with the number of its beat where the protocol has numbers.
     Ack(Option<u64>),
     /// This beat needs no ack: the protocol has none, and the connection stands.

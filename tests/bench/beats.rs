@@ -40,7 +40,7 @@ fn pulse(criterion: &mut Criterion) {
             loop {
                 match pulse.poll() {
                     Output::Beat(seq) => {
-                        pulse.handle(now, Input::Sent(seq));
+                        pulse.handle(now, Input::Sent { seq, at: now });
                         now += Duration::from_micros(200);
                         pulse.handle(now, Input::Ack(None));
                         break;

@@ -113,7 +113,16 @@ fn every_scheme_beats_in_its_own_way() {
     let greeter = Responder::bind("127.0.0.1:0", greeting).unwrap();
     let line = Responder::bind("127.0.0.1:0", || Line).unwrap();
     let redis = Responder::bind("127.0.0.1:0", Redis::new).unwrap();
-    let flags = ["--once", "--send", "version\\r\\n\\x00", "--expect", "VERSION"];
+    let flags = [
+        "--count",
+        "2",
+        "--interval",
+        "20ms",
+        "--send",
+        "version\\r\\n\\x00",
+        "--expect",
+        "VERSION",
+    ];
     let targets = [
         format!("greeter=tcp://{}", greeter.local_addr()),
         format!("line://{}", line.local_addr()),
@@ -124,6 +133,7 @@ fn every_scheme_beats_in_its_own_way() {
     let Done { code, out, err } = run(&args);
     assert_eq!(code, Some(0), "{out}{err}");
     assert_eq!(out.matches("● up").count(), 8, "each once as it comes, once in the sum:\n{out}");
+    assert_eq!((out.matches("ack in").count(), out.matches("it stands").count()), (3, 1), "{out}");
     let Done { code, out, .. } = run(&["--once", &format!("redis://{}", line.local_addr())]);
     assert_eq!(code, Some(1));
     assert!(out.contains("✖ down"), "{out}");

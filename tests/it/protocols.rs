@@ -1,6 +1,7 @@
 //! The protocols on a real socket.
 
 use std::io::{Read, Write};
+use std::time::Duration;
 
 use keepbeat::protocol::{Frame, Rejected};
 use keepbeat::{Cause, ConnectOnly, EventKind, Heartbeat, Line, Protocol, Redis, Responder, State};
@@ -152,4 +153,33 @@ fn refused_credentials_are_tried_again_only_after_ten_seconds() {
     let again = watch.wait("second attempt", |kind| matches!(kind, EventKind::Connected { .. }));
     let waited = again.time().duration_since(down).unwrap();
     assert!(waited >= ms(9_900), "{waited:?}");
+}
+
+#[test]
+fn a_panic_in_a_resolver_is_told_and_the_link_goes_on() {
+    let coordinator =
+        keepbeat::Coordinator::builder().resolver(|_, _| panic!("on purpose")).build().unwrap();
+    let link = coordinator.watch("name.test:1", quick(), Line).unwrap();
+    let event = coordinator.events().recv_timeout(crate::watching::LIMIT).unwrap();
+    assert_eq!(event.kind().cause(), Some(Cause::NameNotResolved), "{event}");
+    assert!(event.to_string().contains("the resolver panicked: on purpose"), "{event}");
+    assert!(!coordinator.status(link).unwrap().ended);
+}
+
+#[test]
+fn an_ack_that_was_overtaken_is_late_and_no_crime() {
+    // Answers from several threads, say: the second beat's first.
+    let peer = Peer::new(|mut visit| {
+        let mut lines = [0; 14];
+        visit.stream.read_exact(&mut lines)?;
+        assert_eq!(&lines, b"beat 1\nbeat 2\n");
+        visit.say(b"ack 2\nack 1\n")?;
+        visit.swallow()
+    });
+    let beat = Heartbeat::every(Duration::from_secs(60)).timeout(ms(300)).fall(3);
+    let mut watch = Watch::new(peer.address, beat, Line);
+    watch.wait_beats(2);
+    let status = watch.status();
+    assert_eq!((status.state, status.late, status.missed), (State::Up, 1, 1));
+    assert_eq!(watch.states(), [State::Up]);
 }

@@ -116,11 +116,42 @@ fn garbage_ends_that_client_alone() {
     good.wait_state(State::Up);
     let mut bad = TcpStream::connect(responder.local_addr()).unwrap();
     bad.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    wait_for(
-        &responder,
-        "wrong reply",
-        |kind| matches!(kind, ClientEventKind::Disconnected { loss, .. } if loss.cause == Cause::WrongReply),
-    );
+    wait_for(&responder, "wrong reply", |kind| {
+        matches!(kind, ClientEventKind::Disconnected { loss, .. }
+            if loss.cause == Cause::WrongReply)
+    });
     good.wait_beats(3);
     assert_eq!(good.status().state, State::Up);
+}
+
+#[test]
+fn a_factory_that_panics_costs_its_own_client_only() {
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let responder = Responder::bind("127.0.0.1:0", move || {
+        assert!(asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 0, "on purpose");
+        answering()
+    })
+    .unwrap();
+    let mut first = TcpStream::connect(responder.local_addr()).unwrap();
+    assert_eq!(first.read(&mut [0; 1]).unwrap_or(0), 0, "closed");
+    wait_for(&responder, "panic", |kind| match kind {
+        ClientEventKind::Disconnected { loss, .. } => loss.detail.contains("on purpose"),
+        _ => false,
+    });
+    eventually("nobody is left", || responder.clients() == 0);
+    let mut watch = Watch::new(responder.local_addr(), quick(), tutorial());
+    watch.wait_state(State::Up);
+}
+
+#[test]
+fn limits_that_cannot_work_are_refused() {
+    let builder = Responder::builder();
+    for (builder, words) in [
+        (builder.clone().max_clients(0), "0 clients"),
+        (builder.clone().silent_after(ms(0)), "0ns of silence"),
+        (builder.silent_after(std::time::Duration::MAX), "30 days"),
+    ] {
+        let error = builder.bind("127.0.0.1:0", answering).unwrap_err();
+        assert!(error.is_invalid() && error.to_string().contains(words), "{error}");
+    }
 }

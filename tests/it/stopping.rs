@@ -17,7 +17,8 @@ fn stops_in_time(coordinator: &Coordinator) {
     let start = Instant::now();
     coordinator.stop().unwrap();
     assert!(start.elapsed() < STOP, "{:?}", start.elapsed());
-    assert!(coordinator.statuses().is_empty());
+    let statuses = coordinator.statuses();
+    assert!(!statuses.is_empty() && statuses.iter().all(|status| status.ended), "still readable");
     // The queue ends after what was reported.
     let last = coordinator.events().iter().last();
     assert!(matches!(last.unwrap().kind(), EventKind::Ended));
@@ -126,7 +127,7 @@ fn a_thread_inside_name_resolution_is_left_behind_and_that_is_said() {
     assert!(error.is_left_behind());
     let text = error.to_string();
     assert!(text.contains("name resolution") && text.contains("slow.test"), "{text}");
-    coordinator.stop().expect("a second stop does nothing");
+    coordinator.stop().expect("a second stop has nothing to do");
     drop(answer);
 }
 
@@ -184,4 +185,120 @@ fn a_link_removed_from_within_its_own_protocol_ends_without_waiting_for_itself()
     eventually("it is gone", || coordinator.statuses().is_empty());
     let ended = coordinator.events().iter().any(|event| *event.kind() == EventKind::Ended);
     assert!(ended);
+}
+
+#[test]
+fn a_second_stop_waits_for_the_first_and_no_last_word_is_lost() {
+    let peer = Peer::new(|mut visit| visit.ack_for_ever());
+    let (answer, answers) = bounded::<()>(0);
+    let (asked, asking) = bounded(1);
+    let coordinator = Coordinator::builder()
+        .resolver(move |_, _| {
+            let _ = asked.try_send(());
+            let _ = answers.recv();
+            Err(io::Error::other("too late"))
+        })
+        .build()
+        .unwrap();
+    let beat = Heartbeat::every(ms(5)).timeout(ms(5000));
+    let links: Vec<_> = (0..20)
+        .map(|_| coordinator.watch(peer.address, beat.clone(), tutorial()).unwrap())
+        .collect();
+    coordinator.watch("slow.test:1", quick(), tutorial()).unwrap();
+    asking.recv_timeout(LIMIT).unwrap();
+    for link in &links {
+        wait_for(&coordinator, *link, State::Up);
+    }
+    let copy = coordinator.subscribe(100_000);
+    std::thread::scope(|scope| {
+        // The one that takes the threads waits for the resolver; the other one for it.
+        let stops: Vec<_> = (0..2).map(|_| scope.spawn(|| coordinator.stop().is_err())).collect();
+        let failed = stops.into_iter().map(|stop| stop.join().unwrap());
+        assert_eq!(failed.filter(|failed| *failed).count(), 1);
+    });
+    drop(answer);
+    let ends = copy.iter().filter(|event| *event.kind() == EventKind::Ended).count();
+    assert_eq!(ends, links.len());
+}
+
+#[test]
+fn dropping_lets_the_links_say_their_last_words() {
+    let peer = Peer::new(|mut visit| visit.ack_for_ever());
+    let coordinator = Coordinator::new().unwrap();
+    let beat = Heartbeat::every(ms(5)).timeout(ms(5000));
+    for _ in 0..20 {
+        let link = coordinator.watch(peer.address, beat.clone(), tutorial()).unwrap();
+        wait_for(&coordinator, link, State::Up);
+    }
+    let copy = coordinator.subscribe(100_000);
+    drop(coordinator);
+    let ends = copy.iter().filter(|event| *event.kind() == EventKind::Ended).count();
+    assert_eq!(ends, 20);
+}
+
+/// A beat that takes its time, so that a stop comes between the look at the flag and the write.
+struct SlowBeat;
+
+impl keepbeat::Protocol for SlowBeat {
+    fn beat(&mut self, seq: u64, out: &mut Vec<u8>) {
+        if seq == 2 {
+            std::thread::sleep(ms(200)); // the fault
+        }
+        out.extend_from_slice(b"heartbeat");
+    }
+
+    fn parse(
+        &mut self,
+        bytes: &[u8],
+    ) -> Result<Option<(keepbeat::protocol::Frame, usize)>, keepbeat::protocol::Rejected> {
+        let whole = bytes.len() >= 13;
+        Ok(whole.then_some((keepbeat::protocol::Frame::Ack(None), 13)))
+    }
+}
+
+#[test]
+fn our_own_stop_is_never_told_as_the_peers_death() {
+    let peer = Peer::new(|mut visit| visit.ack_for_ever());
+    let coordinator = Coordinator::new().unwrap();
+    let beat = Heartbeat::every(ms(1)).timeout(ms(5000));
+    let link = coordinator.watch(peer.address, beat, SlowBeat).unwrap();
+    wait_for(&coordinator, link, State::Up);
+    // Within the second beat by now, most likely.
+    std::thread::sleep(ms(50));
+    coordinator.stop().unwrap();
+    let events: Vec<_> = coordinator.events().iter().collect();
+    let blamed = |event: &&keepbeat::Event| {
+        event.kind().cause().is_some_and(|cause| cause != keepbeat::Cause::Stopped)
+    };
+    assert!(!events.iter().any(|event| blamed(&event)), "{events:#?}");
+}
+
+#[test]
+fn a_stop_from_within_a_protocol_does_not_wait_for_its_own_link() {
+    use std::sync::{Arc, OnceLock};
+    struct StopsAll(Arc<OnceLock<Arc<Coordinator>>>, crossbeam_channel::Sender<bool>);
+    impl keepbeat::Protocol for StopsAll {
+        fn beat(&mut self, _seq: u64, _out: &mut Vec<u8>) {
+            if let Some(coordinator) = self.0.get() {
+                let start = Instant::now();
+                let result = coordinator.stop();
+                self.1.send(result.is_ok() && start.elapsed() < ms(500)).unwrap();
+            }
+        }
+        fn parse(
+            &mut self,
+            _bytes: &[u8],
+        ) -> Result<Option<(keepbeat::protocol::Frame, usize)>, keepbeat::protocol::Rejected>
+        {
+            Ok(None)
+        }
+    }
+    let peer = Peer::new(|mut visit| visit.swallow());
+    let (told, telling) = bounded(10);
+    let itself = Arc::new(OnceLock::new());
+    let coordinator = Arc::new(Coordinator::new().unwrap());
+    let protocol = StopsAll(Arc::clone(&itself), told);
+    coordinator.watch(peer.address, Heartbeat::every(ms(50)), protocol).unwrap();
+    assert!(itself.set(Arc::clone(&coordinator)).is_ok());
+    assert!(telling.recv_timeout(LIMIT).unwrap(), "it waited for itself");
 }

@@ -199,7 +199,7 @@ fn random_input(rng: &mut Rng) -> Input {
         40..70 => Input::Ack(None),
         70..90 => Input::Ack(Some(rng.u64(0..50))),
         90..100 => Input::Stands(rng.u64(0..50)),
-        100..120 => Input::Sent(rng.u64(0..50)),
+        100..120 => Input::Sent { seq: rng.u64(0..50), at: world::start() },
         120..130 => Input::Partial,
         130..140 => Input::Lost(Loss::from(Cause::Reset)),
         140..145 => Input::Lost(Loss::from(Cause::LoginRefused)),

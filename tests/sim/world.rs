@@ -357,7 +357,7 @@ impl World {
         self.connection.last_activity = Some(self.now);
         self.deliver();
         self.checks.on_sent(self.now);
-        self.pulse.handle(self.now, Input::Sent(seq));
+        self.pulse.handle(self.now, Input::Sent { seq, at: self.now });
     }
 
     /// Puts what becomes of a beat into the queue of arrivals.

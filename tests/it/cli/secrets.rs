@@ -4,26 +4,32 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
-use super::process::{Done, Running, Scratch, keepbeat, run};
+use crossbeam_channel::{Receiver, unbounded};
 
-/// Refuses every login and says it with the whole request, as a careless server might.
-fn refuser() -> SocketAddr {
+use super::process::{Done, LIMIT, Running, Scratch, keepbeat, run};
+
+/// Refuses every login and says it with the whole request, as a careless server might. Tells what
+/// it was asked.
+fn refuser() -> (SocketAddr, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let (told, requests) = unbounded();
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let mut request = [0; 1024];
             let n = stream.read(&mut request).unwrap_or(0);
-            let shown = String::from_utf8_lossy(&request[..n]).replace("\r\n", " ");
+            let request = String::from_utf8_lossy(&request[..n]).into_owned();
+            let shown = request.replace("\r\n", " ");
+            let _ = told.send(request);
             let _ = stream.write_all(format!("-WRONGPASS not {shown}\r\n").as_bytes());
         }
     });
-    address
+    (address, requests)
 }
 
 #[test]
 fn user_and_password_appear_in_no_output() {
-    let address = refuser();
+    let (address, requests) = refuser();
     let file = Scratch::new("hunter2\n");
     let url = format!("redis://bobuser:hunter2@{address}");
     let by_file = format!("redis://bobuser@{address}");
@@ -41,7 +47,9 @@ fn user_and_password_appear_in_no_output() {
         command.env("RUST_LOG", "trace");
         let Done { code, out, err } = Running::new(command).done();
         assert_eq!(code, Some(1), "{out}{err}");
-        assert!(out.contains("login-refused"), "the password was sent and refused:\n{out}");
+        assert!(out.contains("login-refused"), "{out}");
+        let asked = requests.recv_timeout(LIMIT).unwrap();
+        assert!(asked.contains("$4\r\nAUTH\r\n$7\r\nbobuser\r\n$7\r\nhunter2\r\n"), "{asked:?}");
         let said = format!("{out}{err}");
         assert!(!said.contains("hunter2") && !said.contains("bobuser"), "{said}");
         assert!(err.contains("DEBUG") || err.contains("WARN"), "the log was on: {err}");

@@ -1,0 +1,147 @@
+//! Opening a connection: each address of the name within its share of the connect timeout, in a way
+//! that `stop` can end.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+
+use crate::cause::{Cause, Loss};
+use crate::drive::handle::Handle;
+use crate::drive::socket::{Connection, cause_of};
+use crate::heartbeat::Heartbeat;
+use crate::sys::{self, Ready};
+
+/// Addresses of one name that are tried. More would leave each a share too short to answer in.
+const MOST_ADDRESSES: usize = 16;
+
+/// How long a quiet peer may be left between two retransmissions after an outage.
+const LONGEST_RTO: Duration = Duration::from_secs(1);
+
+/// Opens a connection to the first address that answers, within the connect timeout.
+pub(crate) fn connect(
+    handle: &Handle,
+    addresses: &[SocketAddr],
+    heartbeat: &Heartbeat,
+) -> Result<Connection, Loss> {
+    let deadline = Instant::now() + heartbeat.connect_timeout;
+    let addresses = &addresses[..addresses.len().min(MOST_ADDRESSES)];
+    let mut failed: Option<Loss> = None;
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / (addresses.len() - tried) as u32;
+        let result = open(handle, *address, share, heartbeat);
+        if handle.is_stopping() {
+            return Err(Cause::Stopped.into());
+        }
+        match (result, &mut failed) {
+            (Ok(connection), _) => return Ok(connection),
+            (Err(loss), None) => failed = Some(loss),
+            (Err(loss), Some(all)) => {
+                all.cause = loss.cause;
+                all.detail = format!("{}; {}", all.detail, loss.detail);
+            }
+        }
+    }
+    Err(failed.unwrap_or_else(|| Loss::new(Cause::NameNotResolved, "the name has no address")))
+}
+
+fn open(
+    handle: &Handle,
+    address: SocketAddr,
+    share: Duration,
+    heartbeat: &Heartbeat,
+) -> Result<Connection, Loss> {
+    let failed = |error: io::Error| connect_loss(&error, address);
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
+        .map_err(failed)?;
+    let socket = Arc::new(socket);
+    handle.set_socket(Some(Arc::clone(&socket)));
+    let result = establish(handle, &socket, address, share).and_then(|()| {
+        set_options(&socket, heartbeat).map_err(failed)?;
+        Connection::new(Arc::clone(&socket), address, heartbeat.write_timeout).map_err(failed)
+    });
+    if result.is_err() {
+        handle.set_socket(None);
+    }
+    result
+}
+
+/// A connect that `stop` can end: it shuts the socket down, which wakes the poll.
+fn establish(
+    handle: &Handle,
+    socket: &Socket,
+    address: SocketAddr,
+    share: Duration,
+) -> Result<(), Loss> {
+    let failed = |error: io::Error| connect_loss(&error, address);
+    let deadline = Instant::now() + share;
+    socket.set_nonblocking(true).map_err(failed)?;
+    match socket.connect(&SockAddr::from(address)) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
+            wait_connected(handle, socket, deadline).map_err(failed)?.then_some(()).ok_or_else(
+                || {
+                    let detail = format!("{address} did not answer within {share:.1?}");
+                    Loss::new(Cause::ConnectTimeout, detail)
+                },
+            )?;
+        }
+        Err(error) if error.raw_os_error() == Some(libc::ENETUNREACH) => {
+            let detail = format!("no route to {address}: {error}");
+            return Err(Loss::new(Cause::NoLocalRoute, detail));
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    socket.set_nonblocking(false).map_err(failed)?;
+    let itself = socket.local_addr().ok().and_then(|a| a.as_socket()) == Some(address);
+    if itself {
+        let detail = format!("nobody listens on {address}: the socket had connected to itself");
+        return Err(Loss::new(Cause::Refused, detail));
+    }
+    Ok(())
+}
+
+/// Whether the connection came to stand in time.
+fn wait_connected(handle: &Handle, socket: &Socket, deadline: Instant) -> io::Result<bool> {
+    loop {
+        // After the connect has begun: a stop before it would have found nothing to shut down.
+        if handle.is_stopping() {
+            return Ok(false);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        match sys::wait_writable(socket, left) {
+            Ok(Ready::Yes) => break,
+            Ok(Ready::TimedOut) => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    socket.take_error()?.map_or(Ok(true), Err)
+}
+
+/// After the connect: both limits of the kernel would cut that short.
+fn set_options(socket: &Socket, heartbeat: &Heartbeat) -> io::Result<()> {
+    // The kernel's keepalive is all there is for a protocol without beats.
+    let (idle, interval) = heartbeat.kernel_keepalive();
+    let keepalive =
+        TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(heartbeat.fall);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(heartbeat.kernel_patience()))?;
+    // Older kernels do not know it, and do without.
+    let _ = sys::set_longest_rto(socket, LONGEST_RTO);
+    Ok(())
+}
+
+fn connect_loss(error: &io::Error, address: SocketAddr) -> Loss {
+    let cause = match error.raw_os_error() {
+        Some(libc::ETIMEDOUT) => Cause::ConnectTimeout,
+        // A route that says "blackhole".
+        Some(libc::EINVAL) => Cause::NoLocalRoute,
+        _ => cause_of(error).unwrap_or(Cause::LocalResources),
+    };
+    Loss::new(cause, format!("{address}: {error}"))
+}
