@@ -251,7 +251,10 @@ fn within(name: &str, value: Duration, max: Duration) -> Result<(), Error> {
     if (min..=max).contains(&value) {
         return Ok(());
     }
-    Err(Error::invalid(format!("{value:?} as {name} cannot work: use {min:?} to {max:?}")))
+    let article = if name.starts_with('i') { "an" } else { "a" };
+    Err(Error::invalid(format!(
+        "{article} {name} of {value:?} cannot work: use {min:?} to {max:?}"
+    )))
 }
 
 fn count(name: &str, value: u32) -> Result<(), Error> {
@@ -259,7 +262,7 @@ fn count(name: &str, value: u32) -> Result<(), Error> {
     if (1..=100).contains(&value) {
         return Ok(());
     }
-    Err(Error::invalid(format!("{value} as {name} cannot work: use 1 to 100")))
+    Err(Error::invalid(format!("a {name} of {value} cannot work: use 1 to 100")))
 }
 
 #[cfg(test)]
@@ -278,10 +281,10 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_with_the_numbers() {
         let refused = [
-            (Heartbeat::every(Duration::ZERO), "0ns as interval"),
-            (Heartbeat::default().timeout(Duration::ZERO), "0ns as timeout"),
-            (Heartbeat::default().fall(0), "0 as fall"),
-            (Heartbeat::default().rise(101), "101 as rise"),
+            (Heartbeat::every(Duration::ZERO), "an interval of 0ns"),
+            (Heartbeat::default().timeout(Duration::ZERO), "a timeout of 0ns"),
+            (Heartbeat::default().fall(0), "a fall of 0"),
+            (Heartbeat::default().rise(101), "a rise of 101"),
             (Heartbeat::default().jitter(f64::NAN), "jitter of NaN"),
             (Heartbeat::default().backoff(2 * S, S), "over its cap of 1s"),
             (Heartbeat::default().user_timeout(44 * S), "45s"),

@@ -15,7 +15,7 @@ fn every_fault_of_a_file_is_shown_with_its_place_and_no_password() {
     for (place, words) in [
         ("2:12", "write `10s`"),
         ("3:1", "did you mean `expect`?"),
-        ("7:7", "`x` is no port"),
+        ("7:7", "is no port"),
         ("8:8", "use 1 to 100"),
         ("9:11", "timeout of 0"),
         ("11:8", "expected text in quotes"),
