@@ -61,8 +61,6 @@ fn stalled(line: Line, late: Duration) -> String {
 /// The line of a link at the end.
 pub fn summary(status: &Status) -> String {
     let micros = |rtt: Option<Duration>| rtt.map(|rtt| rtt.as_micros());
-    // The account of a link that has ended stands still from then on.
-    let until = if status.ended { status.since } else { Instant::now() };
     Line::new(SystemTime::now(), "summary")
         .text("name", &status.name)
         .text("target", &status.target)
@@ -74,7 +72,7 @@ pub fn summary(status: &Status) -> String {
         .optional("rtt_min_us", micros(status.rtt.min()))
         .optional("rtt_avg_us", micros(status.rtt.avg()))
         .optional("rtt_max_us", micros(status.rtt.max()))
-        .value("uptime_ratio", format_args!("{:.4}", status.uptime_ratio(until)))
+        .value("uptime_ratio", format_args!("{:.4}", status.uptime_ratio(Instant::now())))
         .end()
 }
 

@@ -72,8 +72,8 @@ pub fn conclude(
     output: &mut Output,
     before: io::Result<()>,
 ) -> Result<bool, String> {
-    let statuses = coordinator.statuses();
     let _ = coordinator.stop(); // a thread left behind has been logged
+    let statuses = coordinator.statuses();
     let result = before.and_then(|()| {
         coordinator.events().iter().try_for_each(|event| output.event(&event))?;
         output.summary(&statuses)

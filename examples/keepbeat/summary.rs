@@ -40,8 +40,6 @@ fn joined(cells: &[String; 8], widths: &[usize; 8]) -> String {
 }
 
 fn cells(status: &Status) -> [String; 8] {
-    // The account of a link that has ended stands still from then on.
-    let until = if status.ended { status.since } else { Instant::now() };
     let loss = status.loss.as_ref().filter(|_| status.state != State::Up);
     [
         status.sent.to_string(),
@@ -50,7 +48,7 @@ fn cells(status: &Status) -> [String; 8] {
         status.missed.to_string(),
         status.reconnects.to_string(),
         rtt(status),
-        format!("{:.1} %", status.uptime_ratio(until) * 100.0),
+        format!("{:.1} %", status.uptime_ratio(Instant::now()) * 100.0),
         loss.map_or_else(String::new, |loss| loss.to_string()),
     ]
 }
