@@ -139,7 +139,8 @@ impl Link {
         let Plan { handle, shared, target, heartbeat, protocol, seed } = plan;
         let pulse = Pulse::new(heartbeat.clone(), seed, Instant::now());
         let reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
-        let (connection, out, paused) = (None, Vec::new(), false);
+        // Room for the beats of most protocols from the start.
+        let (connection, out, paused) = (None, Vec::with_capacity(128), false);
         Link {
             handle,
             shared,

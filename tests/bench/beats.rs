@@ -24,6 +24,7 @@ fn main() {
     criterion.final_summary();
     // `cargo test --benches` only asks whether it runs.
     if std::env::args().any(|word| word == "--bench") {
+        noticing();
         side_by_side();
     }
 }
@@ -187,6 +188,32 @@ fn loopback(criterion: &mut Criterion) {
         bencher.iter_custom(|beats| Naive::cost(address, links, interval, beats));
     });
     group.finish();
+}
+
+/// From a peer's close to the event in the user's hands, between two beats of a minute.
+fn noticing() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let coordinator = Coordinator::new().unwrap();
+    let mut took = Vec::new();
+    for _ in 0..500 {
+        let beat = Heartbeat::every(Duration::from_secs(60)).rounds(2);
+        let address = listener.local_addr().unwrap();
+        let silent = keepbeat::ConnectOnly;
+        let link = coordinator.watch(address, beat, silent).unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        let wait = |wanted: fn(&EventKind) -> bool| {
+            coordinator.events().iter().find(|event| wanted(event.kind())).unwrap();
+        };
+        wait(|kind| matches!(kind, EventKind::State { .. }));
+        let closed = Instant::now();
+        drop(peer);
+        wait(|kind| matches!(kind, EventKind::Disconnected { .. }));
+        took.push(closed.elapsed());
+        coordinator.remove(link).unwrap();
+        while coordinator.events().try_recv().is_ok() {}
+    }
+    took.sort_unstable();
+    println!("a FIN is told to the user after {:.1?} p50, {:.1?} p99", took[250], took[495]);
 }
 
 /// 1,000 links at one beat a second, in turns; the ratio of each pair, and the median.

@@ -369,3 +369,21 @@ fn names_are_resolved_anew_at_each_attempt() {
     while !up(&coordinator.events().recv_deadline(limit).unwrap()) {}
     assert_eq!(coordinator.status(link).unwrap().peer, Some(good));
 }
+
+#[test]
+fn patience_from_rtt_waits_as_long_as_the_path_deserves_and_no_longer() {
+    let peer = Peer::new(|mut visit| {
+        visit.ack(5)?;
+        visit.swallow()
+    });
+    // The kernel's own timeout is 0.2 s on loopback; three retransmissions take 15 of those.
+    let beat = Heartbeat::every(ms(20)).timeout(Duration::from_secs(60)).fall(1);
+    let mut watch = Watch::tutorial(&peer, beat.patience(keepbeat::Patience::FromRtt));
+    assert_eq!(watch.wait_down().0, Cause::AckTimeout);
+    let timeout = watch.seen.iter().find_map(|event| match event.kind() {
+        EventKind::Missed { timeout, .. } => Some(*timeout),
+        _ => None,
+    });
+    let (least, most) = (ms(2900), ms(8000));
+    assert!(timeout.is_some_and(|t| t >= least && t <= most), "{timeout:?}");
+}

@@ -1,5 +1,6 @@
 //! One integration binary: one file per subject, against a scripted peer on loopback.
 
+mod allocations;
 mod cli;
 mod faults;
 mod noticing;

@@ -14,14 +14,20 @@ use crate::watching::{LIMIT, eventually, ms, quick, tutorial};
 const STOP: Duration = Duration::from_millis(1500);
 
 fn stops_in_time(coordinator: &Coordinator) {
+    while coordinator.events().try_recv().is_ok() {}
     let start = Instant::now();
     coordinator.stop().unwrap();
     assert!(start.elapsed() < STOP, "{:?}", start.elapsed());
     let statuses = coordinator.statuses();
     assert!(!statuses.is_empty() && statuses.iter().all(|status| status.ended), "still readable");
-    // The queue ends after what was reported.
-    let last = coordinator.events().iter().last();
-    assert!(matches!(last.unwrap().kind(), EventKind::Ended));
+    // The queue ends after what was reported, and nobody is blamed for our own shutdown.
+    let events: Vec<_> = coordinator.events().iter().collect();
+    assert!(matches!(events.last().unwrap().kind(), EventKind::Ended));
+    let blamed = |event: &&keepbeat::Event| {
+        let ours = [keepbeat::Cause::Stopped, keepbeat::Cause::Refused];
+        event.kind().cause().is_some_and(|cause| !ours.contains(&cause))
+    };
+    assert!(!events.iter().any(|event| blamed(&event)), "{events:#?}");
 }
 
 fn wait_for(coordinator: &Coordinator, link: LinkId, state: State) {
