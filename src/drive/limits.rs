@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use crate::drive::spawn;
 use crate::error::Error;
 use crate::sys;
 
@@ -107,7 +108,7 @@ fn resources(promised: u64) -> Vec<Resource> {
         found.push(Resource {
             name: "memory mappings",
             most,
-            used,
+            used: used + MAPPINGS_A_THREAD * spawn::starting(),
             spare: SPARE_MAPPINGS,
             a_link: MAPPINGS_A_THREAD,
             remedy: "raise the sysctl `vm.max_map_count`, or spread the links over processes",

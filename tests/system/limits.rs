@@ -59,7 +59,10 @@ fn fill(most: usize) -> (usize, Error) {
         coordinator.remove(link).unwrap();
     }
     watch(&coordinator, port).expect("there is room again");
-    coordinator.stop().unwrap();
+    // Sixteen thousand threads may take more than a second to end on a busy machine: that is said.
+    if let Err(error) = coordinator.stop() {
+        assert!(count > 10_000 && error.is_left_behind(), "{error}");
+    }
     (count, refused)
 }
 
