@@ -137,6 +137,8 @@ impl Checks {
         if let Some((waiting, sent)) = self.waiting.filter(|(waiting, _)| *waiting == seq) {
             if let Some(rtt) = rtt {
                 self.hold(rtt == now - sent, "the round-trip time is from written to read");
+                // Stretched five times at the most, by doubts about ourselves.
+                self.hold(rtt <= self.params.timeout * 5, "in time is within the timeout");
                 self.acks_in_row += 1;
             }
             self.hold(waiting == self.last_seq, "only the latest beat waits");
