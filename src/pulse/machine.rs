@@ -30,7 +30,7 @@ enum Phase {
         seq: u64,
         deadline: Instant,
         timeout: Duration,
-        partial: Partial,
+        extra: Extra,
     },
     /// No connection; the next attempt is due then.
     BackingOff {
@@ -39,9 +39,18 @@ enum Phase {
     Done,
 }
 
-/// A partial frame extends the deadline once, by one timeout.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Why a beat may be waited for longer than its timeout.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Extra {
+    /// A part of a frame came: one timeout more, once.
+    partial: Partial,
+    /// We slept over the deadline: a fresh timeout. What the ack took is then not known any more.
+    granted: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Partial {
+    #[default]
     No,
     Seen,
     Extended,
@@ -210,8 +219,8 @@ impl Pulse {
             connection.acked += 1;
         }
         match self.phase {
-            Phase::Expecting { seq, deadline, timeout, .. } if seq == beat.seq => {
-                if self.now <= deadline {
+            Phase::Expecting { seq, deadline, timeout, extra } if seq == beat.seq => {
+                if self.now <= deadline && !extra.granted {
                     let rtt = self.now.saturating_duration_since(beat.sent);
                     self.on_ack_in_time(seq, Some(rtt));
                 } else {
@@ -258,8 +267,10 @@ impl Pulse {
     }
 
     fn on_partial(&mut self) {
-        if let Phase::Expecting { partial: partial @ Partial::No, .. } = &mut self.phase {
-            *partial = Partial::Seen;
+        if let Phase::Expecting { extra, .. } = &mut self.phase {
+            if extra.partial == Partial::No {
+                extra.partial = Partial::Seen;
+            }
         }
     }
 
@@ -284,22 +295,24 @@ impl Pulse {
 
     /// The deadline of the beat in flight has passed, and no byte waits to be read.
     fn judge(&mut self) {
-        let Phase::Expecting { seq, deadline, timeout, partial } = self.phase else { return };
-        let extension = self.now + timeout;
-        if self.notice_stall(deadline, timeout) {
-            if self.doubt.grant() {
-                self.phase = Phase::Expecting { seq, deadline: extension, timeout, partial };
-                return;
-            }
+        let Phase::Expecting { seq, deadline, timeout, mut extra } = self.phase else { return };
+        let extended = if self.notice_stall(deadline, timeout) {
+            extra.granted = self.doubt.grant();
+            extra.granted
         } else {
             self.doubt.on_time();
-        }
-        if partial == Partial::Seen {
-            let partial = Partial::Extended;
-            self.phase = Phase::Expecting { seq, deadline: extension, timeout, partial };
+            let seen = extra.partial == Partial::Seen;
+            if seen {
+                extra.partial = Partial::Extended;
+            }
+            seen
+        };
+        if extended {
+            let deadline = self.now + timeout;
+            self.phase = Phase::Expecting { seq, deadline, timeout, extra };
             return;
         }
-        let cause = match partial {
+        let cause = match extra.partial {
             Partial::No => Cause::AckTimeout,
             Partial::Seen | Partial::Extended => Cause::PartialReply,
         };
@@ -358,7 +371,7 @@ impl Pulse {
         let timeout = patience.timeout(self.heartbeat.timeout, &self.rtt, self.rto);
         let timeout = self.doubt.stretch(timeout);
         let deadline = self.now + timeout;
-        self.phase = Phase::Expecting { seq, deadline, timeout, partial: Partial::No };
+        self.phase = Phase::Expecting { seq, deadline, timeout, extra: Extra::default() };
         self.outbox.push_back(Output::Beat(seq));
     }
 
