@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::cause::{Cause, Loss};
 use crate::pulse::Rtt;
+use crate::state::State;
 
 /// The number of a link within its coordinator. Never used again after the link is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,43 +16,6 @@ pub struct LinkId(pub(crate) u64);
 impl fmt::Display for LinkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "link {}", self.0)
-    }
-}
-
-/// How a link is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum State {
-    /// No verdict yet. A connection alone is no Up: a stopped process still accepts.
-    Connecting,
-    /// Beats are acked.
-    Up,
-    /// The last beats were missed, though not yet `fall` of them.
-    Suspect,
-    /// Lost, or `fall` beats missed in a row. Stays Down through all attempts until acks come.
-    Down,
-}
-
-impl State {
-    /// The word: `connecting`, `up`, `suspect`, `down`.
-    pub fn word(self) -> &'static str {
-        match self {
-            State::Connecting => "connecting",
-            State::Up => "up",
-            State::Suspect => "suspect",
-            State::Down => "down",
-        }
-    }
-
-    /// Up or Suspect: as far as is known, the peer answers.
-    pub fn is_alive(self) -> bool {
-        matches!(self, State::Up | State::Suspect)
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
     }
 }
 
@@ -329,6 +293,55 @@ impl Status {
             Duration::ZERO
         };
         if life == 0.0 { 0.0 } else { ((self.alive + current).as_secs_f64() / life).min(1.0) }
+    }
+}
+
+/// Something that happened to a client of a [`Responder`](crate::Responder).
+#[derive(Clone, Debug)]
+pub struct ClientEvent {
+    /// When, by the clock on the wall.
+    pub time: SystemTime,
+    /// The client.
+    pub peer: SocketAddr,
+    /// What.
+    pub kind: ClientEventKind,
+}
+
+/// What happened to a client.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ClientEventKind {
+    /// It connected.
+    Connected,
+    /// Nothing came from it for so long; it is closed.
+    Silent {
+        /// Since its last whole frame.
+        silent: Duration,
+    },
+    /// Its connection ended.
+    Disconnected {
+        /// Why.
+        loss: Loss,
+        /// How long it stood.
+        lived: Duration,
+        /// Beats answered.
+        beats: u64,
+    },
+    /// It was closed at once: there were as many clients as are allowed.
+    TurnedAway,
+}
+
+impl fmt::Display for ClientEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "client {}: ", self.peer)?;
+        match &self.kind {
+            ClientEventKind::Connected => f.write_str("connected"),
+            ClientEventKind::Silent { silent } => write!(f, "silent for {silent:.1?}: closed"),
+            ClientEventKind::Disconnected { loss, lived, beats } => {
+                write!(f, "disconnected after {lived:.1?} and {beats} beats: {loss}")
+            }
+            ClientEventKind::TurnedAway => f.write_str("turned away: too many clients"),
+        }
     }
 }
 

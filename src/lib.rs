@@ -76,17 +76,19 @@ mod error;
 mod event;
 mod heartbeat;
 mod responder;
+mod state;
 mod sys;
 mod target;
 
 pub use cause::{Cause, Loss};
 pub use coordinator::{Builder, Coordinator};
 pub use error::Error;
-pub use event::{Event, EventKind, LinkId, State, Status};
+pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
 pub use heartbeat::Heartbeat;
 pub use protocol::{ConnectOnly, Exchange, Line, Protocol, Redis};
 pub use pulse::{Pace, Patience, Rtt};
-pub use responder::{ClientEvent, ClientEventKind, Responder, ResponderBuilder};
+pub use responder::{Responder, ResponderBuilder};
+pub use state::State;
 pub use target::Target;
 
 /// The programs of the README are compiled and run, too.

@@ -5,16 +5,16 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use socket2::{Domain, Socket, Type};
 
-use crate::cause::Loss;
 use crate::drive::clients::{Clients, Make};
 use crate::drive::guarded::Guarded;
 use crate::drive::spawn;
 use crate::error::Error;
+use crate::event::ClientEvent;
 use crate::protocol::Protocol;
 
 /// Events that wait to be read; later ones are lost and counted.
@@ -56,55 +56,6 @@ pub struct Responder {
 pub struct ResponderBuilder {
     max_clients: usize,
     silent_after: Duration,
-}
-
-/// Something that happened to a client of a [`Responder`].
-#[derive(Clone, Debug)]
-pub struct ClientEvent {
-    /// When, by the clock on the wall.
-    pub time: SystemTime,
-    /// The client.
-    pub peer: SocketAddr,
-    /// What.
-    pub kind: ClientEventKind,
-}
-
-/// What happened to a client.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum ClientEventKind {
-    /// It connected.
-    Connected,
-    /// Nothing came from it for so long; it is closed.
-    Silent {
-        /// Since its last whole frame.
-        silent: Duration,
-    },
-    /// Its connection ended.
-    Disconnected {
-        /// Why.
-        loss: Loss,
-        /// How long it stood.
-        lived: Duration,
-        /// Beats answered.
-        beats: u64,
-    },
-    /// It was closed at once: there were as many clients as are allowed.
-    TurnedAway,
-}
-
-impl fmt::Display for ClientEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "client {}: ", self.peer)?;
-        match &self.kind {
-            ClientEventKind::Connected => f.write_str("connected"),
-            ClientEventKind::Silent { silent } => write!(f, "silent for {silent:.1?}: closed"),
-            ClientEventKind::Disconnected { loss, lived, beats } => {
-                write!(f, "disconnected after {lived:.1?} and {beats} beats: {loss}")
-            }
-            ClientEventKind::TurnedAway => f.write_str("turned away: too many clients"),
-        }
-    }
 }
 
 impl ResponderBuilder {

@@ -20,8 +20,8 @@ use crate::drive::limits::Room;
 use crate::drive::socket::{Connection, Woke};
 use crate::drive::spawn;
 use crate::error::Error;
+use crate::event::{ClientEvent, ClientEventKind};
 use crate::protocol::Frame;
-use crate::responder::{ClientEvent, ClientEventKind};
 
 /// The longest time for writing one answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);

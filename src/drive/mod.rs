@@ -26,10 +26,11 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::cause::{Cause, Loss};
-use crate::event::{Event, EventKind, State};
+use crate::event::{Event, EventKind};
 use crate::heartbeat::Heartbeat;
 use crate::protocol::Frame;
 use crate::pulse::{Input, Output, Patience, Pulse};
+use crate::state::State;
 use crate::sys;
 use crate::target::Target;
 

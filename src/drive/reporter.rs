@@ -8,8 +8,9 @@ use log::{debug, info, trace, warn};
 
 use crate::drive::feed::Feed;
 use crate::drive::handle::Handle;
-use crate::event::{Event, EventKind, State, Status};
+use crate::event::{Event, EventKind, Status};
 use crate::pulse::{Report, Rtt};
+use crate::state::State;
 
 pub(crate) struct Reporter {
     pub(crate) handle: Arc<Handle>,

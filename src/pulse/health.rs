@@ -1,7 +1,7 @@
 //! Rise and fall: from acks and misses to a state, with hysteresis (HAProxy's words). The cause and
 //! the time of a change are told by the pulse.
 
-use crate::event::State;
+use crate::state::State;
 
 /// Rounds without one ack in time that a link survives although late acks came: `3 x fall`, at
 /// least this. A peer that once left out a reply answers every later beat one round late for ever;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use crate::cause::{Cause, Loss};
-use crate::event::State;
 use crate::heartbeat::Heartbeat;
+use crate::state::State;
 
 use super::backoff::Backoff;
 use super::beats::Beats;

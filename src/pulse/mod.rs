@@ -39,7 +39,7 @@ mod rtt;
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
-use crate::event::State;
+use crate::state::State;
 
 pub use machine::Pulse;
 pub use pace::Pace;

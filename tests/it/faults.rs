@@ -387,3 +387,18 @@ fn patience_from_rtt_waits_as_long_as_the_path_deserves_and_no_longer() {
     let (least, most) = (ms(2900), ms(8000));
     assert!(timeout.is_some_and(|t| t >= least && t <= most), "{timeout:?}");
 }
+
+#[test]
+fn a_connection_that_is_given_up_is_closed_though_the_next_attempt_is_far_away() {
+    let (tell, told) = crossbeam_channel::bounded(1);
+    let peer = Peer::new(move |mut visit| {
+        visit.ack(1)?;
+        visit.swallow()?;
+        tell.send(()).unwrap();
+        Ok(())
+    });
+    let far = Duration::from_secs(3600);
+    let mut watch = Watch::tutorial(&peer, quick().backoff(far, far));
+    watch.wait_down();
+    told.recv_timeout(crate::watching::LIMIT).expect("the peer sees the end");
+}

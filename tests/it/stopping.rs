@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, Sender, bounded};
 use keepbeat::{Coordinator, EventKind, Exchange, Heartbeat, LinkId, State};
 
 use crate::peer::Peer;
@@ -109,8 +109,8 @@ fn while_backing_off_and_while_waiting_for_a_turn_to_connect() {
     stops_in_time(&coordinator);
 }
 
-#[test]
-fn a_thread_inside_name_resolution_is_left_behind_and_that_is_said() {
+/// Its resolver says when it is asked, and answers only when the last value is dropped.
+fn with_slow_resolver() -> (Coordinator, Receiver<()>, Sender<()>) {
     let (answer, answers) = bounded::<()>(0);
     let (asked, asking) = bounded(1);
     let coordinator = Coordinator::builder()
@@ -121,6 +121,12 @@ fn a_thread_inside_name_resolution_is_left_behind_and_that_is_said() {
         })
         .build()
         .unwrap();
+    (coordinator, asking, answer)
+}
+
+#[test]
+fn a_thread_inside_name_resolution_is_left_behind_and_that_is_said() {
+    let (coordinator, asking, answer) = with_slow_resolver();
     let removed = coordinator.watch("one.test:7000", quick(), tutorial()).unwrap();
     asking.recv_timeout(LIMIT).unwrap();
     assert!(coordinator.remove(removed).unwrap_err().is_left_behind());
@@ -196,16 +202,7 @@ fn a_link_removed_from_within_its_own_protocol_ends_without_waiting_for_itself()
 #[test]
 fn a_second_stop_waits_for_the_first_and_no_last_word_is_lost() {
     let peer = Peer::new(|mut visit| visit.ack_for_ever());
-    let (answer, answers) = bounded::<()>(0);
-    let (asked, asking) = bounded(1);
-    let coordinator = Coordinator::builder()
-        .resolver(move |_, _| {
-            let _ = asked.try_send(());
-            let _ = answers.recv();
-            Err(io::Error::other("too late"))
-        })
-        .build()
-        .unwrap();
+    let (coordinator, asking, answer) = with_slow_resolver();
     let beat = Heartbeat::every(ms(5)).timeout(ms(5000));
     let links: Vec<_> = (0..20)
         .map(|_| coordinator.watch(peer.address, beat.clone(), tutorial()).unwrap())

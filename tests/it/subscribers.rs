@@ -56,7 +56,9 @@ fn the_loss_is_counted_to_the_event() {
     // Told in the right place: first what fitted, then the count, then what came after.
     let mut read = 0;
     let mut lost = 0;
+    let deadline = std::time::Instant::now() + LIMIT;
     while lost == 0 {
+        assert!(std::time::Instant::now() < deadline, "no loss is told");
         eventually("the slow queue is full", || slow.len() == 5);
         eventually("something is lost", || all.len() > 5 + read);
         while let Ok(event) = slow.try_recv() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use keepbeat::{Coordinator, EventKind, Exchange, Heartbeat};
 
-use crate::limits;
+use crate::{itself, limits};
 
 /// Runs the part of a child, if this process is one.
 pub fn run() -> bool {
@@ -21,6 +21,7 @@ pub fn run() -> bool {
     match words[..] {
         ["events", address] => tell_events(address),
         ["beats", address, links, rounds] => beat(address, links, rounds),
+        ["itself"] => itself::connect(),
         ["few-files"] => limits::few_files(),
         ["all-threads"] => limits::all_threads(),
         _ => panic!("no such child: {words:?}"),

@@ -6,6 +6,7 @@
 
 mod child;
 mod haproxy;
+mod itself;
 mod limits;
 mod redis;
 mod scale;
@@ -44,6 +45,7 @@ fn main() {
         redis::trials(),
         haproxy::trials(),
         stall::trials(),
+        itself::trials(),
         limits::trials(),
         syscalls::trials(),
         scale::trials(),
