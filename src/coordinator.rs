@@ -31,6 +31,9 @@ use crate::target::Target;
 /// told, but for one inside name resolution, which nothing can wake.
 const PATIENCE_AT_STOP: Duration = Duration::from_millis(900);
 
+/// The longest queue of events: 130 MB.
+const MOST_EVENTS: usize = 1 << 20;
+
 /// Keeps connections open, beats on them, and says what happens to them.
 ///
 /// Each link has one thread of its own; what happens goes over a crossbeam channel to
@@ -71,6 +74,8 @@ pub struct Coordinator {
     thread: Mutex<Option<JoinHandle<()>>>,
     stack: usize,
     seed: u64,
+    /// The process that has the threads: a forked child has none.
+    process: u32,
 }
 
 /// The lock is held while a link is started or looked up, never while one is waited for.
@@ -79,6 +84,18 @@ struct Links {
     running: HashMap<LinkId, Running>,
     room: Room,
     stopped: bool,
+}
+
+impl Links {
+    /// Gives back the stacks of links that ended by themselves; their status stays.
+    fn join_ended(&mut self, ended: Vec<LinkId>) {
+        for link in ended {
+            // Removed ones are joined by whoever removed them.
+            if let Some(thread) = self.running.get_mut(&link).and_then(|r| r.thread.take()) {
+                let _ = thread.join(); // it is in its last instructions
+            }
+        }
+    }
 }
 
 struct Running {
@@ -99,7 +116,7 @@ pub struct Builder {
 
 impl Builder {
     /// How many events the main queue holds until some are lost. Default 4096, about half a
-    /// megabyte.
+    /// megabyte, made at once; at most 1,048,576.
     pub fn events_capacity(mut self, events: usize) -> Builder {
         self.events = events;
         self
@@ -152,6 +169,13 @@ impl Builder {
         if self.connects_per_second == 0 {
             return Err(Error::invalid("0 connects a second cannot work: use 1 or more"));
         }
+        if self.events > MOST_EVENTS {
+            return Err(Error::invalid(format!(
+                "a queue of {} events cannot work: its room is made at once; use {MOST_EVENTS} at \
+                 most",
+                self.events
+            )));
+        }
         let (feed, reports, bell) = Feed::new();
         let feed = Arc::new(feed);
         let queues = Arc::new(Queues::default());
@@ -180,6 +204,7 @@ impl Builder {
             thread: Mutex::new(Some(thread)),
             stack: self.stack,
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
+            process: std::process::id(),
         })
     }
 }
@@ -231,10 +256,14 @@ impl Coordinator {
         heartbeat.check()?;
         let protocol = Guarded::new(Box::new(protocol));
         let mut links = self.links();
+        if self.is_forked() {
+            return Err(Error::forked());
+        }
         if links.stopped {
             return Err(Error::stopped());
         }
         let feed = &self.shared.feed;
+        links.join_ended(feed.take_ended());
         let running = feed.links.load(Ordering::SeqCst);
         let open = self.shared.open.load(Ordering::Relaxed);
         links.room.take(running.saturating_sub(open) as u64)?;
@@ -273,8 +302,11 @@ impl Coordinator {
 
     /// A queue of its own, with a copy of each event from now on. A slow reader of it costs nobody
     /// else. Drop the receiver to end it.
+    ///
+    /// Its room, some 130 bytes an event, is made at once; a capacity over 1,048,576 counts as
+    /// that.
     pub fn subscribe(&self, capacity: usize) -> Receiver<Event> {
-        self.queues.add(capacity)
+        self.queues.add(capacity.min(MOST_EVENTS))
     }
 
     /// The status of a link, at this moment.
@@ -321,8 +353,9 @@ impl Coordinator {
     ///
     /// # Errors
     ///
-    /// No such link; or its thread is inside name resolution, which cannot be woken: then it ends
-    /// by itself, and [`Error::is_left_behind`] says so.
+    /// No such link; or its thread is still busy after 0.9 s, inside name resolution or in a
+    /// protocol that blocks, which cannot be woken: then it ends by itself, and
+    /// [`Error::is_left_behind`] says so.
     pub fn remove(&self, link: LinkId) -> Result<(), Error> {
         let running = self.links().running.remove(&link).ok_or_else(|| Error::unknown(link))?;
         running.handle.stop();
@@ -334,16 +367,23 @@ impl Coordinator {
         }
     }
 
-    /// Ends every link and joins every thread, within one second. What was reported until then can
-    /// still be read from the queues, which end after it; so can the status of each link, as it was
-    /// at the end. A second call waits for the first and does no more; a call from within a link's
-    /// own protocol does not wait for that link.
+    /// Ends every link and joins every thread, within one second, also while links are blocked in
+    /// connect, read, write or backoff. What was reported until then can still be read from the
+    /// queues, which end after it; so can the status of each link, as it was at the end.
+    ///
+    /// A second call waits until the queues have ended, and tells nothing of threads that the first
+    /// left behind. A call from within a link's own protocol does not wait for that link.
     ///
     /// # Errors
     ///
-    /// [`Error::is_left_behind`] names links whose threads were inside name resolution: nothing can
-    /// wake those; they end by themselves when the resolver answers.
+    /// [`Error::is_left_behind`] names links whose threads were still busy after 0.9 s: inside name
+    /// resolution or in a protocol that blocks, which nothing can wake, or on a machine that is
+    /// starved. They have been told, and end by themselves. In a forked child, which has none of
+    /// the threads, it does nothing and says so.
     pub fn stop(&self) -> Result<(), Error> {
+        if self.is_forked() {
+            return Err(Error::forked());
+        }
         let start = Instant::now();
         let mut running = self.signal_all();
         let before = running.len();
@@ -360,6 +400,10 @@ impl Coordinator {
             }
         }
         result
+    }
+
+    fn is_forked(&self) -> bool {
+        self.process != std::process::id()
     }
 
     fn quit(&self) {
@@ -413,7 +457,8 @@ fn join(mut running: Vec<(Arc<Handle>, JoinHandle<()>)>, start: Instant) -> Resu
     let place = |(handle, _): &(Arc<Handle>, JoinHandle<()>)| {
         let name = &handle.who.name;
         let resolving = handle.is_resolving();
-        format!("{name} ({})", if resolving { "in name resolution" } else { "in its protocol" })
+        let place = if resolving { "in name resolution" } else { "in its protocol, or starved" };
+        format!("{name} ({place})")
     };
     // A few names are enough to find the cause.
     let places: Vec<_> = running.iter().take(8).map(place).collect();
@@ -429,8 +474,11 @@ fn join(mut running: Vec<(Arc<Handle>, JoinHandle<()>)>, start: Instant) -> Resu
 
 impl Drop for Coordinator {
     fn drop(&mut self) {
-        self.signal_all();
-        self.quit();
+        // In a forked child the threads do not exist, and the sockets are the parent's as well.
+        if !self.is_forked() {
+            self.signal_all();
+            self.quit();
+        }
     }
 }
 

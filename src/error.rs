@@ -41,6 +41,10 @@ impl Error {
         Error::new(Kind::Stopped, "the coordinator has stopped: make a new one")
     }
 
+    pub(crate) fn forked() -> Error {
+        Error::new(Kind::Stopped, "a forked child has none of the threads: make a new coordinator")
+    }
+
     pub(crate) fn unknown(link: crate::LinkId) -> Error {
         Error::new(Kind::UnknownLink, format!("{link} is not known here, or was removed"))
     }

@@ -168,7 +168,7 @@ impl Heartbeat {
     }
 
     /// Ends the link by itself after so many rounds. A round is a beat acked or missed, or an
-    /// attempt to connect that failed. Default: no end.
+    /// attempt to connect that failed. Default: no end. Its status stays until it is removed.
     pub fn rounds(mut self, rounds: u64) -> Heartbeat {
         self.rounds = Some(rounds);
         self

@@ -21,8 +21,7 @@ pub(crate) enum Ready {
 ///
 /// # Errors
 ///
-/// `Interrupted` when a signal or a stop of the whole process cut the wait short: read the clock
-/// again.
+/// `Interrupted` when a signal cut the wait short: read the clock again.
 pub(crate) fn wait_readable(socket: &impl AsFd, most: Option<Duration>) -> io::Result<Ready> {
     #[cfg(target_os = "linux")]
     let events = libc::POLLIN | libc::POLLRDHUP;
@@ -49,20 +48,20 @@ fn poll(socket: &impl AsFd, events: i16, most: Option<Duration>) -> io::Result<R
     }
 }
 
-#[cfg(target_os = "linux")]
-fn poll_one(entry: &mut libc::pollfd, most: Option<Duration>) -> i32 {
-    let limit = most.map(|most| libc::timespec {
-        tv_sec: most.as_secs() as libc::time_t,
-        tv_nsec: most.subsec_nanos() as _,
-    });
-    let limit = limit.as_ref().map_or(std::ptr::null(), |limit| limit as *const _);
-    // SAFETY: `entry` is one valid pollfd, `limit` null or a valid timespec; both outlive the call.
-    // A null signal mask leaves the mask alone.
-    unsafe { libc::ppoll(entry, 1, limit, std::ptr::null()) }
-}
+/// After SIGSTOP and SIGCONT the kernel goes on with what was *left* of a ppoll, so that a beat
+/// slept over would be late by up to an interval more; poll it lets end when it was due. So ppoll
+/// is only for waits that need better than milliseconds, and cannot lose much.
+const FINE: Duration = Duration::from_millis(20);
 
-#[cfg(not(target_os = "linux"))]
 fn poll_one(entry: &mut libc::pollfd, most: Option<Duration>) -> i32 {
+    #[cfg(target_os = "linux")]
+    if let Some(most) = most.filter(|most| *most < FINE) {
+        let nanos = most.subsec_nanos() as _;
+        let limit = libc::timespec { tv_sec: 0, tv_nsec: nanos };
+        // SAFETY: `entry` is one valid pollfd, `limit` a valid timespec; both outlive the call. A
+        // null signal mask leaves the mask alone.
+        return unsafe { libc::ppoll(entry, 1, &limit, std::ptr::null()) };
+    }
     let millis = match most {
         None => -1,
         Some(most) => most.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32,

@@ -210,6 +210,7 @@ The heartbeat:
   --timeout 5s             the longest wait for the ack of one beat
   --fall 3                 misses in a row until a target is down
   --rise 1                 acks in a row until it is up
+                           A connect may take 10s; attempts back off from 0.5s to 60s.
   --send BYTES             tcp: what a beat is; \\r \\n \\t \\0 \\\\ \\xNN are escapes
   --expect BYTES           tcp: the bytes with which the reply begins
   --password-file FILE     redis: the password, where the URL has none. A password in the URL

@@ -20,6 +20,8 @@ pub struct Config {
     pub source: Source,
     pub defaults: Settings,
     pub targets: Vec<Entry>,
+    /// What is wrong with it so far; what it means is checked by the plan.
+    pub faults: Vec<Fault>,
 }
 
 /// One `[[target]]`.
@@ -42,13 +44,13 @@ impl Entry {
 }
 
 impl Config {
-    /// Reads the file.
+    /// Reads the file, and finds every fault in it.
     ///
     /// # Errors
     ///
-    /// Every fault, each with file, line, column, the line itself and what was expected.
-    pub fn read(path: &Path) -> Result<Config, Vec<String>> {
-        let source = Source::read(path).map_err(|error| vec![error])?;
+    /// The file cannot be read.
+    pub fn read(path: &Path) -> Result<Config, String> {
+        let source = Source::read(path)?;
         let (document, errors) = DeTable::parse_recoverable(&source.text);
         let mut reader = Reader { source: &source, faults: Vec::new() };
         for error in errors {
@@ -59,14 +61,12 @@ impl Config {
         let broken = !reader.faults.is_empty();
         let (defaults, targets) = reader.document(document.get_ref());
         let mut faults = reader.faults;
+        let mut targets = targets;
         if broken {
             faults.retain(|fault| fault.what.starts_with("this is no TOML"));
+            targets.clear();
         }
-        faults.sort_by_key(|fault| fault.span.start);
-        if faults.is_empty() {
-            return Ok(Config { source, defaults, targets });
-        }
-        Err(faults.iter().map(|fault| source.show(fault)).collect())
+        Ok(Config { source, defaults, targets, faults })
     }
 }
 
@@ -143,6 +143,13 @@ impl Reader<'_> {
         span.start..span.start + text.find('\n').unwrap_or(text.len())
     }
 
+    /// A number where a duration belongs.
+    fn unit(&mut self, value: &Value, number: String) -> Option<String> {
+        let what = format!("`{number}` has no unit: write \"{number}s\", or \"{number}ms\"");
+        self.fault(value.span(), what);
+        None
+    }
+
     fn text(&mut self, value: &Value, example: &str) -> Option<String> {
         let text = value.get_ref().as_str().map(str::to_owned);
         if text.is_none() {
@@ -191,8 +198,10 @@ impl Reader<'_> {
                 self.fault(value.span(), what);
                 None
             }
-            ("interval" | "timeout", DeValue::Integer(number)) => Some(plain(number)),
-            ("interval" | "timeout", DeValue::Float(number)) => Some(number.to_string()),
+            ("interval" | "timeout", DeValue::Integer(number)) => self.unit(value, plain(number)),
+            ("interval" | "timeout", DeValue::Float(number)) => {
+                self.unit(value, number.to_string())
+            }
             ("interval" | "timeout", _) => self.text(value, "interval = '10s'"),
             ("password_file", _) => self.text(value, "password_file = 'redis.password'"),
             _ => self.text(value, "send = 'PING\\r\\n'"),

@@ -26,10 +26,11 @@ pub fn event(event: &Event) -> String {
             }
             if *late { line.value("late", true).end() } else { line.end() }
         }
-        EventKind::Missed { seq, timeout, misses, .. } => line
+        EventKind::Missed { seq, timeout, misses, cause, .. } => line
             .value("seq", seq)
             .value("timeout_ms", timeout.as_millis())
             .value("misses", misses)
+            .text("cause", cause.word())
             .end(),
         EventKind::State { from, to, loss, down } => {
             let line = line.text("from", from.word()).text("to", to.word());
@@ -40,7 +41,9 @@ pub fn event(event: &Event) -> String {
             }
         }
         EventKind::Disconnected { loss, lived, beats } => {
-            line.loss(Some(loss)).value("lived_ms", lived.as_millis()).value("beats", beats).end()
+            // 0 is the mark of an attempt that failed.
+            let lived = lived.as_millis().max(u128::from(!lived.is_zero()));
+            line.loss(Some(loss)).value("lived_ms", lived).value("beats", beats).end()
         }
         EventKind::Stalled { late } => stalled(line, *late),
         _ => String::new(),

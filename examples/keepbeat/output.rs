@@ -1,6 +1,10 @@
 //! Standard output: lines to read, or lines of JSON.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::Duration;
 
 use keepbeat::{Event, Status};
 use log::info;
@@ -63,12 +67,25 @@ impl Output {
     }
 }
 
-/// Writes to standard output, through to whoever reads it.
+/// Writes to standard output, through to whoever reads it, however slowly.
 pub fn write(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    // Past the buffer of std, which does not tell how much of a line was taken.
+    let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match out.write(rest) {
+            Ok(n) => rest = &rest[n..],
+            // Some parents hand down a descriptor that does not block: wait as with one that does.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(FULL),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
+
+/// The pause before a standard output that is full and does not block is tried again.
+const FULL: Duration = Duration::from_millis(10);
 
 /// A flag goes before the environment, that before what the terminal can do.
 fn colors(color: Color) -> bool {

@@ -26,7 +26,8 @@ pub struct Watch {
 /// Everything that is wrong, each with its place and remedy.
 pub fn plan(args: &Args) -> Result<Vec<Watch>, Vec<String>> {
     let env = Settings::from_env()?;
-    let config = args.config.as_deref().map(Config::read).transpose()?;
+    let config = args.config.as_deref().map(Config::read).transpose();
+    let mut config = config.map_err(|fault| vec![fault])?;
     let defaults = config.as_ref().map(|config| config.defaults.clone()).unwrap_or_default();
     // What goes before, and after, what a target in the file says of itself.
     let strong = args.settings.clone().or(&env);
@@ -39,12 +40,13 @@ pub fn plan(args: &Args) -> Result<Vec<Watch>, Vec<String>> {
         });
         builder.faults.extend(result.err());
     }
-    if let Some(Config { source, targets, .. }) = &config {
-        for entry in targets {
+    if let Some(Config { source, targets, faults, .. }) = &mut config {
+        for entry in targets.iter() {
             let settings = strong.clone().or(&entry.settings).or(&defaults);
-            let faults = builder.add_entry(entry, settings);
-            builder.faults.extend(faults.iter().map(|fault| source.show(fault)));
+            faults.extend(builder.add_entry(entry, settings));
         }
+        faults.sort_by_key(|fault| fault.span.start);
+        builder.faults.extend(faults.iter().map(|fault| source.show(fault)));
         builder.refuse_nothing(source);
     }
     builder.refuse_useless(&args.given);

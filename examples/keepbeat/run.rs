@@ -8,7 +8,7 @@ use keepbeat::{Coordinator, EventKind};
 use crate::args::Args;
 use crate::output::Output;
 use crate::plan::Watch;
-use crate::signals::Waiter;
+use crate::signals::{Waiter, end_at_last};
 
 /// Watches until a signal comes, the time is over, or every link has ended. True if every target
 /// was alive then.
@@ -36,6 +36,7 @@ fn follow(
     waiter: &Waiter,
 ) -> io::Result<()> {
     let over = args.duration.map_or_else(never, after);
+    args.duration.into_iter().for_each(end_at_last);
     let mut running = coordinator.statuses().len();
     while running > 0 {
         select! {

@@ -11,6 +11,21 @@ use signal_hook::iterator::{Handle, Signals};
 /// `timeout` and others send a signal to the process and at once again to its group: that is one.
 const TWICE: Duration = Duration::from_millis(100);
 
+/// How long an orderly end may take, once it was asked for.
+const LAST: Duration = Duration::from_secs(5);
+
+/// Ends the process when it should have ended `after` now and has not: a standard output that
+/// nobody reads may hold up the main thread for ever.
+pub fn end_at_last(after: Duration) {
+    let body = move || {
+        thread::sleep(after.saturating_add(LAST));
+        eprintln!("keepbeat: standard output takes nothing: ended without the summary");
+        std::process::exit(1);
+    };
+    // Where there is no thread left, the second signal still ends it.
+    let _ = thread::Builder::new().name("watchdog".to_owned()).spawn(body);
+}
+
 /// The thread that waits for signals. Ends when it is dropped.
 pub struct Waiter {
     signals: Receiver<()>,
@@ -28,6 +43,9 @@ impl Waiter {
             let mut first = None;
             for signal in &mut signals {
                 let now = Instant::now();
+                if first.is_none() {
+                    end_at_last(Duration::ZERO);
+                }
                 if now > *first.get_or_insert(now) + TWICE {
                     // Even where the main thread is blocked, on a standard output that nobody
                     // reads.

@@ -6,10 +6,11 @@
 //! and counted.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::event::Event;
+use crate::event::{Event, LinkId};
 
 /// A quarter of a second of 16,000 beats a second; half a megabyte.
 const CAPACITY: usize = 4096;
@@ -19,6 +20,8 @@ pub(crate) struct Feed {
     events: Sender<Event>,
     bell: Sender<()>,
     lost: AtomicU64,
+    /// Links whose threads have come to their end and can be joined.
+    ended: Mutex<Vec<LinkId>>,
     /// Links whose threads run: while there are none, nobody need look.
     pub(crate) links: AtomicUsize,
 }
@@ -27,8 +30,8 @@ impl Feed {
     pub(crate) fn new() -> (Feed, Receiver<Event>, Receiver<()>) {
         let (events, reports) = bounded(CAPACITY);
         let (bell, rung) = bounded(1);
-        let (lost, links) = (AtomicU64::new(0), AtomicUsize::new(0));
-        (Feed { events, bell, lost, links }, reports, rung)
+        let (lost, ended, links) = (AtomicU64::new(0), Mutex::default(), AtomicUsize::new(0));
+        (Feed { events, bell, lost, ended, links }, reports, rung)
     }
 
     pub(crate) fn push(&self, event: Event, urgent: bool) {
@@ -45,6 +48,17 @@ impl Feed {
     /// Wakes the coordinator's thread. A bell that has been rung already is enough.
     pub(crate) fn ring(&self) {
         let _ = self.bell.try_send(());
+    }
+
+    /// The last deed of a link's thread.
+    pub(crate) fn leave(&self, link: LinkId) {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).push(link);
+        self.links.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Links that have left since this was last asked.
+    pub(crate) fn take_ended(&self) -> Vec<LinkId> {
+        std::mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How many events were lost since this was last asked.

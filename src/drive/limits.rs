@@ -53,6 +53,8 @@ fn look(promised: u64) -> Result<u64, Error> {
     let mut room = u64::MAX;
     for resource in resources(promised) {
         let Resource { name, most, used, spare, a_link, remedy } = resource;
+        // A small limit is not spent on reserves.
+        let spare = spare.min(most / 8);
         let left = most.saturating_sub(used).saturating_sub(spare) / a_link;
         if left == 0 {
             return Err(Error::limit(format!(

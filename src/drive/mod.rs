@@ -90,7 +90,7 @@ impl Drop for Leaving {
         if thread::panicking() {
             self.tell_panic();
         }
-        self.feed.links.fetch_sub(1, Ordering::SeqCst);
+        self.feed.leave(self.handle.who.id);
     }
 }
 

@@ -316,7 +316,8 @@ impl Pulse {
             Partial::No => Cause::AckTimeout,
             Partial::Seen | Partial::Extended => Cause::PartialReply,
         };
-        self.miss(seq, timeout, cause);
+        let waited = if extra.partial == Partial::Extended { timeout * 2 } else { timeout };
+        self.miss(seq, waited, cause);
     }
 
     fn miss(&mut self, seq: u64, timeout: Duration, cause: Cause) {

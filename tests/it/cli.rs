@@ -10,6 +10,8 @@ mod secrets;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, after, unbounded};
@@ -235,6 +237,55 @@ fn a_broken_pipe_ends_it_quietly() {
     drop(out);
     let Done { code, err, .. } = running.done();
     assert_eq!((code, err.as_str()), (Some(0), ""));
+}
+
+/// Bytes come every millisecond; when no more do, nothing more fits in.
+fn until_full(unread: &impl AsRawFd) {
+    let waiting = || {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: FIONREAD writes one int to a valid pointer to one.
+        assert_eq!(unsafe { libc::ioctl(unread.as_raw_fd(), libc::FIONREAD, &mut bytes) }, 0);
+        bytes
+    };
+    let limit = Instant::now() + LIMIT;
+    let mut before = -1;
+    while waiting() != before || before < 4096 {
+        assert!(Instant::now() < limit, "it does not fill");
+        before = waiting();
+        std::thread::sleep(Duration::from_millis(300)); // between two looks
+    }
+}
+
+#[test]
+fn one_signal_or_the_time_ends_it_though_nobody_reads_its_output() {
+    let (_responder, up) = peer();
+    for time in [None, Some("1s")] {
+        let mut command = keepbeat(&["--json", "--interval", "1ms", &up]);
+        command.args(time.map(|time| ["--for", time]).into_iter().flatten());
+        let running = Running::unread(command);
+        until_full(running.child.stdout.as_ref().unwrap());
+        if time.is_none() {
+            running.signal("TERM");
+        }
+        let Done { code, err, .. } = running.done();
+        assert_eq!(code, Some(1), "{time:?}");
+        assert!(err.contains("ended without the summary"), "{time:?}: {err}");
+    }
+}
+
+#[test]
+fn an_output_that_does_not_block_is_waited_for() {
+    let (_responder, up) = peer();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let mut command = keepbeat(&["--json", "--interval", "1ms", &up]);
+    command.stdout(OwnedFd::from(theirs));
+    let mut running = Running::unread(command);
+    until_full(&ours);
+    let whole = |line: &String| serde_json::from_str::<serde_json::Value>(line).is_ok();
+    let lines = BufReader::new(&ours).lines().map(Result::unwrap);
+    assert_eq!(lines.take(5000).filter(whole).count(), 5000, "it goes on, and each line is whole");
+    running.child.kill().unwrap();
 }
 
 #[test]

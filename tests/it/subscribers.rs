@@ -113,3 +113,9 @@ fn a_change_is_told_after_the_beats_before_it() {
     }
     assert_eq!(beats, 50, "nobody sees Down before the last beat");
 }
+
+#[test]
+fn a_queue_that_no_memory_holds_is_refused() {
+    let error = Coordinator::builder().events_capacity(usize::MAX).build().unwrap_err();
+    assert!(error.is_invalid() && error.to_string().contains("1048576"), "{error}");
+}

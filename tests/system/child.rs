@@ -19,7 +19,7 @@ pub fn run() -> bool {
     let words: Vec<_> = words.collect();
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     match words[..] {
-        ["events", address] => tell_events(address),
+        ["events", address, interval] => tell_events(address, interval),
         ["beats", address, links, rounds] => beat(address, links, rounds),
         ["itself"] => itself::connect(),
         ["few-files"] => limits::few_files(),
@@ -42,10 +42,11 @@ fn tutorial() -> Exchange {
 }
 
 /// Each event is a line, until the pipe breaks.
-fn tell_events(address: &str) {
+fn tell_events(address: &str, interval: &str) {
     let address: SocketAddr = address.parse().unwrap();
     let coordinator = Coordinator::new().unwrap();
-    let beat = Heartbeat::every(Duration::from_millis(100)).timeout(Duration::from_millis(100));
+    let interval = Duration::from_millis(interval.parse().unwrap());
+    let beat = Heartbeat::every(interval).timeout(Duration::from_millis(100));
     coordinator.watch(address, beat, tutorial()).unwrap();
     for event in coordinator.events() {
         if writeln!(std::io::stdout(), "{} {}", event.kind().word(), event.kind()).is_err() {

@@ -14,6 +14,7 @@ pub fn trials() -> Vec<Trial> {
         trial("thousands_started_together_come_up_at_the_bounded_rate", files(), start),
         trial("2000_links_for_a_minute_miss_no_beat_and_leave_nothing", files(), minute),
         trial("10000_links_in_turn_leak_nothing", files(), turns),
+        trial("links_that_end_by_themselves_give_back_their_stacks", files(), ended),
     ]
 }
 
@@ -127,4 +128,27 @@ fn turns() {
     assert_eq!(threads(), threads_before, "a thread is left");
     drop((coordinator, responder));
     eventually("no descriptor is left", || descriptors() == descriptors_before);
+}
+
+/// Never removed, and yet only their status stays.
+fn ended() {
+    let mappings = || std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+    let responder = responder();
+    let coordinator = Coordinator::builder().connects_per_second(100_000).build().unwrap();
+    let once = Heartbeat::every(Duration::from_secs(1)).timeout(LIMIT).rounds(1);
+    let mut before = 0;
+    for round in 1..=10 {
+        for _ in 0..100 {
+            watch(&coordinator, &responder, &once);
+        }
+        eventually("all have ended", || coordinator.statuses().iter().all(|s| s.ended));
+        if round == 2 {
+            before = mappings();
+        }
+    }
+    let after = mappings();
+    assert_eq!(coordinator.statuses().len(), 1000);
+    // A stack and its guard for each would be 1600 more.
+    assert!(after < before + 800, "{before} mappings after 200 links, {after} after 1000");
+    coordinator.stop().unwrap();
 }

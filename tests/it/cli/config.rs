@@ -8,12 +8,14 @@ fn every_fault_of_a_file_is_shown_with_its_place_and_no_password() {
         "[defaults]\ninterval = 10\nexpekt = 'x'\n\n[[target]]\nname = 'a'\n\
          url = \"redis://bob:hunter2@10.0.0.5:x\"\nfall = 0\ntimeout = '0s'\n\
          [[target]]\nname = 7\nurl = 'ftp://bob:hunter2@h:1'\npassword = 'hunter2'\n\
-         [[target]]\n[bad]\n",
+         [[target]]\n[bad]\n\
+         [[target]]\nname = 'b'\nurl = 'h:1'\n\
+         [[target]]\nname = 'b'\nurl = 'line://h:1'\nsend = 'x'\n",
     );
     let Done { code, out, err } = run(&["--config", file.path(), "--check-config"]);
     assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
     for (place, words) in [
-        ("2:12", "write `10s`"),
+        ("2:12", "write \"10s\""),
         ("3:1", "did you mean `expect`?"),
         ("7:7", "is no port"),
         ("8:8", "use 1 to 100"),
@@ -23,6 +25,8 @@ fn every_fault_of_a_file_is_shown_with_its_place_and_no_password() {
         ("13:1", "unknown key `password`"),
         ("14:1", "has no url"),
         ("15:2", "expected [defaults] or [[target]]"),
+        ("20:8", "two targets are called `b`"),
+        ("22:1", "has beats of its own"),
     ] {
         let place = format!("keepbeat: {}:{place}: ", file.path());
         let line = err.lines().find(|line| line.starts_with(&place));
