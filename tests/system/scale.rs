@@ -72,6 +72,7 @@ fn start() {
     // Not faster than the bound allows, whatever the machine.
     assert!(took >= Duration::from_millis(2800), "{took:?}");
     coordinator.stop().unwrap();
+    responder.stop(); // the next test counts threads
 }
 
 fn minute() {
@@ -105,9 +106,9 @@ fn minute() {
     assert!(least >= 55, "{least} beats in a minute");
     assert!(acked >= 2000 * 59, "{acked}");
     responder.stop();
-    assert_eq!(threads(), threads_before, "a thread is left");
+    assert!(threads() <= threads_before, "{} threads, {threads_before} before", threads());
     drop((coordinator, responder));
-    eventually("no descriptor is left", || descriptors() == descriptors_before);
+    eventually("no descriptor is left", || descriptors() <= descriptors_before);
 }
 
 fn turns() {
@@ -125,9 +126,9 @@ fn turns() {
     assert!(coordinator.statuses().is_empty());
     coordinator.stop().unwrap();
     responder.stop();
-    assert_eq!(threads(), threads_before, "a thread is left");
+    assert!(threads() <= threads_before, "{} threads, {threads_before} before", threads());
     drop((coordinator, responder));
-    eventually("no descriptor is left", || descriptors() == descriptors_before);
+    eventually("no descriptor is left", || descriptors() <= descriptors_before);
 }
 
 /// Never removed, and yet only their status stays.
@@ -151,4 +152,5 @@ fn ended() {
     // A stack and its guard for each would be 1600 more.
     assert!(after < before + 800, "{before} mappings after 200 links, {after} after 1000");
     coordinator.stop().unwrap();
+    responder.stop();
 }
