@@ -67,7 +67,7 @@
 //!
 //! # Platforms
 //!
-//! Tested on Linux. Other Unixes have the code they need (`poll` in place of `ppoll`) and no test
+//! Tested on Linux. Other Unixes have the code they need and no test
 //! machine; elsewhere it does not compile, and says so.
 
 pub mod protocol;

@@ -2,8 +2,8 @@
 //! runs one loop: poll the pulse, do what it says, tell it what happened.
 //!
 //! The healthy round is three system calls: `send` the beat, `recv` the ack (blocked, bounded by
-//! the socket's read timeout), `ppoll` until the next beat. A FIN or RST in between ends the
-//! `ppoll` at once.
+//! the socket's read timeout), `poll` until the next beat. A FIN or RST in between ends the
+//! `poll` at once.
 
 pub(crate) mod clients;
 mod connect;
