@@ -114,13 +114,6 @@ impl Leaving {
     }
 }
 
-impl Drop for Link {
-    /// However it ends, the socket goes with it.
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
 struct Link {
     handle: Arc<Handle>,
     shared: Arc<Shared>,
@@ -133,6 +126,13 @@ struct Link {
     /// The beat on its way out; kept, so that no beat allocates.
     out: Vec<u8>,
     paused: bool,
+}
+
+impl Drop for Link {
+    /// However it ends, the socket goes with it.
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 impl Link {

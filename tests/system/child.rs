@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use keepbeat::{Coordinator, EventKind, Exchange, Heartbeat};
+use keepbeat::{Coordinator, EventKind, Heartbeat};
 
+use crate::server::tutorial;
 use crate::{itself, limits};
 
 /// Runs the part of a child, if this process is one.
@@ -35,10 +36,6 @@ pub fn command() -> Command {
 
 pub fn start(words: &[&str]) -> Child {
     command().arg("--child").args(words).stdout(Stdio::piped()).spawn().unwrap()
-}
-
-fn tutorial() -> Exchange {
-    Exchange::new("heartbeat", "heartbeat_ack")
 }
 
 /// Each event is a line, until the pipe breaks.

@@ -3,10 +3,12 @@
 
 use std::process::Command;
 
-use keepbeat::{Cause, Coordinator, EventKind, Exchange, Heartbeat, Responder, State};
+use keepbeat::{Cause, Coordinator, EventKind, Heartbeat, Responder, State};
 use libtest_mimic::Trial;
 
-use crate::server::{Server, Settings, free_port, ms, program, wait, wait_state};
+use crate::server::{
+    Server, Settings, answering, free_port, ms, program, tutorial, wait, wait_state,
+};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -29,14 +31,6 @@ fn haproxy(backend: u16) -> (Server, Settings) {
     );
     let server = Server::start(Command::new("haproxy").arg("-f").arg(&settings.0), port);
     (server, settings)
-}
-
-fn answering() -> Exchange {
-    Exchange::answering("heartbeat", "heartbeat_ack")
-}
-
-fn tutorial() -> Exchange {
-    Exchange::new("heartbeat", "heartbeat_ack")
 }
 
 fn short_timeouts() {

@@ -4,9 +4,10 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use keepbeat::{Cause, Coordinator, EventKind, Exchange, Heartbeat};
+use keepbeat::{Cause, Coordinator, EventKind, Heartbeat};
 use libtest_mimic::Trial;
 
+use crate::server::tutorial;
 use crate::{Need, child, trial};
 
 const PORT: &str = "40000";
@@ -50,8 +51,7 @@ pub fn connect() {
     drop(stream);
 
     let coordinator = Coordinator::new().unwrap();
-    let exchange = Exchange::new("heartbeat", "heartbeat_ack");
-    coordinator.watch(address, Heartbeat::default(), exchange).unwrap();
+    coordinator.watch(address, Heartbeat::default(), tutorial()).unwrap();
     let first = coordinator.events().recv_timeout(Duration::from_secs(10)).unwrap();
     assert_eq!(first.kind().cause(), Some(Cause::Refused), "{first}");
     assert!(first.to_string().contains("connected to itself"), "{first}");

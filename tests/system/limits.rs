@@ -4,9 +4,10 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use keepbeat::{Coordinator, Error, Exchange, Heartbeat, LinkId};
+use keepbeat::{Coordinator, Error, Heartbeat, LinkId};
 use libtest_mimic::Trial;
 
+use crate::server::tutorial;
 use crate::{Need, child, trial};
 
 pub fn trials() -> Vec<Trial> {
@@ -35,8 +36,7 @@ fn child_lives(part: &str) {
 fn watch(coordinator: &Coordinator, port: u16) -> Result<LinkId, Error> {
     let minute = Duration::from_secs(60);
     let beat = Heartbeat::every(minute).backoff(minute, minute);
-    let exchange = Exchange::new("heartbeat", "heartbeat_ack");
-    coordinator.watch(format!("127.0.0.1:{port}"), beat, exchange)
+    coordinator.watch(format!("127.0.0.1:{port}"), beat, tutorial())
 }
 
 /// Starts links until one is refused; then all of them still work, and one less makes room for one.

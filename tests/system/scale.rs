@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use keepbeat::{Coordinator, Exchange, Heartbeat, Responder, State};
+use keepbeat::{Coordinator, Heartbeat, Responder, State};
 use libtest_mimic::Trial;
 
 use crate::limits::set_files;
-use crate::server::{LIMIT, eventually, ms};
+use crate::server::{LIMIT, answering, eventually, ms, tutorial};
 use crate::{Need, trial};
 
 pub fn trials() -> Vec<Trial> {
@@ -42,13 +42,11 @@ fn descriptors() -> usize {
 }
 
 fn responder() -> Responder {
-    let answering = || Exchange::answering("heartbeat", "heartbeat_ack");
     Responder::builder().max_clients(10_000).bind("127.0.0.1:0", answering).unwrap()
 }
 
 fn watch(coordinator: &Coordinator, responder: &Responder, beat: &Heartbeat) -> keepbeat::LinkId {
-    let exchange = Exchange::new("heartbeat", "heartbeat_ack");
-    coordinator.watch(responder.local_addr(), beat.clone(), exchange).unwrap()
+    coordinator.watch(responder.local_addr(), beat.clone(), tutorial()).unwrap()
 }
 
 fn all_up(coordinator: &Coordinator) -> bool {

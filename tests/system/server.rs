@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use keepbeat::{Event, EventKind, State};
+use keepbeat::{Event, EventKind, Exchange, State};
 
 use crate::Need;
 
@@ -29,6 +29,15 @@ pub fn program(name: &str, package: &str) -> Need {
         return Ok(());
     }
     Err(format!("`{name}` is not installed: ./tests/run installs it, or install `{package}`"))
+}
+
+/// The tutorial's bytes, from the side that asks and from the one that answers.
+pub fn tutorial() -> Exchange {
+    Exchange::new("heartbeat", "heartbeat_ack")
+}
+
+pub fn answering() -> Exchange {
+    Exchange::answering("heartbeat", "heartbeat_ack")
 }
 
 pub fn free_port() -> u16 {

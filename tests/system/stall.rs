@@ -5,10 +5,10 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
-use keepbeat::{Exchange, Responder};
+use keepbeat::Responder;
 use libtest_mimic::Trial;
 
-use crate::server::{LIMIT, freeze, ms, signal_to};
+use crate::server::{LIMIT, answering, freeze, ms, signal_to};
 use crate::{child, trial};
 
 pub fn trials() -> Vec<Trial> {
@@ -29,7 +29,6 @@ struct Watching {
 
 impl Watching {
     fn start(interval_ms: &str) -> Watching {
-        let answering = || Exchange::answering("heartbeat", "heartbeat_ack");
         let responder = Responder::bind("127.0.0.1:0", answering).unwrap();
         let address = responder.local_addr().to_string();
         let mut child = child::start(&["events", &address, interval_ms]);

@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::process::Stdio;
 
-use keepbeat::{Exchange, Responder};
+use keepbeat::Responder;
 use libtest_mimic::Trial;
 
-use crate::server::{Settings, program};
+use crate::server::{Settings, answering, program};
 use crate::{Need, child, trial};
 
 const LINKS: u64 = 5;
@@ -31,7 +31,6 @@ fn need() -> Need {
 
 /// The calls of all link threads of a run with so many rounds, by name.
 fn trace(rounds: u64) -> HashMap<String, u64> {
-    let answering = || Exchange::answering("heartbeat", "heartbeat_ack");
     let responder = Responder::bind("127.0.0.1:0", answering).unwrap();
     let file = Settings::new(&format!("strace-{rounds}"), "");
     let child = child::command();
