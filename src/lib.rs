@@ -83,6 +83,8 @@ mod responder;
 mod state;
 mod sys;
 mod target;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use cause::{Cause, Loss};
 pub use coordinator::{Builder, Coordinator};
@@ -94,6 +96,8 @@ pub use pulse::{Pace, Patience, Rtt};
 pub use responder::{Responder, ResponderBuilder};
 pub use state::State;
 pub use target::Target;
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 
 /// The programs of the README are compiled and run, too.
 #[cfg(doctest)]

@@ -1,0 +1,192 @@
+//! Tls: whom to trust, and who to be, on connections under TLS.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use crate::error::Error;
+
+/// Whom to trust on connections under TLS, and who to be.
+///
+/// The default trusts the public authorities that browsers trust (Mozilla's list, compiled in).
+/// TLS 1.2 and 1.3 by rustls with ring.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), keepbeat::Error> {
+/// let public = keepbeat::Tls::new();
+/// let own = keepbeat::Tls::new().ca_file("no/such/file.pem");
+/// assert!(own.unwrap_err().is_invalid());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Tls {
+    /// None trusts the public authorities.
+    roots: Option<Vec<CertificateDer<'static>>>,
+    client: Option<Arc<Client>>,
+    insecure: bool,
+}
+
+struct Client {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Default for Tls {
+    fn default() -> Tls {
+        Tls::new()
+    }
+}
+
+impl Tls {
+    /// Trusts the public authorities.
+    pub fn new() -> Tls {
+        Tls { roots: None, client: None, insecure: false }
+    }
+
+    /// Trusts the authorities in this PEM text, and no others.
+    ///
+    /// # Errors
+    ///
+    /// If it holds no certificate, or one that cannot be read.
+    pub fn ca_pem(mut self, pem: &[u8]) -> Result<Tls, Error> {
+        self.roots = Some(certificates(pem, "the authorities")?);
+        Ok(self)
+    }
+
+    /// As [`ca_pem`](Tls::ca_pem), from a file.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, and as [`ca_pem`](Tls::ca_pem).
+    pub fn ca_file(self, path: impl AsRef<Path>) -> Result<Tls, Error> {
+        let path = path.as_ref();
+        let pem = std::fs::read(path)
+            .map_err(|error| Error::invalid(format!("CA file {}: {error}", path.display())))?;
+        self.ca_pem(&pem)
+            .map_err(|error| Error::invalid(format!("CA file {}: {error}", path.display())))
+    }
+
+    /// Shows this certificate to servers that ask for one: the chain, the own certificate first,
+    /// and its private key, both in PEM.
+    ///
+    /// # Errors
+    ///
+    /// If either cannot be read.
+    pub fn client_pem(mut self, chain: &[u8], key: &[u8]) -> Result<Tls, Error> {
+        let chain = certificates(chain, "the client certificate")?;
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|error| Error::invalid(format!("the client's private key: {error}")))?;
+        self.client = Some(Arc::new(Client { chain, key }));
+        Ok(self)
+    }
+
+    /// Accepts every certificate. Anybody on the path can then read and change what is sent: for
+    /// tests, and for a look at what a wrong certificate hides.
+    pub fn danger_accept_any_certificate(mut self) -> Tls {
+        self.insecure = true;
+        self
+    }
+
+    /// What rustls needs to know.
+    pub(crate) fn config(&self) -> Result<Arc<ClientConfig>, Error> {
+        let failed = |what: &str, error: rustls::Error| Error::invalid(format!("{what}: {error}"));
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| failed("TLS versions", error))?;
+        let builder = if self.insecure {
+            let verifier = Arc::new(AnyCertificate(provider));
+            builder.dangerous().with_custom_certificate_verifier(verifier)
+        } else {
+            let mut roots = RootCertStore::empty();
+            match &self.roots {
+                None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+                Some(own) => {
+                    for root in own {
+                        roots.add(root.clone()).map_err(|error| failed("an authority", error))?;
+                    }
+                }
+            }
+            builder.with_root_certificates(roots)
+        };
+        let config = match &self.client {
+            None => builder.with_no_client_auth(),
+            Some(client) => builder
+                .with_client_auth_cert(client.chain.clone(), client.key.clone_key())
+                .map_err(|error| failed("the client certificate", error))?,
+        };
+        Ok(Arc::new(config))
+    }
+}
+
+fn certificates(pem: &[u8], whose: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found = found.map_err(|error| Error::invalid(format!("{whose}: {error}")))?;
+    if found.is_empty() {
+        return Err(Error::invalid(format!(
+            "{whose}: no certificate in it; expected PEM, `-----BEGIN CERTIFICATE-----`"
+        )));
+    }
+    Ok(found)
+}
+
+impl fmt::Debug for Tls {
+    /// Says what kind it is; never a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls")
+            .field("own_authorities", &self.roots.as_ref().map(Vec::len))
+            .field("client", &self.client.is_some())
+            .field("insecure", &self.insecure)
+            .finish()
+    }
+}
+
+/// Believes everybody; signatures are still checked, so that the peer at least has the key it shows.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
