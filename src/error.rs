@@ -11,17 +11,22 @@ use std::io;
 pub struct Error {
     kind: Kind,
     text: String,
-    source: Option<io::Error>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+pub(crate) enum Kind {
     Invalid,
     Limit,
     Stopped,
     UnknownLink,
     LeftBehind,
     Io,
+    Connect,
+    Timeout,
+    Stale { may_have_run: bool },
+    Status(u16),
+    Http,
 }
 
 impl Error {
@@ -54,7 +59,16 @@ impl Error {
     }
 
     pub(crate) fn io(context: impl Into<String>, source: io::Error) -> Error {
-        Error { kind: Kind::Io, text: context.into(), source: Some(source) }
+        Error { kind: Kind::Io, text: context.into(), source: Some(Box::new(source)) }
+    }
+
+    /// A request of a session that failed.
+    pub(crate) fn request(
+        kind: Kind,
+        text: impl Into<String>,
+        source: Option<Box<dyn StdError + Send + Sync>>,
+    ) -> Error {
+        Error { kind, text: text.into(), source }
     }
 
     /// A setting or a target that cannot work. Trying again does not help.
@@ -62,7 +76,8 @@ impl Error {
         self.kind == Kind::Invalid
     }
 
-    /// The machine's limits leave no room: descriptors, threads or mappings.
+    /// The machine's limits leave no room: descriptors, threads or mappings. Or a session's own
+    /// limits did for too long: all its connections were in use.
     pub fn is_limit(&self) -> bool {
         self.kind == Kind::Limit
     }
@@ -81,6 +96,41 @@ impl Error {
     pub fn is_left_behind(&self) -> bool {
         self.kind == Kind::LeftBehind
     }
+
+    /// A request: no connection came to be.
+    pub fn is_connect(&self) -> bool {
+        self.kind == Kind::Connect
+    }
+
+    /// A request: the time was up.
+    pub fn is_timeout(&self) -> bool {
+        self.kind == Kind::Timeout
+    }
+
+    /// A request: the server closed the kept connection as it went out, and it may not be sent
+    /// twice. The text says how long the connection had been idle, and its age.
+    pub fn is_stale(&self) -> bool {
+        matches!(self.kind, Kind::Stale { .. })
+    }
+
+    /// A request: whether the server may have run it although no response came. False means that
+    /// it certainly did not; then it can be sent again, whatever it does.
+    pub fn may_have_run(&self) -> bool {
+        match self.kind {
+            Kind::Stale { may_have_run } => may_have_run,
+            Kind::Timeout | Kind::Http | Kind::Io | Kind::Status(_) => true,
+            _ => false,
+        }
+    }
+
+    /// A request: the status that
+    /// [`error_for_status`](crate::Response::error_for_status) made an error.
+    pub fn status(&self) -> Option<u16> {
+        match self.kind {
+            Kind::Status(status) => Some(status),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -95,7 +145,7 @@ impl fmt::Display for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_ref().map(|source| source as _)
+        self.source.as_deref().map(|source| source as _)
     }
 }
 

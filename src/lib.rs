@@ -72,6 +72,7 @@
 
 pub mod protocol;
 pub mod pulse;
+pub mod session;
 
 mod cause;
 mod coordinator;
@@ -94,6 +95,10 @@ pub use heartbeat::Heartbeat;
 pub use protocol::{ConnectOnly, Exchange, Line, Protocol, Redis};
 pub use pulse::{Pace, Patience, Rtt};
 pub use responder::{Responder, ResponderBuilder};
+pub use session::{
+    Body, Eviction, Replay, Response, Session, SessionBuilder, SessionEvent, SessionEventKind,
+    SessionStats, Warm,
+};
 pub use state::State;
 pub use target::Target;
 #[cfg(feature = "tls")]

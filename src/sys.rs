@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 #[cfg(not(unix))]
@@ -41,7 +41,7 @@ pub(crate) fn wait_writable(socket: &impl AsFd, most: Duration) -> io::Result<Re
 
 fn poll(socket: &impl AsFd, events: i16, most: Option<Duration>) -> io::Result<Ready> {
     let mut entry = libc::pollfd { fd: socket.as_fd().as_raw_fd(), events, revents: 0 };
-    match poll_one(&mut entry, most) {
+    match poll_these(std::slice::from_mut(&mut entry), most) {
         0 => Ok(Ready::TimedOut),
         1.. => Ok(Ready::Yes),
         _ => Err(io::Error::last_os_error()),
@@ -53,21 +53,23 @@ fn poll(socket: &impl AsFd, events: i16, most: Option<Duration>) -> io::Result<R
 /// is only for waits that need better than milliseconds, and cannot lose much.
 const FINE: Duration = Duration::from_millis(20);
 
-fn poll_one(entry: &mut libc::pollfd, most: Option<Duration>) -> i32 {
+fn poll_these(entries: &mut [libc::pollfd], most: Option<Duration>) -> i32 {
+    let n = entries.len() as libc::nfds_t;
     #[cfg(target_os = "linux")]
     if let Some(most) = most.filter(|most| *most < FINE) {
         let nanos = most.subsec_nanos() as _;
         let limit = libc::timespec { tv_sec: 0, tv_nsec: nanos };
-        // SAFETY: `entry` is one valid pollfd, `limit` a valid timespec; both outlive the call. A
-        // null signal mask leaves the mask alone.
-        return unsafe { libc::ppoll(entry, 1, &limit, std::ptr::null()) };
+        // SAFETY: `entries` are `n` valid pollfds, `limit` a valid timespec; both outlive the call.
+        // A null signal mask leaves the mask alone.
+        return unsafe { libc::ppoll(entries.as_mut_ptr(), n, &limit, std::ptr::null()) };
     }
-    let millis = match most {
-        None => -1,
-        Some(most) => most.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32,
-    };
-    // SAFETY: `entry` is one valid pollfd that outlives the call.
-    unsafe { libc::poll(entry, 1, millis) }
+    // SAFETY: `entries` are `n` valid pollfds that outlive the call.
+    unsafe { libc::poll(entries.as_mut_ptr(), n, millis(most)) }
+}
+
+/// For waits that count milliseconds: rounded up, -1 for ever.
+fn millis(most: Option<Duration>) -> libc::c_int {
+    most.map_or(-1, |most| most.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32)
 }
 
 /// Reads what is there, without waiting; `WouldBlock` if that is nothing, 0 at the end.
@@ -76,6 +78,58 @@ pub(crate) fn recv_now(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<usiz
     // SAFETY: the pointer and the length are those of one valid, writable slice.
     let n = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
     usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
+/// Looks at what is there without taking it and without waiting; as [`recv_now`].
+pub(crate) fn peek_now(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let fd = socket.as_fd().as_raw_fd();
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: the pointer and the length are those of one valid, writable slice.
+    let n = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), flags) };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
+/// What a blocked writer found.
+pub(crate) struct Room {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
+
+/// Waits until the socket can be written, or also until it can be read; neither when time passed or
+/// a signal came.
+pub(crate) fn wait_room(
+    socket: &impl AsFd,
+    most: Option<Duration>,
+    also_read: bool,
+) -> io::Result<Room> {
+    let events = libc::POLLOUT | if also_read { libc::POLLIN } else { 0 };
+    let mut entry = libc::pollfd { fd: socket.as_fd().as_raw_fd(), events, revents: 0 };
+    if poll_these(std::slice::from_mut(&mut entry), most) < 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    let failed = entry.revents & (libc::POLLERR | libc::POLLHUP) != 0;
+    let write = failed || entry.revents & libc::POLLOUT != 0;
+    Ok(Room { read: entry.revents & libc::POLLIN != 0, write })
+}
+
+/// Waits until one of the sockets can be written or has failed, and says which.
+pub(crate) fn wait_any_writable(sockets: &[&impl AsFd], most: Duration) -> io::Result<Vec<bool>> {
+    let entry = |socket: &&_| libc::pollfd {
+        fd: AsFd::as_fd(*socket).as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    let mut entries: Vec<_> = sockets.iter().map(entry).collect();
+    if poll_these(&mut entries, Some(most)) < 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    Ok(entries.iter().map(|entry| entry.revents != 0).collect())
 }
 
 /// The kernel's retransmission timeout of a connected TCP socket. None where the kernel tells none.
@@ -125,6 +179,141 @@ pub(crate) fn set_longest_rto(socket: &impl AsFd, longest: Duration) -> io::Resu
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Many sockets watched by one thread, and a bell to wake it. Only Linux has it; elsewhere making
+/// one fails with `Unsupported`.
+#[derive(Debug)]
+pub(crate) struct Epoll {
+    epoll: OwnedFd,
+    bell: OwnedFd,
+}
+
+/// What came to pass on a watched socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Happened {
+    pub(crate) token: u64,
+    /// A FIN, an RST or an error; otherwise bytes.
+    pub(crate) ended: bool,
+}
+
+/// What to be told of a socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Interest {
+    /// Its end.
+    End,
+    /// Its end, and bytes.
+    Bytes,
+}
+
+/// The token of the bell.
+const BELL: u64 = u64::MAX;
+
+#[cfg(not(target_os = "linux"))]
+impl Epoll {
+    pub(crate) fn new() -> io::Result<Epoll> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn ring(&self) {}
+
+    pub(crate) fn watch(&self, _: &impl AsFd, _: u64, _: Interest) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn change(&self, _: &impl AsFd, _: u64, _: Interest) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn wait(&self, _: Option<Duration>) -> io::Result<Vec<Happened>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Epoll {
+    pub(crate) fn new() -> io::Result<Epoll> {
+        // SAFETY: both calls take flags and touch no memory; a descriptor that is not negative is
+        // new and owned by nobody else.
+        let (epoll, bell) = unsafe {
+            let epoll = owned(libc::epoll_create1(libc::EPOLL_CLOEXEC))?;
+            let bell = owned(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK))?;
+            (epoll, bell)
+        };
+        let made = Epoll { epoll, bell };
+        let events = (libc::EPOLLIN | libc::EPOLLET) as u32;
+        made.control(libc::EPOLL_CTL_ADD, made.bell.as_raw_fd(), events, BELL)?;
+        Ok(made)
+    }
+
+    /// Wakes the thread that waits, or will.
+    pub(crate) fn ring(&self) {
+        let one = 1_u64;
+        // SAFETY: eight bytes are read from a valid u64. It can only fail by being full, and then
+        // the bell rings already.
+        unsafe { libc::write(self.bell.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
+    }
+
+    /// Begins to watch. The kernel forgets a socket when its last descriptor is closed.
+    pub(crate) fn watch(&self, socket: &impl AsFd, token: u64, what: Interest) -> io::Result<()> {
+        let fd = socket.as_fd().as_raw_fd();
+        self.control(libc::EPOLL_CTL_ADD, fd, what.events(), token)
+    }
+
+    /// Watches for something else. What is there already is told again.
+    pub(crate) fn change(&self, socket: &impl AsFd, token: u64, what: Interest) -> io::Result<()> {
+        let fd = socket.as_fd().as_raw_fd();
+        self.control(libc::EPOLL_CTL_MOD, fd, what.events(), token)
+    }
+
+    fn control(&self, what: libc::c_int, fd: i32, events: u32, token: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events, u64: token };
+        // SAFETY: the kernel reads one epoll_event from a valid pointer to one.
+        let result =
+            unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), what, fd, &raw mut event) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Waits for something to come to pass; nothing when the bell rang or the time passed.
+    pub(crate) fn wait(&self, most: Option<Duration>) -> io::Result<Vec<Happened>> {
+        const MOST: usize = 64;
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; MOST];
+        let fd = self.epoll.as_raw_fd();
+        // SAFETY: the kernel writes at most MOST events into an array of so many.
+        let n =
+            unsafe { libc::epoll_wait(fd, events.as_mut_ptr(), MOST as libc::c_int, millis(most)) };
+        if n < 0 {
+            let error = io::Error::last_os_error();
+            let interrupted = error.kind() == io::ErrorKind::Interrupted;
+            return if interrupted { Ok(Vec::new()) } else { Err(error) };
+        }
+        let ends = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32;
+        let happened = events[..n as usize].iter().map(|event| (event.u64, event.events));
+        Ok(happened
+            .filter(|(token, _)| *token != BELL)
+            .map(|(token, events)| Happened { token, ended: events & ends != 0 })
+            .collect())
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Interest {
+    fn events(self) -> u32 {
+        let end = libc::EPOLLRDHUP | libc::EPOLLET;
+        (match self {
+            Interest::End => end,
+            Interest::Bytes => end | libc::EPOLLIN,
+        }) as u32
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the only callers pass what the kernel has just made.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Signals that a thread sends itself by a fault: blocked, they would kill without a word.

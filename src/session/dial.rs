@@ -1,0 +1,173 @@
+//! From addresses to a connected socket: happy eyeballs (RFC 8305), so that a family that leads
+//! nowhere costs a quarter of a second and not the whole connect timeout.
+
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+
+use crate::sys;
+
+/// RFC 8305, section 5: the recommended delay between two attempts.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// Addresses of one name that are tried.
+const MOST_ADDRESSES: usize = 16;
+
+/// What every socket of a session is given.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) keepalive: Option<TcpKeepalive>,
+    pub(crate) user_timeout: Option<Duration>,
+}
+
+/// Connects to the first address that answers.
+///
+/// # Errors
+///
+/// What each address said, if none answered.
+pub(crate) fn dial(
+    addresses: &[SocketAddr],
+    until: Instant,
+    options: &Options,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    let mut waiting = interleaved(addresses).into_iter();
+    let mut attempts: Vec<Attempt> = Vec::new();
+    let mut failed = Failures::default();
+    let mut next_start = Instant::now();
+    loop {
+        let now = Instant::now();
+        if now >= until {
+            for attempt in &attempts {
+                failed.add(attempt.address, &ErrorKind::TimedOut.into());
+            }
+            return Err(failed.timed_out());
+        }
+        if attempts.is_empty() || now >= next_start {
+            match waiting.next() {
+                Some(address) => {
+                    next_start = now + ATTEMPT_DELAY;
+                    match Attempt::begin(address) {
+                        Ok(attempt) => attempts.push(attempt),
+                        Err(error) => failed.add(address, &error),
+                    }
+                }
+                None if attempts.is_empty() => return Err(failed.all()),
+                None => next_start = until,
+            }
+            if attempts.is_empty() {
+                continue;
+            }
+        }
+        let sockets: Vec<_> = attempts.iter().map(|attempt| &attempt.socket).collect();
+        let left = next_start.min(until).saturating_duration_since(now);
+        let ready = sys::wait_any_writable(&sockets, left)?;
+        for at in (0..ready.len()).rev().filter(|at| ready[*at]) {
+            let attempt = attempts.swap_remove(at);
+            let address = attempt.address;
+            match attempt.end(options) {
+                Ok(stream) => return Ok((stream, address)),
+                Err(error) => {
+                    failed.add(address, &error);
+                    next_start = now; // the next one need not wait
+                }
+            }
+        }
+    }
+}
+
+/// The families take turns, beginning with the resolver's first choice (RFC 8305, section 4).
+fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let of = |v6: bool| addresses.iter().copied().filter(move |address| address.is_ipv6() == v6);
+    let (mut a, mut b) = (of(first_is_v6), of(!first_is_v6));
+    let mut all = Vec::with_capacity(addresses.len());
+    loop {
+        let pair = [a.next(), b.next()];
+        if pair == [None, None] || all.len() >= MOST_ADDRESSES {
+            all.truncate(MOST_ADDRESSES);
+            return all;
+        }
+        all.extend(pair.into_iter().flatten());
+    }
+}
+
+struct Attempt {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+impl Attempt {
+    fn begin(address: SocketAddr) -> io::Result<Attempt> {
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        match socket.connect(&SockAddr::from(address)) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Attempt { socket, address })
+    }
+
+    fn end(self, options: &Options) -> io::Result<TcpStream> {
+        if let Some(error) = self.socket.take_error()? {
+            return Err(error);
+        }
+        if self.socket.local_addr()?.as_socket() == Some(self.address) {
+            return Err(io::Error::new(ErrorKind::ConnectionRefused, "it had reached itself"));
+        }
+        self.socket.set_nonblocking(false)?;
+        self.socket.set_tcp_nodelay(true)?;
+        if let Some(keepalive) = &options.keepalive {
+            self.socket.set_tcp_keepalive(keepalive)?;
+        }
+        #[cfg(target_os = "linux")]
+        if options.user_timeout.is_some() {
+            self.socket.set_tcp_user_timeout(options.user_timeout)?;
+        }
+        Ok(self.socket.into())
+    }
+}
+
+#[derive(Default)]
+struct Failures {
+    text: String,
+    kind: Option<ErrorKind>,
+}
+
+impl Failures {
+    fn add(&mut self, address: SocketAddr, error: &io::Error) {
+        let separator = if self.text.is_empty() { "" } else { "; " };
+        self.text = format!("{}{separator}{address}: {error}", self.text);
+        self.kind = Some(error.kind());
+    }
+
+    fn all(self) -> io::Error {
+        let kind = self.kind.unwrap_or(ErrorKind::AddrNotAvailable);
+        io::Error::new(kind, self.text)
+    }
+
+    fn timed_out(self) -> io::Error {
+        io::Error::new(ErrorKind::TimedOut, self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn families_take_turns_and_the_first_stays_first() {
+        let all = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]);
+        let order = addresses(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
+        assert_eq!(interleaved(&all), order);
+        assert_eq!(interleaved(&all[3..]), all[3..]);
+        assert!(interleaved(&[]).is_empty());
+    }
+}

@@ -1,0 +1,168 @@
+//! From names to addresses: looked up when a connection is opened, kept for a while, asked for once
+//! however many want to know, and never on a thread per request.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::drive::guarded::caught;
+use crate::drive::resolve::Resolve;
+use crate::drive::spawn;
+
+/// The system's resolver tells no lifetime. A minute is what most names are given.
+const TTL: Duration = Duration::from_secs(60);
+
+/// A name that could not be looked up is not asked for again sooner.
+const FAILED_TTL: Duration = Duration::from_secs(1);
+
+/// Names that are kept. Beyond it, those that are too old go.
+const MOST: usize = 4096;
+
+/// Lookups that may hang at the same time: nothing can end one.
+const HANGING: usize = 16;
+
+/// glibc's resolver needs more than a page or two.
+const STACK: usize = 256 * 1024;
+
+pub(crate) struct Names {
+    resolve: Arc<Resolve>,
+    known: Mutex<HashMap<(String, u16), Entry>>,
+    lookups: Arc<AtomicU64>,
+}
+
+struct Entry {
+    at: Instant,
+    lookup: Arc<Lookup>,
+}
+
+/// One question, and its answer once it is there.
+#[derive(Default)]
+struct Lookup {
+    answer: Mutex<Option<Answer>>,
+    there: Condvar,
+}
+
+type Answer = Result<Vec<SocketAddr>, (ErrorKind, String)>;
+
+impl Names {
+    pub(crate) fn new(resolve: Arc<Resolve>) -> Names {
+        Names { resolve, known: Mutex::default(), lookups: Arc::default() }
+    }
+
+    pub(crate) fn lookups(&self) -> u64 {
+        self.lookups.load(Ordering::Relaxed)
+    }
+
+    /// The addresses of a host, waiting for them at most until then.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut`, or what the resolver says.
+    pub(crate) fn addresses(
+        &self,
+        host: &str,
+        port: u16,
+        until: Instant,
+    ) -> io::Result<Vec<SocketAddr>> {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        if let Ok(ip) = bare.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(ip, port)]);
+        }
+        let lookup = self.lookup(host, port)?;
+        let mut answer = lookup.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match &*answer {
+                Some(Ok(addresses)) => return Ok(addresses.clone()),
+                Some(Err((kind, text))) => return Err(io::Error::new(*kind, text.clone())),
+                None => {}
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let text = format!("`{host}`: no answer from the resolver");
+                return Err(io::Error::new(ErrorKind::TimedOut, text));
+            }
+            let waited = lookup.there.wait_timeout(answer, left);
+            answer = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Nobody could be reached there: the next connection asks anew.
+    pub(crate) fn forget(&self, host: &str, port: u16) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (host.to_owned(), port);
+        // One that is still being asked for is new.
+        if known.get(&key).is_some_and(|entry| entry.lookup.is_answered()) {
+            known.remove(&key);
+        }
+    }
+
+    fn lookup(&self, host: &str, port: u16) -> io::Result<Arc<Lookup>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (key, now) = ((host.to_owned(), port), Instant::now());
+        if let Some(entry) = known.get(&key).filter(|entry| entry.is_good(now)) {
+            return Ok(Arc::clone(&entry.lookup));
+        }
+        let hanging = known.values().filter(|entry| !entry.lookup.is_answered()).count();
+        if hanging >= HANGING {
+            let text = format!("`{host}`: {hanging} names wait for the resolver already");
+            return Err(io::Error::new(ErrorKind::TimedOut, text));
+        }
+        if known.len() >= MOST {
+            known.retain(|_, entry| entry.is_good(now));
+        }
+        if known.len() >= MOST {
+            known.clear();
+        }
+        let lookup = Arc::new(Lookup::default());
+        self.ask(&lookup, host.to_owned(), port)?;
+        known.insert(key, Entry { at: now, lookup: Arc::clone(&lookup) });
+        Ok(lookup)
+    }
+
+    /// On a thread of its own, which nobody waits for longer than he wants to.
+    fn ask(&self, lookup: &Arc<Lookup>, host: String, port: u16) -> io::Result<()> {
+        let (lookup, resolve) = (Arc::clone(lookup), Arc::clone(&self.resolve));
+        self.lookups.fetch_add(1, Ordering::Relaxed);
+        let body = move || {
+            let answer = match caught(|| resolve(&host, port)) {
+                Ok(Ok(addresses)) if addresses.is_empty() => {
+                    Err((ErrorKind::NotFound, format!("`{host}` has no address")))
+                }
+                Ok(Ok(addresses)) => Ok(addresses),
+                Ok(Err(error)) => Err((error.kind(), format!("`{host}`: {error}"))),
+                Err(text) => Err((ErrorKind::Other, format!("`{host}`: the resolver {text}"))),
+            };
+            *lookup.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+            lookup.there.notify_all();
+        };
+        spawn::spawn("keepbeat-resolve".to_owned(), STACK, body).map(drop)
+    }
+}
+
+impl Entry {
+    fn is_good(&self, now: Instant) -> bool {
+        let answer = self.lookup.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let ttl = match &*answer {
+            Some(Err(_)) => FAILED_TTL,
+            Some(Ok(_)) => TTL,
+            None => return true,
+        };
+        now - self.at < ttl
+    }
+}
+
+impl Lookup {
+    fn is_answered(&self) -> bool {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Names").field("lookups", &self.lookups()).finish_non_exhaustive()
+    }
+}

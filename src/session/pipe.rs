@@ -1,0 +1,190 @@
+//! Pipe: the bytes of one connection, both ways, each within a time. Plain TCP here; TLS and
+//! proxies wrap another pipe.
+
+use std::io::{self, ErrorKind, Read};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use crate::sys;
+
+/// What an idle connection shows when somebody looks.
+#[derive(Debug)]
+pub(crate) enum Probe {
+    /// Nothing: it can be used.
+    Quiet,
+    /// Bytes that nobody asked for.
+    Bytes,
+    /// The peer has closed.
+    Closed,
+    /// The kernel knows of an error.
+    Broken(io::Error),
+}
+
+/// A wait that ended by time is `WouldBlock`; `TimedOut` is the kernel's own, which gave up.
+pub(crate) trait Pipe: std::fmt::Debug + Send + Sync {
+    /// Waits for bytes, at most so long; 0 at the end.
+    fn read(&mut self, buffer: &mut [u8], most: Option<Duration>) -> io::Result<usize>;
+
+    /// Writes all bytes, within the time.
+    fn write_all(&mut self, bytes: &[u8], most: Option<Duration>) -> Result<(), Unwritten>;
+
+    /// Looks without waiting. Takes nothing that a response is made of.
+    fn probe(&mut self) -> Probe;
+
+    /// Whether bytes wait inside, beside those in the kernel: a response that nobody asked for.
+    fn holds_bytes(&mut self) -> bool {
+        false
+    }
+
+    /// Lets go of what an idle connection does not need.
+    fn shed(&mut self) {}
+}
+
+/// A write that failed.
+#[derive(Debug)]
+pub(crate) struct Unwritten {
+    pub(crate) error: io::Error,
+    /// Whether the kernel took any byte of it.
+    pub(crate) begun: bool,
+    /// A response waits to be read although the request is not written: the peer does not want the
+    /// rest.
+    pub(crate) answered: bool,
+}
+
+impl Unwritten {
+    pub(crate) fn new(error: io::Error, begun: bool) -> Unwritten {
+        Unwritten { error, begun, answered: false }
+    }
+}
+
+pub(crate) fn timed_out() -> io::Error {
+    ErrorKind::WouldBlock.into()
+}
+
+/// How much longer than wanted a read timeout may stand: 1/32, so that the little that a request
+/// after another has less of its time costs no system call.
+const SLACK: u32 = 32;
+
+#[derive(Debug)]
+pub(crate) struct Plain {
+    stream: Arc<TcpStream>,
+    read_timeout: Option<Duration>,
+}
+
+impl Plain {
+    pub(crate) fn new(stream: Arc<TcpStream>) -> Plain {
+        Plain { stream, read_timeout: None }
+    }
+
+    fn set_read_timeout(&mut self, most: Option<Duration>) -> io::Result<()> {
+        let stands = match (most, self.read_timeout) {
+            (None, None) => true,
+            (Some(wanted), Some(set)) => set >= wanted && set - wanted <= wanted / SLACK,
+            _ => false,
+        };
+        if !stands {
+            // The kernel reads zero as for ever.
+            let wanted = most.map(|most| most.max(Duration::from_millis(1)));
+            self.stream.set_read_timeout(wanted)?;
+            self.read_timeout = wanted;
+        }
+        Ok(())
+    }
+
+    /// Until there is room, or a final response came first.
+    fn wait_for_room(&self, until: Option<Instant>, watch: &mut bool) -> io::Result<Room> {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return Err(timed_out());
+        }
+        let ready = sys::wait_room(&*self.stream, left, *watch)?;
+        if ready.write {
+            return Ok(Room::There);
+        }
+        if ready.read && *watch {
+            // An interim response, 100 or 103, says nothing about the rest.
+            *watch = false;
+            if self.is_answered() {
+                return Ok(Room::Answered);
+            }
+        }
+        Ok(Room::Wait)
+    }
+
+    /// Whether a final response waits to be read.
+    fn is_answered(&self) -> bool {
+        let mut head = [0; 10];
+        match sys::peek_now(&*self.stream, &mut head) {
+            Ok(n) => n == head.len() && head.starts_with(b"HTTP/1.") && head[9] != b'1',
+            Err(_) => false,
+        }
+    }
+}
+
+enum Room {
+    There,
+    Answered,
+    Wait,
+}
+
+impl Pipe for Plain {
+    fn read(&mut self, buffer: &mut [u8], most: Option<Duration>) -> io::Result<usize> {
+        let start = Instant::now();
+        let mut left = most;
+        loop {
+            self.set_read_timeout(left)?;
+            match (&*self.stream).read(buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                    left = most.map(|most| most.saturating_sub(start.elapsed()));
+                    if left == Some(Duration::ZERO) {
+                        return Err(timed_out());
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8], most: Option<Duration>) -> Result<(), Unwritten> {
+        let mut rest = bytes;
+        let (mut until, mut watch) = (None, true);
+        while !rest.is_empty() {
+            let begun = rest.len() < bytes.len();
+            let failed = |error| Unwritten::new(error, begun);
+            let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+            match SockRef::from(&*self.stream).send_with_flags(rest, flags) {
+                Ok(n) => rest = &rest[n..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let now = Instant::now();
+                    let until = *until.get_or_insert(most.map(|most| now + most));
+                    match self.wait_for_room(until, &mut watch).map_err(failed)? {
+                        Room::There | Room::Wait => {}
+                        Room::Answered => {
+                            let error = ErrorKind::ConnectionAborted.into();
+                            return Err(Unwritten { error, begun: true, answered: true });
+                        }
+                    }
+                }
+                Err(error) => {
+                    let answered = self.is_answered();
+                    return Err(Unwritten { error, begun, answered });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn probe(&mut self) -> Probe {
+        match sys::peek_now(&*self.stream, &mut [0]) {
+            Ok(0) => Probe::Closed,
+            Ok(_) => Probe::Bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Probe::Quiet,
+            Err(error) => Probe::Broken(error),
+        }
+    }
+}
+

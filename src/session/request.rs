@@ -1,0 +1,293 @@
+//! Request: put together, sent, and sent again where that is safe.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use log::debug;
+use ureq::http::{
+    self, HeaderMap, HeaderName, HeaderValue, Method, Request as HttpRequest, Uri, header,
+};
+use ureq::{Agent, SendBody};
+
+use super::body::Body;
+use super::call::{self, Call};
+use super::core::Core;
+use super::event::SessionEventKind;
+use super::failure;
+use super::hint::Hint;
+use super::pool::Want;
+use super::replay::{Attempt, Replay};
+use super::response::{Exchange, Response};
+use super::warm::Warmer;
+use crate::error::Error;
+
+/// Behind a redirect of what may not run twice, only a connection that was just used is used again:
+/// the first hop cannot be repeated.
+const JUST_USED: Duration = Duration::from_millis(500);
+
+/// No limit of its own.
+const ANY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What the clones of a session share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) agent: Agent,
+    pub(crate) core: Arc<Core>,
+    pub(crate) replay: Replay,
+    pub(crate) warmer: Option<Warmer>,
+}
+
+/// A request that is being put together. What is wrong with it is told by
+/// [`send`](RequestBuilder::send).
+#[derive(Debug)]
+#[must_use = "nothing is sent before `send`"]
+pub struct RequestBuilder {
+    inner: Arc<Inner>,
+    parts: Result<Parts, Error>,
+    body: Body,
+}
+
+#[derive(Debug)]
+struct Parts {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    timeout: Option<Duration>,
+    replay: Replay,
+}
+
+impl RequestBuilder {
+    pub(crate) fn new(
+        inner: &Arc<Inner>,
+        method: Method,
+        uri: Result<Uri, http::Error>,
+    ) -> RequestBuilder {
+        let replay = inner.replay;
+        let parts = uri
+            .map_err(|error| Error::invalid(format!("this is no URL: {error}")))
+            .and_then(checked)
+            .map(|uri| Parts { method, uri, headers: HeaderMap::new(), timeout: None, replay });
+        RequestBuilder { inner: Arc::clone(inner), parts, body: Body::empty() }
+    }
+
+    pub(crate) fn from_http<B: Into<Body>>(
+        inner: &Arc<Inner>,
+        request: HttpRequest<B>,
+    ) -> RequestBuilder {
+        let (parts, body) = request.into_parts();
+        let mut made = RequestBuilder::new(inner, parts.method, Ok(parts.uri)).body(body);
+        if let Ok(made) = &mut made.parts {
+            made.headers = parts.headers;
+        }
+        made
+    }
+
+    /// Adds a header. The same name again adds another one.
+    pub fn header<K, V>(mut self, name: K, value: V) -> RequestBuilder
+    where
+        HeaderName: TryFrom<K>,
+        <HeaderName as TryFrom<K>>::Error: Into<http::Error>,
+        HeaderValue: TryFrom<V>,
+        <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
+    {
+        if let Ok(parts) = &mut self.parts {
+            let pair = HeaderName::try_from(name).map_err(Into::into).and_then(|name| {
+                Ok((name, HeaderValue::try_from(value).map_err(Into::<http::Error>::into)?))
+            });
+            match pair {
+                Ok((name, value)) => drop(parts.headers.append(name, value)),
+                Err(error) => {
+                    self.parts = Err(Error::invalid(format!("a header cannot be sent: {error}")));
+                }
+            }
+        }
+        self
+    }
+
+    /// Sends this with it. See [`Body`] for what can be a body.
+    pub fn body(mut self, body: impl Into<Body>) -> RequestBuilder {
+        self.body = body.into();
+        self
+    }
+
+    /// Sends this value as JSON with it.
+    #[cfg(feature = "json")]
+    pub fn json(mut self, value: &impl serde::Serialize) -> RequestBuilder {
+        match serde_json::to_vec(value) {
+            Ok(bytes) => {
+                self.body = bytes.into();
+                match &self.parts {
+                    Ok(parts) if parts.headers.contains_key(header::CONTENT_TYPE) => self,
+                    _ => self.header(header::CONTENT_TYPE, "application/json"),
+                }
+            }
+            Err(error) => {
+                self.parts = Err(Error::invalid(format!("this value is no JSON: {error}")));
+                self
+            }
+        }
+    }
+
+    /// For the whole of this request, body included, in place of the session's
+    /// [`timeout`](super::SessionBuilder::timeout).
+    pub fn timeout(mut self, timeout: Duration) -> RequestBuilder {
+        if timeout.is_zero() {
+            self.parts = Err(Error::invalid("a `timeout` of zero leaves no time for a request"));
+        } else if let Ok(parts) = &mut self.parts {
+            parts.timeout = Some(timeout);
+        }
+        self
+    }
+
+    /// Whether this request may be sent twice, in place of the session's own rule.
+    pub fn replay(mut self, replay: Replay) -> RequestBuilder {
+        if let Ok(parts) = &mut self.parts {
+            parts.replay = replay;
+        }
+        self
+    }
+
+    /// Sends the request and waits for the head of the response.
+    ///
+    /// # Errors
+    ///
+    /// * [`is_invalid`](Error::is_invalid): it cannot be sent as it is.
+    /// * [`is_connect`](Error::is_connect): no connection came to be.
+    /// * [`is_limit`](Error::is_limit): all connections stayed in use.
+    /// * [`is_timeout`](Error::is_timeout): the time was up, or the server fell silent.
+    /// * [`is_stale`](Error::is_stale): the server closed the kept connection in the same moment,
+    ///   and the request may not be sent twice.
+    /// * Otherwise the server answered with no HTTP, or not at all.
+    ///
+    /// A status is no error; see [`Response::error_for_status`].
+    pub fn send(self) -> Result<Response, Error> {
+        let RequestBuilder { inner, parts, mut body } = self;
+        let mut parts = parts?;
+        // ureq sends a length of its own only with bodies that are there as a whole.
+        if body.bytes().is_none() {
+            if let Some(len) = body.len() {
+                parts.headers.insert(header::CONTENT_LENGTH, len.into());
+            }
+        }
+        inner.core.requests.fetch_add(1, Ordering::Relaxed);
+        if let Some(warmer) = &inner.warmer {
+            warmer.start(Arc::downgrade(&inner));
+        }
+        inner.exchange(&parts, &mut body)
+    }
+}
+
+/// Only what can be sent.
+fn checked(uri: Uri) -> Result<Uri, Error> {
+    let scheme = uri.scheme_str();
+    if uri.host().is_none_or(str::is_empty) || !matches!(scheme, Some("http" | "https")) {
+        return Err(Error::invalid(format!(
+            "`{}` is no URL of HTTP: write `http://host/path` or `https://host/path`",
+            failure::shown(&uri)
+        )));
+    }
+    Ok(uri)
+}
+
+impl Inner {
+    /// Once, and once more if that is safe.
+    fn exchange(&self, parts: &Parts, body: &mut Body) -> Result<Response, Error> {
+        let mut replayed = false;
+        loop {
+            let replayable = parts.replay.allows(&parts.method) && body.is_rewindable();
+            let want = Want { fresh: replayed, replayable, idle_at_most: ANY_AGE };
+            let behind = if replayable {
+                want
+            } else {
+                Want { fresh: false, replayable, idle_at_most: JUST_USED }
+            };
+            let (result, call) = call::during(Call::new(want, behind), || self.run(parts, body));
+            let error = match result {
+                Ok(response) => return Ok(self.response(response, parts, &call, replayed)),
+                Err(error) => error,
+            };
+            let attempt = Attempt {
+                reused: call.connection.is_some_and(|used| used.idle.is_some()),
+                ended: call.ended,
+                answered: call.answered,
+                begun: call.begun,
+                hops: call.hops,
+                rewindable: body.is_rewindable(),
+            };
+            let again = !replayed && attempt.may_be_replayed(parts.replay, &parts.method);
+            if !again || body.rewind().is_err() {
+                return Err(failure::of(error, &parts.method, &parts.uri, &call, &attempt));
+            }
+            replayed = true;
+            self.tell_replay(parts, &call);
+        }
+    }
+
+    fn run(&self, parts: &Parts, body: &mut Body) -> Result<HttpResponse, ureq::Error> {
+        let bare = HttpRequest::builder().method(&parts.method).uri(&parts.uri);
+        // Those that are made for a body say so even if it is empty.
+        let expects_body = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
+        if body.is_empty() && !expects_body {
+            self.run_with(parts, bare.body(())?)
+        } else if let Some(bytes) = body.bytes() {
+            self.run_with(parts, bare.body(bytes)?)
+        } else {
+            self.run_with(parts, bare.body(SendBody::from_reader(body))?)
+        }
+    }
+
+    fn run_with<B: ureq::AsSendBody>(
+        &self,
+        parts: &Parts,
+        mut request: HttpRequest<B>,
+    ) -> Result<HttpResponse, ureq::Error> {
+        request.headers_mut().clone_from(&parts.headers);
+        match parts.timeout {
+            None => self.agent.run(request),
+            Some(timeout) => self.agent.run(
+                self.agent
+                    .configure_request(request)
+                    .timeout_global(Some(timeout))
+                    .timeout_per_read(None)
+                    .timeout_per_write(None)
+                    .build(),
+            ),
+        }
+    }
+
+    fn response(
+        &self,
+        response: HttpResponse,
+        parts: &Parts,
+        call: &Call,
+        replayed: bool,
+    ) -> Response {
+        if let Some(used) = call.connection {
+            let said = response.headers().get_all("keep-alive");
+            if let Some(hint) = some_hint(said.iter().map(HeaderValue::as_bytes)) {
+                self.core.on_hint(used.id, hint);
+            }
+        }
+        let exchange = Exchange {
+            idle: call.connection.and_then(|used| used.idle),
+            age: call.connection.map(|used| used.born.elapsed()).unwrap_or_default(),
+            replayed,
+        };
+        Response::new(response, format!("{} {}", parts.method, failure::shown(&parts.uri)), exchange)
+    }
+
+    fn tell_replay(&self, parts: &Parts, call: &Call) {
+        let idle = call.connection.and_then(|used| used.idle).unwrap_or_default();
+        debug!("{} {} is sent again", parts.method, failure::shown(&parts.uri));
+        let kind = SessionEventKind::Replayed { method: parts.method.clone(), idle };
+        self.core.pool().replayed(&parts.uri, kind);
+    }
+}
+
+type HttpResponse = http::Response<ureq::Body>;
+
+fn some_hint<'a>(headers: impl Iterator<Item = &'a [u8]>) -> Option<Hint> {
+    let hint = Hint::read(headers);
+    (hint != Hint::default()).then_some(hint)
+}

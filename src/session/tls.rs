@@ -1,0 +1,158 @@
+//! TLS over another pipe, by rustls.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
+
+use super::pipe::{Pipe, Probe, Unwritten, timed_out};
+
+/// One record of TLS at its longest, so that each costs one read.
+const RECORD: usize = 17 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct Tls {
+    connection: Box<ClientConnection>,
+    under: Box<dyn Pipe>,
+    /// Ciphertext on its way in and out; none while idle.
+    raw: Vec<u8>,
+    out: Vec<u8>,
+}
+
+impl Tls {
+    /// Shakes hands, within the time.
+    pub(crate) fn connect(
+        under: Box<dyn Pipe>,
+        config: Arc<ClientConfig>,
+        host: &str,
+        until: Option<Instant>,
+    ) -> io::Result<Tls> {
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|error| io::Error::new(ErrorKind::InvalidInput, format!("{host}: {error}")))?;
+        let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        let mut tls =
+            Tls { connection: Box::new(connection), under, raw: Vec::new(), out: Vec::new() };
+        while tls.connection.is_handshaking() {
+            let left = left(until)?;
+            tls.flush(left).map_err(|unwritten| unwritten.error)?;
+            if tls.connection.is_handshaking() && tls.receive(left)? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        tls.flush(left(until)?).map_err(|unwritten| unwritten.error)?;
+        Ok(tls)
+    }
+
+    /// Sends what TLS has to say.
+    fn flush(&mut self, most: Option<Duration>) -> Result<(), Unwritten> {
+        while self.connection.wants_write() {
+            self.out.clear();
+            self.connection
+                .write_tls(&mut self.out)
+                .map_err(|error| Unwritten::new(error, false))?;
+            // What the pipe below reads without TLS is no response.
+            self.under
+                .write_all(&self.out, most)
+                .map_err(|unwritten| Unwritten { answered: false, ..unwritten })?;
+        }
+        Ok(())
+    }
+
+    /// Reads once, and says how many bytes came; 0 at the end.
+    fn receive(&mut self, most: Option<Duration>) -> io::Result<usize> {
+        self.raw.resize(RECORD, 0);
+        let n = self.under.read(&mut self.raw, most)?;
+        self.take_in(n)?;
+        Ok(n)
+    }
+
+    fn take_in(&mut self, n: usize) -> io::Result<()> {
+        let mut rest = &self.raw[..n];
+        loop {
+            self.connection.read_tls(&mut rest)?;
+            if let Err(error) = self.connection.process_new_packets() {
+                // The alert tells the peer why; it is late for anything else.
+                let _ = self.flush(Some(Duration::from_millis(1)));
+                return Err(io::Error::new(ErrorKind::InvalidData, error));
+            }
+            if rest.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn left(until: Option<Instant>) -> io::Result<Option<Duration>> {
+    match until.map(|until| until.saturating_duration_since(Instant::now())) {
+        Some(Duration::ZERO) => Err(timed_out()),
+        left => Ok(left),
+    }
+}
+
+impl Pipe for Tls {
+    fn read(&mut self, buffer: &mut [u8], most: Option<Duration>) -> io::Result<usize> {
+        let until = most.map(|most| Instant::now() + most);
+        loop {
+            match self.connection.reader().read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            // 0 makes the next turn say how it ended: with a farewell, or without.
+            self.receive(left(until)?)?;
+            // The answer to a new key, say; a peer that has gone does not need it.
+            if self.connection.wants_write() {
+                let _ = self.flush(left(until)?);
+            }
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8], most: Option<Duration>) -> Result<(), Unwritten> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let begun = rest.len() < bytes.len();
+            let n = self
+                .connection
+                .writer()
+                .write(rest)
+                .map_err(|error| Unwritten::new(error, begun))?;
+            self.flush(most)
+                .map_err(|unwritten| Unwritten { begun: begun || unwritten.begun, ..unwritten })?;
+            rest = &rest[n..];
+        }
+        Ok(())
+    }
+
+    fn probe(&mut self) -> Probe {
+        match self.under.probe() {
+            Probe::Bytes => {}
+            other => return other,
+        }
+        // A ticket, a new key, or a farewell: TLS has to see it.
+        match self.receive(Some(Duration::from_millis(1))) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Probe::Quiet,
+            Err(error) => return Probe::Broken(error),
+        }
+        match self.connection.reader().read(&mut [0]) {
+            Ok(0) => Probe::Closed,
+            Ok(_) => Probe::Bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Probe::Quiet,
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Probe::Closed,
+            Err(error) => Probe::Broken(error),
+        }
+    }
+
+    fn holds_bytes(&mut self) -> bool {
+        !matches!(
+            self.connection.reader().read(&mut [0]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock
+        )
+    }
+
+    fn shed(&mut self) {
+        (self.raw, self.out) = (Vec::new(), Vec::new());
+        self.under.shed();
+    }
+}

@@ -1,0 +1,165 @@
+//! Warm: a heartbeat on idle connections, so that the next request finds one that stands. Opt-in,
+//! because it is traffic that nobody else asked for.
+
+use std::sync::{Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use log::{debug, warn};
+use ureq::http::{Method, Request};
+
+use super::call::{self, Call};
+use super::pool::{Key, Pool, Taken, Want};
+use super::request::Inner;
+use crate::drive::spawn;
+
+/// Where no limit is known, a connection is asked this often: firewalls forget after some minutes.
+const UNKNOWN: Duration = Duration::from_secs(30);
+
+/// A heartbeat that takes longer has found a dead connection.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Connections are looked at this often at least: what was learnt may have changed.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// It runs what a request runs.
+const STACK: usize = 512 * 1024;
+
+/// A heartbeat on idle connections.
+///
+/// One connection of each host, the one used last, is sent a small request before it has been idle
+/// for three quarters of what the server allows (30 s where that is not known). That goes on until
+/// nobody has sent a request to the host for [`at_most`](Warm::at_most); then it may idle out. It
+/// costs one thread, and requests that the server logs.
+///
+/// # Examples
+///
+/// ```
+/// use keepbeat::{Session, Warm};
+///
+/// let session = Session::builder().warm(Warm::head("/health")).build()?;
+/// # Ok::<(), keepbeat::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Warm {
+    method: Method,
+    path: String,
+    at_most: Duration,
+}
+
+impl Warm {
+    /// `HEAD` on this path: one that costs the server little. Its status does not matter.
+    pub fn head(path: impl Into<String>) -> Warm {
+        Warm { method: Method::HEAD, path: path.into(), at_most: Duration::from_secs(600) }
+    }
+
+    /// `OPTIONS` on this path.
+    pub fn options(path: impl Into<String>) -> Warm {
+        Warm { method: Method::OPTIONS, ..Warm::head(path) }
+    }
+
+    /// For how long after the last request to a host: ten minutes unless set.
+    pub fn at_most(mut self, time: Duration) -> Warm {
+        self.at_most = time;
+        self
+    }
+
+    pub(crate) fn is_valid(&self) -> bool {
+        self.path.starts_with('/') && self.path.parse::<ureq::http::uri::PathAndQuery>().is_ok()
+    }
+}
+
+/// The thread that keeps connections warm: there from the first request on.
+#[derive(Debug)]
+pub(crate) struct Warmer {
+    warm: Warm,
+    /// Dropping it ends the thread.
+    stop: Mutex<Option<Sender<()>>>,
+}
+
+impl Warmer {
+    pub(crate) fn new(warm: Warm) -> Warmer {
+        Warmer { warm, stop: Mutex::new(None) }
+    }
+
+    pub(crate) fn start(&self, inner: Weak<Inner>) {
+        let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        if stop.is_some() {
+            return;
+        }
+        let (sender, receiver) = bounded(0);
+        let warm = self.warm.clone();
+        let body = move || run(&warm, &inner, &receiver);
+        if let Err(error) = spawn::spawn("keepbeat-warm".to_owned(), STACK, body) {
+            warn!("connections are not kept warm: {error}");
+        }
+        *stop = Some(sender);
+    }
+}
+
+fn run(warm: &Warm, inner: &Weak<Inner>, stop: &Receiver<()>) {
+    let mut wait = Duration::ZERO;
+    while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(wait) {
+        let Some(inner) = inner.upgrade() else { return };
+        let now = Instant::now();
+        let (due, next) = inner.core.pool().due(warm.at_most, now);
+        if let Some((key, taken)) = due {
+            beat(warm, &inner, &key, taken);
+            wait = Duration::ZERO;
+        } else {
+            wait = next.map_or(LOOK, |next| next.saturating_duration_since(now).min(LOOK));
+        }
+    }
+}
+
+/// One small request on this very connection. What comes of it shows in the pool: the connection
+/// returns to it, or not.
+fn beat(warm: &Warm, inner: &Inner, key: &Key, taken: Taken) {
+    let scheme = if key.https { "https" } else { "http" };
+    let uri = format!("{scheme}://{}{}", key.authority, warm.path);
+    let want = Want { fresh: false, replayable: false, idle_at_most: Duration::ZERO };
+    let call = Call { pinned: Some(taken), ..Call::new(want, want) };
+    let request = match Request::builder().method(&warm.method).uri(uri).body(()) {
+        Ok(request) => request,
+        Err(error) => return warn!("{}: no heartbeat: {error}", key.authority.host()),
+    };
+    let request = inner
+        .agent
+        .configure_request(request)
+        .timeout_global(Some(ANSWER))
+        .max_redirects(0)
+        .build();
+    let (result, _) = call::during(call, || inner.agent.run(request));
+    match result.and_then(|mut response| response.body_mut().read_to_vec()) {
+        Ok(_) => inner.core.pool().stats.warmed += 1,
+        Err(error) => debug!("{}: a heartbeat failed: {error}", key.authority.host()),
+    }
+}
+
+impl Pool {
+    /// A connection that should be asked now, taken out; else when to look again.
+    fn due(&mut self, at_most: Duration, now: Instant) -> (Option<(Key, Taken)>, Option<Instant>) {
+        let mut next: Option<Instant> = None;
+        for index in 0..self.hosts.len() {
+            let wanted = self.bounds.idle_timeout;
+            let host = &self.hosts[index];
+            let Some(newest) = host.idle.last().copied() else { continue };
+            if now.saturating_duration_since(host.asked) >= at_most {
+                continue;
+            }
+            let limit = host.limit.usable(now, wanted, false);
+            let (at, key) = (host.idle.len() - 1, host.key.clone());
+            let beat = (limit * 3 / 4).min(UNKNOWN);
+            let due = now + beat.saturating_sub(self.member(newest).idle_for(now));
+            // What is beyond its limit is not used any more, not even for this.
+            if self.member(newest).idle_for(now) >= limit {
+                continue;
+            }
+            if due <= now {
+                return (Some((key, self.take(index, at, now))), None);
+            }
+            next = Some(next.map_or(due, |next| next.min(due)));
+        }
+        (None, next)
+    }
+}

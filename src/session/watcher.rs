@@ -1,0 +1,209 @@
+//! The watcher: one thread per session that sees idle connections end, and time pass over them. It
+//! is started when something idles for the first time and ends with the session.
+//!
+//! Sockets are registered once, when they connect, for their end alone: what a request causes on its
+//! connection wakes nobody. Bytes on an idle connection are watched for once it has been idle for a
+//! moment, so that connections in steady use cost no system call here.
+
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+
+use super::core::Core;
+use super::event::SessionEventKind;
+use super::eviction::Eviction;
+use super::pipe::Pipe;
+use super::pool::{Pool, SlotId};
+use crate::drive::spawn;
+use crate::sys::{Epoll, Happened, Interest};
+
+/// An idle connection is in steady use until it has been idle for so long.
+const STEADY: Duration = Duration::from_millis(50);
+
+/// The watcher calls nothing of the user's.
+const STACK: usize = 128 * 1024;
+
+#[derive(Debug, Default)]
+pub(crate) struct Watcher {
+    epoll: Option<Arc<Epoll>>,
+    stop: Arc<AtomicBool>,
+    started: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Watcher {
+    /// Where there is no epoll, connections are looked at when they are used, and not before.
+    pub(crate) fn new() -> Watcher {
+        let epoll = Epoll::new().map(Arc::new);
+        if let Err(error) = &epoll {
+            warn!("idle connections are not watched: {error}");
+        }
+        let mut watcher = Watcher::default();
+        watcher.epoll = epoll.ok();
+        watcher
+    }
+
+    /// Begins to watch a connection.
+    pub(crate) fn add(&self, socket: &TcpStream, id: SlotId) {
+        if let Some(epoll) = &self.epoll {
+            if let Err(error) = epoll.watch(socket, id.token(), Interest::End) {
+                warn!("a connection is not watched while idle: {error}");
+            }
+        }
+    }
+
+    /// Something is idle: the thread is there from now on.
+    pub(crate) fn start(&self, core: &Arc<Core>) {
+        let Some(epoll) = &self.epoll else { return };
+        if self.started.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (epoll, stop) = (Arc::clone(epoll), Arc::clone(&self.stop));
+        let core = Arc::downgrade(core);
+        let body = move || run(&epoll, &stop, &core);
+        match spawn::spawn("keepbeat-idle".to_owned(), STACK, body) {
+            Ok(thread) => {
+                *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+            }
+            Err(error) => warn!("idle connections are not watched: {error}"),
+        }
+    }
+
+    pub(crate) fn ring(&self) {
+        if let Some(epoll) = &self.epoll {
+            epoll.ring();
+        }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.ring();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // The last holder of the session may have been the watcher itself, for a moment.
+            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+                warn!("the watcher of idle connections had panicked");
+            }
+        }
+    }
+}
+
+fn run(epoll: &Epoll, stop: &AtomicBool, core: &Weak<Core>) {
+    debug!("the watcher of idle connections begins");
+    let mut wait = Some(Duration::ZERO);
+    while !stop.load(Ordering::Acquire) {
+        let happened = match epoll.wait(wait) {
+            Ok(happened) => happened,
+            Err(error) => return warn!("idle connections are not watched any more: {error}"),
+        };
+        let Some(core) = core.upgrade() else { return };
+        let work = core.pool().look(&happened, Instant::now());
+        for (socket, id, interest) in &work.change {
+            // It may have been closed meanwhile; then there is nothing to watch.
+            let _ = epoll.change(&**socket, id.token(), *interest);
+        }
+        drop(work.gone);
+        wait = work.wait;
+    }
+}
+
+/// What the watcher has to do after a look.
+pub(crate) struct Work {
+    change: Vec<(Arc<TcpStream>, SlotId, Interest)>,
+    gone: Vec<Box<dyn Pipe>>,
+    wait: Option<Duration>,
+}
+
+impl Pool {
+    /// The look of the watcher: what ended, and what time has done.
+    pub(crate) fn look(&mut self, happened: &[Happened], now: Instant) -> Work {
+        let mut work = Work { change: Vec::new(), gone: Vec::new(), wait: None };
+        for happened in happened {
+            self.on_happened(*happened, now, &mut work);
+        }
+        let mut next: Option<Instant> = None;
+        for index in 0..self.slots.len() as u32 {
+            if let Some(at) = self.age(index, now, &mut work) {
+                next = Some(next.map_or(at, |next| next.min(at)));
+            }
+        }
+        for host in &mut self.hosts {
+            if let Some(limit) = host.limit.settle(now) {
+                log::info!("{} closes idle connections after {limit:.1?}", host.name);
+                self.teller.tell(&host.name, SessionEventKind::LimitLearnt { limit });
+            }
+            next = [next, host.limit.settles_at()].into_iter().flatten().min();
+        }
+        self.serve(now);
+        self.look_again = self.look_again.filter(|at| *at > now);
+        self.looks_at = [next, self.look_again].into_iter().flatten().min();
+        work.wait = self.looks_at.map(|at| at.saturating_duration_since(now));
+        work
+    }
+
+    fn on_happened(&mut self, happened: Happened, now: Instant, work: &mut Work) {
+        let id = SlotId::of_token(happened.token);
+        let Some(index) = self.index(id) else { return };
+        let member = self.member(index);
+        if let Some(idle) = &mut member.idle {
+            let probe = idle.pipe.probe();
+            work.gone.extend(self.judge(index, probe, now));
+        } else if happened.ended {
+            member.ended = true;
+        } else if member.armed {
+            // A response to a request, after a rest.
+            member.armed = false;
+            work.change.extend(member.socket.clone().map(|s| (s, id, Interest::End)));
+            self.look_again = Some(now + STEADY);
+        }
+    }
+
+    /// What time has done to one connection, and when to look at it again.
+    fn age(&mut self, index: u32, now: Instant, work: &mut Work) -> Option<Instant> {
+        let timeout = self.bounds.idle_timeout;
+        let generation = self.slots[index as usize].generation;
+        let member = self.slots[index as usize].taken.as_mut()?;
+        let since = member.idle.as_ref()?.since;
+        let (idle, dies) = (member.idle_for(now), member.dies);
+        if now >= dies {
+            work.gone.extend(self.evict(index, Eviction::MaxLifetime, now));
+            return None;
+        }
+        if idle >= timeout {
+            work.gone.extend(self.evict(index, Eviction::IdleTimeout, now));
+            return None;
+        }
+        if !member.armed && idle >= STEADY {
+            member.armed = true;
+            let id = SlotId::of_token(u64::from(generation) << 32 | u64::from(index));
+            work.change.extend(member.socket.clone().map(|s| (s, id, Interest::Bytes)));
+        }
+        let arms = (!member.armed).then_some(since + STEADY);
+        let host = &mut self.hosts[member.host];
+        if host.limit.on_alive(idle) {
+            log::info!("{} keeps idle connections longer than it did", host.name);
+            self.teller.tell(&host.name, SessionEventKind::LimitForgotten);
+        }
+        let proof = host.limit.disproved_at().map(|proof| since + proof);
+        // Half a millisecond late is once too early.
+        let soon = Duration::from_millis(1);
+        let end = dies.min(since + timeout);
+        [Some(end), arms, proof].into_iter().flatten().min().map(|at| at + soon)
+    }
+
+    /// Whether the watcher must be woken for a connection that is idle from now on.
+    pub(crate) fn must_ring(&mut self, now: Instant) -> bool {
+        let wanted = now + STEADY;
+        let asleep = self.looks_at.is_none_or(|at| at > wanted + STEADY);
+        if asleep {
+            self.looks_at = Some(wanted);
+        }
+        asleep
+    }
+}

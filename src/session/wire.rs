@@ -1,0 +1,652 @@
+//! The only file that knows ureq's `unversioned` traits: how our pool, pipes and names become an
+//! agent's connector, transport and resolver.
+//!
+//! It rests on the order of ureq's calls. ureq keeps no idle connection itself
+//! (`max_idle_connections(0)`). When a response is read to its end and another request may follow,
+//! ureq asks `is_open()`, puts the connection into its own pool and drops it from there at once: a
+//! lease that was asked last and dropped then goes back to *our* pool. One that is dropped at any
+//! other moment is closed. `tests/it/session/canary.rs` fails if another version does otherwise.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::time::Duration as Lapse;
+use ureq::unversioned::transport::{
+    Buffers as UreqBuffers, ConnectProxyConnector, ConnectionDetails, Connector, Either,
+    NextTimeout, ShutdownHandle, Transport, TransportAdapter,
+};
+use ureq::{Agent, Error};
+
+use super::buffers::Buffers;
+use super::call::{Call, Failed, Used, drain_until};
+use super::core::Core;
+use super::dial::dial;
+use super::eviction::Eviction;
+use super::pipe::{Pipe, Plain, Probe, Unwritten};
+use super::pool::{Grant, Key, Opened, SlotId, Want};
+
+/// Waits that ureq does not limit end some time, so that sums of times do not overflow.
+const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// An agent whose connections come from the pool of this core.
+pub(crate) fn agent(core: &Arc<Core>, config: Config) -> Agent {
+    let closer = OnceLock::new();
+    let connector = PoolConnector { core: Arc::clone(core), config: config.clone(), closer };
+    Agent::with_parts(config, connector, LazyResolver { core: Arc::clone(core) })
+}
+
+/// The wait that ureq allows.
+fn allowed(timeout: &NextTimeout) -> Option<Duration> {
+    match timeout.after {
+        Lapse::Exact(after) => Some(after),
+        Lapse::NotHappening => None,
+    }
+}
+
+fn deadline(timeout: &NextTimeout) -> Instant {
+    Instant::now() + allowed(timeout).unwrap_or(FOR_EVER).min(FOR_EVER)
+}
+
+/// An error of ours as ureq's: a wait that ended by time is ureq's own timeout.
+fn failed(error: io::Error, timeout: &NextTimeout) -> Error {
+    match error.kind() {
+        ErrorKind::WouldBlock => Error::Timeout(timeout.reason),
+        _ => Error::Io(error),
+    }
+}
+
+fn host_and_port(uri: &Uri) -> Result<(&str, u16), Error> {
+    let host = uri.host().ok_or_else(|| Error::BadUri(format!("{uri}: no host")))?;
+    let https = uri.scheme_str() == Some("https");
+    Ok((host, uri.port_u16().unwrap_or(if https { 443 } else { 80 })))
+}
+
+/// Names are looked up when a connection is opened, so nothing is looked up before a request.
+#[derive(Debug)]
+struct LazyResolver {
+    core: Arc<Core>,
+}
+
+impl Resolver for LazyResolver {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        // ureq's proxy connectors want the addresses of the proxy, and some that of the target.
+        match config.proxy() {
+            Some(proxy) if !proxy.is_no_proxy(uri) => {
+                addresses(&self.core, uri, config, &timeout)
+            }
+            _ => Ok(self.empty()),
+        }
+    }
+}
+
+fn addresses(
+    core: &Core,
+    uri: &Uri,
+    config: &Config,
+    timeout: &NextTimeout,
+) -> Result<ResolvedSocketAddrs, Error> {
+    let (host, port) = host_and_port(uri)?;
+    let found = core.names.addresses(host, port, deadline(timeout)).map_err(|error| {
+        if error.kind() == ErrorKind::TimedOut { Error::Timeout(timeout.reason) } else { error.into() }
+    })?;
+    let mut all = ResolvedSocketAddrs::from_fn(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
+    const MOST: usize = 16; // what ureq has room for
+    for address in config.ip_family().keep_wanted(found.into_iter()).take(MOST) {
+        all.push(address);
+    }
+    if all.is_empty() { Err(Error::HostNotFound) } else { Ok(all) }
+}
+
+/// Ends what the agent has open: one for all connections, where ureq would keep a list.
+struct Closer(Weak<Core>);
+
+impl ShutdownHandle for Closer {
+    fn shutdown(&self) {
+        if let Some(core) = self.0.upgrade() {
+            core.close();
+        }
+    }
+}
+
+struct PoolConnector {
+    core: Arc<Core>,
+    /// The agent's, to tell a request's own settings.
+    config: Config,
+    closer: OnceLock<Arc<Closer>>,
+}
+
+impl fmt::Debug for PoolConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PoolConnector")
+    }
+}
+
+impl Connector<()> for PoolConnector {
+    type Out = Lease;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        _chained: Option<()>,
+    ) -> Result<Option<Lease>, Error> {
+        self.register(details)?;
+        let uri = details.uri;
+        let key = Key::of(uri).ok_or_else(|| Error::BadUri(format!("{uri}: no host")))?;
+        let until = deadline(&details.timeout);
+        let kept = self.shares(details);
+        let any = Want { fresh: false, replayable: true, idle_at_most: FOR_EVER };
+        let (mut want, pinned) = Call::begin_hop().unwrap_or((any, None));
+        want.fresh |= !kept;
+        let grant = match pinned {
+            Some(taken) => Grant::Kept(taken),
+            None => self.core.checkout(&key, want, until).map_err(|error| {
+                if error.kind() != ErrorKind::TimedOut {
+                    return Error::Io(error);
+                }
+                Call::could_not_connect(Failed::Full);
+                Error::Timeout(details.timeout.reason)
+            })?,
+        };
+        let (id, pipe, idle, born) = match grant {
+            Grant::Kept(taken) => (taken.id, taken.pipe, Some(taken.idle), taken.born),
+            Grant::Open(id) => {
+                let place = Place { core: &self.core, id, taken: false, unreachable: false };
+                (id, self.open(details, place)?, None, Instant::now())
+            }
+        };
+        Call::goes_out_on(Used { id, idle, born });
+        let buffers = self.core.pool().spare.take();
+        Ok(Some(Lease::new(Arc::clone(&self.core), id, pipe, buffers, kept)))
+    }
+}
+
+impl PoolConnector {
+    fn register(&self, details: &ConnectionDetails) -> Result<(), Error> {
+        if self.closer.get().is_some() {
+            return Ok(());
+        }
+        let closer = self.closer.get_or_init(|| Arc::new(Closer(Arc::downgrade(&self.core))));
+        let closer: Weak<Closer> = Arc::downgrade(closer);
+        (details.register_shutdown)(closer)
+    }
+
+    /// Whether the request's settings are those that the kept connections were made with.
+    fn shares(&self, details: &ConnectionDetails) -> bool {
+        let (its, ours) = (details.config, &self.config);
+        !details.request_level
+            || (its.proxy() == ours.proxy()
+                && !has_own_tls(its)
+                && its.ip_family() == ours.ip_family()
+                && its.no_delay() == ours.no_delay())
+    }
+
+    /// Opens a connection and puts it into its place.
+    fn open(&self, details: &ConnectionDetails, mut place: Place) -> Result<Box<dyn Pipe>, Error> {
+        let start = Instant::now();
+        let opening = Opening { core: Arc::clone(&self.core), found: Arc::default() };
+        let pipe = match opening.connect(details, has_own_tls(details.config)) {
+            Ok(pipe) => pipe,
+            Err(error) => {
+                Call::could_not_connect(Failed::Connect);
+                place.unreachable = opening.found().is_none();
+                return Err(error);
+            }
+        };
+        let found = opening.found();
+        let (socket, peer, rtt) = match found {
+            Some(found) => (Some(found.stream), Some(found.peer), Some(found.took)),
+            None => (None, None, None),
+        };
+        let opened = Opened { socket, peer, took: start.elapsed(), rtt };
+        self.core.opened(place.id, opened)?;
+        place.keep();
+        Ok(pipe)
+    }
+}
+
+/// Whether TLS is as the session has it: the agent's own settings are ureq's defaults, and a request
+/// that changes them wants its own.
+#[cfg(feature = "tls")]
+fn has_own_tls(config: &Config) -> bool {
+    use ureq::tls::{RootCerts, TlsProvider};
+    let tls = config.tls_config();
+    tls.provider() != TlsProvider::Rustls
+        || tls.client_cert().is_some()
+        || !matches!(tls.root_certs(), RootCerts::WebPki)
+        || !tls.use_sni()
+        || tls.disable_verification()
+        || tls.unversioned_rustls_crypto_provider().is_some()
+}
+
+#[cfg(not(feature = "tls"))]
+fn has_own_tls(_: &Config) -> bool {
+    false
+}
+
+/// A place in the pool that becomes free again unless a connection comes to stand in it.
+struct Place<'a> {
+    core: &'a Core,
+    id: SlotId,
+    taken: bool,
+    unreachable: bool,
+}
+
+impl Place<'_> {
+    fn keep(mut self) {
+        self.taken = true;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.taken {
+            self.core.pool().not_opened(self.id, self.unreachable, Instant::now());
+        }
+    }
+}
+
+/// One connection on its way to stand.
+#[derive(Clone)]
+struct Opening {
+    core: Arc<Core>,
+    found: Arc<Mutex<Option<Found>>>,
+}
+
+/// The socket below it all.
+#[derive(Clone)]
+struct Found {
+    stream: Arc<TcpStream>,
+    peer: SocketAddr,
+    /// The connect alone.
+    took: Duration,
+}
+
+impl Opening {
+    fn found(&self) -> Option<Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn connect(&self, details: &ConnectionDetails, own_tls: bool) -> Result<Box<dyn Pipe>, Error> {
+        let under = match self.through_proxy(details)? {
+            Some(tunnel) => tunnel,
+            None => self.tcp(details)?,
+        };
+        if !details.needs_tls() {
+            return Ok(under);
+        }
+        if own_tls { with_tls_of_request(under, details) } else { self.with_tls(under, details) }
+    }
+
+    fn tcp(&self, details: &ConnectionDetails) -> Result<Box<dyn Pipe>, Error> {
+        let (host, port) = host_and_port(details.uri)?;
+        let until = deadline(&details.timeout);
+        let addresses: Vec<_> = match details.addrs.is_empty() {
+            true => addresses(&self.core, details.uri, details.config, &details.timeout)?.to_vec(),
+            false => details.addrs.to_vec(),
+        };
+        let start = Instant::now();
+        let (stream, peer) = dial(&addresses, until, &self.core.options).map_err(|error| {
+            self.core.names.forget(host, port);
+            error
+        })?;
+        let (stream, took) = (Arc::new(stream), start.elapsed());
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Found { stream: Arc::clone(&stream), peer, took });
+        Ok(Box::new(Plain::new(stream)))
+    }
+
+    /// None: no proxy is wanted.
+    fn through_proxy(&self, details: &ConnectionDetails) -> Result<Option<Box<dyn Pipe>>, Error> {
+        if details.config.proxy().is_none() {
+            return Ok(None);
+        }
+        let opening = self.clone();
+        // The connection to the proxy itself is no entry of the pool.
+        let run = move |details: &ConnectionDetails| -> Result<Box<dyn Transport>, Error> {
+            Ok(Box::new(Line::new(opening.connect(details, false)?)))
+        };
+        let details = ConnectionDetails {
+            uri: details.uri,
+            addrs: details.addrs.clone(),
+            config: details.config,
+            request_level: details.request_level,
+            resolver: details.resolver,
+            now: details.now,
+            timeout: details.timeout,
+            current_time: Arc::clone(&details.current_time),
+            run_connector: Arc::new(run),
+            register_shutdown: Arc::clone(&details.register_shutdown),
+        };
+        #[cfg(feature = "socks-proxy")]
+        {
+            let socks = ureq::unversioned::transport::SocksConnector::default();
+            if let Some(Either::B(transport)) = socks.connect(&details, None::<()>)? {
+                return Ok(Some(Box::new(Tunnel::new(Box::new(transport), &details))));
+            }
+        }
+        let tunnel = ConnectProxyConnector::default().connect(&details, None::<()>)?;
+        Ok(match tunnel {
+            Some(Either::B(transport)) => Some(Box::new(Tunnel::new(transport, &details))),
+            _ => None,
+        })
+    }
+
+    #[cfg(feature = "tls")]
+    fn with_tls(
+        &self,
+        under: Box<dyn Pipe>,
+        details: &ConnectionDetails,
+    ) -> Result<Box<dyn Pipe>, Error> {
+        let (host, _) = host_and_port(details.uri)?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let config = Arc::clone(&self.core.secure.config);
+        let tls = super::tls::Tls::connect(under, config, host, Some(deadline(&details.timeout)))
+            .map_err(|error| failed(error, &details.timeout))?;
+        Ok(Box::new(tls))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn with_tls(&self, _: Box<dyn Pipe>, _: &ConnectionDetails) -> Result<Box<dyn Pipe>, Error> {
+        Err(Error::Tls("https needs the feature `tls`"))
+    }
+}
+
+/// A request with TLS settings of its own has them from ureq, and so ureq's own TLS.
+#[cfg(feature = "tls")]
+fn with_tls_of_request(
+    under: Box<dyn Pipe>,
+    details: &ConnectionDetails,
+) -> Result<Box<dyn Pipe>, Error> {
+    let connector = ureq::unversioned::transport::RustlsConnector::default();
+    match connector.connect(details, Some(Line::new(under)))? {
+        Some(Either::B(tls)) => Ok(Box::new(Tunnel::new(Box::new(tls), details))),
+        _ => Err(Error::TlsRequired),
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+fn with_tls_of_request(_: Box<dyn Pipe>, _: &ConnectionDetails) -> Result<Box<dyn Pipe>, Error> {
+    Err(Error::Tls("https needs the feature `tls`"))
+}
+
+impl UreqBuffers for Buffers {
+    fn output(&mut self) -> &mut [u8] {
+        self.output()
+    }
+
+    fn input(&self) -> &[u8] {
+        self.input()
+    }
+
+    fn input_append_buf(&mut self) -> &mut [u8] {
+        self.space()
+    }
+
+    fn input_appended(&mut self, amount: usize) {
+        self.filled(amount);
+    }
+
+    fn input_consume(&mut self, amount: usize) {
+        self.used(amount);
+    }
+
+    fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
+        self.piece_and_output()
+    }
+
+    fn can_use_input(&self) -> bool {
+        self.is_usable()
+    }
+}
+
+/// A pipe with buffers, as ureq wants a connection.
+#[derive(Debug)]
+struct Line {
+    pipe: Box<dyn Pipe>,
+    buffers: Buffers,
+}
+
+impl Line {
+    fn new(pipe: Box<dyn Pipe>) -> Line {
+        Line { pipe, buffers: Buffers::default() }
+    }
+
+    fn write(&mut self, amount: usize, timeout: &NextTimeout) -> Result<(), Unwritten> {
+        let bytes = &self.buffers.output()[..amount];
+        self.pipe.write_all(bytes, allowed(timeout))
+    }
+
+    fn read(&mut self, most: Option<Duration>) -> io::Result<usize> {
+        let n = self.pipe.read(self.buffers.space(), most)?;
+        self.buffers.filled(n);
+        Ok(n)
+    }
+}
+
+impl Transport for Line {
+    fn buffers(&mut self) -> &mut dyn UreqBuffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        let timeout = timeout.for_write();
+        self.write(amount, &timeout).map_err(|unwritten| failed(unwritten.error, &timeout))
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let timeout = timeout.for_read();
+        let n = self.read(allowed(&timeout)).map_err(|error| failed(error, &timeout))?;
+        Ok(n > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        matches!(self.pipe.probe(), Probe::Quiet)
+    }
+}
+
+/// A connection on loan from the pool to one request.
+#[derive(Debug)]
+struct Lease {
+    core: Arc<Core>,
+    id: SlotId,
+    /// None only while it is dropped.
+    line: Option<Line>,
+    /// Whether it may be kept.
+    kept: bool,
+    /// ureq asked whether it is open, and touched nothing since.
+    clean: bool,
+    /// Something went wrong on it: it is never kept.
+    broken: bool,
+    /// The server has answered and does not want the rest of the request.
+    deaf: bool,
+    /// The last bytes came then.
+    heard: Instant,
+    begun: bool,
+    answered: bool,
+}
+
+impl Lease {
+    fn new(
+        core: Arc<Core>,
+        id: SlotId,
+        pipe: Box<dyn Pipe>,
+        buffers: Buffers,
+        kept: bool,
+    ) -> Lease {
+        let line = Some(Line { pipe, buffers });
+        let (clean, broken, deaf, heard) = (false, false, false, Instant::now());
+        let (begun, answered) = (false, false);
+        Lease { core, id, line, kept, clean, broken, deaf, heard, begun, answered }
+    }
+
+    fn line(&mut self) -> &mut Line {
+        self.line.as_mut().expect("it is taken by the drop alone")
+    }
+
+    fn note_begun(&mut self) {
+        if !self.begun {
+            self.begun = true;
+            Call::note(self.id, |call| call.begun = true);
+        }
+    }
+
+    fn note_broken(&mut self, error: &io::Error) {
+        self.broken = true;
+        let ended = matches!(
+            error.kind(),
+            ErrorKind::ConnectionReset
+                | ErrorKind::BrokenPipe
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::UnexpectedEof
+        );
+        Call::note(self.id, |call| call.ended = ended);
+    }
+}
+
+impl Transport for Lease {
+    fn buffers(&mut self) -> &mut dyn UreqBuffers {
+        &mut self.line().buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.clean = false;
+        if self.deaf {
+            return Ok(());
+        }
+        let timeout = timeout.for_write();
+        match self.line().write(amount, &timeout) {
+            Ok(()) => {
+                self.note_begun();
+                Ok(())
+            }
+            Err(unwritten) => {
+                if unwritten.begun {
+                    self.note_begun();
+                }
+                if unwritten.answered {
+                    log::debug!("the server answered before it had read the whole request");
+                    (self.deaf, self.broken) = (true, true);
+                    return Ok(());
+                }
+                self.note_broken(&unwritten.error);
+                Err(failed(unwritten.error, &timeout))
+            }
+        }
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        self.clean = false;
+        let timeout = timeout.for_read();
+        let mut most = allowed(&timeout);
+        if let Some(until) = drain_until() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::Timeout(timeout.reason));
+            }
+            most = Some(most.map_or(left, |most| most.min(left)));
+        }
+        match self.line().read(most) {
+            Ok(0) => {
+                self.note_broken(&ErrorKind::UnexpectedEof.into());
+                Ok(false)
+            }
+            Ok(_) => {
+                self.heard = Instant::now();
+                if !self.answered {
+                    self.answered = true;
+                    Call::note(self.id, |call| call.answered = true);
+                }
+                Ok(true)
+            }
+            Err(error) => {
+                self.note_broken(&error);
+                Err(failed(error, &timeout))
+            }
+        }
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.clean = !self.broken && !self.line().pipe.holds_bytes();
+        self.clean
+    }
+
+    fn is_tls(&self) -> bool {
+        // ureq asks once, and refuses https without it; TLS is our own business here, and no
+        // connection for https is made without.
+        true
+    }
+}
+
+impl Drop for Lease {
+    /// May run under ureq's own lock: it neither blocks nor calls ureq.
+    fn drop(&mut self) {
+        let Some(Line { pipe, buffers }) = self.line.take() else { return };
+        if self.clean && self.kept && buffers.input().is_empty() {
+            self.core.give_back(self.id, pipe, buffers, self.heard);
+        } else {
+            let why = if self.kept { Eviction::NotReusable } else { Eviction::OwnSettings };
+            self.core.leave(self.id, pipe, buffers, why);
+        }
+    }
+}
+
+/// A transport of ureq's as a pipe: a connection through a proxy, or under ureq's own TLS.
+struct Tunnel {
+    adapter: TransportAdapter,
+}
+
+impl Tunnel {
+    fn new(transport: Box<dyn Transport>, details: &ConnectionDetails) -> Tunnel {
+        Tunnel { adapter: TransportAdapter::new(transport, Arc::clone(&details.current_time)) }
+    }
+
+    fn set_timeout(&mut self, most: Option<Duration>) {
+        let after = most.map_or(Lapse::NotHappening, Lapse::Exact);
+        self.adapter.set_timeout(NextTimeout { after, ..NextTimeout::default() });
+    }
+}
+
+/// ureq wraps its own timeouts into an error of input and output.
+fn unwrapped(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match inner {
+        Some(Error::Timeout(_)) => ErrorKind::WouldBlock.into(),
+        _ => error,
+    }
+}
+
+impl Pipe for Tunnel {
+    fn read(&mut self, buffer: &mut [u8], most: Option<Duration>) -> io::Result<usize> {
+        self.set_timeout(most);
+        self.adapter.read(buffer).map_err(unwrapped)
+    }
+
+    fn write_all(&mut self, bytes: &[u8], most: Option<Duration>) -> Result<(), Unwritten> {
+        self.set_timeout(most);
+        self.adapter
+            .write_all(bytes)
+            // How much of it went out is not known.
+            .map_err(|error| Unwritten::new(unwrapped(error), true))
+    }
+
+    fn probe(&mut self) -> Probe {
+        if self.adapter.get_mut().is_open() { Probe::Quiet } else { Probe::Closed }
+    }
+}
+
+impl fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tunnel")
+    }
+}
