@@ -259,10 +259,9 @@ impl SessionBuilder {
                 return Err(Error::invalid(format!("`{name}` must be 1 ms to a year")));
             }
         }
-        for (name, count) in [
-            ("max_per_host", self.bounds.max_per_host),
-            ("max_total", self.bounds.max_total),
-        ] {
+        for (name, count) in
+            [("max_per_host", self.bounds.max_per_host), ("max_total", self.bounds.max_total)]
+        {
             if count == 0 {
                 return Err(Error::invalid(format!("`{name}` of 0 allows no connection at all")));
             }

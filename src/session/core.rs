@@ -130,13 +130,7 @@ impl Core {
     }
 
     /// A connection comes back that cannot be used again.
-    pub(crate) fn leave(
-        &self,
-        id: SlotId,
-        pipe: Box<dyn Pipe>,
-        buffers: Buffers,
-        why: Eviction,
-    ) {
+    pub(crate) fn leave(&self, id: SlotId, pipe: Box<dyn Pipe>, buffers: Buffers, why: Eviction) {
         // Before its place is free: the limits count what the server sees.
         drop(pipe);
         let mut pool = self.pool();

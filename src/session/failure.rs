@@ -1,5 +1,6 @@
 //! From what went wrong to what a person reads: which request, what happened, and the remedy.
 
+use std::fmt;
 use std::io::ErrorKind;
 
 use ureq::Timeout;
@@ -17,14 +18,20 @@ pub(crate) fn shown(uri: &Uri) -> String {
     format!("{}://{address}{}{query}", uri.scheme_str().unwrap_or("?"), uri.path())
 }
 
-pub(crate) fn of(
-    error: ureq::Error,
-    method: &Method,
-    uri: &Uri,
-    call: &Call,
-    attempt: &Attempt,
-) -> Error {
-    let request = format!("{method} {}", shown(uri));
+/// A request, to be named if something goes wrong.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, shown(&self.uri))
+    }
+}
+
+pub(crate) fn of(error: ureq::Error, request: &Asked, call: &Call, attempt: &Attempt) -> Error {
     if call.failed == Some(Failed::Full) {
         let text = format!(
             "{request}: all connections stayed in use for the whole connect timeout: drop \
@@ -33,7 +40,7 @@ pub(crate) fn of(
         return Error::request(Kind::Limit, text, None);
     }
     if attempt.is_stale() {
-        return stale(error, &request, call, attempt);
+        return stale(error, request, call, attempt);
     }
     let (kind, what) = match &error {
         ureq::Error::Timeout(_) | ureq::Error::Io(_) if call.failed == Some(Failed::Connect) => {
@@ -55,7 +62,7 @@ pub(crate) fn of(
     Error::request(kind, format!("{request}: {what}"), Some(Box::new(error)))
 }
 
-fn stale(error: ureq::Error, request: &str, call: &Call, attempt: &Attempt) -> Error {
+fn stale(error: ureq::Error, request: &Asked, call: &Call, attempt: &Attempt) -> Error {
     let used = call.connection;
     let idle = used.and_then(|used| used.idle).unwrap_or_default();
     let age = used.map_or(idle, |used| used.born.elapsed());
@@ -85,7 +92,7 @@ fn time_was_up(which: Timeout) -> &'static str {
 }
 
 /// A body that could not be read to its end.
-pub(crate) fn of_body(error: std::io::Error, request: &str) -> Error {
+pub(crate) fn of_body(error: std::io::Error, request: &Asked) -> Error {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
     let (kind, what) = match inner {
         Some(ureq::Error::Timeout(_)) => (Kind::Timeout, "its response did not come in time"),

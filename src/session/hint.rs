@@ -20,7 +20,8 @@ impl Hint {
     pub(crate) fn read<'a>(headers: impl Iterator<Item = &'a [u8]>) -> Hint {
         let mut hint = Hint::default();
         for part in headers.flat_map(|header| header.split(|byte| *byte == b',')) {
-            let Some((name, value)) = std::str::from_utf8(part).ok().and_then(|p| p.split_once('='))
+            let Some((name, value)) =
+                std::str::from_utf8(part).ok().and_then(|p| p.split_once('='))
             else {
                 continue;
             };
@@ -70,7 +71,10 @@ mod tests {
         assert_eq!(read(&["timeout=99999999999999999999999999"]), (day, None));
         assert_eq!(read(&["timeout=18446744073709551615"]), (day, None));
         assert_eq!(read(&["timeout=5.5, timeout=1e3, timeout=0x10, timeout="]), (None, None));
-        assert_eq!(read(&["timeout=60, timeout=5", "timeout=30, max=9, max=8"]), (Some(5), Some(8)));
+        assert_eq!(
+            read(&["timeout=60, timeout=5", "timeout=30, max=9, max=8"]),
+            (Some(5), Some(8))
+        );
         assert_eq!(read(&["", ",,,", "=", "timeout", "=5", "\u{7f}=1"]), (None, None));
     }
 

@@ -129,8 +129,7 @@ impl IdleLimit {
     pub(crate) fn usable(&self, now: Instant, wanted: Duration, replayable: bool) -> Duration {
         let hinted = self.hint.map(|hint| self.with_margin(hint));
         let learnt = self.learnt(now);
-        let learnt =
-            if replayable { learnt } else { learnt.map(|limit| self.with_margin(limit)) };
+        let learnt = if replayable { learnt } else { learnt.map(|limit| self.with_margin(limit)) };
         [hinted, learnt].into_iter().flatten().fold(wanted, Duration::min)
     }
 

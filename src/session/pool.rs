@@ -139,6 +139,7 @@ pub(crate) struct Pool {
     pub(super) hosts: Vec<Host>,
     free_hosts: Vec<usize>,
     by_key: HashMap<Key, usize>,
+    last_host: usize,
     pub(super) slots: Vec<Slot>,
     free: Vec<u32>,
     waiters: VecDeque<Waiter>,
@@ -160,6 +161,7 @@ impl Pool {
             hosts: Vec::new(),
             free_hosts: Vec::new(),
             by_key: HashMap::new(),
+            last_host: 0,
             slots: Vec::new(),
             free: Vec::new(),
             waiters: VecDeque::new(),
@@ -517,7 +519,12 @@ impl Pool {
     }
 
     fn host(&mut self, key: &Key, now: Instant) -> usize {
+        // Most requests go where the last one went; hashing a name costs more than comparing it.
+        if self.hosts.get(self.last_host).is_some_and(|host| host.key == *key) {
+            return self.last_host;
+        }
         if let Some(index) = self.by_key.get(key) {
+            self.last_host = *index;
             return *index;
         }
         if self.by_key.len() >= REMEMBERED {
@@ -544,8 +551,10 @@ impl Pool {
             let unused = hosts[index].open == 0 && waiters.iter().all(|w| w.host != index);
             unused && (hosts[index].limit.is_blank(now) || self.by_key.len() > 2 * REMEMBERED)
         };
-        let gone: HashSet<_> = self.by_key.values().copied().filter(|index| blank(*index)).collect();
+        let gone: HashSet<_> =
+            self.by_key.values().copied().filter(|index| blank(*index)).collect();
         self.by_key.retain(|_, index| !gone.contains(index));
+        self.last_host = usize::MAX; // it may be one of those
         self.free_hosts.extend(gone);
     }
 

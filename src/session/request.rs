@@ -14,7 +14,7 @@ use super::body::Body;
 use super::call::{self, Call};
 use super::core::Core;
 use super::event::SessionEventKind;
-use super::failure;
+use super::failure::{self, Asked};
 use super::hint::Hint;
 use super::pool::Want;
 use super::replay::{Attempt, Replay};
@@ -50,8 +50,7 @@ pub struct RequestBuilder {
 
 #[derive(Debug)]
 struct Parts {
-    method: Method,
-    uri: Uri,
+    asked: Asked,
     headers: HeaderMap,
     timeout: Option<Duration>,
     replay: Replay,
@@ -67,7 +66,10 @@ impl RequestBuilder {
         let parts = uri
             .map_err(|error| Error::invalid(format!("this is no URL: {error}")))
             .and_then(checked)
-            .map(|uri| Parts { method, uri, headers: HeaderMap::new(), timeout: None, replay });
+            .map(|uri| {
+                let asked = Asked { method, uri };
+                Parts { asked, headers: HeaderMap::new(), timeout: None, replay }
+            });
         RequestBuilder { inner: Arc::clone(inner), parts, body: Body::empty() }
     }
 
@@ -195,7 +197,7 @@ impl Inner {
     fn exchange(&self, parts: &Parts, body: &mut Body) -> Result<Response, Error> {
         let mut replayed = false;
         loop {
-            let replayable = parts.replay.allows(&parts.method) && body.is_rewindable();
+            let replayable = parts.replay.allows(&parts.asked.method) && body.is_rewindable();
             let want = Want { fresh: replayed, replayable, idle_at_most: ANY_AGE };
             let behind = if replayable {
                 want
@@ -215,9 +217,9 @@ impl Inner {
                 hops: call.hops,
                 rewindable: body.is_rewindable(),
             };
-            let again = !replayed && attempt.may_be_replayed(parts.replay, &parts.method);
+            let again = !replayed && attempt.may_be_replayed(parts.replay, &parts.asked.method);
             if !again || body.rewind().is_err() {
-                return Err(failure::of(error, &parts.method, &parts.uri, &call, &attempt));
+                return Err(failure::of(error, &parts.asked, &call, &attempt));
             }
             replayed = true;
             self.tell_replay(parts, &call);
@@ -225,9 +227,9 @@ impl Inner {
     }
 
     fn run(&self, parts: &Parts, body: &mut Body) -> Result<HttpResponse, ureq::Error> {
-        let bare = HttpRequest::builder().method(&parts.method).uri(&parts.uri);
+        let bare = HttpRequest::builder().method(&parts.asked.method).uri(&parts.asked.uri);
         // Those that are made for a body say so even if it is empty.
-        let expects_body = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
+        let expects_body = matches!(parts.asked.method, Method::POST | Method::PUT | Method::PATCH);
         if body.is_empty() && !expects_body {
             self.run_with(parts, bare.body(())?)
         } else if let Some(bytes) = body.bytes() {
@@ -274,14 +276,14 @@ impl Inner {
             age: call.connection.map(|used| used.born.elapsed()).unwrap_or_default(),
             replayed,
         };
-        Response::new(response, format!("{} {}", parts.method, failure::shown(&parts.uri)), exchange)
+        Response::new(response, parts.asked.clone(), exchange)
     }
 
     fn tell_replay(&self, parts: &Parts, call: &Call) {
         let idle = call.connection.and_then(|used| used.idle).unwrap_or_default();
-        debug!("{} {} is sent again", parts.method, failure::shown(&parts.uri));
-        let kind = SessionEventKind::Replayed { method: parts.method.clone(), idle };
-        self.core.pool().replayed(&parts.uri, kind);
+        debug!("{} is sent again", parts.asked);
+        let kind = SessionEventKind::Replayed { method: parts.asked.method.clone(), idle };
+        self.core.pool().replayed(&parts.asked.uri, kind);
     }
 }
 

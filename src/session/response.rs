@@ -4,12 +4,12 @@ use std::fmt;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-use ureq::{BodyReader, ResponseExt};
 use ureq::http::response::Parts;
 use ureq::http::{HeaderMap, StatusCode, Uri, Version, header};
+use ureq::{BodyReader, ResponseExt};
 
 use super::call::draining;
-use super::failure;
+use super::failure::{self, Asked};
 use crate::error::{Error, Kind};
 
 /// What `text` and `bytes` read at most, unless told otherwise.
@@ -47,7 +47,7 @@ pub(crate) struct Exchange {
 impl Response {
     pub(crate) fn new(
         response: ureq::http::Response<ureq::Body>,
-        request: String,
+        request: Asked,
         exchange: Exchange,
     ) -> Response {
         let uri = response.get_uri().clone();
@@ -200,7 +200,7 @@ pub struct Reader {
     /// What is left of an announced length.
     left: Option<u64>,
     ended: bool,
-    request: String,
+    request: Asked,
 }
 
 impl Read for Reader {

@@ -82,9 +82,7 @@ impl Resolver for LazyResolver {
     ) -> Result<ResolvedSocketAddrs, Error> {
         // ureq's proxy connectors want the addresses of the proxy, and some that of the target.
         match config.proxy() {
-            Some(proxy) if !proxy.is_no_proxy(uri) => {
-                addresses(&self.core, uri, config, &timeout)
-            }
+            Some(proxy) if !proxy.is_no_proxy(uri) => addresses(&self.core, uri, config, &timeout),
             _ => Ok(self.empty()),
         }
     }
@@ -98,7 +96,11 @@ fn addresses(
 ) -> Result<ResolvedSocketAddrs, Error> {
     let (host, port) = host_and_port(uri)?;
     let found = core.names.addresses(host, port, deadline(timeout)).map_err(|error| {
-        if error.kind() == ErrorKind::TimedOut { Error::Timeout(timeout.reason) } else { error.into() }
+        if error.kind() == ErrorKind::TimedOut {
+            Error::Timeout(timeout.reason)
+        } else {
+            error.into()
+        }
     })?;
     let mut all = ResolvedSocketAddrs::from_fn(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
     const MOST: usize = 16; // what ureq has room for

@@ -7,6 +7,7 @@ mod noticing;
 mod peer;
 mod protocols;
 mod responder;
+mod session;
 mod splits;
 mod stopping;
 mod subscribers;

@@ -1,0 +1,53 @@
+//! What everybody does: requests of each method, one after the other, on one connection.
+
+use keepbeat::{Eviction, Session};
+
+use super::server::{Server, eventually};
+
+#[test]
+fn many_requests_take_one_connection() {
+    let server = Server::ok();
+    let session = Session::new().unwrap();
+    for n in 0..200 {
+        let mut response = session.get(server.url(&format!("/{n}"))).send().unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.reused(), n > 0);
+        assert_eq!(response.idle_before().is_some(), n > 0);
+        assert!(!response.replayed());
+        assert_eq!(response.text().unwrap(), "hello");
+    }
+    assert_eq!(server.accepted(), 1);
+    let stats = session.stats();
+    assert_eq!((stats.requests, stats.opened, stats.reused), (200, 1, 199));
+    assert_eq!((stats.open, stats.idle, stats.waiting), (1, 1, 0));
+    drop(session);
+    eventually("the connection closed with its session", || server.open().0 == 0);
+}
+
+#[test]
+fn every_method_sends_what_it_says() {
+    let server = Server::ok();
+    let session = Session::new().unwrap();
+    let url = server.url("/path?query=1");
+    session.get(&url).header("x-one", "1").header("X-One", "2").send().unwrap();
+    // This server sends a body with it: so its connection is not kept.
+    session.head(&url).send().unwrap();
+    session.post(&url).body("text").send().unwrap();
+    session.put(&url).body(b"bytes").send().unwrap();
+    session.patch(&url).send().unwrap();
+    session.delete(&url).send().unwrap();
+    session.options(&url).send().unwrap();
+    let request = ureq::http::Request::post(&url).header("a", "b").body("http").unwrap();
+    session.request(request).send().unwrap();
+    let seen = server.seen();
+    let methods: Vec<_> = seen.iter().map(|seen| seen.method.as_str()).collect();
+    assert_eq!(methods, ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "POST"]);
+    assert!(seen.iter().all(|seen| seen.path == "/path?query=1"));
+    let ones: Vec<_> = seen[0].headers.iter().filter(|(name, _)| name == "x-one").collect();
+    assert_eq!(ones.len(), 2);
+    assert_eq!(seen[2].body, b"text");
+    assert_eq!(seen[4].header("content-length"), Some("0"));
+    assert_eq!((seen[7].header("a"), seen[7].body.as_slice()), (Some("b"), &b"http"[..]));
+    assert!(seen.iter().all(|s| s.header("user-agent").unwrap().starts_with("keepbeat/")));
+    assert_eq!(session.stats().evicted(Eviction::MadeRoom), 0);
+}

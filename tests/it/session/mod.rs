@@ -1,0 +1,4 @@
+//! Sessions, against a scripted server on loopback.
+
+mod basics;
+mod server;
