@@ -166,6 +166,12 @@ impl RequestBuilder {
     pub fn send(self) -> Result<Response, Error> {
         let RequestBuilder { inner, parts, mut body } = self;
         let mut parts = parts?;
+        if parts.headers.contains_key(header::PROXY_AUTHORIZATION) {
+            return Err(Error::invalid(
+                "`Proxy-Authorization` is for a proxy, and every server behind it would read it \
+                 here: put user and password into the URL of the `proxy`",
+            ));
+        }
         // ureq sends a length of its own only with bodies that are there as a whole.
         if body.bytes().is_none() {
             if let Some(len) = body.len() {

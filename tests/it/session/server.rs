@@ -208,6 +208,11 @@ impl Conn {
         !gone
     }
 
+    /// Whether bytes of the next request are here.
+    pub fn has_bytes(&self) -> bool {
+        !self.reader.buffer().is_empty()
+    }
+
     /// Ends the connection with an RST.
     pub fn reset(&mut self) {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
