@@ -9,7 +9,7 @@ use std::time::Duration;
 use keepbeat::{Coordinator, EventKind, Heartbeat};
 
 use crate::server::tutorial;
-use crate::{itself, limits};
+use crate::{itself, limits, session};
 
 /// Runs the part of a child, if this process is one.
 pub fn run() -> bool {
@@ -22,6 +22,9 @@ pub fn run() -> bool {
     match words[..] {
         ["events", address, interval] => tell_events(address, interval),
         ["beats", address, links, rounds] => beat(address, links, rounds),
+        ["session", url, requests] => session::request(url, requests),
+        ["serve", address] => session::serve(address),
+        ["silent", url] => session::silent(url),
         ["itself"] => itself::connect(),
         ["few-files"] => limits::few_files(),
         ["all-threads"] => limits::all_threads(),

@@ -9,8 +9,11 @@ mod haproxy;
 mod itself;
 mod limits;
 mod redis;
+#[path = "../it/session/relay.rs"]
+mod relay;
 mod scale;
 mod server;
+mod session;
 mod stall;
 mod syscalls;
 
@@ -48,6 +51,7 @@ fn main() {
         itself::trials(),
         limits::trials(),
         syscalls::trials(),
+        session::trials(),
         scale::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();

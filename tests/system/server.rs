@@ -146,3 +146,57 @@ impl Drop for Settings {
         let _ = std::fs::remove_file(&self.0);
     }
 }
+
+/// A real nginx with these settings of its `http` block; `PORT` in them becomes its port.
+pub struct Nginx {
+    server: Server,
+    pub address: SocketAddr,
+    folder: std::path::PathBuf,
+}
+
+impl Nginx {
+    pub fn start(settings: &str) -> Nginx {
+        let port = free_port();
+        let name = format!("keepbeat-test-nginx-{}-{port}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|what| format!("{what}_temp_path {what};"))
+            .join(" ");
+        let text = format!(
+            "daemon off; pid pid; error_log error.log; worker_processes 1;\n\
+             events {{ worker_connections 4096; }}\n\
+             http {{ access_log access.log; {temp}\n{} }}\n",
+            settings.replace("PORT", &port.to_string())
+        );
+        std::fs::write(folder.join("nginx.conf"), text).unwrap();
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(&folder).args(["-c", "nginx.conf", "-e", "error.log"]);
+        let server = Server::start(&mut command, port);
+        let address = server.address;
+        Nginx { server, address, folder }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The lines of its access log.
+    pub fn requests(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(self.folder.join("access.log")).unwrap_or_default();
+        log.lines().map(str::to_owned).collect()
+    }
+
+    pub fn reload(&self) {
+        self.server.signal(libc::SIGHUP);
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // It has workers of its own, who end with it only if it is asked.
+        self.server.signal(libc::SIGTERM);
+        let _ = self.server.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}

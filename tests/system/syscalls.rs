@@ -17,7 +17,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// It must be there, and be allowed to trace.
-fn need() -> Need {
+pub fn need() -> Need {
     program("strace", "strace")?;
     let traced = std::process::Command::new("strace")
         .args(["-f", "-o", "/dev/null", "true"])
@@ -30,16 +30,22 @@ fn need() -> Need {
 }
 
 /// The calls of all link threads of a run with so many rounds, by name.
-fn trace(rounds: u64) -> HashMap<String, u64> {
+fn beats(rounds: u64) -> HashMap<String, u64> {
     let responder = Responder::bind("127.0.0.1:0", answering).unwrap();
-    let file = Settings::new(&format!("strace-{rounds}"), "");
+    let (address, rounds) = (responder.local_addr().to_string(), rounds.to_string());
+    trace(&format!("beats-{rounds}"), &["beats", &address, &LINKS.to_string(), &rounds])
+}
+
+/// The calls of those threads of a child that send something, by name.
+pub fn trace(name: &str, words: &[&str]) -> HashMap<String, u64> {
+    let file = Settings::new(&format!("strace-{name}"), "");
     let child = child::command();
     let status = std::process::Command::new("strace")
         .args(["-f", "-q", "-o"])
         .arg(&file.0)
         .arg(child.get_program())
-        .args(["--child", "beats", &responder.local_addr().to_string()])
-        .args([LINKS.to_string(), rounds.to_string()])
+        .arg("--child")
+        .args(words)
         .status()
         .unwrap();
     assert!(status.success());
@@ -66,7 +72,7 @@ fn trace(rounds: u64) -> HashMap<String, u64> {
 fn count() {
     // The difference of two runs leaves out connecting and the end.
     let (short, long) = (100, 600);
-    let (before, after) = (trace(short), trace(long));
+    let (before, after) = (beats(short), beats(long));
     let beats = (LINKS * (long - short)) as f64;
     let mut a_beat: Vec<_> = after
         .iter()
