@@ -27,7 +27,7 @@ use crate::error::Error;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Tls {
     /// None trusts the public authorities.
     roots: Option<Vec<CertificateDer<'static>>>,
@@ -35,6 +35,7 @@ pub struct Tls {
     insecure: bool,
 }
 
+#[derive(PartialEq, Eq)]
 struct Client {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,

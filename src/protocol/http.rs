@@ -1,0 +1,441 @@
+//! Http: a request as a beat, its whole answer as the ack, on one kept connection. What the request
+//! says is checked where it is set; the framing of answers is in `reply`.
+
+mod reply;
+
+use std::fmt;
+use std::ops::{Bound, RangeBounds, RangeInclusive};
+
+use memchr::memmem;
+
+use super::shown::shown;
+use super::{FRAME_LIMIT, Frame, Protocol, Rejected};
+use crate::cause::{Cause, Loss};
+use crate::error::Error;
+use crate::target::Target;
+
+use reply::{Fault, Refused, Replies, What};
+
+/// How much of a body is remembered to be shown.
+const BEGINNING: usize = 80;
+
+/// Beats for an HTTP/1.1 server: a request out, its whole answer back, all on one kept connection.
+///
+/// The request is `HEAD /` unless told otherwise, the expected status 200 to 399. Another status is
+/// `bad-status` (401: `login-refused`), what is no answer of HTTP/1 is `wrong-reply`; both take the
+/// link Down at once. A body of any length is read and passed by.
+///
+/// A server that announces the end of the connection (`Connection: close`, HTTP/1.0, a body without
+/// a length) is believed: the next beat opens another connection, the link stays Up, and the old
+/// one is told as disconnected with `renewed`. A FIN without such an announcement is
+/// `closed-by-peer`, at once.
+///
+/// No compression is asked for, redirects are not followed, cookies are not kept.
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use keepbeat::{Coordinator, Heartbeat, Http, Target};
+///
+/// let coordinator = Coordinator::new()?;
+/// let target: Target = "http://10.0.0.5:8080/health".parse()?;
+/// let http = Http::for_target(&target)?.expect_body("ok")?;
+/// coordinator.watch(target, Heartbeat::every(Duration::from_secs(10)), http)?;
+/// # Ok::<(), keepbeat::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Http {
+    host: String,
+    /// None until chosen: HEAD, or GET where a body is expected.
+    method: Option<String>,
+    path: String,
+    fields: Vec<(String, String)>,
+    login: Option<Login>,
+    status: RangeInclusive<u16>,
+    part: Option<Part>,
+    replies: Replies,
+    /// Requests without an answer.
+    waiting: u32,
+}
+
+#[derive(Clone)]
+struct Login {
+    user: String,
+    password: String,
+    /// Both together, as they are sent.
+    token: String,
+}
+
+/// The part that a body must have, and how far the present body was searched for it.
+#[derive(Clone, Default)]
+struct Part {
+    wanted: Vec<u8>,
+    found: bool,
+    /// The end of what was searched, in which the part may begin.
+    tail: Vec<u8>,
+    /// The beginning of the body, to be shown where the part is missing.
+    beginning: Vec<u8>,
+}
+
+impl Http {
+    /// `HEAD /` with this `Host` header: the name, and the port where it is not that of the scheme.
+    ///
+    /// # Errors
+    ///
+    /// If it is empty, or has white space or control characters.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use keepbeat::Http;
+    ///
+    /// let http = Http::new("api.example:8080")?
+    ///     .path("/health?deep=1")?
+    ///     .header("X-Reason", "heartbeat")?
+    ///     .expect_status(200..300)?;
+    /// assert!(Http::new("api.example\r\nX: y").unwrap_err().is_invalid());
+    /// # Ok::<(), keepbeat::Error>(())
+    /// ```
+    pub fn new(host: impl Into<String>) -> Result<Http, Error> {
+        let host = host.into();
+        if host.is_empty() || !host.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Error::invalid(format!(
+                "`{}` is no Host header: write a name, and :port if need be",
+                host.escape_debug()
+            )));
+        }
+        Ok(Http {
+            host,
+            method: None,
+            path: "/".to_owned(),
+            fields: Vec::new(),
+            login: None,
+            status: 200..=399,
+            part: None,
+            replies: Replies::default(),
+            waiting: 0,
+        })
+    }
+
+    /// The request that `target` describes: host, path and query; user and password as Basic
+    /// authentication.
+    ///
+    /// # Errors
+    ///
+    /// A user with a `:` in it, which Basic authentication cannot carry.
+    pub fn for_target(target: &Target) -> Result<Http, Error> {
+        let http = Http::new(target.host_header())?.path(target.path())?;
+        match (target.user(), target.password()) {
+            (None, None) => Ok(http),
+            (user, password) => http.login(user.unwrap_or(""), password.unwrap_or("")),
+        }
+    }
+
+    /// The method. Default HEAD; GET where a body is expected.
+    ///
+    /// # Errors
+    ///
+    /// If it is no token of HTTP. CONNECT is refused: its answer is no frame.
+    pub fn method(mut self, method: impl Into<String>) -> Result<Http, Error> {
+        let method = method.into();
+        if !is_token(&method) || method.eq_ignore_ascii_case("CONNECT") {
+            let shown = method.escape_debug();
+            return Err(Error::invalid(format!("`{shown}` is no method for a beat: use HEAD, GET")));
+        }
+        self.method = Some(method);
+        Ok(self)
+    }
+
+    /// The path, with a query if need be. Default `/`.
+    ///
+    /// # Errors
+    ///
+    /// If it does not begin with `/` (`*` is for OPTIONS), or has white space, control characters
+    /// or others that must be percent-encoded.
+    pub fn path(mut self, path: impl Into<String>) -> Result<Http, Error> {
+        let path = path.into();
+        let whole = path.starts_with('/') || path == "*";
+        if !whole || !path.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+            return Err(Error::invalid(
+                "the path is none: begin it with `/` and percent-encode what is not plain ASCII",
+            ));
+        }
+        self.path = path;
+        Ok(self)
+    }
+
+    /// One more header field; of the same name as an earlier one, another of it. `User-Agent`,
+    /// `Accept` and `Authorization` replace keepbeat's own. Its value is never printed.
+    ///
+    /// # Errors
+    ///
+    /// A name that is no token of HTTP, a value with control characters (a line end would begin
+    /// another field), or a field that says where a message ends: keepbeat writes those itself.
+    pub fn header(
+        mut self,
+        name: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Result<Http, Error> {
+        let (name, value) = (name.into(), value.into());
+        if !is_token(&name) {
+            let shown = name.escape_debug();
+            return Err(Error::invalid(format!("`{shown}` is no name of a header field")));
+        }
+        let own = ["host", "connection", "content-length", "transfer-encoding", "expect"];
+        if own.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+            let text = format!("`{name}` is written by keepbeat itself: leave it out");
+            return Err(Error::invalid(text));
+        }
+        if value.chars().any(|c| c.is_control() && c != '\t') {
+            let text = format!("the value of `{name}` has a line end or a control character");
+            return Err(Error::invalid(text));
+        }
+        self.fields.push((name, value));
+        Ok(self)
+    }
+
+    /// User and password, as Basic authentication. Never printed; over a connection without TLS
+    /// they can be read by whoever is on the path.
+    ///
+    /// # Errors
+    ///
+    /// A user with a `:` in it.
+    pub fn login(
+        mut self,
+        user: impl Into<String>,
+        password: impl Into<String>,
+    ) -> Result<Http, Error> {
+        let (user, password) = (user.into(), password.into());
+        if user.contains(':') {
+            return Err(Error::invalid("a user with `:` does not fit Basic authentication"));
+        }
+        let token = base64(format!("{user}:{password}").as_bytes());
+        self.login = Some(Login { user, password, token });
+        Ok(self)
+    }
+
+    /// The statuses that are an ack. Default 200 to 399.
+    ///
+    /// # Errors
+    ///
+    /// A range without a status from 100 to 999 in it.
+    pub fn expect_status(mut self, range: impl RangeBounds<u16>) -> Result<Http, Error> {
+        let first = match range.start_bound() {
+            Bound::Included(first) => *first,
+            Bound::Excluded(before) => before.saturating_add(1),
+            Bound::Unbounded => 100,
+        };
+        let last = match range.end_bound() {
+            Bound::Included(last) => *last,
+            Bound::Excluded(after) => after.saturating_sub(1),
+            Bound::Unbounded => 999,
+        };
+        if first > last || first > 999 || last < 100 {
+            return Err(Error::invalid(format!(
+                "no status is in {first} to {last}: they go from 100 to 999"
+            )));
+        }
+        self.status = first..=last;
+        Ok(self)
+    }
+
+    /// The body must have this part, anywhere; without it the answer is a `wrong-reply`. The
+    /// request is a GET unless a method was chosen. The body may be of any length, and must be
+    /// there within the timeout of the heartbeat.
+    ///
+    /// # Errors
+    ///
+    /// A part of no bytes, or of more than 64 KiB.
+    pub fn expect_body(mut self, part: impl Into<Vec<u8>>) -> Result<Http, Error> {
+        let wanted = part.into();
+        if wanted.is_empty() || wanted.len() > FRAME_LIMIT {
+            return Err(Error::invalid(format!(
+                "{} bytes cannot be a part of a body to expect: use 1 to {FRAME_LIMIT}",
+                wanted.len()
+            )));
+        }
+        self.part = Some(Part { wanted, ..Part::default() });
+        Ok(self)
+    }
+
+    /// The method in force.
+    fn verb(&self) -> &str {
+        match (&self.method, &self.part) {
+            (Some(method), _) => method,
+            (None, Some(_)) => "GET",
+            (None, None) => "HEAD",
+        }
+    }
+
+    fn sets(&self, name: &str) -> bool {
+        self.fields.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))
+    }
+
+    /// Bytes of the server for people. It may repeat what it was sent: the query, the login, the
+    /// values of fields.
+    fn shown(&self, bytes: &[u8]) -> String {
+        let mut secrets: Vec<&[u8]> = self.fields.iter().map(|(_, value)| value.as_bytes()).collect();
+        if let Some(Login { user, password, token }) = &self.login {
+            secrets.extend([user.as_bytes(), password.as_bytes(), token.as_bytes()]);
+        }
+        secrets.extend(self.path.split_once('?').map(|(_, query)| query.as_bytes()));
+        shown(bytes, &secrets)
+    }
+
+    fn refused(&self, Refused { code, reason }: &Refused) -> Rejected {
+        let said = format!("{code} {}", self.shown(reason.as_bytes()));
+        let said = said.trim_end();
+        if *code == 401 {
+            let hint = if self.login.is_none() { "; give it user and password" } else { "" };
+            return Rejected::login_refused(format!("the server says `{said}`{hint}"));
+        }
+        let (first, last) = (self.status.start(), self.status.end());
+        let expected =
+            if first == last { first.to_string() } else { format!("{first} to {last}") };
+        Rejected(Loss::new(Cause::BadStatus, format!("{said}, expected {expected}")))
+    }
+
+    /// The whole answer is here.
+    fn end(&mut self) -> Result<Frame, Rejected> {
+        self.waiting = self.waiting.saturating_sub(1);
+        let Some(part) = &mut self.part else { return Ok(Frame::Ack(None)) };
+        if part.found {
+            part.forget();
+            return Ok(Frame::Ack(None));
+        }
+        let wanted = super::escaped(&part.wanted);
+        let beginning = std::mem::take(&mut part.beginning);
+        let body = match beginning.as_slice() {
+            [] if self.verb() == "HEAD" => "an answer to HEAD has no body".to_owned(),
+            [] => "there is none".to_owned(),
+            beginning => format!("it begins with `{}`", self.shown(beginning)),
+        };
+        Err(Rejected::wrong_reply(format!("no `{wanted}` in the body: {body}")))
+    }
+}
+
+impl Part {
+    fn search(&mut self, piece: &[u8]) {
+        let room = BEGINNING.saturating_sub(self.beginning.len());
+        self.beginning.extend_from_slice(&piece[..piece.len().min(room)]);
+        if self.found {
+            return;
+        }
+        self.tail.extend_from_slice(piece);
+        self.found = memmem::find(&self.tail, &self.wanted).is_some();
+        let keep = self.tail.len().min(self.wanted.len() - 1);
+        self.tail.drain(..self.tail.len() - keep);
+    }
+
+    fn forget(&mut self) {
+        self.found = false;
+        self.tail.clear();
+        self.beginning.clear();
+    }
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.split('?').next().unwrap_or_default();
+        f.debug_struct("Http")
+            .field("host", &self.host)
+            .field("method", &self.verb())
+            .field("path", &path)
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Protocol for Http {
+    fn connected(&mut self, _out: &mut Vec<u8>) {
+        self.replies = Replies::default();
+        self.waiting = 0;
+        if let Some(part) = &mut self.part {
+            part.forget();
+        }
+    }
+
+    fn beat(&mut self, _seq: u64, out: &mut Vec<u8>) {
+        self.waiting = self.waiting.saturating_add(1);
+        let mut line = |parts: &[&str]| {
+            parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+            out.extend_from_slice(b"\r\n");
+        };
+        line(&[self.verb(), " ", &self.path, " HTTP/1.1"]);
+        line(&["Host: ", &self.host]);
+        if !self.sets("user-agent") {
+            line(&[concat!("User-Agent: keepbeat/", env!("CARGO_PKG_VERSION"))]);
+        }
+        if !self.sets("accept") {
+            line(&["Accept: */*"]);
+        }
+        line(&["Connection: keep-alive"]);
+        if let Some(login) = self.login.as_ref().filter(|_| !self.sets("authorization")) {
+            line(&["Authorization: Basic ", &login.token]);
+        }
+        // Servers wait for the body of these unless told that there is none.
+        if matches!(self.verb(), "POST" | "PUT" | "PATCH") {
+            line(&["Content-Length: 0"]);
+        }
+        for (name, value) in &self.fields {
+            line(&[name, ": ", value]);
+        }
+        line(&[]);
+    }
+
+    fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
+        let is_head = self.verb() == "HEAD";
+        if self.waiting == 0 {
+            let shown = self.shown(bytes);
+            let what = format!("an answer that nobody asked for: `{shown}`");
+            return Err(Rejected::wrong_reply(what));
+        }
+        let piece = match self.replies.next(bytes, is_head, &self.status) {
+            Ok(Some(piece)) => piece,
+            Ok(None) => return Ok(None),
+            Err(Fault::Status(refused)) => return Err(self.refused(&refused)),
+            Err(Fault::Wrong(what)) => {
+                let shown = self.shown(bytes);
+                return Err(Rejected::wrong_reply(format!("{what}: `{shown}`")));
+            }
+        };
+        let is_body = matches!(piece.what, What::Body | What::End { has_body: true });
+        if let Some(part) = self.part.as_mut().filter(|_| is_body) {
+            part.search(&bytes[..piece.len]);
+        }
+        let frame = match piece.what {
+            What::End { .. } => self.end()?,
+            What::Frame | What::Body => Frame::Data,
+        };
+        Ok(Some((frame, piece.len)))
+    }
+
+    fn is_over(&self) -> bool {
+        self.replies.are_over()
+    }
+
+    fn closed(&mut self) -> Result<Option<Frame>, Rejected> {
+        if self.replies.close() { self.end().map(Some) } else { Ok(None) }
+    }
+}
+
+/// What may stand as a method or as the name of a field (RFC 9110, section 5.6.2).
+fn is_token(text: &str) -> bool {
+    let is = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(is)
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let bits = three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+        let bits = bits << (8 * (3 - three.len()));
+        for digit in 0..4 {
+            let at = (bits >> (18 - 6 * digit)) & 63;
+            text.push(if digit <= three.len() { DIGITS[at as usize] as char } else { '=' });
+        }
+    }
+    text
+}
