@@ -141,7 +141,9 @@ impl Http {
         let method = method.into();
         if !is_token(&method) || method.eq_ignore_ascii_case("CONNECT") {
             let shown = method.escape_debug();
-            return Err(Error::invalid(format!("`{shown}` is no method for a beat: use HEAD, GET")));
+            return Err(Error::invalid(format!(
+                "`{shown}` is no method for a beat: use HEAD, GET"
+            )));
         }
         self.method = Some(method);
         Ok(self)
@@ -275,7 +277,8 @@ impl Http {
     /// Bytes of the server for people. It may repeat what it was sent: the query, the login, the
     /// values of fields.
     fn shown(&self, bytes: &[u8]) -> String {
-        let mut secrets: Vec<&[u8]> = self.fields.iter().map(|(_, value)| value.as_bytes()).collect();
+        let mut secrets: Vec<&[u8]> =
+            self.fields.iter().map(|(_, value)| value.as_bytes()).collect();
         if let Some(Login { user, password, token }) = &self.login {
             secrets.extend([user.as_bytes(), password.as_bytes(), token.as_bytes()]);
         }
@@ -291,8 +294,7 @@ impl Http {
             return Rejected::login_refused(format!("the server says `{said}`{hint}"));
         }
         let (first, last) = (self.status.start(), self.status.end());
-        let expected =
-            if first == last { first.to_string() } else { format!("{first} to {last}") };
+        let expected = if first == last { first.to_string() } else { format!("{first} to {last}") };
         Rejected(Loss::new(Cause::BadStatus, format!("{said}, expected {expected}")))
     }
 
@@ -386,6 +388,9 @@ impl Protocol for Http {
 
     fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
         let is_head = self.verb() == "HEAD";
+        if bytes.is_empty() {
+            return Ok(None);
+        }
         if self.waiting == 0 {
             let shown = self.shown(bytes);
             let what = format!("an answer that nobody asked for: `{shown}`");
@@ -438,4 +443,266 @@ fn base64(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::frames;
+    use super::*;
+
+    const ACK: Frame = Frame::Ack(None);
+
+    fn get() -> Http {
+        Http::new("h").unwrap().method("GET").unwrap()
+    }
+
+    fn asking(mut http: Http) -> Http {
+        http.connected(&mut Vec::new());
+        (1..=3).for_each(|seq| http.beat(seq, &mut Vec::new()));
+        http
+    }
+
+    fn request(mut http: Http) -> String {
+        let mut out = Vec::new();
+        http.connected(&mut out);
+        http.beat(1, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    /// The acks among the frames, however the bytes are cut in two.
+    fn acks(http: &Http, bytes: &[u8]) -> usize {
+        let count = |pieces: &[&[u8]]| {
+            let all = frames(&mut asking(http.clone()), pieces);
+            all.into_iter().filter(|frame| *frame == ACK).count()
+        };
+        let uncut = count(&[bytes]);
+        for cut in 1..bytes.len() {
+            assert_eq!(count(&[&bytes[..cut], &bytes[cut..]]), uncut, "cut at {cut}");
+        }
+        uncut
+    }
+
+    /// What is said of these bytes.
+    fn refusal(http: &Http, bytes: &[u8]) -> Loss {
+        let (mut http, mut rest) = (asking(http.clone()), bytes);
+        loop {
+            match http.parse(rest) {
+                Ok(Some((_, len))) => rest = &rest[len..],
+                Ok(None) => panic!("it asks for more after `{}`", bytes.escape_ascii()),
+                Err(rejected) => return rejected.0,
+            }
+        }
+    }
+
+    #[test]
+    fn the_request_says_what_a_server_wants_to_know() {
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            request(Http::new("h:8080").unwrap()),
+            format!(
+                "HEAD / HTTP/1.1\r\nHost: h:8080\r\nUser-Agent: keepbeat/{version}\r\n\
+                 Accept: */*\r\nConnection: keep-alive\r\n\r\n"
+            )
+        );
+        let target: Target = "http://al%40ice:p%3Aw@h/x?y=1".parse().unwrap();
+        let http = Http::for_target(&target).unwrap().expect_body("ok").unwrap();
+        let text = request(http.header("accept", "a/b").unwrap());
+        assert!(text.starts_with("GET /x?y=1 HTTP/1.1\r\nHost: h\r\n"), "{text}");
+        assert!(text.contains("\r\nAuthorization: Basic YWxAaWNlOnA6dw==\r\n"), "{text}");
+        assert!(text.contains("accept: a/b") && !text.contains("*/*"), "{text}");
+        let post = request(Http::new("h").unwrap().method("POST").unwrap());
+        assert!(post.contains("\r\nContent-Length: 0\r\n"), "{post}");
+    }
+
+    #[test]
+    fn what_would_break_a_request_is_refused() {
+        let http = || Http::new("h").unwrap();
+        for result in [
+            Http::new(""),
+            Http::new("h\r\nX: y"),
+            http().method("GET /"),
+            http().method("connect"),
+            http().path("x"),
+            http().path("/a b"),
+            http().path("/\r\n"),
+            http().header("X:", "y"),
+            http().header("X", "y\r\nZ: w"),
+            http().header("Content-Length", "5"),
+            http().login("a:b", "c"),
+            http().expect_status(400..400),
+            http().expect_status(..100),
+            http().expect_body(""),
+        ] {
+            assert!(result.unwrap_err().is_invalid());
+        }
+    }
+
+    #[test]
+    fn base64_is_that_of_rfc_4648() {
+        for (text, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(text.as_bytes()), coded);
+        }
+        assert_eq!(base64(b"\xfb\xff\xbf"), "+/+/");
+    }
+
+    #[test]
+    fn each_way_to_frame_a_body_ends_where_it_should() {
+        let next = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        for body in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\nContent-Length: 5\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n5;a=b\r\nhello\r\n\
+             10\r\n0123456789abcdef\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\n",
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\
+             Content-Length: 1\r\n\r\nx",
+            "HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\nx",
+        ] {
+            let all = [body, next].concat();
+            assert_eq!(acks(&get(), all.as_bytes()), 2, "{body}");
+            let mut http = asking(get());
+            frames(&mut http, &[body.as_bytes()]);
+            assert!(!http.is_over(), "{body}");
+        }
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".repeat(2);
+        assert_eq!(acks(&Http::new("h").unwrap(), head.as_bytes()), 2, "HEAD has no body");
+    }
+
+    #[test]
+    fn the_end_of_the_connection_is_believed_when_it_is_announced() {
+        for (head, over) in [
+            ("1.1 200 OK\r\nConnection: close", true),
+            ("1.1 200 OK\r\nConnection: x, Close", true),
+            ("1.1 200 OK\r\nConnection: x\r\nconnection: CLOSE", true),
+            ("1.1 200 OK\r\nX-Connection: close", false),
+            ("1.0 200 OK", true),
+            ("1.0 200 OK\r\nConnection: keep-alive", false),
+            ("1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3", false),
+        ] {
+            let mut http = asking(Http::new("h").unwrap());
+            let bytes = format!("HTTP/{head}\r\n\r\n");
+            assert_eq!(frames(&mut http, &[bytes.as_bytes()]), [ACK]);
+            assert_eq!(http.is_over(), over, "{head}");
+        }
+        // Both at once, with a body: not to be trusted any further.
+        let mut both = asking(get());
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n";
+        frames(&mut both, &[head.as_bytes(), b"0\r\n\r\n"]);
+        assert!(both.is_over());
+    }
+
+    #[test]
+    fn a_body_without_a_length_ends_with_the_connection() {
+        let head = b"HTTP/1.1 200 OK\r\n\r\n";
+        let mut http = asking(get());
+        assert!(!frames(&mut http, &[head, b"what", b"ever"]).contains(&ACK));
+        assert_eq!(http.closed(), Ok(Some(ACK)));
+        assert!(http.is_over());
+        let mut half = asking(get());
+        frames(&mut half, &[b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"]);
+        assert_eq!(half.closed(), Ok(None), "the end came too early");
+        let mut part = asking(get().expect_body("x").unwrap());
+        frames(&mut part, &[head, b"what"]);
+        assert_eq!(part.closed().unwrap_err().0.cause, Cause::WrongReply);
+    }
+
+    #[test]
+    fn a_part_of_the_body_is_found_wherever_it_is_cut() {
+        let http = get().expect_body("needle").unwrap();
+        let found = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                     4\r\n nee\r\n5\r\ndle..\r\n0\r\n\r\n";
+        assert_eq!(acks(&http, found.repeat(2).as_bytes()), 2);
+        let big = [vec![b'x'; 300_000], b"needle".to_vec(), vec![b'x'; 100_000]].concat();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", big.len());
+        let whole = [head.as_bytes(), &big].concat();
+        let pieces: Vec<&[u8]> = whole.chunks(1000).collect();
+        assert!(frames(&mut asking(http.clone()), &pieces).contains(&ACK));
+
+        let without = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nneed led";
+        let loss = refusal(&http, without.as_bytes());
+        assert_eq!(loss.cause, Cause::WrongReply);
+        assert_eq!(loss.detail, "no `needle` in the body: it begins with `need led`");
+        let second = [found, without].concat();
+        assert_eq!(refusal(&http, second.as_bytes()), loss, "that of an earlier body is forgotten");
+        let head = Http::new("h").unwrap().expect_body("x").unwrap().method("HEAD").unwrap();
+        let loss = refusal(&head, b"HTTP/1.1 200 OK\r\n\r\n");
+        assert!(loss.detail.contains("HEAD has no body"), "{}", loss.detail);
+    }
+
+    #[test]
+    fn while_a_body_is_coming_a_part_of_a_frame_waits() {
+        let mut http = asking(get());
+        let mut rest = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf".as_slice();
+        while let Some((_, len)) = http.parse(rest).unwrap() {
+            rest = &rest[len..];
+        }
+        assert_eq!(rest, b"f", "so it is told as a reply that came in part");
+    }
+
+    #[test]
+    fn a_status_out_of_range_is_told_with_its_reason() {
+        let loss = refusal(&get(), b"HTTP/1.1 503 Service Unavailable\r\n\r\n");
+        assert_eq!(loss.cause, Cause::BadStatus);
+        assert_eq!(loss.detail, "503 Service Unavailable, expected 200 to 399");
+        let only = get().expect_status(204..=204).unwrap();
+        let loss = refusal(&only, b"HTTP/1.1 200\r\n\r\n");
+        assert_eq!(loss.detail, "200, expected 204");
+        assert_eq!(refusal(&get(), b"HTTP/1.1 101 x\r\n\r\n").cause, Cause::BadStatus);
+        let loss = refusal(&get(), b"HTTP/1.1 401 Unauthorized\r\n\r\n");
+        assert_eq!(loss.cause, Cause::LoginRefused);
+        assert!(loss.detail.contains("give it user and password"), "{}", loss.detail);
+        let gone = get().expect_status(400..500).unwrap();
+        assert_eq!(acks(&gone, b"HTTP/1.1 404 No\r\nContent-Length: 1\r\n\r\nx"), 1);
+    }
+
+    #[test]
+    fn garbage_is_a_wrong_reply() {
+        for bytes in [
+            "SSH-2.0-OpenSSH_9.2p1\r\n",
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/1.1 20x OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
+        ] {
+            let loss = refusal(&get(), bytes.as_bytes());
+            assert_eq!(loss.cause, Cause::WrongReply, "{bytes}: {loss}");
+        }
+        let mut idle = get();
+        idle.connected(&mut Vec::new());
+        let unasked = idle.parse(b"HTTP/1.1 408 Request Timeout\r\n\r\n").unwrap_err();
+        assert!(unasked.0.detail.contains("nobody asked for: `HTTP/1.1 408"), "{unasked:?}");
+    }
+
+    #[test]
+    fn what_was_sent_in_confidence_is_not_shown_when_it_comes_back() {
+        let target: Target = "http://bobuser:hunter2@h/x?key=s3cret".parse().unwrap();
+        let http = Http::for_target(&target).unwrap().header("X-Token", "t0ken").unwrap();
+        for bytes in [
+            "HTTP/1.1 500 no bobuser hunter2 key=s3cret t0ken\r\n\r\n",
+            "HTTP/1.1 401 no bobuser hunter2 key=s3cret t0ken\r\n\r\n",
+            "HTTX GET /x?key=s3cret bobuser:hunter2 t0ken Ym9idXNlcjpodW50ZXIy",
+        ] {
+            let detail = refusal(&http, bytes.as_bytes()).detail;
+            for secret in ["bobuser", "hunter2", "s3cret", "t0ken", "Ym9idXN"] {
+                assert!(!detail.contains(secret), "{detail}");
+            }
+        }
+        assert!(!format!("{http:?}").contains("s3cret") && !format!("{http:?}").contains("hunter"));
+    }
 }

@@ -207,11 +207,7 @@ impl Pulse {
     }
 
     fn on_lost(&mut self, loss: Loss) {
-        let open = matches!(
-            self.phase,
-            Phase::Opening | Phase::Resting { .. } | Phase::Expecting { .. }
-        );
-        if open {
+        if self.connection.is_some() || self.phase == Phase::Opening {
             self.lose(loss);
         }
     }

@@ -3,6 +3,7 @@
 mod allocations;
 mod cli;
 mod faults;
+mod http_link;
 mod noticing;
 mod peer;
 mod protocols;
@@ -11,6 +12,7 @@ mod splits;
 mod stopping;
 mod subscribers;
 mod tidy;
+mod tls_link;
 mod tree;
 mod tutorial;
 mod watching;

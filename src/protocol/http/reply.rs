@@ -184,8 +184,7 @@ impl Replies {
 
     fn chunk(&mut self, bytes: &[u8], left: u64) -> Option<Piece> {
         let (len, done) = taken(bytes, left)?;
-        self.place =
-            if done { Place::ChunkEnd } else { Place::Chunk { left: left - len as u64 } };
+        self.place = if done { Place::ChunkEnd } else { Place::Chunk { left: left - len as u64 } };
         Some(Piece { len, what: What::Body })
     }
 
