@@ -89,7 +89,7 @@ causes! {
         "`ss -tino` before it happens", "the path";
     ProtocolPanicked, "protocol-panicked", "the code of the protocol panicked; the link has ended",
         "the panic's message on stderr", "the protocol's code";
-    Renewed, "renewed", "the peer announced the end of this connection; the next beat opens another",
+    Renewed, "renewed", "the peer announced the end of its connection; the next beat opens one",
         "`curl -I URL` shows `Connection: close`", "nothing; a higher limit of requests there";
     Stopped, "stopped", "ended on request",
         "the caller", "nothing";

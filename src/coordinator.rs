@@ -240,9 +240,9 @@ impl Coordinator {
     ///
     /// # Errors
     ///
-    /// A target or heartbeat that cannot work, one under TLS without the feature `tls` say; no room on this machine for another descriptor,
-    /// thread or mapping ([`Error::is_limit`], with the numbers and the remedy); a coordinator that
-    /// has stopped.
+    /// A target or heartbeat that cannot work, or one under TLS without the feature `tls`; no room
+    /// on this machine for another descriptor, thread or mapping ([`Error::is_limit`], with the
+    /// numbers and the remedy); a coordinator that has stopped.
     pub fn watch<T>(
         &self,
         target: T,

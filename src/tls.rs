@@ -151,7 +151,8 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// Believes everybody; signatures are still checked, so that the peer at least has the key it shows.
+/// Believes everybody; signatures are still checked, so that the peer at least has the key it
+/// shows.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

@@ -25,11 +25,14 @@ struct Told {
     connected: Option<String>,
     /// A late ack was told since the state turned.
     late: bool,
+    /// The connection is being renewed, as the peer announced: no news.
+    renewing: bool,
 }
 
 impl Default for Told {
     fn default() -> Told {
-        Told { state: State::Connecting, cause: None, rtt: None, connected: None, late: false }
+        let (state, late, renewing) = (State::Connecting, false, false);
+        Told { state, cause: None, rtt: None, connected: None, late, renewing }
     }
 }
 
@@ -84,6 +87,7 @@ impl Text {
             self.line(event.time(), mark, event.name(), cause, detail)
         };
         match event.kind() {
+            EventKind::Connected { .. } if std::mem::take(&mut told.renewing) => String::new(),
             EventKind::Connected { attempt, took } => {
                 let words = line(CONNECTED, None, &connected(event, *attempt, *took));
                 if told.state == State::Down {
@@ -104,7 +108,12 @@ impl Text {
             EventKind::Missed { seq, timeout, cause, .. } if told.state == State::Connecting => {
                 line(MISS, Some(*cause), &format!("no ack of beat {seq} within {timeout:?}"))
             }
+            EventKind::Disconnected { loss, .. } if loss.cause == Cause::Renewed => {
+                told.renewing = true;
+                String::new()
+            }
             EventKind::State { to, loss, down, .. } => {
+                told.renewing = false;
                 let before = told.connected.take().unwrap_or_default();
                 (told.state, told.late) = (*to, false);
                 told.cause = loss.as_ref().map(|loss| loss.cause);

@@ -300,10 +300,7 @@ impl Pulse {
                 if self.paused { self.rest() } else { self.beat() }
             }
             Phase::Expecting { deadline, .. } if now >= deadline => self.judge(),
-            Phase::Renewing { due } if now >= due => {
-                self.notice_stall(due, self.heartbeat.timeout);
-                self.on_renewal_due();
-            }
+            Phase::Renewing { due } if now >= due => self.on_renewal_due(due),
             Phase::BackingOff { until } if now >= until => {
                 if self.paused {
                     self.phase = Phase::BackingOff { until: now + self.heartbeat.interval };

@@ -5,6 +5,8 @@
 //! and one that serves a single connection at a time would be blocked by it. And it cannot spin: a
 //! connection a beat is the most.
 
+use std::time::Instant;
+
 use crate::cause::Cause;
 
 use super::{Phase, Pulse};
@@ -33,7 +35,8 @@ impl Pulse {
     }
 
     /// The beat that the new connection is for is due.
-    pub(super) fn on_renewal_due(&mut self) {
+    pub(super) fn on_renewal_due(&mut self, due: Instant) {
+        self.notice_stall(due, self.heartbeat.timeout);
         if self.paused {
             let due = self.next_due();
             self.phase = Phase::Renewing { due };
@@ -46,7 +49,7 @@ impl Pulse {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::*;
     use crate::cause::Loss;
