@@ -63,7 +63,9 @@
 //!
 //! # Features
 //!
-//! None yet changes anything; `full` will stay the name for all of them.
+//! * `tls`, on by default: `https://` and `tls+SCHEME://` targets, `Target::tls`.
+//!
+//! `full` is the name for all of them.
 //!
 //! # Platforms
 //!

@@ -140,7 +140,7 @@ impl Target {
         self.tls.as_deref()
     }
 
-    /// Whether its connections are under TLS: the scheme says so, or [`Tls`](crate::Tls) was given.
+    /// Whether its connections are under TLS: the scheme says so, or settings were given.
     pub fn is_tls(&self) -> bool {
         #[cfg(feature = "tls")]
         let given = self.tls.is_some();

@@ -173,6 +173,24 @@ fn a_server_without_tls_is_told_by_what_it_answered() {
 }
 
 #[test]
+fn of_several_addresses_the_one_that_answered_names_the_cause() {
+    let plain = Peer::new(|mut visit| {
+        visit.say(b"220 mail.example\r\n")?;
+        visit.swallow()
+    });
+    let dead = "127.0.0.1:1".parse().unwrap();
+    for addresses in [vec![plain.address, dead], vec![dead, plain.address]] {
+        let resolver = move |_: &str, _: u16| Ok(addresses.clone());
+        let coordinator = Coordinator::builder().resolver(resolver).build().unwrap();
+        let link = coordinator.watch("tls+line://name.test:1", quick(), Line).unwrap();
+        let mut watch = Watch { coordinator, link, seen: Vec::new() };
+        let (cause, detail) = watch.wait_down();
+        assert_eq!(cause, Cause::TlsFailed, "{detail}");
+        assert!(detail.starts_with("plaintext: ") && detail.contains("127.0.0.1:1: "), "{detail}");
+    }
+}
+
+#[test]
 fn a_server_that_refuses_is_told_by_its_alert() {
     // handshake_failure, fatal
     let peer = Peer::new(|mut visit| {

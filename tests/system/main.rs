@@ -1,5 +1,5 @@
-//! What needs a server, a tool or room on the machine: real Redis, HAProxy, nginx, strace, thousands
-//! of threads.
+//! What needs a server, a tool or room on the machine: real Redis, HAProxy, nginx, strace,
+//! thousands of threads.
 //!
 //! What is missing shows as ignored, with the reason; `KEEPBEAT_REQUIRE=1` turns that into a
 //! failure. One test at a time, because some of them measure.
