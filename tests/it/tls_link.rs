@@ -88,7 +88,7 @@ fn watch(target: Target, beat: Heartbeat) -> Watch {
 }
 
 #[test]
-fn beats_go_and_come_under_tls_and_nothing_goes_in_the_clear() {
+fn beats_go_and_come_under_tls() {
     let authority = Authority::new(|_| ());
     let peer = authority.serve(|stream, _| answer_lines(stream));
     let mut watch = watch(target(&peer, authority.tls()), Heartbeat::every(ms(20)));

@@ -131,8 +131,10 @@ fn login_and_query_of_a_url_appear_in_no_output() {
     let by_file = format!("http://bobuser@{address}/x?key=s3cret");
     let file = Scratch::new("hunter2\n");
     let wrong = Scratch::new(&format!("[[target]]\nurl = '{url}'\nsend = 'x'\n"));
+    let no_url = Scratch::new(&format!("[[target]]\nurl = '{url}#a'\n"));
     for args in [
         ["--once", &url].as_slice(),
+        &["--config", no_url.path()],
         &["--once", "--json", &url],
         &["--once", "--password-file", file.path(), &by_file],
         &["--config", wrong.path()],
