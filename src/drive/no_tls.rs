@@ -64,3 +64,19 @@ pub(crate) enum Opened {
     Closed,
     Lost(Loss),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Coordinator, Heartbeat, Line};
+
+    #[test]
+    fn a_target_under_tls_is_refused_with_the_name_of_the_feature() {
+        let coordinator = Coordinator::new().unwrap();
+        for target in ["https://h", "tls+line://h:1"] {
+            let error = coordinator.watch(target, Heartbeat::default(), Line).unwrap_err();
+            assert!(error.is_invalid() && error.to_string().contains("feature `tls`"), "{error}");
+        }
+        assert!(matches!(Secure::of(&Target::new("http://h").unwrap()), Ok(None)));
+    }
+}

@@ -12,6 +12,7 @@ mod splits;
 mod stopping;
 mod subscribers;
 mod tidy;
+#[cfg(feature = "tls")]
 mod tls_link;
 mod tree;
 mod tutorial;

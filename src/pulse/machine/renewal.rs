@@ -138,10 +138,12 @@ mod tests {
         assert_eq!(pulse.state(), State::Down);
         // Up for longer than an interval, over four connections: the first retry is immediate.
         assert!(lost.contains(&Output::Connect), "{lost:?}");
-        // That one was no renewal: its first beat is not part of the old plan.
-        tell(&mut pulse, now + S, Input::Connected);
-        let next = due(&tell(&mut pulse, now + S, Input::Ack(None)));
-        assert!(next <= now + 11 * S, "spread over one interval from the connect on");
+        // That one was no renewal: what follows its first beat is spread anew, off the old plan.
+        let later = now + 25 * S;
+        tell(&mut pulse, later, Input::Connected);
+        let next = due(&tell(&mut pulse, later, Input::Ack(None)));
+        assert!(next <= later + 10 * S, "{:?}", next - later);
+        assert_ne!((next - now).as_nanos() % (10 * S).as_nanos(), 0, "on the old plan");
     }
 
     #[test]
@@ -157,7 +159,14 @@ mod tests {
         let closed = tell(&mut pulse, start + S, Input::Renew);
         let missed = closed.iter().any(|o| matches!(o, Output::Report(Report::Missed { .. })));
         assert!(!missed && !has_state(&closed), "{closed:?}");
-        assert!(due(&closed) > start + S, "a peer that does so for ever must not make it spin");
+        let next = due(&closed);
+        assert!(next > start + S, "a peer that does so for ever must not make it spin");
+        tell(&mut pulse, next, Input::Tick);
+        tell(&mut pulse, next, Input::Connected);
+        let acked = tell(&mut pulse, next, Input::Ack(None));
+        let Output::Report(Report::Beat { seq: 3, late: false, .. }) = acked[0] else {
+            panic!("no ack of an old beat can come on a new connection: {acked:?}");
+        };
     }
 
     #[test]

@@ -1,11 +1,8 @@
 //! HTTP and TLS on the command line.
 
-use std::io::Write;
-
 use super::process::{Done, Running, Scratch, keepbeat, run};
 use crate::http_link::request;
 use crate::peer::Peer;
-use crate::tls_link::Authority;
 
 /// Answers GET with a body and HEAD without; what is asked for is in the answer.
 fn server() -> Peer {
@@ -79,9 +76,12 @@ fn a_server_that_ends_its_connections_in_good_order_is_no_news() {
     assert!(out.matches("\"cause\":\"renewed\"").count() >= 2, "the lines of JSON have all: {out}");
 }
 
+#[cfg(feature = "tls")]
 #[test]
 fn https_believes_the_authorities_of_a_file_and_anybody_only_with_a_warning() {
-    let authority = Authority::new(|_| ());
+    use std::io::Write;
+
+    let authority = crate::tls_link::Authority::new(|_| ());
     let peer = authority.serve(|mut stream, _| {
         loop {
             let text = request(&mut stream)?;
@@ -107,6 +107,7 @@ fn https_believes_the_authorities_of_a_file_and_anybody_only_with_a_warning() {
     assert_eq!(run(&["--once", "--config", open.path()]).code, Some(0));
 }
 
+#[cfg(feature = "tls")]
 #[test]
 fn a_port_without_tls_is_named_for_what_it_is() {
     let peer = Peer::new(|mut visit| {
