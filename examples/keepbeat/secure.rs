@@ -38,13 +38,15 @@ pub fn secured(target: Target, settings: &Settings) -> Target {
     if !target.is_tls() {
         return target;
     }
-    let tls = settings.ca.clone().unwrap_or_default();
     if settings.insecure == Some(true) {
         let danger = "whoever is on the path can read and change what is sent";
         log::warn!(target: "tls", "{target}: any certificate is accepted; {danger}");
-        return target.tls(tls.danger_accept_any_certificate());
+        return target.tls(Tls::new().danger_accept_any_certificate());
     }
-    target.tls(tls)
+    match &settings.ca {
+        Some(tls) => target.tls(tls.clone()),
+        None => target,
+    }
 }
 
 #[cfg(not(feature = "tls"))]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use keepbeat::{Cause, Event, EventKind, LinkId, Loss, State};
@@ -199,7 +200,9 @@ fn mark(state: State) -> Mark {
 
 fn connected(event: &Event, attempt: u32, took: Duration) -> String {
     let mut words = format!("in {}", short(took));
-    if let Some(peer) = event.peer().filter(|peer| !event.target().ends_with(&peer.to_string())) {
+    // The port is that of the target in any case.
+    let shown = |peer: &SocketAddr| event.target().contains(&format!("//{peer}"));
+    if let Some(peer) = event.peer().filter(|peer| !shown(peer)) {
         words = format!("to {peer} {words}");
     }
     if attempt > 1 {

@@ -61,7 +61,8 @@ impl Connection {
         Ok(Connection { socket, layer, peer, inbox, looked: false, read_timeout, overtime: 0 })
     }
 
-    /// The same connection under TLS, if the handshake ends well before the deadline.
+    /// The same connection under TLS, once both sides are content. A handshake that is not over by
+    /// the deadline is a loss.
     pub(crate) fn secured(mut self, how: &Secure, deadline: Instant) -> Result<Connection, Loss> {
         self.layer = Some(Box::new(how.shake_hands(&self.socket, self.peer, deadline)?));
         Ok(self)

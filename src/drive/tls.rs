@@ -5,7 +5,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, ClientConnection, Error as TlsError};
@@ -267,11 +267,11 @@ fn certificate(error: &CertificateError, name: &str, peer: SocketAddr) -> Loss {
     let whose = format!("the certificate of {peer} for `{name}`");
     match error {
         CertificateError::ExpiredContext { time, not_after } => {
-            let ago = days(time.as_secs().saturating_sub(not_after.as_secs()));
+            let ago = about(time.as_secs().saturating_sub(not_after.as_secs()));
             tls_failed("expired", &format!("{whose} has been over for {ago}"))
         }
         CertificateError::NotValidYetContext { time, not_before } => {
-            let left = days(not_before.as_secs().saturating_sub(time.as_secs()));
+            let left = about(not_before.as_secs().saturating_sub(time.as_secs()));
             let what = format!("{whose} begins only in {left}; is this machine's clock right?");
             tls_failed("expired", &what)
         }
@@ -294,6 +294,12 @@ fn certificate(error: &CertificateError, name: &str, peer: SocketAddr) -> Loss {
             let what = format!("{whose} comes from an authority that is not trusted here");
             tls_failed("untrusted", &what)
         }
+        // webpki's own errors come wrapped; this one is what a server with a certificate that it
+        // made for itself meets most.
+        error if error.to_string().contains("CaUsedAsEndEntity") => {
+            let what = format!("{whose} is that of an authority; let it sign one for the server");
+            tls_failed("untrusted", &what)
+        }
         error => tls_failed("untrusted", &format!("{whose}: {error}")),
     }
 }
@@ -304,11 +310,35 @@ fn plain(name: &str) -> String {
     format!("`{}`", escaped(inner.unwrap_or(name).as_bytes()))
 }
 
-/// A time that people can feel.
-fn days(secs: u64) -> String {
-    match secs / 86_400 {
-        0 => format!("{:.1?}", Duration::from_secs(secs)),
-        1 => "1 day".to_owned(),
-        days => format!("{days} days"),
+/// A time that people can feel, in its largest unit.
+fn about(secs: u64) -> String {
+    let units = [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
+    let unit = units.into_iter().find(|(unit, _)| secs >= *unit);
+    let (n, unit) = unit.map_or((0, "second"), |(unit, name)| (secs / unit, name));
+    if n == 1 { format!("1 {unit}") } else { format!("{n} {unit}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_their_largest_unit() {
+        for (secs, words) in [
+            (0, "0 seconds"),
+            (1, "1 second"),
+            (119, "1 minute"),
+            (7200, "2 hours"),
+            (86_400, "1 day"),
+            (86_400 * 40, "40 days"),
+        ] {
+            assert_eq!(about(secs), words);
+        }
+    }
+
+    #[test]
+    fn names_lose_the_wrapping_of_rustls() {
+        assert_eq!(plain("DnsName(\"a.example\")"), "`a.example`");
+        assert_eq!(plain("IpAddress(10.0.0.1)"), "`IpAddress(10.0.0.1)`");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keepbeat::{Cause, Coordinator, EventKind, Heartbeat, Http, Line, State, Target, Tls};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -34,6 +34,20 @@ impl Authority {
         change(&mut theirs);
         let key = KeyPair::generate().unwrap();
         let certificate = theirs.signed_by(&key, &issuer).unwrap();
+        Authority::serving(&certificate, &key, issuer.pem())
+    }
+
+    /// A server that shows the certificate of its authority as its own.
+    fn itself() -> Authority {
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let pem = certificate.pem();
+        Authority::serving(&certificate, &key, pem)
+    }
+
+    fn serving(certificate: &Certificate, key: &KeyPair, ca_pem: String) -> Authority {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
@@ -42,7 +56,7 @@ impl Authority {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
-        Authority { ca_pem: issuer.pem(), config: Arc::new(config) }
+        Authority { ca_pem, config: Arc::new(config) }
     }
 
     pub fn tls(&self) -> Tls {
@@ -144,6 +158,9 @@ fn each_certificate_that_is_no_good_is_told_with_its_word() {
         let detail = failure(&good, tls);
         assert!(detail.starts_with("untrusted: ") && detail.contains("127.0.0.1"), "{detail}");
     }
+    let itself = Authority::itself();
+    let detail = failure(&itself, itself.tls());
+    assert!(detail.starts_with("untrusted: ") && detail.contains("of an authority"), "{detail}");
     for authority in [over, other, good] {
         let peer = authority.serve(|stream, _| answer_lines(stream));
         let anybody = Tls::new().danger_accept_any_certificate();

@@ -8,6 +8,7 @@
 use std::time::Instant;
 
 use crate::cause::Cause;
+use crate::state::State;
 
 use super::{Phase, Pulse};
 
@@ -31,6 +32,9 @@ impl Pulse {
         self.disconnect(connection.as_ref(), Cause::Renewed.into());
         // What was proven stays proven: a failure later is the first after all that time.
         self.proven_since = connection.and_then(|connection| connection.up_since);
+        if self.state() == State::Up {
+            self.attempt = 0; // they are counted since the link was last Up, and it is
+        }
         self.phase = Phase::Renewing { due };
     }
 
@@ -55,7 +59,6 @@ mod tests {
     use crate::cause::Loss;
     use crate::heartbeat::Heartbeat;
     use crate::pulse::{Input, Output, Report};
-    use crate::state::State;
 
     const S: Duration = Duration::from_secs(1);
 
@@ -128,7 +131,8 @@ mod tests {
         for _ in 0..3 {
             tell(&mut pulse, now, Input::Renew);
             tell(&mut pulse, now, Input::Tick);
-            tell(&mut pulse, now, Input::Connected);
+            let connected = tell(&mut pulse, now, Input::Connected);
+            assert_eq!(connected[0], Output::Report(Report::Connected { attempt: 1 }));
             now = due(&tell(&mut pulse, now, Input::Ack(None)));
         }
         tell(&mut pulse, now, Input::Renew);
