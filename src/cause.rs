@@ -53,6 +53,10 @@ causes! {
         "`ss -ltn` on the peer", "start the service, or the port";
     ConnectTimeout, "connect-timeout", "nothing answered the attempt to connect",
         "`tcpdump` shows SYNs without an answer", "the host, the route, or a firewall that drops";
+    TlsFailed, "tls-failed", "the connection stands, and TLS on it failed",
+        "`openssl s_client -connect HOST:PORT`",
+        "what the detail's first word says: the certificate (`expired`), the name (`wrong-name`), \
+         whom to trust (`untrusted`), the TLS settings (`protocol`), the port (`plaintext`)";
     ClosedByPeer, "closed-by-peer", "the peer closed the connection in an orderly way",
         "the peer's log", "the peer's idle limit or its client limit; a shorter interval";
     Reset, "reset", "the connection was reset",
@@ -73,6 +77,8 @@ causes! {
         "`ulimit -n`, `ss -s`", "the limit that the detail names";
     WrongReply, "wrong-reply", "bytes came that are not the ack",
         "the first bytes, in the detail", "the protocol or the port: another service answers";
+    BadStatus, "bad-status", "the server answered with a status that was not expected",
+        "`curl -I URL`", "the server; or the path, or the statuses to expect";
     PartialReply, "partial-reply", "only a part of the ack came",
         "`tcpdump -X` shows the reply", "the peer: it stopped in the middle of a reply";
     LoginRefused, "login-refused", "the peer refused the credentials, or asks for some",
@@ -83,6 +89,8 @@ causes! {
         "`ss -tino` before it happens", "the path";
     ProtocolPanicked, "protocol-panicked", "the code of the protocol panicked; the link has ended",
         "the panic's message on stderr", "the protocol's code";
+    Renewed, "renewed", "the peer announced the end of its connection; the next beat opens one",
+        "`curl -I URL` shows `Connection: close`", "nothing; a higher limit of requests there";
     Stopped, "stopped", "ended on request",
         "the caller", "nothing";
 }

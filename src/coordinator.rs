@@ -20,6 +20,7 @@ use crate::drive::handle::Handle;
 use crate::drive::limits::Room;
 use crate::drive::queues::Queues;
 use crate::drive::resolve::{Resolve, by_system};
+use crate::drive::tls::Secure;
 use crate::drive::{self, Plan, Shared, spawn};
 use crate::error::Error;
 use crate::event::{Event, Identity, LinkId, Status};
@@ -239,9 +240,9 @@ impl Coordinator {
     ///
     /// # Errors
     ///
-    /// A target or heartbeat that cannot work; no room on this machine for another descriptor,
-    /// thread or mapping ([`Error::is_limit`], with the numbers and the remedy); a coordinator that
-    /// has stopped.
+    /// A target or heartbeat that cannot work, or one under TLS without the feature `tls`; no room
+    /// on this machine for another descriptor, thread or mapping ([`Error::is_limit`], with the
+    /// numbers and the remedy); a coordinator that has stopped.
     pub fn watch<T>(
         &self,
         target: T,
@@ -254,6 +255,7 @@ impl Coordinator {
     {
         let target: Target = target.try_into()?;
         heartbeat.check()?;
+        let secure = Secure::of(&target)?;
         let protocol = Guarded::new(Box::new(protocol));
         let mut links = self.links();
         if self.is_forked() {
@@ -272,8 +274,8 @@ impl Coordinator {
         let who = Identity { id, name: target.name(), target: target.to_string() };
         let handle = Arc::new(Handle::new(who));
         let seed = self.seed ^ id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let shared = Arc::clone(&self.shared);
-        let plan = Plan { handle: Arc::clone(&handle), shared, target, heartbeat, protocol, seed };
+        let (theirs, shared) = (Arc::clone(&handle), Arc::clone(&self.shared));
+        let plan = Plan { handle: theirs, shared, target, secure, heartbeat, protocol, seed };
         feed.links.fetch_add(1, Ordering::SeqCst);
         let name = format!("keepbeat-{}", id.0);
         match spawn::spawn(name, self.stack, move || drive::run(plan)) {

@@ -121,7 +121,8 @@ pub enum EventKind {
         /// Back up: how long it had been down.
         down: Option<Duration>,
     },
-    /// A connection ended, or an attempt to open one failed.
+    /// A connection ended, or an attempt to open one failed; with [`Cause::Renewed`] neither is a
+    /// trouble, and the state stays.
     Disconnected {
         /// Why.
         loss: Loss,

@@ -56,14 +56,16 @@
 //! |---|---|
 //! | [`Coordinator`], [`Heartbeat`], [`Target`] | watch an endpoint, how often, where |
 //! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, why |
-//! | [`Exchange`], [`Line`], [`Redis`], [`ConnectOnly`] | what a beat looks like |
+//! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
 //! | [`Protocol`] | one of your own |
 //! | [`Responder`] | the other end |
 //! | [`pulse`] | the state machine alone, without sockets or clocks |
 //!
 //! # Features
 //!
-//! None yet changes anything; `full` will stay the name for all of them.
+//! * `tls`, on by default: `https://` and `tls+SCHEME://` targets, `Target::tls`.
+//!
+//! `full` is the name for all of them.
 //!
 //! # Platforms
 //!
@@ -92,7 +94,7 @@ pub use coordinator::{Builder, Coordinator};
 pub use error::Error;
 pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
 pub use heartbeat::Heartbeat;
-pub use protocol::{ConnectOnly, Exchange, Line, Protocol, Redis};
+pub use protocol::{ConnectOnly, Exchange, Http, Line, Protocol, Redis};
 pub use pulse::{Pace, Patience, Rtt};
 pub use responder::{Responder, ResponderBuilder};
 pub use session::{

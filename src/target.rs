@@ -3,12 +3,19 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::Error;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 
-/// Where a link goes: `host:port`, or a URL `scheme://user:password@host:port`.
+use crate::error::Error;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
+
+/// Where a link goes: `host:port`, or a URL `scheme://user:password@host:port`, for `http` and
+/// `https` with a path and a query.
 ///
-/// The parts a person may see never hold user or password. What the scheme means is the caller's
-/// business; a link's protocol is given beside its target.
+/// The parts a person may see never hold user, password or query. `https://` and any
+/// `tls+SCHEME://` mean TLS (feature `tls`); what a scheme means otherwise is the caller's
+/// business: a link's protocol is given beside its target.
 ///
 /// # Examples
 ///
@@ -21,6 +28,10 @@ use crate::error::Error;
 ///
 /// let target = Target::new("10.0.0.5:7000")?.named("billing");
 /// assert_eq!((target.host(), target.port()), ("10.0.0.5", 7000));
+///
+/// let target: Target = "https://api.example/health?key=s3cret".parse()?;
+/// assert_eq!(target.to_string(), "https://api.example:443/health?...");
+/// assert_eq!(target.path(), "/health?key=s3cret");
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
@@ -31,23 +42,31 @@ pub struct Target {
     host: String,
     port: u16,
     name: Option<String>,
+    /// With its query; at least `/`.
+    path: String,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<Tls>>,
 }
 
 impl Target {
     /// Takes `text` apart. A missing scheme is `tcp`; a missing port is an error unless the scheme
-    /// has one of its own (`redis`: 6379).
+    /// has one of its own (`http`: 80, `https`: 443, `redis` and `tls+redis`: 6379).
     ///
     /// # Errors
     ///
     /// Says which part of the text is missing or wrong. Never repeats a password.
     pub fn new(text: &str) -> Result<Target, Error> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("tcp", text));
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let has_path = matches!(scheme, "http" | "https");
+        let (rest, path) = match rest.find(['/', '?', '#']).filter(|_| has_path) {
+            Some(at) => rest.split_at(at),
+            None => (rest.strip_suffix('/').unwrap_or(rest), ""),
+        };
         let (login, address) = match rest.rsplit_once('@') {
             Some((login, address)) => (Some(login), address),
             None => (None, rest),
         };
-        let shown = if may_be_shown(address, rest != text) { address } else { "..." };
+        let shown = if may_be_shown(address, text.contains("://")) { address } else { "..." };
         let wrong = |what: &str| Error::invalid(format!("target `{scheme}://{shown}`: {what}"));
         if scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+') {
             return Err(Error::invalid(
@@ -62,10 +81,9 @@ impl Target {
             ));
         }
         let (host, port) = host_and_port(address).map_err(|what| wrong(&what))?;
-        let port = match (port, scheme) {
-            (Some(port), _) => port,
-            (None, "redis") => 6379,
-            (None, _) => return Err(wrong("the port is missing: write `host:port`")),
+        let path = whole_path(path).map_err(wrong)?;
+        let Some(port) = port.or(usual_port(scheme)) else {
+            return Err(wrong("the port is missing: write `host:port`"));
         };
         let (user, password) = match login {
             None => (None, None),
@@ -80,7 +98,55 @@ impl Target {
                 (some(decoded(user)?), some(decoded(password)?))
             }
         };
-        Ok(Target { scheme: scheme.to_owned(), user, password, host, port, name: None })
+        Ok(Target { scheme: scheme.to_owned(), user, password, path, ..Target::plain(host, port) })
+    }
+
+    fn plain(host: String, port: u16) -> Target {
+        Target {
+            scheme: "tcp".to_owned(),
+            user: None,
+            password: None,
+            host,
+            port,
+            name: None,
+            path: "/".to_owned(),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// TLS on its connections, with these settings. Without them a target whose scheme means TLS
+    /// trusts the public authorities. The name that the certificate must have is the target's host.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use keepbeat::{Target, Tls};
+    ///
+    /// let own = Tls::new().ca_file("/etc/ssl/our-ca.pem")?;
+    /// let target = Target::new("tls+redis://10.0.0.5")?.tls(own);
+    /// assert!(target.is_tls());
+    /// # Ok::<(), keepbeat::Error>(())
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Target {
+        self.tls = Some(Arc::new(tls));
+        self
+    }
+
+    /// The settings given, if some were.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls_settings(&self) -> Option<&Tls> {
+        self.tls.as_deref()
+    }
+
+    /// Whether its connections are under TLS: the scheme says so, or settings were given.
+    pub fn is_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        let given = self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let given = false;
+        given || self.scheme == "https" || self.scheme.starts_with("tls+")
     }
 
     /// Gives it a name, for events and logs. Without one it is called by its target.
@@ -109,6 +175,24 @@ impl Target {
         self.port
     }
 
+    /// The path with its query, as it was typed; `/` if there was none. A query may hold secrets:
+    /// print the target instead.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What an HTTP request says as `Host`: the port only where it is not that of the scheme.
+    pub(crate) fn host_header(&self) -> String {
+        // The zone of an address means something on this machine only.
+        let host = self.host.split('%').next().unwrap_or_default();
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        if usual_port(&self.scheme) == Some(self.port) {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
+    }
+
     /// The user, percent-decoded.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
@@ -118,6 +202,27 @@ impl Target {
     pub fn password(&self) -> Option<&str> {
         self.password.as_deref()
     }
+}
+
+fn usual_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        "redis" | "tls+redis" => Some(6379),
+        _ => None,
+    }
+}
+
+/// The path that a request names.
+fn whole_path(path: &str) -> Result<String, &'static str> {
+    if path.contains('#') {
+        return Err("a `#` and what follows it never reach a server: leave them out");
+    }
+    if !path.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("in the path, write white space and what is not plain ASCII as %XX");
+    }
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    Ok(format!("{slash}{path}"))
 }
 
 fn some(text: String) -> Option<String> {
@@ -179,9 +284,14 @@ fn percent_decoded(text: &str) -> Option<String> {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
-            write!(f, "{}://[{}]:{}", self.scheme, self.host, self.port)
+            write!(f, "{}://[{}]:{}", self.scheme, self.host, self.port)?;
         } else {
-            write!(f, "{}://{}:{}", self.scheme, self.host, self.port)
+            write!(f, "{}://{}:{}", self.scheme, self.host, self.port)?;
+        }
+        match self.path.split_once('?') {
+            None if self.path == "/" => Ok(()),
+            None => f.write_str(&self.path),
+            Some((path, _)) => write!(f, "{path}?..."),
         }
     }
 }
@@ -218,19 +328,13 @@ impl TryFrom<String> for Target {
 
 impl From<std::net::SocketAddr> for Target {
     fn from(address: std::net::SocketAddr) -> Target {
-        Target {
-            scheme: "tcp".to_owned(),
-            user: None,
-            password: None,
-            host: match address {
-                std::net::SocketAddr::V6(v6) if v6.scope_id() > 0 => {
-                    format!("{}%{}", v6.ip(), v6.scope_id())
-                }
-                _ => address.ip().to_string(),
-            },
-            port: address.port(),
-            name: None,
-        }
+        let host = match address {
+            std::net::SocketAddr::V6(v6) if v6.scope_id() > 0 => {
+                format!("{}%{}", v6.ip(), v6.scope_id())
+            }
+            _ => address.ip().to_string(),
+        };
+        Target::plain(host, address.port())
     }
 }
 
@@ -247,6 +351,11 @@ mod tests {
             ("line://[fe80::1%eth0]:80", "line://[fe80::1%eth0]:80"),
             ("redis://h", "redis://h:6379"),
             ("redis://u:p@h:1", "redis://h:1"),
+            ("tls+redis://h", "tls+redis://h:6379"),
+            ("http://h", "http://h:80"),
+            ("https://[::1]/", "https://[::1]:443"),
+            ("https://u:p@h:1/a/b@c?key=s3cret", "https://h:1/a/b@c?..."),
+            ("http://h?x", "http://h:80/?..."),
         ] {
             let target = Target::new(text).unwrap();
             assert_eq!(target.to_string(), shown);
@@ -255,8 +364,39 @@ mod tests {
         let target = Target::new("redis://al%40ice:p%3A%2f@w@h:1").unwrap();
         assert_eq!((target.user(), target.password()), (Some("al@ice"), Some("p:/@w")));
         assert_eq!(target.host(), "h");
+        let target = Target::new("http://u:p@h/a@b?c=/d@e").unwrap();
+        assert_eq!((target.path(), target.host()), ("/a@b?c=/d@e", "h"));
+        assert_eq!(Target::new("http://h?x").unwrap().path(), "/?x");
+        assert_eq!(Target::new("tcp://h:1/").unwrap().path(), "/");
         let scoped: std::net::SocketAddr = "[fe80::1%3]:80".parse().unwrap();
         assert_eq!(Target::from(scoped).to_string(), "tcp://[fe80::1%3]:80");
+    }
+
+    #[test]
+    fn the_host_header_has_a_port_that_is_not_the_usual_one() {
+        for (text, header) in [
+            ("http://h", "h"),
+            ("http://h:80/x", "h"),
+            ("https://h:80", "h:80"),
+            ("http://[fe80::1%eth0]:8080", "[fe80::1]:8080"),
+            ("tcp://h:80", "h:80"),
+        ] {
+            assert_eq!(Target::new(text).unwrap().host_header(), header);
+        }
+    }
+
+    #[test]
+    fn tls_is_what_the_scheme_or_the_settings_say() {
+        for (text, is) in [("https://h", true), ("tls+x://h:1", true), ("http://h", false)] {
+            assert_eq!(Target::new(text).unwrap().is_tls(), is, "{text}");
+        }
+        #[cfg(feature = "tls")]
+        {
+            let plain = || Target::new("h:1").unwrap();
+            let (given, insecure) = (plain().tls(Tls::new()), Tls::new());
+            assert!(given.is_tls() && given == plain().tls(Tls::new()) && given != plain());
+            assert_ne!(given, plain().tls(insecure.danger_accept_any_certificate()));
+        }
     }
 
     #[test]
@@ -281,6 +421,12 @@ mod tests {
             ("t p://host:80", "no scheme"),
             ("redis://:p%zz@host:1", "two hex digits"),
             ("redis://u:s3cret@host:x", "no port"),
+            ("http://h/a#b", "never reach a server"),
+            ("http://h/a b", "write white space"),
+            ("http://h/\u{e4}", "not plain ASCII"),
+            ("http://bob:s3cret/x@h/", "no port"),
+            ("tls+tcp://h", "port is missing"),
+            ("tls+redis://h/1", "nothing may follow"),
         ] {
             let error = Target::new(text).expect_err(text).to_string();
             assert!(error.contains(words), "{text}: {error}");

@@ -27,7 +27,7 @@ use crate::error::Error;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Tls {
     /// None trusts the public authorities.
     roots: Option<Vec<CertificateDer<'static>>>,
@@ -35,6 +35,7 @@ pub struct Tls {
     insecure: bool,
 }
 
+#[derive(PartialEq, Eq)]
 struct Client {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
@@ -150,7 +151,8 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// Believes everybody; signatures are still checked, so that the peer at least has the key it shows.
+/// Believes everybody; signatures are still checked, so that the peer at least has the key it
+/// shows.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

@@ -44,7 +44,7 @@ pub enum Color {
     Never,
 }
 
-const FLAGS: [&str; 18] = [
+const FLAGS: [&str; 22] = [
     "--config",
     "--check-config",
     "--print-config",
@@ -55,6 +55,10 @@ const FLAGS: [&str; 18] = [
     "--send",
     "--expect",
     "--password-file",
+    "--method",
+    "--status",
+    "--ca",
+    "--insecure",
     "--once",
     "--count",
     "--for",
@@ -99,7 +103,8 @@ impl Args {
     fn flag(&mut self, flag: &str, parser: &mut Parser) -> Result<(), String> {
         let key = settings::KEYS.into_iter().find(|key| key.replace('_', "-") == flag);
         if let Some(key) = key {
-            let text = value(flag, parser)?;
+            let is_switch = settings::SWITCHES.contains(&key);
+            let text = if is_switch { "true".to_owned() } else { value(flag, parser)? };
             self.given.push(key);
             return self.settings.set(key, &text, None).map_err(|fault| at(flag, &fault));
         }
@@ -193,7 +198,8 @@ pub fn help() -> String {
         .iter()
         .map(|(scheme, beat)| format!("  {:<12}{beat}\n", format!("{scheme}://")))
         .collect();
-    format!("{HEAD}\nTARGET is host:port, or a URL:\n{schemes}\n{TAIL}")
+    let under_tls = schemes::UNDER_TLS.map(|scheme| format!("{scheme}://")).join(" ");
+    format!("{HEAD}\nTARGET is host:port, or a URL:\n{schemes}  {under_tls}\n\n{TAIL}")
 }
 
 const HEAD: &str = "\
@@ -213,8 +219,15 @@ The heartbeat:
                            A connect may take 10s; attempts back off from 0.5s to 60s.
   --send BYTES             tcp: what a beat is; \\r \\n \\t \\0 \\\\ \\xNN are escapes
   --expect BYTES           tcp: the bytes with which the reply begins
-  --password-file FILE     redis: the password, where the URL has none. A password in the URL
-                           (redis://USER:PASSWORD@host) is seen by whoever can list processes.
+  --expect TEXT            http: a part that the body must have; the request is a GET then
+  --method HEAD            http: the method
+  --status 200-399         http: the statuses to expect, or a single one
+  --password-file FILE     redis, http: the password of the user in the URL, or of redis without
+                           a user. A password in the URL (redis://USER:PASSWORD@host) is seen by
+                           whoever can list processes.
+  --ca FILE                TLS: the authorities to trust in place of the public ones, in PEM
+  --insecure               TLS: accept any certificate; whoever is on the path can then read and
+                           change what is sent
 
 How long:
   --once                   the first ack or the first failure of each target

@@ -204,6 +204,16 @@ impl Reader<'_> {
             }
             ("interval" | "timeout", _) => self.text(value, "interval = '10s'"),
             ("password_file", _) => self.text(value, "password_file = 'redis.password'"),
+            ("insecure", DeValue::Boolean(is)) => Some(is.to_string()),
+            ("insecure", other) => {
+                let what = format!("expected true or false; this is {}", kind(other));
+                self.fault(value.span(), what);
+                None
+            }
+            ("status", DeValue::Integer(number)) => Some(plain(number)),
+            ("status", _) => self.text(value, "status = '200-399'"),
+            ("method", _) => self.text(value, "method = 'GET'"),
+            ("ca", _) => self.text(value, "ca = 'ca.pem'"),
             _ => self.text(value, "send = 'PING\\r\\n'"),
         };
         let Some(text) = text else { return };

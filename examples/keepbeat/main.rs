@@ -11,6 +11,7 @@ mod output;
 mod plan;
 mod run;
 mod schemes;
+mod secure;
 mod settings;
 mod signals;
 mod source;
@@ -77,7 +78,7 @@ fn checked(args: &Args, watches: &[Watch]) -> String {
 /// The log goes to stderr. What it would say of links stands in the readable lines already, so it
 /// is quiet beside them unless it was asked for.
 fn start_log(args: &Args) {
-    let quiet = if args.json { "warn,demo=info" } else { "error" };
+    let quiet = if args.json { "warn,demo=info" } else { "error,tls=warn" };
     let env = env_logger::Env::default().default_filter_or(quiet);
     let mut builder = match args.log_level {
         Some(level) => {

@@ -7,6 +7,7 @@ use keepbeat::{Heartbeat, Protocol, Target};
 use crate::args::Args;
 use crate::config::{Config, Entry};
 use crate::schemes;
+use crate::secure;
 use crate::settings::Settings;
 use crate::source::{Fault, Source};
 
@@ -79,6 +80,7 @@ impl Builder {
             Some(rounds) => from.heartbeat().rounds(rounds),
             None => from.heartbeat(),
         };
+        let target = secure::secured(target, &from);
         self.watches.push(Watch { target, heartbeat, protocol, words: from.words() });
         Ok(())
     }
@@ -94,19 +96,13 @@ impl Builder {
             None => Some(entry.target.clone()),
         };
         let scheme = entry.target.scheme();
-        let useless =
-            |keys, scheme_with| (scheme != scheme_with).then(|| entry.place(keys)).flatten();
-        if let Some(span) = useless(&["send", "expect"], "tcp") {
-            let what = format!("`{scheme}://` has beats of its own: {NO_SEND}");
-            faults.push(Fault { span, what });
-        }
-        if let Some(span) = useless(&["password_file"], "redis") {
-            let what = format!("`{scheme}://` has no login: leave password_file out");
-            faults.push(Fault { span, what });
+        for (key, span) in &entry.spans {
+            let useless = schemes::useless(scheme, key);
+            faults.extend(useless.map(|what| Fault { span: span.clone(), what }));
         }
         if let Some(target) = target {
             let place = entry.place(&["send", "expect"]).unwrap_or(entry.span.clone());
-            let span = if scheme == "tcp" { place } else { entry.span.clone() };
+            let span = if schemes::heeds(scheme, "send") { place } else { entry.span.clone() };
             faults.extend(self.add(target, settings).err().map(|what| Fault { span, what }));
         }
         faults
@@ -124,16 +120,26 @@ impl Builder {
         if self.watches.is_empty() {
             return; // the demo, or faults enough
         }
-        let no = |scheme: &str| self.watches.iter().all(|watch| watch.target.scheme() != scheme);
-        if (given.contains(&"send") || given.contains(&"expect")) && no("tcp") {
-            let text = "--send and --expect are for tcp:// targets, and there is none";
-            self.faults.push(format!("{text}: leave them out, or write the target as tcp://"));
-        }
-        if given.contains(&"password_file") && no("redis") {
-            let text = "--password-file is for redis:// targets, and there is none: leave it out";
-            self.faults.push(text.to_owned());
+        let heeded =
+            |key: &str| self.watches.iter().any(|watch| schemes::heeds(watch.target.scheme(), key));
+        for (keys, whose) in WHOSE {
+            let useless = keys.iter().filter(|key| given.contains(key) && !heeded(key));
+            let flags: Vec<_> = useless.map(|key| format!("--{}", key.replace('_', "-"))).collect();
+            let (are, them) = if flags.len() == 1 { ("is", "it") } else { ("are", "them") };
+            if !flags.is_empty() {
+                let flags = flags.join(" and ");
+                let what =
+                    format!("{flags} {are} for {whose}, and there is none: leave {them} out");
+                self.faults.push(what);
+            }
         }
     }
 }
 
-const NO_SEND: &str = "leave send and expect out, or write it as tcp://";
+/// Flags, and the targets that they are for.
+const WHOSE: [(&[&str], &str); 4] = [
+    (&["send", "expect"], "tcp:// targets, --expect for http:// as well"),
+    (&["password_file"], "redis:// and http:// targets"),
+    (&["method", "status"], "http:// and https:// targets"),
+    (&["ca", "insecure"], "https:// and tls+...:// targets"),
+];

@@ -1,20 +1,25 @@
-//! Which scheme speaks which protocol.
+//! Which scheme speaks which protocol, and which settings mean something to it.
 
-use keepbeat::{ConnectOnly, Exchange, Line, Protocol, Redis, Target};
+use keepbeat::{ConnectOnly, Exchange, Http, Line, Protocol, Redis, Target};
 
 use crate::nearest;
 use crate::settings::Settings;
 
 /// The scheme and what a beat of it is.
-pub const KNOWN: [(&str, &str); 4] = [
+pub const KNOWN: [(&str, &str); 6] = [
     ("tcp", "sends `heartbeat`, expects `heartbeat_ack`; or --send and --expect"),
     ("line", "numbered lines: sends `beat 12`, expects `ack 12`"),
     ("redis", "sends PING, expects PONG; logs in first if there is a password"),
     ("connect", "sends nothing, holds the connection open and tells when it ends"),
+    ("http", "one kept connection: HEAD of the path, expects a status from 200 to 399"),
+    ("https", "the same under TLS"),
 ];
 
+/// The others under TLS.
+pub const UNDER_TLS: [&str; 4] = ["tls+tcp", "tls+line", "tls+redis", "tls+connect"];
+
 /// Schemes of a later version.
-const PLANNED: [&str; 5] = ["http", "https", "mqtt", "ws", "wss"];
+const PLANNED: [&str; 3] = ["mqtt", "ws", "wss"];
 
 /// Takes a target apart.
 ///
@@ -23,11 +28,19 @@ const PLANNED: [&str; 5] = ["http", "https", "mqtt", "ws", "wss"];
 /// Says what is wrong and what is known; never repeats user or password.
 pub fn target(text: &str) -> Result<Target, String> {
     if let Some((scheme, _)) = text.split_once("://") {
-        if is_word(scheme) && !KNOWN.iter().any(|(known, _)| *known == scheme) {
+        if is_word(scheme) && !known().any(|known| known == scheme) {
             return Err(unknown(scheme));
+        }
+        #[cfg(not(feature = "tls"))]
+        if is_tls(scheme) {
+            return Err(format!("`{scheme}://`: {}", crate::secure::NOT_BUILT_IN));
         }
     }
     Target::new(text).map_err(|error| error.to_string())
+}
+
+fn known() -> impl Iterator<Item = &'static str> {
+    KNOWN.into_iter().map(|(known, _)| known).chain(UNDER_TLS)
 }
 
 /// What is no scheme at all is left to [`Target::new`], which says so.
@@ -35,14 +48,56 @@ fn is_word(scheme: &str) -> bool {
     !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+')
 }
 
+fn is_tls(scheme: &str) -> bool {
+    scheme == "https" || scheme.starts_with("tls+")
+}
+
+/// The scheme of the same protocol without TLS.
+fn base(scheme: &str) -> &str {
+    if scheme == "https" { "http" } else { scheme.strip_prefix("tls+").unwrap_or(scheme) }
+}
+
 fn unknown(scheme: &str) -> String {
-    let known = KNOWN.map(|(known, _)| known);
-    let list = known.map(|known| format!("{known}://")).join(" ");
-    if PLANNED.contains(&scheme) || scheme.starts_with("tls+") {
+    let known: Vec<&str> = known().collect();
+    let list = known.iter().map(|known| format!("{known}://")).collect::<Vec<_>>().join(" ");
+    if PLANNED.contains(&base(scheme)) {
         return format!("this version has no protocol for `{scheme}://`; it knows {list}");
     }
     let hint = nearest::hint(&scheme.to_lowercase(), &known);
     format!("`{scheme}://` is no known scheme{hint}: use one of {list}")
+}
+
+/// Whether a target of this scheme heeds the setting.
+pub fn heeds(scheme: &str, key: &str) -> bool {
+    let protocol = base(scheme);
+    match key {
+        "send" => protocol == "tcp",
+        "expect" => matches!(protocol, "tcp" | "http"),
+        "password_file" => matches!(protocol, "redis" | "http"),
+        "method" | "status" => protocol == "http",
+        "ca" | "insecure" => is_tls(scheme),
+        _ => true,
+    }
+}
+
+/// Why a target of this scheme cannot heed the setting, and what to do.
+pub fn useless(scheme: &str, key: &str) -> Option<String> {
+    if heeds(scheme, key) {
+        return None;
+    }
+    let why = match key {
+        "send" | "expect" => "has beats of its own",
+        "password_file" => "has no login",
+        "method" | "status" => "is no HTTP",
+        _ => "is not under TLS",
+    };
+    let instead = match (key, scheme) {
+        ("send" | "expect", _) => ", or write it as tcp://".to_owned(),
+        ("ca" | "insecure", "http") => ", or write it as https://".to_owned(),
+        ("ca" | "insecure", _) => format!(", or write it as tls+{scheme}://"),
+        _ => String::new(),
+    };
+    Some(format!("`{scheme}://` {why}: leave {key} out{instead}"))
 }
 
 /// What a beat on this target looks like.
@@ -51,18 +106,19 @@ fn unknown(scheme: &str) -> String {
 ///
 /// Settings that do not fit the scheme.
 pub fn protocol(target: &Target, settings: &Settings) -> Result<Box<dyn Protocol>, String> {
-    if target.scheme() != "redis" && (target.user().is_some() || target.password().is_some()) {
-        return Err(format!(
-            "`{}://` has no login: take user and password out of the target",
-            target.scheme()
-        ));
+    let scheme = target.scheme();
+    let login = target.user().is_some() || target.password().is_some();
+    if login && !heeds(scheme, "password_file") {
+        let what = "has no login: take user and password out of the target";
+        return Err(format!("`{scheme}://` {what}"));
     }
-    match target.scheme() {
+    match base(scheme) {
         "tcp" => Ok(Box::new(exchange(settings)?)),
         "line" => Ok(Box::new(Line)),
         "redis" => Ok(Box::new(redis(target, settings)?)),
         "connect" => Ok(Box::new(ConnectOnly)),
-        other => Err(unknown(other)),
+        "http" => Ok(Box::new(http(target, settings)?)),
+        _ => Err(unknown(scheme)),
     }
 }
 
@@ -82,6 +138,28 @@ fn exchange(settings: &Settings) -> Result<Exchange, String> {
         }
     };
     Ok(exchange.with_any_rest())
+}
+
+/// The password in the URL belongs to this target alone, so it goes before that of a file. A file
+/// may serve many targets: those without a user do not log in.
+fn http(target: &Target, settings: &Settings) -> Result<Http, String> {
+    let text = |error: keepbeat::Error| error.to_string();
+    let mut http = Http::for_target(target).map_err(text)?;
+    if let (Some(user), None, Some(password)) =
+        (target.user(), target.password(), &settings.password)
+    {
+        http = http.login(user, password.reveal()).map_err(text)?;
+    }
+    if let Some(method) = &settings.method {
+        http = http.method(method).map_err(text)?;
+    }
+    if let Some(status) = &settings.status {
+        http = http.expect_status(status.clone()).map_err(text)?;
+    }
+    if let Some(part) = &settings.expect {
+        http = http.expect_body(part.as_slice()).map_err(text)?;
+    }
+    Ok(http)
 }
 
 /// The password in the URL belongs to this target alone, so it goes before that of a file.

@@ -4,18 +4,34 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keepbeat::Heartbeat;
 use keepbeat::protocol::FRAME_LIMIT;
+use keepbeat::{Heartbeat, Http};
 
 use crate::escapes;
+use crate::secure::{self, Tls};
 
 /// The keys, as they stand in a file; with `--` and `-` on the command line, `KEEPBEAT_` and
 /// capitals in the environment.
-pub const KEYS: [&str; 7] =
-    ["interval", "timeout", "fall", "rise", "send", "expect", "password_file"];
+pub const KEYS: [&str; 11] = [
+    "interval",
+    "timeout",
+    "fall",
+    "rise",
+    "send",
+    "expect",
+    "password_file",
+    "method",
+    "status",
+    "ca",
+    "insecure",
+];
+
+/// Those that are true or false. On the command line they have no value.
+pub const SWITCHES: [&str; 1] = ["insecure"];
 
 /// More than any password, so that `/dev/zero` in its place ends.
 const LONGEST_PASSWORD: u64 = 64 * 1024;
@@ -41,11 +57,16 @@ pub struct Settings {
     pub send: Option<Vec<u8>>,
     pub expect: Option<Vec<u8>>,
     pub password: Option<Password>,
+    pub method: Option<String>,
+    pub status: Option<RangeInclusive<u16>>,
+    pub ca: Option<Tls>,
+    pub insecure: Option<bool>,
 }
 
 impl Settings {
     /// Takes the setting called `key`, one of [`KEYS`]. A relative file is looked for in `folder`.
     pub fn set(&mut self, key: &str, text: &str, folder: Option<&Path>) -> Result<(), String> {
+        let file = || folder.map_or_else(|| PathBuf::from(text), |folder| folder.join(text));
         match key {
             "interval" => self.interval = Some(checked(duration(text)?, Heartbeat::every)?),
             "timeout" => {
@@ -56,10 +77,11 @@ impl Settings {
             "rise" => self.rise = Some(checked(count(text)?, |n| Heartbeat::default().rise(n))?),
             "send" => self.send = Some(payload(text)?),
             "expect" => self.expect = Some(payload(text)?),
-            "password_file" => {
-                let file = folder.map_or_else(|| PathBuf::from(text), |folder| folder.join(text));
-                self.password = Some(password(&file)?);
-            }
+            "password_file" => self.password = Some(password(&file())?),
+            "method" => self.method = Some(method(text)?),
+            "status" => self.status = Some(status(text)?),
+            "ca" => self.ca = Some(secure::authorities(&file())?),
+            "insecure" => self.insecure = Some(switch(text)?),
             other => unreachable!("`{other}` is none of the keys"),
         }
         Ok(())
@@ -95,6 +117,10 @@ impl Settings {
             send: self.send.or_else(|| weaker.send.clone()),
             expect: self.expect.or_else(|| weaker.expect.clone()),
             password: self.password.or_else(|| weaker.password.clone()),
+            method: self.method.or_else(|| weaker.method.clone()),
+            status: self.status.or_else(|| weaker.status.clone()),
+            ca: self.ca.or_else(|| weaker.ca.clone()),
+            insecure: self.insecure.or(weaker.insecure),
         }
     }
 
@@ -141,6 +167,25 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 fn count(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| format!("`{text}` is no count: use 1 to 100"))
+}
+
+fn method(text: &str) -> Result<String, String> {
+    let checked = Http::new("host").and_then(|http| http.method(text));
+    checked.map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// `204`, or a range with its ends: `200-399`.
+fn status(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let digits = |text: &str| text.trim().parse().ok().filter(|code| (100..=999).contains(code));
+    match (digits(first), digits(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(first..=last),
+        _ => Err(format!("`{text}` is no status: use 100 to 999, as in 204 or 200-399")),
+    }
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("`{text}` is neither true nor false"))
 }
 
 fn payload(text: &str) -> Result<Vec<u8>, String> {

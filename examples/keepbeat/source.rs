@@ -110,13 +110,18 @@ impl Masked {
     }
 }
 
-/// What must not be shown: the value of a key that sounds like a secret, and user and password of a
-/// URL, also of one that is cut off before its `@`.
+/// What must not be shown: the value of a key that sounds like a secret, user and password of a
+/// URL, also of one that is cut off before its `@`, and its query.
 fn secret(line: &str) -> Option<Range<usize>> {
-    match (secret_value(line), secret_login(line)) {
-        (Some(a), Some(b)) => Some(a.start.min(b.start)..a.end.max(b.end)),
-        (a, b) => a.or(b),
-    }
+    let all = [secret_value(line), secret_login(line), secret_query(line)];
+    all.into_iter().flatten().reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
+}
+
+fn secret_query(line: &str) -> Option<Range<usize>> {
+    let url = line.find("://")?;
+    let start = url + line[url..].find('?')? + 1;
+    let len = line[start..].find(['"', '\'']).unwrap_or(line.len() - start);
+    Some(start..start + len)
 }
 
 fn secret_value(line: &str) -> Option<Range<usize>> {

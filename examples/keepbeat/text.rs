@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use keepbeat::{Cause, Event, EventKind, LinkId, Loss, State};
@@ -25,11 +26,14 @@ struct Told {
     connected: Option<String>,
     /// A late ack was told since the state turned.
     late: bool,
+    /// The connection is being renewed, as the peer announced: no news.
+    renewing: bool,
 }
 
 impl Default for Told {
     fn default() -> Told {
-        Told { state: State::Connecting, cause: None, rtt: None, connected: None, late: false }
+        let (state, late, renewing) = (State::Connecting, false, false);
+        Told { state, cause: None, rtt: None, connected: None, late, renewing }
     }
 }
 
@@ -84,6 +88,7 @@ impl Text {
             self.line(event.time(), mark, event.name(), cause, detail)
         };
         match event.kind() {
+            EventKind::Connected { .. } if std::mem::take(&mut told.renewing) => String::new(),
             EventKind::Connected { attempt, took } => {
                 let words = line(CONNECTED, None, &connected(event, *attempt, *took));
                 if told.state == State::Down {
@@ -104,7 +109,12 @@ impl Text {
             EventKind::Missed { seq, timeout, cause, .. } if told.state == State::Connecting => {
                 line(MISS, Some(*cause), &format!("no ack of beat {seq} within {timeout:?}"))
             }
+            EventKind::Disconnected { loss, .. } if loss.cause == Cause::Renewed => {
+                told.renewing = true;
+                String::new()
+            }
             EventKind::State { to, loss, down, .. } => {
+                told.renewing = false;
                 let before = told.connected.take().unwrap_or_default();
                 (told.state, told.late) = (*to, false);
                 told.cause = loss.as_ref().map(|loss| loss.cause);
@@ -190,7 +200,9 @@ fn mark(state: State) -> Mark {
 
 fn connected(event: &Event, attempt: u32, took: Duration) -> String {
     let mut words = format!("in {}", short(took));
-    if let Some(peer) = event.peer().filter(|peer| !event.target().ends_with(&peer.to_string())) {
+    // The port is that of the target in any case.
+    let shown = |peer: &SocketAddr| event.target().contains(&format!("//{peer}"));
+    if let Some(peer) = event.peer().filter(|peer| !shown(peer)) {
         words = format!("to {peer} {words}");
     }
     if attempt > 1 {

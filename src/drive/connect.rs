@@ -1,5 +1,5 @@
-//! Opening a connection: each address of the name within its share of the connect timeout, in a way
-//! that `stop` can end.
+//! Opening a connection: each address of the name within its share of the connect timeout, TLS
+//! included, in a way that `stop` can end.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use crate::cause::{Cause, Loss};
 use crate::drive::handle::Handle;
 use crate::drive::socket::{Connection, cause_of};
+use crate::drive::tls::Secure;
 use crate::heartbeat::Heartbeat;
 use crate::sys::{self, Ready};
 
@@ -24,6 +25,7 @@ const LONGEST_RTO: Duration = Duration::from_secs(1);
 pub(crate) fn connect(
     handle: &Handle,
     addresses: &[SocketAddr],
+    secure: Option<&Secure>,
     heartbeat: &Heartbeat,
 ) -> Result<Connection, Loss> {
     let deadline = Instant::now() + heartbeat.connect_timeout;
@@ -32,13 +34,20 @@ pub(crate) fn connect(
     for (tried, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / (addresses.len() - tried) as u32;
-        let result = open(handle, *address, share, heartbeat);
+        let result = open(handle, *address, share, secure, heartbeat);
         if handle.is_stopping() {
             return Err(Cause::Stopped.into());
         }
         match (result, &mut failed) {
             (Ok(connection), _) => return Ok(connection),
             (Err(loss), None) => failed = Some(loss),
+            // Where somebody answered, that is the news; its detail keeps its word in front.
+            (Err(loss), Some(all)) if all.cause == Cause::TlsFailed => {
+                all.detail = format!("{}; {}", all.detail, loss.detail);
+            }
+            (Err(loss), Some(all)) if loss.cause == Cause::TlsFailed => {
+                *all = Loss::new(loss.cause, format!("{}; {}", loss.detail, all.detail));
+            }
             (Err(loss), Some(all)) => {
                 all.cause = loss.cause;
                 all.detail = format!("{}; {}", all.detail, loss.detail);
@@ -52,8 +61,10 @@ fn open(
     handle: &Handle,
     address: SocketAddr,
     share: Duration,
+    secure: Option<&Secure>,
     heartbeat: &Heartbeat,
 ) -> Result<Connection, Loss> {
+    let deadline = Instant::now() + share;
     let failed = |error: io::Error| connect_loss(&error, address);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
         .map_err(failed)?;
@@ -61,7 +72,12 @@ fn open(
     handle.set_socket(Some(Arc::clone(&socket)));
     let result = establish(handle, &socket, address, share).and_then(|()| {
         set_options(&socket, heartbeat).map_err(failed)?;
-        Connection::new(Arc::clone(&socket), address, heartbeat.write_timeout).map_err(failed)
+        let connection = Connection::new(Arc::clone(&socket), address, heartbeat.write_timeout)
+            .map_err(failed)?;
+        match secure {
+            Some(secure) => connection.secured(secure, deadline),
+            None => Ok(connection),
+        }
     });
     if result.is_err() {
         handle.set_socket(None);

@@ -39,6 +39,14 @@ impl Guarded {
         }
     }
 
+    pub(crate) fn is_over(&mut self) -> Result<bool, Loss> {
+        self.guard(|protocol| protocol.is_over())
+    }
+
+    pub(crate) fn closed(&mut self) -> Result<Option<Frame>, Loss> {
+        self.guard(|protocol| protocol.closed())?.map_err(|rejected| rejected.0)
+    }
+
     /// Unwind safety: after a panic the protocol is only dropped, never called again.
     fn guard<T>(&mut self, call: impl FnOnce(&mut dyn Protocol) -> T) -> Result<T, Loss> {
         let protocol = self.0.as_mut().expect("it is taken by its drop alone");

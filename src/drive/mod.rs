@@ -19,6 +19,8 @@ mod reporter;
 pub(crate) mod resolve;
 pub(crate) mod socket;
 pub(crate) mod spawn;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+pub(crate) mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,6 +46,7 @@ use inbox::Next;
 use reporter::Reporter;
 use resolve::Resolve;
 use socket::{Connection, Woke};
+use tls::Secure;
 
 /// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats: 0.016 system
 /// calls a beat.
@@ -64,6 +67,7 @@ pub(crate) struct Plan {
     pub(crate) handle: Arc<Handle>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) target: Target,
+    pub(crate) secure: Option<Secure>,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) protocol: Guarded,
     pub(crate) seed: u64,
@@ -118,6 +122,7 @@ struct Link {
     handle: Arc<Handle>,
     shared: Arc<Shared>,
     target: Target,
+    secure: Option<Secure>,
     heartbeat: Heartbeat,
     protocol: Guarded,
     pulse: Pulse,
@@ -126,6 +131,8 @@ struct Link {
     /// The beat on its way out; kept, so that no beat allocates.
     out: Vec<u8>,
     paused: bool,
+    /// The peer announced, with its last ack, that it ends the connection.
+    over: bool,
 }
 
 impl Drop for Link {
@@ -137,22 +144,24 @@ impl Drop for Link {
 
 impl Link {
     fn new(plan: Plan) -> Link {
-        let Plan { handle, shared, target, heartbeat, protocol, seed } = plan;
+        let Plan { handle, shared, target, secure, heartbeat, protocol, seed } = plan;
         let pulse = Pulse::new(heartbeat.clone(), seed, Instant::now());
         let reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
         // Room for the beats of most protocols from the start.
-        let (connection, out, paused) = (None, Vec::with_capacity(128), false);
+        let (connection, out) = (None, Vec::with_capacity(128));
         Link {
             handle,
             shared,
             target,
+            secure,
             heartbeat,
             protocol,
             pulse,
             reporter,
             connection,
             out,
-            paused,
+            paused: false,
+            over: false,
         }
     }
 
@@ -206,12 +215,14 @@ impl Link {
         let start = Instant::now();
         let (host, port) = (self.target.host(), self.target.port());
         let addresses = resolve::addresses(&self.handle, &*self.shared.resolve, host, port)?;
-        let connection = connect::connect(&self.handle, &addresses, &self.heartbeat)?;
+        let secure = self.secure.as_ref();
+        let connection = connect::connect(&self.handle, &addresses, secure, &self.heartbeat)?;
         self.reporter.peer = Some(connection.peer);
         self.reporter.took = start.elapsed();
         self.shared.open.fetch_add(1, Ordering::Relaxed);
         self.connection = Some(connection);
         self.out.clear();
+        self.over = false;
         self.protocol.connected(&mut self.out)?;
         self.ask_rto();
         Ok(())
@@ -267,7 +278,11 @@ impl Link {
             self.paused = !self.paused;
             return self.tell(if self.paused { Input::Pause } else { Input::Resume });
         }
+        if std::mem::take(&mut self.over) {
+            return self.tell(Input::Renew);
+        }
         if let Some(input) = self.next_input() {
+            let input = self.and_is_it_over(input);
             return self.tell(input);
         }
         let Some(connection) = &mut self.connection else {
@@ -284,7 +299,33 @@ impl Link {
             Woke::Quiet => self.tick(),
             // Our own shutdown looks like an end, too.
             Woke::Lost(_) if self.handle.is_stopping() => {}
-            Woke::Lost(loss) => self.tell(Input::Lost(loss)),
+            Woke::Lost(loss) => {
+                let input = self.last_input(loss);
+                self.tell(input);
+            }
+        }
+    }
+
+    /// The peer may have announced the end of the connection with this ack: that is told next.
+    fn and_is_it_over(&mut self, input: Input) -> Input {
+        if let Input::Ack(_) = input {
+            match self.protocol.is_over() {
+                Ok(over) => self.over = over,
+                Err(loss) => return Input::Lost(loss),
+            }
+        }
+        input
+    }
+
+    /// The connection has ended; that may be what makes an ack whole.
+    fn last_input(&mut self, loss: Loss) -> Input {
+        if loss.cause != Cause::ClosedByPeer {
+            return Input::Lost(loss);
+        }
+        match self.protocol.closed() {
+            Ok(Some(Frame::Ack(seq))) => self.and_is_it_over(Input::Ack(seq)),
+            Ok(_) => Input::Lost(loss),
+            Err(said) => Input::Lost(said),
         }
     }
 

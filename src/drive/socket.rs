@@ -10,6 +10,7 @@ use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
 use crate::drive::inbox::Inbox;
+use crate::drive::tls::{Layer, Opened, Secure};
 use crate::sys::{self, Ready};
 
 /// Reads past a deadline before it is judged: what waited is read first, but a peer that floods
@@ -18,6 +19,8 @@ const READS_IN_OVERTIME: u32 = 16;
 
 pub(crate) struct Connection {
     socket: Arc<Socket>,
+    /// TLS between socket and inbox, if there is some.
+    layer: Option<Box<Layer>>,
     pub(crate) peer: SocketAddr,
     pub(crate) inbox: Inbox,
     /// Whether it was seen, since the last wake-up, that no FIN waits to be read.
@@ -54,7 +57,15 @@ impl Connection {
         socket.set_write_timeout(Some(write_timeout))?;
         // No read timeout yet: the first wait for an ack sets it.
         let (inbox, read_timeout) = (Inbox::new(), Duration::MAX);
-        Ok(Connection { socket, peer, inbox, looked: false, read_timeout, overtime: 0 })
+        let layer = None;
+        Ok(Connection { socket, layer, peer, inbox, looked: false, read_timeout, overtime: 0 })
+    }
+
+    /// The same connection under TLS, once both sides are content. A handshake that is not over by
+    /// the deadline is a loss.
+    pub(crate) fn secured(mut self, how: &Secure, deadline: Instant) -> Result<Connection, Loss> {
+        self.layer = Some(Box::new(how.shake_hands(&self.socket, self.peer, deadline)?));
+        Ok(self)
     }
 
     /// Writes all of `bytes` within the write timeout, and says when the last of them were handed
@@ -67,36 +78,20 @@ impl Connection {
                 return Err(loss);
             }
         }
-        let start = Instant::now();
-        let mut handed = start;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            match self.socket.send_with_flags(rest, libc::MSG_NOSIGNAL) {
-                Ok(n) => rest = &rest[n..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(self.loss(&error)),
-            }
-            if rest.is_empty() {
-                break;
-            }
-            handed = Instant::now();
-            if handed >= start + timeout {
-                let detail = format!(
-                    "{} of {} bytes written to {} within {timeout:?}",
-                    bytes.len() - rest.len(),
-                    bytes.len(),
-                    self.peer
-                );
-                return Err(Loss::new(Cause::WriteStalled, detail));
-            }
-        }
+        let bytes = match &mut self.layer {
+            Some(layer) => layer.seal(bytes),
+            None => bytes,
+        };
+        let handed = send_all(&self.socket, self.peer, bytes, timeout)?;
         self.looked = false;
         Ok(handed)
     }
 
     /// Waits for bytes, at most until then. `ack` is the timeout of the beat in flight, if one is.
     pub(crate) fn wait(&mut self, until: Option<Instant>, ack: Option<Duration>) -> Woke {
+        if let Some(woke) = self.opened() {
+            return woke; // the rest of what came with an earlier read
+        }
         let now = Instant::now();
         let left = until.map(|until| until.saturating_duration_since(now));
         if left == Some(Duration::ZERO) {
@@ -146,26 +141,23 @@ impl Connection {
 
     /// One blocking read, at most for the read timeout.
     fn read(&mut self) -> Woke {
-        let result = (&*self.socket).read(self.inbox.space());
+        let result = (&*self.socket).read(space(&mut self.layer, &mut self.inbox));
         self.on_read(result)
     }
 
     /// One read that does not wait.
     fn read_now(&mut self) -> Woke {
-        let result = sys::recv_now(&*self.socket, self.inbox.space());
+        let result = sys::recv_now(&*self.socket, space(&mut self.layer, &mut self.inbox));
         self.on_read(result)
     }
 
     fn on_read(&mut self, result: io::Result<usize>) -> Woke {
         match result {
-            Ok(0) => Woke::Lost(Loss::new(
-                Cause::ClosedByPeer,
-                format!("{} closed the connection", self.peer),
-            )),
+            // Also without a good-bye within TLS: it is gone.
+            Ok(0) => self.closed(),
             Ok(n) => {
                 self.looked = false;
-                self.inbox.filled(n);
-                Woke::Bytes
+                self.on_bytes(n)
             }
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => {
@@ -178,19 +170,103 @@ impl Connection {
         }
     }
 
+    fn on_bytes(&mut self, n: usize) -> Woke {
+        let Some(layer) = &mut self.layer else {
+            self.inbox.filled(n);
+            return Woke::Bytes;
+        };
+        layer.filled(n, self.peer);
+        // What TLS itself has to answer, or says of what it refuses, goes out at once.
+        let answer = layer.seal(&[]);
+        if !answer.is_empty() {
+            if let Err(loss) = send_all(&self.socket, self.peer, answer, Duration::ZERO) {
+                return self.opened().unwrap_or(Woke::Lost(loss));
+            }
+        }
+        self.opened().unwrap_or(Woke::Bytes)
+    }
+
+    /// What TLS has opened and not yet handed on.
+    fn opened(&mut self) -> Option<Woke> {
+        match self.layer.as_mut()?.open_into(&mut self.inbox) {
+            Opened::Bytes => Some(Woke::Bytes),
+            Opened::Closed => Some(self.closed()),
+            Opened::Lost(loss) => Some(Woke::Lost(loss)),
+            Opened::Nothing => None,
+        }
+    }
+
+    fn closed(&self) -> Woke {
+        let detail = format!("{} closed the connection", self.peer);
+        Woke::Lost(Loss::new(Cause::ClosedByPeer, detail))
+    }
+
     /// The kernel's retransmission timeout for this path.
     pub(crate) fn rto(&self) -> Option<Duration> {
         sys::retransmission_timeout(&*self.socket)
     }
 
     fn loss(&self, error: &io::Error) -> Loss {
-        let cause = match error.raw_os_error() {
-            // Not a read timeout, which is EAGAIN: the kernel gave up sending.
-            Some(libc::ETIMEDOUT) => Cause::KernelGaveUp,
-            _ => cause_of(error).unwrap_or(Cause::Reset),
-        };
-        Loss::new(cause, format!("{}: {error}", self.peer))
+        loss(error, self.peer)
     }
+}
+
+impl Drop for Connection {
+    /// Under TLS an end without a good-bye looks like an attack to some.
+    fn drop(&mut self) {
+        if let Some(layer) = &mut self.layer {
+            let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+            let _ = self.socket.send_with_flags(layer.farewell(), flags); // it may be gone
+        }
+    }
+}
+
+/// Where the next bytes of the socket go.
+fn space<'a>(layer: &'a mut Option<Box<Layer>>, inbox: &'a mut Inbox) -> &'a mut [u8] {
+    match layer {
+        Some(layer) => layer.space(),
+        None => inbox.space(),
+    }
+}
+
+/// Sends all of `bytes` within the timeout, and says when the last of them were handed over.
+fn send_all(
+    socket: &Socket,
+    peer: SocketAddr,
+    bytes: &[u8],
+    timeout: Duration,
+) -> Result<Instant, Loss> {
+    let start = Instant::now();
+    let mut handed = start;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match socket.send_with_flags(rest, libc::MSG_NOSIGNAL) {
+            Ok(n) => rest = &rest[n..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(loss(&error, peer)),
+        }
+        if rest.is_empty() {
+            break;
+        }
+        handed = Instant::now();
+        if handed >= start + timeout {
+            let written = bytes.len() - rest.len();
+            let detail =
+                format!("{written} of {} bytes written to {peer} within {timeout:?}", bytes.len());
+            return Err(Loss::new(Cause::WriteStalled, detail));
+        }
+    }
+    Ok(handed)
+}
+
+fn loss(error: &io::Error, peer: SocketAddr) -> Loss {
+    let cause = match error.raw_os_error() {
+        // Not a read timeout, which is EAGAIN: the kernel gave up sending.
+        Some(libc::ETIMEDOUT) => Cause::KernelGaveUp,
+        _ => cause_of(error).unwrap_or(Cause::Reset),
+    };
+    Loss::new(cause, format!("{peer}: {error}"))
 }
 
 /// What an error of the kernel means, where it means the same at any time.

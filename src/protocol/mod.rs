@@ -3,12 +3,14 @@
 
 mod connect_only;
 mod exchange;
+mod http;
 mod line;
 mod redis;
 pub(crate) mod shown;
 
 pub use connect_only::ConnectOnly;
 pub use exchange::Exchange;
+pub use http::Http;
 pub use line::Line;
 pub use redis::Redis;
 
@@ -107,6 +109,24 @@ pub trait Protocol: Send {
         let _ = out;
     }
 
+    /// Whether the peer has announced, in an orderly way, that the connection ends after the ack
+    /// that was just parsed. Asked after each ack. If so the connection is closed, the next beat
+    /// opens another, and the link stays as it is: no loss, nobody to blame. Never, unless a
+    /// protocol has such an announcement.
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    /// The peer has closed the connection. A frame that only the end of a connection ends is whole
+    /// now; anything else is a loss with `closed-by-peer`, unless the protocol knows better.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] where what came before the end was not allowed.
+    fn closed(&mut self) -> Result<Option<Frame>, Rejected> {
+        Ok(None)
+    }
+
     /// Appends the answer to a beat of the peer. Only a [`Responder`](crate::Responder) asks for
     /// it; does nothing unless a protocol can be the other end.
     fn ack(&mut self, seq: Option<u64>, out: &mut Vec<u8>) {
@@ -129,6 +149,14 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
     fn ack(&mut self, seq: Option<u64>, out: &mut Vec<u8>) {
         (**self).ack(seq, out)
+    }
+
+    fn is_over(&self) -> bool {
+        (**self).is_over()
+    }
+
+    fn closed(&mut self) -> Result<Option<Frame>, Rejected> {
+        (**self).closed()
     }
 }
 

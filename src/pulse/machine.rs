@@ -1,5 +1,7 @@
 //! The machine itself: phases, and what each input does in each of them.
 
+mod renewal;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -31,6 +33,11 @@ enum Phase {
         deadline: Instant,
         timeout: Duration,
         extra: Extra,
+    },
+    /// The peer ended the connection in an orderly way; the next beat, and the connection for it,
+    /// are due then.
+    Renewing {
+        due: Instant,
     },
     /// No connection; the next attempt is due then.
     BackingOff {
@@ -79,6 +86,10 @@ pub struct Pulse {
     doubt: Doubt,
     backoff: Backoff,
     connection: Option<Connection>,
+    /// The connection that is being opened takes the place of one that the peer ended.
+    renewing: bool,
+    /// Since when the link was Up on connections that were renewed without a failure.
+    proven_since: Option<Instant>,
     attempt: u32,
     rounds: Option<u64>,
     down_since: Option<Instant>,
@@ -108,6 +119,8 @@ impl Pulse {
             doubt: Doubt::default(),
             backoff: Backoff::default(),
             connection: None,
+            renewing: false,
+            proven_since: None,
             attempt: 0,
             rounds: heartbeat.rounds,
             down_since: None,
@@ -128,6 +141,7 @@ impl Pulse {
             Input::Ack(seq) => self.on_ack(seq),
             Input::Stands(seq) => self.on_stands(seq),
             Input::Partial => self.on_partial(),
+            Input::Renew => self.on_renew(),
             Input::Rto(rto) => self.rto = Some(rto),
             Input::Tick => self.on_tick(),
             Input::Pause => self.paused = true,
@@ -143,7 +157,7 @@ impl Pulse {
         }
         match self.phase {
             Phase::Opening => Output::Wait(None),
-            Phase::Resting { due } => Output::Wait(Some(due)),
+            Phase::Resting { due } | Phase::Renewing { due } => Output::Wait(Some(due)),
             Phase::Expecting { deadline, .. } => Output::Wait(Some(deadline)),
             Phase::BackingOff { until } => Output::Wait(Some(until)),
             Phase::Done => Output::Done,
@@ -182,14 +196,18 @@ impl Pulse {
         if self.phase != Phase::Opening {
             return;
         }
-        self.connection = Some(Connection { since: self.now, up_since: None, acked: 0 });
+        let up_since = self.proven_since.take();
+        self.connection = Some(Connection { since: self.now, up_since, acked: 0 });
         self.report(Report::Connected { attempt: self.attempt });
-        self.schedule.at_once(self.now, true);
+        // The beat for which a connection was renewed has its place in the plan already.
+        if !std::mem::take(&mut self.renewing) {
+            self.schedule.at_once(self.now, true);
+        }
         if self.paused { self.rest() } else { self.beat() }
     }
 
     fn on_lost(&mut self, loss: Loss) {
-        if !matches!(self.phase, Phase::BackingOff { .. } | Phase::Done) {
+        if self.connection.is_some() || self.phase == Phase::Opening {
             self.lose(loss);
         }
     }
@@ -282,6 +300,7 @@ impl Pulse {
                 if self.paused { self.rest() } else { self.beat() }
             }
             Phase::Expecting { deadline, .. } if now >= deadline => self.judge(),
+            Phase::Renewing { due } if now >= due => self.on_renewal_due(due),
             Phase::BackingOff { until } if now >= until => {
                 if self.paused {
                     self.phase = Phase::BackingOff { until: now + self.heartbeat.interval };
@@ -392,13 +411,17 @@ impl Pulse {
     }
 
     fn rest(&mut self) {
+        let due = self.next_due();
+        self.phase = Phase::Resting { due };
+    }
+
+    fn next_due(&mut self) -> Instant {
         let Heartbeat { interval, timeout, jitter, pace, .. } = self.heartbeat;
-        let due = if self.health.state == State::Up || self.paused {
+        if self.health.state == State::Up || self.paused {
             self.schedule.next(self.now, pace, interval, jitter, &mut self.rng)
         } else {
             self.schedule.hurry(self.now, timeout, interval)
-        };
-        self.phase = Phase::Resting { due };
+        }
     }
 
     fn open(&mut self) {
@@ -427,7 +450,9 @@ impl Pulse {
             self.phase = Phase::Done;
             return;
         }
-        let up = connection.and_then(|c| c.up_since).map_or(Duration::ZERO, |up| self.now - up);
+        let up_since = connection.and_then(|c| c.up_since).or(self.proven_since.take());
+        self.renewing = false;
+        let up = up_since.map_or(Duration::ZERO, |up| self.now - up);
         let Heartbeat { interval, backoff_base: base, backoff_cap: cap, .. } = self.heartbeat;
         let wait = if self.backoff.lived(up, interval) {
             Duration::ZERO

@@ -7,6 +7,7 @@
 //! ```text
 //! Connecting ──rise acks──▶ Up ⇄ Suspect ──fall misses / lost──▶ Down ──rise acks──▶ Up
 //! beside the state, the connection: opening ─▶ resting ⇄ expecting ─▶ backing off ─▶ opening ...
+//! the peer announces the end: resting ─▶ renewing ─▶ opening, and the state stays
 //! stop, from anywhere ─▶ Done
 //! ```
 //!
@@ -66,6 +67,9 @@ pub enum Input {
     Stands(u64),
     /// Bytes came, but not yet a whole frame.
     Partial,
+    /// The peer has announced the end of this connection, with an ack: another is to take its place
+    /// when the next beat is due.
+    Renew,
     /// The kernel's retransmission timeout of this connection, for [`Patience::FromRtt`].
     Rto(Duration),
     /// Time has passed.

@@ -298,10 +298,8 @@ impl Opening {
             false => details.addrs.to_vec(),
         };
         let start = Instant::now();
-        let (stream, peer) = dial(&addresses, until, &self.core.options).map_err(|error| {
-            self.core.names.forget(host, port);
-            error
-        })?;
+        let (stream, peer) = dial(&addresses, until, &self.core.options)
+            .inspect_err(|_| self.core.names.forget(host, port))?;
         let (stream, took) = (Arc::new(stream), start.elapsed());
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Found { stream: Arc::clone(&stream), peer, took });

@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use crossbeam_channel::{Sender, bounded};
 use keepbeat::protocol::{Frame, Rejected};
-use keepbeat::{Exchange, Heartbeat, Line, Protocol, Redis, Responder};
+use keepbeat::{Exchange, Heartbeat, Http, Line, Protocol, Redis, Responder};
 
 use crate::watching::{LIMIT, Watch, ms};
 
@@ -67,6 +67,21 @@ fn between_two_beats<P: Protocol + 'static, R: Protocol + 'static>(
     told.recv_timeout(LIMIT).unwrap()
 }
 
+/// The other end of HTTP, for whole requests in one piece.
+struct Server;
+
+impl Protocol for Server {
+    fn beat(&mut self, _seq: u64, _out: &mut Vec<u8>) {}
+
+    fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
+        Ok(bytes.ends_with(b"\r\n\r\n").then_some((Frame::Beat(None), bytes.len())))
+    }
+
+    fn ack(&mut self, _seq: Option<u64>, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nwell done");
+    }
+}
+
 #[test]
 fn two_hundred_beats_allocate_nothing() {
     let tutorial = Exchange::new("heartbeat", "heartbeat_ack");
@@ -74,6 +89,8 @@ fn two_hundred_beats_allocate_nothing() {
     assert_eq!(between_two_beats(tutorial, answering), 0);
     assert_eq!(between_two_beats(Line, || Line), 0);
     assert_eq!(between_two_beats(Redis::new(), Redis::new), 0);
+    let http = Http::new("h").and_then(|http| http.expect_body("done")).unwrap();
+    assert_eq!(between_two_beats(http, || Server), 0);
 }
 
 #[test]

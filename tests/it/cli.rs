@@ -3,6 +3,7 @@
 mod config;
 #[path = "../../examples/keepbeat/escapes.rs"]
 mod escapes;
+mod http;
 mod json;
 mod process;
 mod secrets;
@@ -56,8 +57,16 @@ fn the_demo_shows_detection_cause_and_reconnect_and_ends_with_0() {
 const WRONG: &[(&[&str], &str)] = &[
     (&["foo://h:1"], "use one of tcp:// line:// redis:// connect://"),
     (&["reddis://h:1"], "did you mean `redis`?"),
-    (&["https://h:1"], "this version has no protocol for `https://`"),
-    (&["tls+redis://h"], "this version has no protocol for `tls+redis://`"),
+    (&["wss://h:1"], "this version has no protocol for `wss://`"),
+    (&["tls+mqtt://h"], "this version has no protocol for `tls+mqtt://`"),
+    (&["http://h/a#b"], "never reach a server"),
+    (&["tcp://h:1/a"], "nothing may follow the port"),
+    (&["line://a:b@h:1"], "has no login"),
+    (&["--status", "2xx", "http://h"], "use 100 to 999"),
+    (&["--status", "300-200", "http://h"], "use 100 to 999"),
+    (&["--method", "G T", "http://h"], "is no method"),
+    (&["--ca", "/nonexistent/ca.pem", "https://h"], "CA file /nonexistent/ca.pem"),
+    (&["--ca", "/dev/null", "https://h"], "no certificate in it"),
     (&["h"], "the port is missing: write `host:port`"),
     (&["h:99999"], "use 1 to 65535"),
     (&["--interval", "5", "h:1"], "write `5s`"),
@@ -91,6 +100,9 @@ const WRONG_ALONE: &[(&[&str], &str)] = &[
     (&["--send", "a", "h:1"], "add `expect`"),
     (&["--send", "a", "--expect", "b", "redis://h"], "for tcp:// targets"),
     (&["--config", "/dev/null"], "add a [[target]]"),
+    (&["--method", "GET", "--status", "200", "h:1"], "--method and --status are for http://"),
+    (&["--insecure", "http://h"], "--insecure is for https://"),
+    (&["--expect", "a", "redis://h"], "--expect for http:// as well"),
 ];
 
 #[test]
@@ -321,7 +333,8 @@ fn colours_are_heeded_and_never_alone() {
 fn help_and_version_answer_on_standard_output() {
     let help = run(&["--help", "--interval", "1s"]);
     assert_eq!(help.code, Some(0), "{}", help.err);
-    for word in ["tcp://", "line://", "redis://", "connect://", "--password-file", "Exit code"] {
+    let schemes = ["tcp://", "line://", "redis://", "connect://", "https://", "tls+redis://"];
+    for word in schemes.into_iter().chain(["--password-file", "--insecure", "Exit code"]) {
         assert!(help.out.contains(word), "no {word}:\n{}", help.out);
     }
     let version = run(&["-V"]);

@@ -3,6 +3,7 @@
 mod allocations;
 mod cli;
 mod faults;
+mod http_link;
 mod noticing;
 mod peer;
 mod protocols;
@@ -12,6 +13,8 @@ mod splits;
 mod stopping;
 mod subscribers;
 mod tidy;
+#[cfg(feature = "tls")]
+mod tls_link;
 mod tree;
 mod tutorial;
 mod watching;

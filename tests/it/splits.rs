@@ -1,7 +1,7 @@
 //! Every parser, any bytes, any split: the same frames, no panic, no secret shown.
 
 use keepbeat::protocol::{Frame, Rejected};
-use keepbeat::{ConnectOnly, Exchange, Line, Protocol, Redis};
+use keepbeat::{ConnectOnly, Exchange, Http, Line, Protocol, Redis};
 use proptest::prelude::*;
 
 /// What comes of these bytes, fed in pieces of these lengths, up to the first rejection.
@@ -49,7 +49,27 @@ fn protocols() -> Vec<Box<dyn Protocol>> {
         Box::new(Redis::new()),
         Box::new(Redis::new().user("monitor").password("s3cret")),
         Box::new(ConnectOnly),
+        Box::new(Http::new("h").unwrap()),
+        Box::new(Http::new("h").unwrap().method("GET").unwrap()),
+        Box::new(Http::new("h").unwrap().expect_body("needle").unwrap()),
     ]
+}
+
+/// Pieces of HTTP, whole answers among them; what follows one may be no answer at all.
+fn http_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let word = prop_oneof![
+        8 => prop::sample::select(vec![
+            "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nneedle",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nneed\r\n2;x\r\nle\r\n\
+             0\r\nX: y\r\n\r\n",
+            "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 204 None\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 7\r\n\r\nneedles",
+            "HTTP/1.1 200 OK\r\n", "Content-Length: 3\r\n", "\r\n", "abc", "0\r\n",
+        ]).prop_map(|word| word.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..20),
+    ];
+    prop::collection::vec(word, 0..8).prop_map(|words| words.concat())
 }
 
 /// Pieces that mean something to some protocol, and pieces that do not.
@@ -70,8 +90,8 @@ proptest! {
 
     #[test]
     fn any_split_gives_the_same_frames(
-        bytes in bytes(),
-        cuts in prop::collection::vec(0_usize..9, 0..60),
+        bytes in prop_oneof![bytes(), http_bytes()],
+        cuts in prop::collection::vec(0_usize..40, 0..60),
     ) {
         for (whole, pieces) in protocols().iter_mut().zip(&mut protocols()) {
             let (expected, rejected) = frames(whole, &bytes, &[]);
@@ -95,7 +115,11 @@ proptest! {
 
     #[test]
     fn repeated_replies_are_so_many_acks(replies in 1_usize..40, cut in 1_usize..30) {
-        let cases: [(Box<dyn Protocol>, &str); 3] = [
+        let get = Http::new("h").and_then(|http| http.method("GET")).unwrap();
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let chunked = format!("{head}4\r\nneed\r\n2;x\r\nle\r\n0\r\nX: y\r\n\r\n");
+        let cases: [(Box<dyn Protocol>, &str); 4] = [
+            (Box::new(get), &chunked),
             (Box::new(Exchange::new("heartbeat", "heartbeat_ack")), "heartbeat_ack"),
             (Box::new(Exchange::new("v", "VERSION").with_any_rest()), "VERSION 1.6.18\r\n"),
             (Box::new(Redis::new()), "+PONG\r\n"),

@@ -27,6 +27,7 @@ pub struct Checks {
     pub stalls: u64,
     pub ups: u64,
     pub downs: u64,
+    pub renewals: u64,
     pub last_cause: Option<Cause>,
     /// A hash over all that the pulse said, and when.
     pub trace: u64,
@@ -50,6 +51,7 @@ impl Checks {
             stalls: 0,
             ups: 0,
             downs: 0,
+            renewals: 0,
             last_cause: None,
             trace: 0,
         }
@@ -123,7 +125,12 @@ impl Checks {
                 self.last_cause = Some(loss.cause);
                 let mid_round = self.waiting.take().is_some();
                 self.rounds += u64::from(mid_round && loss.cause != Cause::Stopped);
-                (self.misses_in_row, self.acks_in_row) = (0, 0);
+                // A renewal is no failure: rows go on across it.
+                if loss.cause == Cause::Renewed {
+                    self.renewals += 1;
+                } else {
+                    (self.misses_in_row, self.acks_in_row) = (0, 0);
+                }
             }
             Report::Stalled { .. } => self.stalls += 1,
             Report::Ended => {}

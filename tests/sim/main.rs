@@ -151,6 +151,25 @@ fn a_peer_that_accepts_and_closes_does_not_make_the_link_spin() {
 }
 
 #[test]
+fn a_peer_that_ends_its_connections_in_good_order_costs_a_connect_and_nothing_else() {
+    for (seed, renews) in seeds(0..200).into_iter().zip([256, 64].into_iter().cycle()) {
+        let params = Params::draw(seed).without_loss();
+        let interval = params.interval;
+        let faults = Faults { renews, ..Faults::NONE };
+        let mut world = World::new(seed, params, faults);
+        world.run_for_beats(2000);
+        let checks = &world.checks;
+        assert_eq!((checks.misses, checks.downs, checks.ups), (0, 0, 1), "seed {seed}");
+        assert!(checks.renewals >= 200, "seed {seed}: {} renewals", checks.renewals);
+        // The first connection, and the one whose ack is still to come.
+        assert!(checks.attempts <= checks.renewals + 2, "seed {seed}: it spins");
+        let pace = world.elapsed().as_secs_f64() / 2000.0 / interval.as_secs_f64();
+        // Connect and ack take a quarter of an interval each at the most: a round may be skipped.
+        assert!((0.98..1.3).contains(&pace), "seed {seed}: {pace} of the interval");
+    }
+}
+
+#[test]
 fn random_inputs_are_harmless_in_every_phase() {
     for seed in seeds(0..3000) {
         let mut rng = Rng::with_seed(seed);
@@ -204,7 +223,8 @@ fn random_input(rng: &mut Rng) -> Input {
         130..140 => Input::Lost(Loss::from(Cause::Reset)),
         140..145 => Input::Lost(Loss::from(Cause::LoginRefused)),
         145..150 => Input::Pause,
-        150..157 => Input::Resume,
+        150..155 => Input::Resume,
+        155..157 => Input::Renew,
         157..160 => Input::Rto(Duration::from_micros(rng.u64(0..10_000_000))),
         160..200 => Input::Tick,
         _ => Input::Stop,

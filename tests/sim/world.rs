@@ -104,6 +104,8 @@ pub struct Faults {
     pub overload: bool,
     /// The peer accepts, and closes at the first beat.
     pub slams: bool,
+    /// With so many of 256 acks the peer announces the end of the connection.
+    pub renews: u16,
 }
 
 impl Faults {
@@ -114,9 +116,16 @@ impl Faults {
         deaf_pauses: false,
         overload: false,
         slams: false,
+        renews: 0,
     };
-    pub const ALL: Faults =
-        Faults { path: true, peer: true, our_pauses: true, deaf_pauses: true, ..Faults::NONE };
+    pub const ALL: Faults = Faults {
+        path: true,
+        peer: true,
+        our_pauses: true,
+        deaf_pauses: true,
+        renews: 16,
+        ..Faults::NONE
+    };
 }
 
 /// What a connection has in store for us.
@@ -305,6 +314,9 @@ impl World {
                         self.checks.fail("more outstanding beats than there is room for");
                     }
                     self.tell(Input::Ack(None));
+                    if self.rng.u16(..256) < self.faults.renews {
+                        self.tell(Input::Renew);
+                    }
                 }
                 Arrival::Lost(cause) => self.tell(Input::Lost(Loss::from(cause))),
             }

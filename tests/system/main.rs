@@ -1,5 +1,5 @@
-//! What needs a server, a tool or room on the machine: real Redis, HAProxy, strace, thousands of
-//! threads.
+//! What needs a server, a tool or room on the machine: real Redis, HAProxy, nginx, strace,
+//! thousands of threads.
 //!
 //! What is missing shows as ignored, with the reason; `KEEPBEAT_REQUIRE=1` turns that into a
 //! failure. One test at a time, because some of them measure.
@@ -8,6 +8,7 @@ mod child;
 mod haproxy;
 mod itself;
 mod limits;
+mod nginx;
 mod redis;
 #[path = "../it/session/relay.rs"]
 mod relay;
@@ -47,6 +48,7 @@ fn main() {
     let trials = [
         redis::trials(),
         haproxy::trials(),
+        nginx::trials(),
         stall::trials(),
         itself::trials(),
         limits::trials(),

@@ -10,7 +10,8 @@ fn every_fault_of_a_file_is_shown_with_its_place_and_no_password() {
          [[target]]\nname = 7\nurl = 'ftp://bob:hunter2@h:1'\npassword = 'hunter2'\n\
          [[target]]\n[bad]\n\
          [[target]]\nname = 'b'\nurl = 'h:1'\n\
-         [[target]]\nname = 'b'\nurl = 'line://h:1'\nsend = 'x'\n",
+         [[target]]\nname = 'b'\nurl = 'line://h:1'\nsend = 'x'\n\
+         [[target]]\nurl = 'http://h'\nsend = 'x'\nca = 'x'\ninsecure = 1\nstatus = 99\n",
     );
     let Done { code, out, err } = run(&["--config", file.path(), "--check-config"]);
     assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
@@ -27,6 +28,11 @@ fn every_fault_of_a_file_is_shown_with_its_place_and_no_password() {
         ("15:2", "expected [defaults] or [[target]]"),
         ("20:8", "two targets are called `b`"),
         ("22:1", "has beats of its own"),
+        ("25:1", "has beats of its own"),
+        ("26:1", "or write it as https://"),
+        ("26:6", "CA file"),
+        ("27:12", "expected true or false; this is a number"),
+        ("28:10", "use 100 to 999"),
     ] {
         let place = format!("keepbeat: {}:{place}: ", file.path());
         let line = err.lines().find(|line| line.starts_with(&place));
@@ -58,9 +64,11 @@ fn the_file_that_is_printed_to_begin_with_is_right() {
         .replace("# name", "name")
         .replace("# url", "url");
     let all = all.replace("# send", "send").replace("# expect", "expect");
+    let all = all.replace("# method", "method").replace("# status", "status");
+    let all = all.replace("# insecure", "insecure");
     let file = Scratch::new(&all.replace("# interval", "interval"));
     let Done { out, err, .. } = run(&["--config", file.path(), "--check-config"]);
-    assert!(out.contains("2 targets"), "{err}");
+    assert!(out.contains("3 targets"), "{err}");
 }
 
 #[test]

@@ -130,9 +130,14 @@ fn faulty(conn: &mut Conn, runs: &Mutex<HashMap<String, usize>>) {
                 conn.reset();
                 false
             }
-            // In the middle of the head, in the middle of the body.
-            2 => conn.write("HTTP/1.1 200") && false,
-            3 => conn.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhal") && false,
+            2 => {
+                conn.write("HTTP/1.1 200"); // in the middle of the head
+                false
+            }
+            3 => {
+                conn.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhal");
+                false
+            }
             _ => conn.ok("ran"),
         };
         if !goes_on {

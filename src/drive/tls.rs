@@ -1,0 +1,344 @@
+//! TLS on a link's socket: the handshake, bytes sealed on their way out and opened on their way in.
+//! It never touches a socket but in the handshake, so that reads and writes stay where they are for
+//! a plain connection, and no write becomes a writev.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig, ClientConnection, Error as TlsError};
+use socket2::Socket;
+
+use crate::cause::{Cause, Loss};
+use crate::drive::inbox::Inbox;
+use crate::drive::socket::cause_of;
+use crate::error::Error;
+use crate::protocol::escaped;
+use crate::sys::{self, Ready};
+use crate::target::Target;
+use crate::tls::Tls;
+
+/// One read. An ack is smaller, a record of 16 KiB costs four.
+const READ: usize = 4096;
+
+/// How the connections of a link are secured.
+#[derive(Clone)]
+pub(crate) struct Secure {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl Secure {
+    /// None for a target without TLS.
+    pub(crate) fn of(target: &Target) -> Result<Option<Secure>, Error> {
+        if !target.is_tls() {
+            return Ok(None);
+        }
+        let config = match target.tls_settings() {
+            Some(tls) => tls.config()?,
+            None => by_default()?,
+        };
+        // The zone of an address means something on this machine only.
+        let host = target.host().split('%').next().unwrap_or_default();
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+            Error::invalid(format!(
+                "target `{target}`: no certificate can have the name `{host}`: use a DNS name or \
+                 an address"
+            ))
+        })?;
+        Ok(Some(Secure { config, name }))
+    }
+
+    /// Until both sides are content, or the deadline. A stop ends it by shutting the socket down.
+    pub(crate) fn shake_hands(
+        &self,
+        socket: &Socket,
+        peer: SocketAddr,
+        deadline: Instant,
+    ) -> Result<Layer, Loss> {
+        let session = ClientConnection::new(Arc::clone(&self.config), self.name.clone())
+            .map_err(|error| failed(&error, &self.name.to_str(), peer))?;
+        let name = self.name.to_str().into_owned();
+        let raw = vec![0; READ].into_boxed_slice();
+        let out = Vec::new();
+        let mut layer = Layer { session, name, raw, out, heard: false, broken: None };
+        // A beat is written as one; nothing else ever waits in there.
+        layer.session.set_buffer_limit(None);
+        layer.handshake(socket, peer, deadline)?;
+        Ok(layer)
+    }
+}
+
+/// Trust in the public authorities: a hundred of them, read once.
+fn by_default() -> Result<Arc<ClientConfig>, Error> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    match CONFIG.get() {
+        Some(config) => Ok(Arc::clone(config)),
+        None => {
+            let config = Tls::new().config()?;
+            Ok(Arc::clone(CONFIG.get_or_init(|| config)))
+        }
+    }
+}
+
+/// The TLS of one connection.
+pub(crate) struct Layer {
+    session: ClientConnection,
+    /// The name that the certificate must have.
+    name: String,
+    /// Where the next bytes of the socket go.
+    raw: Box<[u8]>,
+    /// Sealed, on its way out.
+    out: Vec<u8>,
+    /// Some bytes of the peer have come.
+    heard: bool,
+    /// What ended it. Told after whatever came whole before it: an ack, say.
+    broken: Option<Loss>,
+}
+
+/// What came out of the records so far.
+pub(crate) enum Opened {
+    /// Bytes, into the inbox.
+    Bytes,
+    /// Nothing for us: a part of a record, a session ticket.
+    Nothing,
+    /// The peer said good-bye within TLS.
+    Closed,
+    Lost(Loss),
+}
+
+impl Layer {
+    fn handshake(
+        &mut self,
+        socket: &Socket,
+        peer: SocketAddr,
+        deadline: Instant,
+    ) -> Result<(), Loss> {
+        let start = Instant::now();
+        let lost = |error: std::io::Error| {
+            let cause = cause_of(&error).unwrap_or(Cause::Reset);
+            Loss::new(cause, format!("{peer}, in the TLS handshake: {error}"))
+        };
+        loop {
+            let mut rest = self.sealed();
+            while !rest.is_empty() {
+                match socket.send_with_flags(rest, libc::MSG_NOSIGNAL) {
+                    Ok(n) => rest = &rest[n..],
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => return Err(lost(error)),
+                }
+            }
+            if !self.session.is_handshaking() {
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match sys::wait_readable(socket, Some(left)) {
+                Ok(Ready::Yes) => {}
+                Ok(Ready::TimedOut) => {
+                    let waited = start.elapsed();
+                    let what = format!(
+                        "{peer} took the connection, and no TLS handshake came to \
+                                        an end within {waited:.1?}"
+                    );
+                    return Err(Loss::new(Cause::ConnectTimeout, what));
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(lost(error)),
+            }
+            match sys::recv_now(socket, &mut self.raw) {
+                Ok(0) => {
+                    let what = format!(
+                        "{peer} closed the connection in the middle of the \
+                                        handshake; is it a port for TLS?"
+                    );
+                    return Err(tls_failed("protocol", &what));
+                }
+                Ok(n) => self.take(n, peer).inspect_err(|_| self.last_words(socket))?,
+                Err(error) if is_passing(error.kind()) => {}
+                Err(error) => return Err(lost(error)),
+            }
+        }
+    }
+
+    /// Where the next bytes of the socket go.
+    pub(crate) fn space(&mut self) -> &mut [u8] {
+        &mut self.raw
+    }
+
+    /// So many bytes were put into the space.
+    pub(crate) fn filled(&mut self, n: usize, peer: SocketAddr) {
+        if self.broken.is_none() {
+            self.broken = self.take(n, peer).err();
+        }
+    }
+
+    fn take(&mut self, n: usize, peer: SocketAddr) -> Result<(), Loss> {
+        let first = !std::mem::replace(&mut self.heard, true);
+        if first && !is_tls(self.raw[0]) {
+            let line = self.raw[..n].split(|b| matches!(b, b'\r' | b'\n')).next();
+            let shown = escaped(line.unwrap_or_default());
+            let what = format!("{peer} answered the handshake with `{shown}`");
+            return Err(tls_failed("plaintext", &what));
+        }
+        let mut rest = &self.raw[..n];
+        while !rest.is_empty() {
+            let result = self.session.read_tls(&mut rest);
+            let taken = result.map_err(|error| tls_failed("protocol", &format!("{peer}: {error}")));
+            let state = self.session.process_new_packets();
+            state.map_err(|error| failed(&error, &self.name, peer))?;
+            if taken? == 0 {
+                break; // after its good-bye nothing counts
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts what was sent to us into the inbox, as far as there is room.
+    pub(crate) fn open_into(&mut self, inbox: &mut Inbox) -> Opened {
+        let result = self.session.reader().read(inbox.space());
+        match (result, &self.broken) {
+            (Ok(n), _) if n > 0 => {
+                inbox.filled(n);
+                Opened::Bytes
+            }
+            (_, Some(loss)) => Opened::Lost(loss.clone()),
+            (Ok(_), None) => Opened::Closed,
+            // WouldBlock; anything else is told by the socket.
+            (Err(_), None) => Opened::Nothing,
+        }
+    }
+
+    /// These bytes as they go out, behind what TLS itself has to say.
+    pub(crate) fn seal(&mut self, bytes: &[u8]) -> &[u8] {
+        self.session.writer().write_all(bytes).expect("its buffer has no limit");
+        self.sealed()
+    }
+
+    /// The good-bye within TLS.
+    pub(crate) fn farewell(&mut self) -> &[u8] {
+        self.session.send_close_notify();
+        self.sealed()
+    }
+
+    /// Everything that waits to be sent.
+    fn sealed(&mut self) -> &[u8] {
+        self.out.clear();
+        while self.session.wants_write() {
+            self.session.write_tls(&mut self.out).expect("a Vec takes any bytes");
+        }
+        &self.out
+    }
+
+    /// Tells the peer what is wrong with it, if that goes without waiting.
+    fn last_words(&mut self, socket: &Socket) {
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+        let _ = socket.send_with_flags(self.sealed(), flags); // nobody is left to care
+    }
+}
+
+fn is_passing(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+/// Whether a record of TLS may begin so.
+fn is_tls(first: u8) -> bool {
+    (20..=24).contains(&first)
+}
+
+/// With the sub-word in front: people and programs look for it there.
+fn tls_failed(word: &str, what: &str) -> Loss {
+    Loss::new(Cause::TlsFailed, format!("{word}: {what}"))
+}
+
+/// What an error of rustls means, in plain words and with the names.
+fn failed(error: &TlsError, name: &str, peer: SocketAddr) -> Loss {
+    match error {
+        TlsError::InvalidCertificate(error) => certificate(error, name, peer),
+        TlsError::AlertReceived(alert) => {
+            tls_failed("protocol", &format!("{peer} refuses with the alert {alert:?}"))
+        }
+        error => tls_failed("protocol", &format!("{peer}: {error}")),
+    }
+}
+
+fn certificate(error: &CertificateError, name: &str, peer: SocketAddr) -> Loss {
+    let whose = format!("the certificate of {peer} for `{name}`");
+    match error {
+        CertificateError::ExpiredContext { time, not_after } => {
+            let ago = about(time.as_secs().saturating_sub(not_after.as_secs()));
+            tls_failed("expired", &format!("{whose} has been over for {ago}"))
+        }
+        CertificateError::NotValidYetContext { time, not_before } => {
+            let left = about(not_before.as_secs().saturating_sub(time.as_secs()));
+            let what = format!("{whose} begins only in {left}; is this machine's clock right?");
+            tls_failed("expired", &what)
+        }
+        CertificateError::Expired => tls_failed("expired", &format!("{whose} is over")),
+        CertificateError::NotValidYet => {
+            tls_failed("expired", &format!("{whose} has not begun; is this machine's clock right?"))
+        }
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            let has = match presented.as_slice() {
+                [] => "no name at all".to_owned(),
+                names => names.iter().take(4).map(|n| plain(n)).collect::<Vec<_>>().join(", "),
+            };
+            tls_failed("wrong-name", &format!("expected `{name}`; the one of {peer} has {has}"))
+        }
+        CertificateError::NotValidForName => {
+            let what = format!("expected `{name}`; the certificate of {peer} has another");
+            tls_failed("wrong-name", &what)
+        }
+        CertificateError::UnknownIssuer => {
+            let what = format!("{whose} comes from an authority that is not trusted here");
+            tls_failed("untrusted", &what)
+        }
+        // webpki's own errors come wrapped; this one is what a server with a certificate that it
+        // made for itself meets most.
+        error if error.to_string().contains("CaUsedAsEndEntity") => {
+            let what = format!("{whose} is that of an authority; let it sign one for the server");
+            tls_failed("untrusted", &what)
+        }
+        error => tls_failed("untrusted", &format!("{whose}: {error}")),
+    }
+}
+
+/// `DnsName("a.example")` is how rustls prints a name: without its wrapping, and escaped.
+fn plain(name: &str) -> String {
+    let inner = name.split_once("(\"").and_then(|(_, rest)| rest.strip_suffix("\")"));
+    format!("`{}`", escaped(inner.unwrap_or(name).as_bytes()))
+}
+
+/// A time that people can feel, in its largest unit.
+fn about(secs: u64) -> String {
+    let units = [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
+    let unit = units.into_iter().find(|(unit, _)| secs >= *unit);
+    let (n, unit) = unit.map_or((0, "second"), |(unit, name)| (secs / unit, name));
+    if n == 1 { format!("1 {unit}") } else { format!("{n} {unit}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_their_largest_unit() {
+        for (secs, words) in [
+            (0, "0 seconds"),
+            (1, "1 second"),
+            (119, "1 minute"),
+            (7200, "2 hours"),
+            (86_400, "1 day"),
+            (86_400 * 40, "40 days"),
+        ] {
+            assert_eq!(about(secs), words);
+        }
+    }
+
+    #[test]
+    fn names_lose_the_wrapping_of_rustls() {
+        assert_eq!(plain("DnsName(\"a.example\")"), "`a.example`");
+        assert_eq!(plain("IpAddress(10.0.0.1)"), "`IpAddress(10.0.0.1)`");
+    }
+}

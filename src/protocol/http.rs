@@ -1,0 +1,708 @@
+//! Http: a request as a beat, its whole answer as the ack, on one kept connection. What the request
+//! says is checked where it is set; the framing of answers is in `reply`.
+
+mod reply;
+
+use std::fmt;
+use std::ops::{Bound, RangeBounds, RangeInclusive};
+
+use memchr::memmem;
+
+use super::shown::shown;
+use super::{FRAME_LIMIT, Frame, Protocol, Rejected};
+use crate::cause::{Cause, Loss};
+use crate::error::Error;
+use crate::target::Target;
+
+use reply::{Fault, Refused, Replies, What};
+
+/// How much of a body is remembered to be shown.
+const BEGINNING: usize = 80;
+
+/// Beats for an HTTP/1.1 server: a request out, its whole answer back, all on one kept connection.
+///
+/// The request is `HEAD /` unless told otherwise, the expected status 200 to 399. Another status is
+/// `bad-status` (401: `login-refused`), what is no answer of HTTP/1 is `wrong-reply`; both take the
+/// link Down at once. A body of any length is read and passed by.
+///
+/// A server that announces the end of the connection (`Connection: close`, HTTP/1.0, a body without
+/// a length) is believed: the next beat opens another connection, the link stays Up, and the old
+/// one is told as disconnected with `renewed`. A FIN without such an announcement is
+/// `closed-by-peer`, at once.
+///
+/// No compression is asked for, redirects are not followed, cookies are not kept.
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use keepbeat::{Coordinator, Heartbeat, Http, Target};
+///
+/// let coordinator = Coordinator::new()?;
+/// let target: Target = "http://10.0.0.5:8080/health".parse()?;
+/// let http = Http::for_target(&target)?.expect_body("ok")?;
+/// coordinator.watch(target, Heartbeat::every(Duration::from_secs(10)), http)?;
+/// # Ok::<(), keepbeat::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Http {
+    host: String,
+    /// None until chosen: HEAD, or GET where a body is expected.
+    method: Option<String>,
+    path: String,
+    fields: Vec<(String, String)>,
+    login: Option<Login>,
+    status: RangeInclusive<u16>,
+    part: Option<Part>,
+    replies: Replies,
+    /// Requests without an answer.
+    waiting: u32,
+}
+
+#[derive(Clone)]
+struct Login {
+    user: String,
+    password: String,
+    /// Both together, as they are sent.
+    token: String,
+}
+
+/// The part that a body must have, and how far the present body was searched for it.
+#[derive(Clone, Default)]
+struct Part {
+    wanted: Vec<u8>,
+    found: bool,
+    /// The end of what was searched, in which the part may begin.
+    tail: Vec<u8>,
+    /// The beginning of the body, to be shown where the part is missing.
+    beginning: Vec<u8>,
+}
+
+impl Http {
+    /// `HEAD /` with this `Host` header: the name, and the port where it is not that of the scheme.
+    ///
+    /// # Errors
+    ///
+    /// If it is empty, or has white space or control characters.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use keepbeat::Http;
+    ///
+    /// let http = Http::new("api.example:8080")?
+    ///     .path("/health?deep=1")?
+    ///     .header("X-Reason", "heartbeat")?
+    ///     .expect_status(200..300)?;
+    /// assert!(Http::new("api.example\r\nX: y").unwrap_err().is_invalid());
+    /// # Ok::<(), keepbeat::Error>(())
+    /// ```
+    pub fn new(host: impl Into<String>) -> Result<Http, Error> {
+        let host = host.into();
+        if host.is_empty() || !host.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Error::invalid(format!(
+                "`{}` is no Host header: write a name, and :port if need be",
+                host.escape_debug()
+            )));
+        }
+        Ok(Http {
+            host,
+            method: None,
+            path: "/".to_owned(),
+            fields: Vec::new(),
+            login: None,
+            status: 200..=399,
+            part: None,
+            replies: Replies::default(),
+            waiting: 0,
+        })
+    }
+
+    /// The request that `target` describes: host, path and query; user and password as Basic
+    /// authentication.
+    ///
+    /// # Errors
+    ///
+    /// A user with a `:` in it, which Basic authentication cannot carry.
+    pub fn for_target(target: &Target) -> Result<Http, Error> {
+        let http = Http::new(target.host_header())?.path(target.path())?;
+        match (target.user(), target.password()) {
+            (None, None) => Ok(http),
+            (user, password) => http.login(user.unwrap_or(""), password.unwrap_or("")),
+        }
+    }
+
+    /// The method. Default HEAD; GET where a body is expected.
+    ///
+    /// # Errors
+    ///
+    /// If it is no token of HTTP. CONNECT is refused: its answer is no frame.
+    pub fn method(mut self, method: impl Into<String>) -> Result<Http, Error> {
+        let method = method.into();
+        if !is_token(&method) || method.eq_ignore_ascii_case("CONNECT") {
+            let shown = method.escape_debug();
+            return Err(Error::invalid(format!(
+                "`{shown}` is no method for a beat: use HEAD, GET"
+            )));
+        }
+        self.method = Some(method);
+        Ok(self)
+    }
+
+    /// The path, with a query if need be. Default `/`.
+    ///
+    /// # Errors
+    ///
+    /// If it does not begin with `/` (`*` is for OPTIONS), or has white space, control characters
+    /// or others that must be percent-encoded.
+    pub fn path(mut self, path: impl Into<String>) -> Result<Http, Error> {
+        let path = path.into();
+        let whole = path.starts_with('/') || path == "*";
+        if !whole || !path.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+            return Err(Error::invalid(
+                "the path is none: begin it with `/` and percent-encode what is not plain ASCII",
+            ));
+        }
+        self.path = path;
+        Ok(self)
+    }
+
+    /// One more header field; of the same name as an earlier one, another of it. `User-Agent`,
+    /// `Accept` and `Authorization` replace keepbeat's own. Its value is never printed.
+    ///
+    /// # Errors
+    ///
+    /// A name that is no token of HTTP, a value with control characters (a line end would begin
+    /// another field), or a field that says where a message ends: keepbeat writes those itself.
+    pub fn header(
+        mut self,
+        name: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Result<Http, Error> {
+        let (name, value) = (name.into(), value.into());
+        if !is_token(&name) {
+            let shown = name.escape_debug();
+            return Err(Error::invalid(format!("`{shown}` is no name of a header field")));
+        }
+        let own = ["host", "connection", "content-length", "transfer-encoding", "expect"];
+        if own.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+            let text = format!("`{name}` is written by keepbeat itself: leave it out");
+            return Err(Error::invalid(text));
+        }
+        if value.chars().any(|c| c.is_control() && c != '\t') {
+            let text = format!("the value of `{name}` has a line end or a control character");
+            return Err(Error::invalid(text));
+        }
+        self.fields.push((name, value));
+        Ok(self)
+    }
+
+    /// User and password, as Basic authentication. Never printed; over a connection without TLS
+    /// they can be read by whoever is on the path.
+    ///
+    /// # Errors
+    ///
+    /// A user with a `:` in it.
+    pub fn login(
+        mut self,
+        user: impl Into<String>,
+        password: impl Into<String>,
+    ) -> Result<Http, Error> {
+        let (user, password) = (user.into(), password.into());
+        if user.contains(':') {
+            return Err(Error::invalid("a user with `:` does not fit Basic authentication"));
+        }
+        let token = base64(format!("{user}:{password}").as_bytes());
+        self.login = Some(Login { user, password, token });
+        Ok(self)
+    }
+
+    /// The statuses that are an ack. Default 200 to 399.
+    ///
+    /// # Errors
+    ///
+    /// A range without a status from 100 to 999 in it.
+    pub fn expect_status(mut self, range: impl RangeBounds<u16>) -> Result<Http, Error> {
+        let first = match range.start_bound() {
+            Bound::Included(first) => *first,
+            Bound::Excluded(before) => before.saturating_add(1),
+            Bound::Unbounded => 100,
+        };
+        let last = match range.end_bound() {
+            Bound::Included(last) => *last,
+            Bound::Excluded(after) => after.saturating_sub(1),
+            Bound::Unbounded => 999,
+        };
+        if first > last || first > 999 || last < 100 {
+            return Err(Error::invalid(format!(
+                "no status is in {first} to {last}: they go from 100 to 999"
+            )));
+        }
+        self.status = first..=last;
+        Ok(self)
+    }
+
+    /// The body must have this part, anywhere; without it the answer is a `wrong-reply`. The
+    /// request is a GET unless a method was chosen. The body may be of any length, and must be
+    /// there within the timeout of the heartbeat.
+    ///
+    /// # Errors
+    ///
+    /// A part of no bytes, or of more than 64 KiB.
+    pub fn expect_body(mut self, part: impl Into<Vec<u8>>) -> Result<Http, Error> {
+        let wanted = part.into();
+        if wanted.is_empty() || wanted.len() > FRAME_LIMIT {
+            return Err(Error::invalid(format!(
+                "{} bytes cannot be a part of a body to expect: use 1 to {FRAME_LIMIT}",
+                wanted.len()
+            )));
+        }
+        self.part = Some(Part { wanted, ..Part::default() });
+        Ok(self)
+    }
+
+    /// The method in force.
+    fn verb(&self) -> &str {
+        match (&self.method, &self.part) {
+            (Some(method), _) => method,
+            (None, Some(_)) => "GET",
+            (None, None) => "HEAD",
+        }
+    }
+
+    fn sets(&self, name: &str) -> bool {
+        self.fields.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))
+    }
+
+    /// Bytes of the server for people. It may repeat what it was sent: the query, the login, the
+    /// values of fields.
+    fn shown(&self, bytes: &[u8]) -> String {
+        let mut secrets: Vec<&[u8]> =
+            self.fields.iter().map(|(_, value)| value.as_bytes()).collect();
+        if let Some(Login { user, password, token }) = &self.login {
+            secrets.extend([user.as_bytes(), password.as_bytes(), token.as_bytes()]);
+        }
+        secrets.extend(self.path.split_once('?').map(|(_, query)| query.as_bytes()));
+        shown(bytes, &secrets)
+    }
+
+    fn refused(&self, Refused { code, reason }: &Refused) -> Rejected {
+        let said = format!("{code} {}", self.shown(reason.as_bytes()));
+        let said = said.trim_end();
+        if *code == 401 {
+            let hint = if self.login.is_none() { "; give it user and password" } else { "" };
+            return Rejected::login_refused(format!("the server says `{said}`{hint}"));
+        }
+        let (first, last) = (self.status.start(), self.status.end());
+        let expected = if first == last { first.to_string() } else { format!("{first} to {last}") };
+        Rejected(Loss::new(Cause::BadStatus, format!("{said}, expected {expected}")))
+    }
+
+    /// The whole answer is here.
+    fn end(&mut self) -> Result<Frame, Rejected> {
+        self.waiting = self.waiting.saturating_sub(1);
+        let Some(part) = &mut self.part else { return Ok(Frame::Ack(None)) };
+        if part.found {
+            part.forget();
+            return Ok(Frame::Ack(None));
+        }
+        let wanted = super::escaped(&part.wanted);
+        let beginning = std::mem::take(&mut part.beginning);
+        let body = match beginning.as_slice() {
+            [] if self.verb() == "HEAD" => "an answer to HEAD has no body".to_owned(),
+            [] => "there is none".to_owned(),
+            beginning => format!("it begins with `{}`", self.shown(beginning)),
+        };
+        Err(Rejected::wrong_reply(format!("no `{wanted}` in the body: {body}")))
+    }
+}
+
+impl Part {
+    fn search(&mut self, piece: &[u8]) {
+        let room = BEGINNING.saturating_sub(self.beginning.len());
+        self.beginning.extend_from_slice(&piece[..piece.len().min(room)]);
+        if self.found {
+            return;
+        }
+        self.tail.extend_from_slice(piece);
+        self.found = memmem::find(&self.tail, &self.wanted).is_some();
+        let keep = self.tail.len().min(self.wanted.len() - 1);
+        self.tail.drain(..self.tail.len() - keep);
+    }
+
+    fn forget(&mut self) {
+        self.found = false;
+        self.tail.clear();
+        self.beginning.clear();
+    }
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.split('?').next().unwrap_or_default();
+        f.debug_struct("Http")
+            .field("host", &self.host)
+            .field("method", &self.verb())
+            .field("path", &path)
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Protocol for Http {
+    fn connected(&mut self, _out: &mut Vec<u8>) {
+        self.replies = Replies::default();
+        self.waiting = 0;
+        if let Some(part) = &mut self.part {
+            part.forget();
+        }
+    }
+
+    fn beat(&mut self, _seq: u64, out: &mut Vec<u8>) {
+        self.waiting = self.waiting.saturating_add(1);
+        let mut line = |parts: &[&str]| {
+            parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+            out.extend_from_slice(b"\r\n");
+        };
+        line(&[self.verb(), " ", &self.path, " HTTP/1.1"]);
+        line(&["Host: ", &self.host]);
+        if !self.sets("user-agent") {
+            line(&[concat!("User-Agent: keepbeat/", env!("CARGO_PKG_VERSION"))]);
+        }
+        if !self.sets("accept") {
+            line(&["Accept: */*"]);
+        }
+        line(&["Connection: keep-alive"]);
+        if let Some(login) = self.login.as_ref().filter(|_| !self.sets("authorization")) {
+            line(&["Authorization: Basic ", &login.token]);
+        }
+        // Servers wait for the body of these unless told that there is none.
+        if matches!(self.verb(), "POST" | "PUT" | "PATCH") {
+            line(&["Content-Length: 0"]);
+        }
+        for (name, value) in &self.fields {
+            line(&[name, ": ", value]);
+        }
+        line(&[]);
+    }
+
+    fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
+        let is_head = self.verb() == "HEAD";
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        if self.waiting == 0 {
+            let shown = self.shown(bytes);
+            let what = format!("an answer that nobody asked for: `{shown}`");
+            return Err(Rejected::wrong_reply(what));
+        }
+        let piece = match self.replies.next(bytes, is_head, &self.status) {
+            Ok(Some(piece)) => piece,
+            Ok(None) => return Ok(None),
+            Err(Fault::Status(refused)) => return Err(self.refused(&refused)),
+            Err(Fault::Wrong(what)) => {
+                let shown = self.shown(bytes);
+                return Err(Rejected::wrong_reply(format!("{what}: `{shown}`")));
+            }
+        };
+        let is_body = matches!(piece.what, What::Body | What::End { has_body: true });
+        if let Some(part) = self.part.as_mut().filter(|_| is_body) {
+            part.search(&bytes[..piece.len]);
+        }
+        let frame = match piece.what {
+            What::End { .. } => self.end()?,
+            What::Frame | What::Body => Frame::Data,
+        };
+        Ok(Some((frame, piece.len)))
+    }
+
+    fn is_over(&self) -> bool {
+        self.replies.are_over()
+    }
+
+    fn closed(&mut self) -> Result<Option<Frame>, Rejected> {
+        if self.replies.close() { self.end().map(Some) } else { Ok(None) }
+    }
+}
+
+/// What may stand as a method or as the name of a field (RFC 9110, section 5.6.2).
+fn is_token(text: &str) -> bool {
+    let is = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(is)
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let bits = three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+        let bits = bits << (8 * (3 - three.len()));
+        for digit in 0..4 {
+            let at = (bits >> (18 - 6 * digit)) & 63;
+            text.push(if digit <= three.len() { DIGITS[at as usize] as char } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::frames;
+    use super::*;
+
+    const ACK: Frame = Frame::Ack(None);
+
+    fn get() -> Http {
+        Http::new("h").unwrap().method("GET").unwrap()
+    }
+
+    fn asking(mut http: Http) -> Http {
+        http.connected(&mut Vec::new());
+        (1..=3).for_each(|seq| http.beat(seq, &mut Vec::new()));
+        http
+    }
+
+    fn request(mut http: Http) -> String {
+        let mut out = Vec::new();
+        http.connected(&mut out);
+        http.beat(1, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    /// The acks among the frames, however the bytes are cut in two.
+    fn acks(http: &Http, bytes: &[u8]) -> usize {
+        let count = |pieces: &[&[u8]]| {
+            let all = frames(&mut asking(http.clone()), pieces);
+            all.into_iter().filter(|frame| *frame == ACK).count()
+        };
+        let uncut = count(&[bytes]);
+        for cut in 1..bytes.len() {
+            assert_eq!(count(&[&bytes[..cut], &bytes[cut..]]), uncut, "cut at {cut}");
+        }
+        uncut
+    }
+
+    /// What is said of these bytes.
+    fn refusal(http: &Http, bytes: &[u8]) -> Loss {
+        let (mut http, mut rest) = (asking(http.clone()), bytes);
+        loop {
+            match http.parse(rest) {
+                Ok(Some((_, len))) => rest = &rest[len..],
+                Ok(None) => panic!("it asks for more after `{}`", bytes.escape_ascii()),
+                Err(rejected) => return rejected.0,
+            }
+        }
+    }
+
+    #[test]
+    fn the_request_says_what_a_server_wants_to_know() {
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            request(Http::new("h:8080").unwrap()),
+            format!(
+                "HEAD / HTTP/1.1\r\nHost: h:8080\r\nUser-Agent: keepbeat/{version}\r\n\
+                 Accept: */*\r\nConnection: keep-alive\r\n\r\n"
+            )
+        );
+        let target: Target = "http://al%40ice:p%3Aw@h/x?y=1".parse().unwrap();
+        let http = Http::for_target(&target).unwrap().expect_body("ok").unwrap();
+        let text = request(http.header("accept", "a/b").unwrap());
+        assert!(text.starts_with("GET /x?y=1 HTTP/1.1\r\nHost: h\r\n"), "{text}");
+        assert!(text.contains("\r\nAuthorization: Basic YWxAaWNlOnA6dw==\r\n"), "{text}");
+        assert!(text.contains("accept: a/b") && !text.contains("*/*"), "{text}");
+        let post = request(Http::new("h").unwrap().method("POST").unwrap());
+        assert!(post.contains("\r\nContent-Length: 0\r\n"), "{post}");
+    }
+
+    #[test]
+    fn what_would_break_a_request_is_refused() {
+        let http = || Http::new("h").unwrap();
+        for result in [
+            Http::new(""),
+            Http::new("h\r\nX: y"),
+            http().method("GET /"),
+            http().method("connect"),
+            http().path("x"),
+            http().path("/a b"),
+            http().path("/\r\n"),
+            http().header("X:", "y"),
+            http().header("X", "y\r\nZ: w"),
+            http().header("Content-Length", "5"),
+            http().login("a:b", "c"),
+            http().expect_status(400..400),
+            http().expect_status(..100),
+            http().expect_body(""),
+        ] {
+            assert!(result.unwrap_err().is_invalid());
+        }
+    }
+
+    #[test]
+    fn base64_is_that_of_rfc_4648() {
+        for (text, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(text.as_bytes()), coded);
+        }
+        assert_eq!(base64(b"\xfb\xff\xbf"), "+/+/");
+    }
+
+    #[test]
+    fn each_way_to_frame_a_body_ends_where_it_should() {
+        let next = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        for body in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\nContent-Length: 5\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n5;a=b\r\nhello\r\n\
+             10\r\n0123456789abcdef\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\n",
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\
+             Content-Length: 1\r\n\r\nx",
+            "HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\nx",
+        ] {
+            let all = [body, next].concat();
+            assert_eq!(acks(&get(), all.as_bytes()), 2, "{body}");
+            let mut http = asking(get());
+            frames(&mut http, &[body.as_bytes()]);
+            assert!(!http.is_over(), "{body}");
+        }
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".repeat(2);
+        assert_eq!(acks(&Http::new("h").unwrap(), head.as_bytes()), 2, "HEAD has no body");
+    }
+
+    #[test]
+    fn the_end_of_the_connection_is_believed_when_it_is_announced() {
+        for (head, over) in [
+            ("1.1 200 OK\r\nConnection: close", true),
+            ("1.1 200 OK\r\nConnection: x, Close", true),
+            ("1.1 200 OK\r\nConnection: x\r\nconnection: CLOSE", true),
+            ("1.1 200 OK\r\nX-Connection: close", false),
+            ("1.0 200 OK", true),
+            ("1.0 200 OK\r\nConnection: keep-alive", false),
+            ("1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3", false),
+        ] {
+            let mut http = asking(Http::new("h").unwrap());
+            let bytes = format!("HTTP/{head}\r\n\r\n");
+            assert_eq!(frames(&mut http, &[bytes.as_bytes()]), [ACK]);
+            assert_eq!(http.is_over(), over, "{head}");
+        }
+        // Both at once, with a body: not to be trusted any further.
+        let mut both = asking(get());
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n";
+        frames(&mut both, &[head.as_bytes(), b"0\r\n\r\n"]);
+        assert!(both.is_over());
+    }
+
+    #[test]
+    fn a_body_without_a_length_ends_with_the_connection() {
+        let head = b"HTTP/1.1 200 OK\r\n\r\n";
+        let mut http = asking(get());
+        assert!(!frames(&mut http, &[head, b"what", b"ever"]).contains(&ACK));
+        assert_eq!(http.closed(), Ok(Some(ACK)));
+        assert!(http.is_over());
+        let mut half = asking(get());
+        frames(&mut half, &[b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"]);
+        assert_eq!(half.closed(), Ok(None), "the end came too early");
+        let mut part = asking(get().expect_body("x").unwrap());
+        frames(&mut part, &[head, b"what"]);
+        assert_eq!(part.closed().unwrap_err().0.cause, Cause::WrongReply);
+    }
+
+    #[test]
+    fn a_part_of_the_body_is_found_wherever_it_is_cut() {
+        let http = get().expect_body("needle").unwrap();
+        let found = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                     4\r\n nee\r\n5\r\ndle..\r\n0\r\n\r\n";
+        assert_eq!(acks(&http, found.repeat(2).as_bytes()), 2);
+        let big = [vec![b'x'; 300_000], b"needle".to_vec(), vec![b'x'; 100_000]].concat();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", big.len());
+        let whole = [head.as_bytes(), &big].concat();
+        let pieces: Vec<&[u8]> = whole.chunks(1000).collect();
+        assert!(frames(&mut asking(http.clone()), &pieces).contains(&ACK));
+
+        let without = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nneed led";
+        let loss = refusal(&http, without.as_bytes());
+        assert_eq!(loss.cause, Cause::WrongReply);
+        assert_eq!(loss.detail, "no `needle` in the body: it begins with `need led`");
+        let second = [found, without].concat();
+        assert_eq!(refusal(&http, second.as_bytes()), loss, "that of an earlier body is forgotten");
+        let head = Http::new("h").unwrap().expect_body("x").unwrap().method("HEAD").unwrap();
+        let loss = refusal(&head, b"HTTP/1.1 200 OK\r\n\r\n");
+        assert!(loss.detail.contains("HEAD has no body"), "{}", loss.detail);
+    }
+
+    #[test]
+    fn while_a_body_is_coming_a_part_of_a_frame_waits() {
+        let mut http = asking(get());
+        let mut rest = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf".as_slice();
+        while let Some((_, len)) = http.parse(rest).unwrap() {
+            rest = &rest[len..];
+        }
+        assert_eq!(rest, b"f", "so it is told as a reply that came in part");
+    }
+
+    #[test]
+    fn a_status_out_of_range_is_told_with_its_reason() {
+        let loss = refusal(&get(), b"HTTP/1.1 503 Service Unavailable\r\n\r\n");
+        assert_eq!(loss.cause, Cause::BadStatus);
+        assert_eq!(loss.detail, "503 Service Unavailable, expected 200 to 399");
+        let only = get().expect_status(204..=204).unwrap();
+        let loss = refusal(&only, b"HTTP/1.1 200\r\n\r\n");
+        assert_eq!(loss.detail, "200, expected 204");
+        assert_eq!(refusal(&get(), b"HTTP/1.1 101 x\r\n\r\n").cause, Cause::BadStatus);
+        let loss = refusal(&get(), b"HTTP/1.1 401 Unauthorized\r\n\r\n");
+        assert_eq!(loss.cause, Cause::LoginRefused);
+        assert!(loss.detail.contains("give it user and password"), "{}", loss.detail);
+        let gone = get().expect_status(400..500).unwrap();
+        assert_eq!(acks(&gone, b"HTTP/1.1 404 No\r\nContent-Length: 1\r\n\r\nx"), 1);
+    }
+
+    #[test]
+    fn garbage_is_a_wrong_reply() {
+        for bytes in [
+            "SSH-2.0-OpenSSH_9.2p1\r\n",
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/1.1 20x OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
+        ] {
+            let loss = refusal(&get(), bytes.as_bytes());
+            assert_eq!(loss.cause, Cause::WrongReply, "{bytes}: {loss}");
+        }
+        let mut idle = get();
+        idle.connected(&mut Vec::new());
+        let unasked = idle.parse(b"HTTP/1.1 408 Request Timeout\r\n\r\n").unwrap_err();
+        assert!(unasked.0.detail.contains("nobody asked for: `HTTP/1.1 408"), "{unasked:?}");
+    }
+
+    #[test]
+    fn what_was_sent_in_confidence_is_not_shown_when_it_comes_back() {
+        let target: Target = "http://bobuser:hunter2@h/x?key=s3cret".parse().unwrap();
+        let http = Http::for_target(&target).unwrap().header("X-Token", "t0ken").unwrap();
+        for bytes in [
+            "HTTP/1.1 500 no bobuser hunter2 key=s3cret t0ken\r\n\r\n",
+            "HTTP/1.1 401 no bobuser hunter2 key=s3cret t0ken\r\n\r\n",
+            "HTTX GET /x?key=s3cret bobuser:hunter2 t0ken Ym9idXNlcjpodW50ZXIy",
+        ] {
+            let detail = refusal(&http, bytes.as_bytes()).detail;
+            for secret in ["bobuser", "hunter2", "s3cret", "t0ken", "Ym9idXN"] {
+                assert!(!detail.contains(secret), "{detail}");
+            }
+        }
+        assert!(!format!("{http:?}").contains("s3cret") && !format!("{http:?}").contains("hunter"));
+    }
+}

@@ -1,0 +1,261 @@
+//! The frames of HTTP/1: where the answer to a request ends, however its body is framed, piece by
+//! piece, so that no body has to fit anywhere.
+
+use std::ops::RangeInclusive;
+
+use httparse::Status;
+
+/// The most header fields of an answer, or of its trailer.
+const MOST_FIELDS: usize = 128;
+
+/// Where in the answers of a connection the next byte stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Place {
+    /// Before or in a status line and the fields below it.
+    #[default]
+    Head,
+    /// In a body of known length.
+    Body { left: u64 },
+    /// Before or in the line that says how long the next chunk is.
+    ChunkSize,
+    /// In a chunk.
+    Chunk { left: u64 },
+    /// Before the end of line behind a chunk.
+    ChunkEnd,
+    /// After the last chunk.
+    Trailer,
+    /// In a body that ends with the connection.
+    UntilClosed,
+}
+
+/// What the bytes at the front are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Piece {
+    /// How many bytes.
+    pub(super) len: usize,
+    pub(super) what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum What {
+    /// An interim answer, the head of one that has a body, or what frames a body.
+    Frame,
+    /// A part of the body.
+    Body,
+    /// The rest of the body, or a head without one, or what ends a body.
+    End { has_body: bool },
+}
+
+/// A status line that was not expected.
+pub(super) struct Refused {
+    pub(super) code: u16,
+    pub(super) reason: String,
+}
+
+/// Why an answer is none.
+pub(super) enum Fault {
+    Status(Refused),
+    /// What is wrong with the bytes at the front.
+    Wrong(String),
+}
+
+fn wrong<T>(what: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault::Wrong(what.into()))
+}
+
+/// Reads the answers of one connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Replies {
+    place: Place,
+    /// The answer that is being read is the last one on this connection.
+    last: bool,
+}
+
+impl Replies {
+    /// The peer has announced that it ends the connection after the answer that was read.
+    pub(super) fn are_over(&self) -> bool {
+        self.last && self.place == Place::Head
+    }
+
+    /// The connection has ended. True if that ends an answer.
+    pub(super) fn close(&mut self) -> bool {
+        let ends = self.place == Place::UntilClosed;
+        if ends {
+            self.place = Place::Head;
+        }
+        ends
+    }
+
+    /// Takes the piece at the front of `bytes`; none asks for more of them.
+    pub(super) fn next(
+        &mut self,
+        bytes: &[u8],
+        is_head: bool,
+        expected: &RangeInclusive<u16>,
+    ) -> Result<Option<Piece>, Fault> {
+        let piece = match self.place {
+            Place::Head => return self.head(bytes, is_head, expected),
+            Place::Body { left } => self.body(bytes, left),
+            Place::ChunkSize => self.chunk_size(bytes)?,
+            Place::Chunk { left } => self.chunk(bytes, left),
+            Place::ChunkEnd => self.chunk_end(bytes)?,
+            Place::Trailer => self.trailer(bytes)?,
+            Place::UntilClosed => Some(Piece { len: bytes.len(), what: What::Body }),
+        };
+        Ok(piece)
+    }
+
+    fn head(
+        &mut self,
+        bytes: &[u8],
+        is_head: bool,
+        expected: &RangeInclusive<u16>,
+    ) -> Result<Option<Piece>, Fault> {
+        let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+        let mut head = httparse::Response::new(&mut fields);
+        let len = match head.parse(bytes) {
+            Ok(Status::Complete(len)) => len,
+            Ok(Status::Partial) => return Ok(None),
+            Err(error) => return wrong(format!("no answer of HTTP/1 ({error})")),
+        };
+        let code = head.code.unwrap_or_default();
+        // 101 would be the end of HTTP on this connection: it has to be expected.
+        if (100..200).contains(&code) && code != 101 {
+            return Ok(Some(Piece { len, what: What::Frame }));
+        }
+        if !expected.contains(&code) {
+            let reason = head.reason.unwrap_or_default().to_owned();
+            return Err(Fault::Status(Refused { code, reason }));
+        }
+        let fields = Fields(head.headers);
+        let keeps = fields.has("connection", "keep-alive") || head.version == Some(1);
+        self.last = !keeps || fields.has("connection", "close");
+        let without = is_head || (100..200).contains(&code) || code == 204 || code == 304;
+        self.place = if without { Place::Head } else { self.framing(&fields)? };
+        let what = match self.place {
+            Place::Head => What::End { has_body: false },
+            _ => What::Frame,
+        };
+        Ok(Some(Piece { len, what }))
+    }
+
+    /// How the body is framed (RFC 9112, section 6.3).
+    fn framing(&mut self, fields: &Fields) -> Result<Place, Fault> {
+        let length = fields.length()?;
+        if fields.names("transfer-encoding") {
+            // Both together smell of a smuggled answer; whoever reads on must not trust the rest.
+            self.last |= length.is_some();
+            if fields.last_coding_is_chunked() {
+                return Ok(Place::ChunkSize);
+            }
+            self.last = true;
+            return Ok(Place::UntilClosed);
+        }
+        Ok(match length {
+            Some(0) => Place::Head,
+            Some(left) => Place::Body { left },
+            None => {
+                self.last = true;
+                Place::UntilClosed
+            }
+        })
+    }
+
+    fn body(&mut self, bytes: &[u8], left: u64) -> Option<Piece> {
+        let (len, done) = taken(bytes, left)?;
+        if done {
+            self.place = Place::Head;
+            return Some(Piece { len, what: What::End { has_body: true } });
+        }
+        self.place = Place::Body { left: left - len as u64 };
+        Some(Piece { len, what: What::Body })
+    }
+
+    fn chunk_size(&mut self, bytes: &[u8]) -> Result<Option<Piece>, Fault> {
+        match httparse::parse_chunk_size(bytes) {
+            Ok(Status::Complete((len, size))) => {
+                self.place = if size == 0 { Place::Trailer } else { Place::Chunk { left: size } };
+                Ok(Some(Piece { len, what: What::Frame }))
+            }
+            Ok(Status::Partial) => Ok(None),
+            Err(_) => wrong("the length of a chunk is no number"),
+        }
+    }
+
+    fn chunk(&mut self, bytes: &[u8], left: u64) -> Option<Piece> {
+        let (len, done) = taken(bytes, left)?;
+        self.place = if done { Place::ChunkEnd } else { Place::Chunk { left: left - len as u64 } };
+        Some(Piece { len, what: What::Body })
+    }
+
+    fn chunk_end(&mut self, bytes: &[u8]) -> Result<Option<Piece>, Fault> {
+        if bytes.starts_with(b"\r\n") {
+            self.place = Place::ChunkSize;
+            return Ok(Some(Piece { len: 2, what: What::Frame }));
+        }
+        if b"\r\n".starts_with(bytes) {
+            return Ok(None);
+        }
+        wrong("a chunk is longer than it said")
+    }
+
+    fn trailer(&mut self, bytes: &[u8]) -> Result<Option<Piece>, Fault> {
+        let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+        match httparse::parse_headers(bytes, &mut fields) {
+            Ok(Status::Complete((len, _))) => {
+                self.place = Place::Head;
+                Ok(Some(Piece { len, what: What::End { has_body: false } }))
+            }
+            Ok(Status::Partial) => Ok(None),
+            Err(error) => wrong(format!("no trailer of HTTP/1 ({error})")),
+        }
+    }
+}
+
+/// How many bytes of a body of which so many are left, and whether they end it. While some are
+/// still to come, the last byte is left to lie: so it is seen that a part of an answer is here.
+fn taken(bytes: &[u8], left: u64) -> Option<(usize, bool)> {
+    match usize::try_from(left) {
+        Ok(left) if bytes.len() >= left => Some((left, true)),
+        _ => Some(bytes.len().saturating_sub(1)).filter(|len| *len > 0).map(|len| (len, false)),
+    }
+}
+
+struct Fields<'a>(&'a [httparse::Header<'a>]);
+
+impl Fields<'_> {
+    /// The values of all fields of this name, taken apart at their commas.
+    fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &[u8]> {
+        let named = self.0.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
+        named.flat_map(|field| field.value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+    }
+
+    fn names(&self, name: &str) -> bool {
+        self.values(name).next().is_some()
+    }
+
+    fn has(&self, name: &str, value: &str) -> bool {
+        self.values(name).any(|found| found.eq_ignore_ascii_case(value.as_bytes()))
+    }
+
+    fn last_coding_is_chunked(&self) -> bool {
+        let last = self.values("transfer-encoding").next_back();
+        last.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
+    }
+
+    /// The length of the body, if one is told: once, or several times the same.
+    fn length(&self) -> Result<Option<u64>, Fault> {
+        let mut length = None;
+        for digits in self.values("content-length") {
+            let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+            let text = std::str::from_utf8(digits).ok().filter(|_| plain);
+            let Some(number) = text.and_then(|text| text.parse::<u64>().ok()) else {
+                return wrong("its Content-Length is no number");
+            };
+            if let Some(before) = length.replace(number).filter(|before| *before != number) {
+                return wrong(format!("its Content-Length is both {before} and {number}"));
+            }
+        }
+        Ok(length)
+    }
+}
