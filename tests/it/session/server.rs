@@ -85,6 +85,12 @@ impl Server {
         Server { address, shared, acceptor: Some(acceptor) }
     }
 
+    /// Answers every request with these bytes as they are.
+    pub fn answering(bytes: impl Into<Vec<u8>>) -> Server {
+        let bytes = bytes.into();
+        Server::start(move |conn| while conn.request().is_some() && conn.write(&bytes) {})
+    }
+
     /// Answers every request with 200 and a short body, for ever.
     pub fn ok() -> Server {
         Server::start(|conn| while conn.request().is_some() && conn.ok("hello") {})
@@ -189,6 +195,31 @@ impl Conn {
         }
     }
 
+    /// Reads so many bytes as they are.
+    pub fn bytes(&mut self, n: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; n];
+        self.reader.read_exact(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// Whether the client has sent anything that is not read yet.
+    pub fn has_more(&mut self, within: Duration) -> bool {
+        self.stream.set_read_timeout(Some(within)).unwrap();
+        let more = matches!(self.reader.fill_buf(), Ok(bytes) if !bytes.is_empty());
+        self.stream.set_read_timeout(None).unwrap();
+        more
+    }
+
+    /// Reads to the end of the connection and says how much came.
+    pub fn swallow(&mut self) -> u64 {
+        let mut scrap = vec![0; 256 * 1024];
+        let mut sum = 0;
+        while let Ok(n @ 1..) = self.reader.read(&mut scrap) {
+            sum += n as u64;
+        }
+        sum
+    }
+
     /// Writes these bytes as they are. False if the client has gone.
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
@@ -206,6 +237,18 @@ impl Conn {
         let gone = matches!(self.reader.fill_buf(), Ok(bytes) if bytes.is_empty());
         self.stream.set_read_timeout(None).unwrap();
         !gone
+    }
+
+    /// Reads nothing more, and leaves the connection open while the server is there.
+    pub fn stop_reading(&self) {
+        while !self.shared.stopping.load(Ordering::SeqCst) {
+            thread::sleep(ms(1)); // between two looks
+        }
+    }
+
+    /// Ends both ways at once, whatever is left unread.
+    pub fn end_both(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// Ends the connection with an RST.
