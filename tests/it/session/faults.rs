@@ -66,9 +66,11 @@ fn get(session: &Session, server: &Server) -> String {
 }
 
 fn evicted(events: &Receiver<SessionEvent>, why: Eviction) {
-    wait(events, why.word(), |kind| {
-        matches!(kind, SessionEventKind::Evicted { cause, .. } if *cause == why)
-    });
+    wait(
+        events,
+        why.word(),
+        |kind| matches!(kind, SessionEventKind::Evicted { cause, .. } if *cause == why),
+    );
 }
 
 /// Nothing is left over of what went wrong.

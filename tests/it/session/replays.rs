@@ -45,9 +45,11 @@ fn assert_replayed(replay: Replay, method: &Method, own: Option<Replay>) {
         assert!(response.replayed() && !response.reused(), "{method}");
         assert_eq!((times(&server, "/it"), server.accepted()), (2, 2), "{method}");
         assert_eq!(session.stats().replayed, 1);
-        wait(&events, "a replay", |kind| {
-            matches!(kind, SessionEventKind::Replayed { method: m, .. } if m == method)
-        });
+        wait(
+            &events,
+            "a replay",
+            |kind| matches!(kind, SessionEventKind::Replayed { method: m, .. } if m == method),
+        );
         let stats = session.stats();
         assert_eq!((stats.requests, stats.opened, stats.reused), (2, 2, 1));
     }
@@ -210,9 +212,8 @@ fn a_redirect_of_a_get_is_followed_again_from_the_beginning() {
         while let Some(seen) = conn.request() {
             match seen.path.as_str() {
                 "/behind" if conn.number == 0 => return,
-                "/get" => conn.write(
-                    "HTTP/1.1 302 Found\r\nLocation: /behind\r\nContent-Length: 0\r\n\r\n",
-                ),
+                "/get" => conn
+                    .write("HTTP/1.1 302 Found\r\nLocation: /behind\r\nContent-Length: 0\r\n\r\n"),
                 _ => conn.ok("hello"),
             };
         }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -263,6 +263,13 @@ impl Conn {
         self.reader = BufReader::new(blind.try_clone().unwrap());
         self.stream = blind;
     }
+}
+
+/// Runs it on a thread, and fails if it takes too long: what hangs must not hang the tests.
+pub fn in_time<T: Send + 'static>(what: &str, run: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(run()));
+    receiver.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("{what}: not within {LIMIT:?}"))
 }
 
 pub fn eventually(what: &str, holds: impl Fn() -> bool) {

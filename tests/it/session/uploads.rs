@@ -8,16 +8,9 @@ use std::thread;
 
 use keepbeat::{Body, Replay, Response, Session};
 
-use super::server::{LIMIT, Server, ms};
+use super::server::{LIMIT, Server, in_time, ms};
 
 const TOO_LARGE: &str = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 5\r\n\r\nlarge";
-
-/// Runs it on a thread, and fails if it takes too long: what hangs must not hang the tests.
-fn in_time<T: Send + 'static>(what: &str, run: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || sender.send(run()));
-    receiver.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("{what}: not within {LIMIT:?}"))
-}
 
 /// A file that is gone with its handle, standing at this position.
 pub fn file(content: &[u8], at: u64) -> File {
@@ -25,8 +18,7 @@ pub fn file(content: &[u8], at: u64) -> File {
     let n = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!("keepbeat-upload-{}-{n}", std::process::id());
     let path = std::env::temp_dir().join(name);
-    let mut file =
-        File::options().create_new(true).read(true).write(true).open(&path).unwrap();
+    let mut file = File::options().create_new(true).read(true).write(true).open(&path).unwrap();
     std::fs::remove_file(path).unwrap();
     file.write_all(content).unwrap();
     file.seek(SeekFrom::Start(at)).unwrap();
