@@ -21,7 +21,7 @@ use ureq::unversioned::transport::{
     Buffers as UreqBuffers, ConnectProxyConnector, ConnectionDetails, Connector, Either,
     NextTimeout, ShutdownHandle, Transport, TransportAdapter,
 };
-use ureq::{Agent, Error};
+use ureq::{Agent, Error, Timeout};
 
 use super::buffers::Buffers;
 use super::call::{Call, Failed, Used, drain_until};
@@ -572,7 +572,11 @@ impl Transport for Lease {
                 Ok(true)
             }
             Err(error) => {
-                self.note_broken(&error);
+                // That nobody said 100 in time is no fault: the body is sent all the same.
+                let without_100 = timeout.reason == Timeout::Await100;
+                if !(without_100 && error.kind() == ErrorKind::WouldBlock) {
+                    self.note_broken(&error);
+                }
                 Err(failed(error, &timeout))
             }
         }
