@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use ureq::Timeout;
 use ureq::http::{Method, Uri};
 
+use super::body::Unreadable;
 use super::call::{Call, Failed};
 use super::replay::Attempt;
 use crate::error::{Error, Kind};
@@ -43,6 +44,9 @@ pub(crate) fn of(error: ureq::Error, request: &Asked, call: &Call, attempt: &Att
         return stale(error, request, call, attempt);
     }
     let (kind, what) = match &error {
+        ureq::Error::Io(io) if io.get_ref().is_some_and(|inner| inner.is::<Unreadable>()) => {
+            (Kind::Io, "its body could not be read".to_owned())
+        }
         ureq::Error::Timeout(_) | ureq::Error::Io(_) if call.failed == Some(Failed::Connect) => {
             (Kind::Connect, "no connection".to_owned())
         }

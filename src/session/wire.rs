@@ -539,6 +539,7 @@ impl Transport for Lease {
                 if unwritten.answered {
                     log::debug!("the server answered before it had read the whole request");
                     (self.deaf, self.broken) = (true, true);
+                    Call::note(self.id, |call| call.unwanted = true);
                     return Ok(());
                 }
                 self.note_broken(&unwritten.error);
