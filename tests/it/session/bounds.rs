@@ -260,7 +260,7 @@ fn no_place_is_lost_by_what_cannot_connect() {
     let session = made(builder.connect_timeout(ms(2000)));
     // A port that was free a moment ago, and one that takes no HTTPS.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let plain = Server::start(|conn| drop(conn.write("no TLS")));
+    let plain = Server::start(|conn| assert!(conn.write("no TLS")));
     let https = format!("https://{}/", plain.address);
     let refused = format!("http://{free}/");
     for url in [refused.as_str(), &https, "http://panics.test/", "http://unknown.test/"] {

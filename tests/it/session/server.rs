@@ -210,16 +210,6 @@ impl Conn {
         more
     }
 
-    /// Reads to the end of the connection and says how much came.
-    pub fn swallow(&mut self) -> u64 {
-        let mut scrap = vec![0; 256 * 1024];
-        let mut sum = 0;
-        while let Ok(n @ 1..) = self.reader.read(&mut scrap) {
-            sum += n as u64;
-        }
-        sum
-    }
-
     /// Writes these bytes as they are. False if the client has gone.
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()

@@ -32,7 +32,7 @@ fn server() -> Server {
                     }
                     conn.ok("taken");
                 }
-                _ => drop(conn.ok("hello")),
+                _ => assert!(conn.ok("hello")),
             }
         }
     })

@@ -31,6 +31,8 @@ fn hundred(url: &str, timeout: bool) -> Session {
         let text = request.send().unwrap().text().unwrap();
         let expected = if n == 0 { "0 0" } else { "1 1" };
         assert_eq!(text, expected, "request {n}");
+        // A thread names itself as it begins.
+        eventually("the watcher is there", || threads(IDLE) == 1);
     }
     session
 }
