@@ -118,8 +118,8 @@ impl Plain {
         Ok(Room::Wait)
     }
 
-    /// Whether a final response waits to be read: an interim one, 100 or 103, says nothing about the
-    /// rest of the request.
+    /// Whether a final response waits to be read: an interim one, 100 or 103, says nothing about
+    /// the rest of the request.
     fn is_answered(&self) -> bool {
         let mut head = [0; 4096];
         let Ok(n) = sys::peek_now(&*self.stream, &mut head) else { return false };

@@ -1,5 +1,5 @@
-//! Threads: none for a request, one for all that idles, and none once the session is gone. Each test
-//! counts the threads of a process of its own.
+//! Threads: none for a request, one for all that idles, and none once the session is gone. Each
+//! test counts the threads of a process of its own.
 
 use keepbeat::Session;
 
