@@ -12,6 +12,8 @@ pub struct Error {
     kind: Kind,
     text: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    /// Whatever went wrong then, the request had already run in part.
+    ran: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,7 +33,7 @@ pub(crate) enum Kind {
 
 impl Error {
     fn new(kind: Kind, text: impl Into<String>) -> Error {
-        Error { kind, text: text.into(), source: None }
+        Error { kind, text: text.into(), source: None, ran: false }
     }
 
     pub(crate) fn invalid(text: impl Into<String>) -> Error {
@@ -59,7 +61,8 @@ impl Error {
     }
 
     pub(crate) fn io(context: impl Into<String>, source: io::Error) -> Error {
-        Error { kind: Kind::Io, text: context.into(), source: Some(Box::new(source)) }
+        let text = context.into();
+        Error { kind: Kind::Io, text, source: Some(Box::new(source)), ran: false }
     }
 
     /// A request of a session that failed.
@@ -68,7 +71,12 @@ impl Error {
         text: impl Into<String>,
         source: Option<Box<dyn StdError + Send + Sync>>,
     ) -> Error {
-        Error { kind, text: text.into(), source }
+        Error { kind, text: text.into(), source, ran: false }
+    }
+
+    /// It stands behind a redirect: what was asked first has run.
+    pub(crate) fn behind_a_redirect(self) -> Error {
+        Error { ran: true, ..self }
     }
 
     /// A setting or a target that cannot work. Trying again does not help.
@@ -82,7 +90,7 @@ impl Error {
         self.kind == Kind::Limit
     }
 
-    /// The coordinator had been stopped before.
+    /// The coordinator had been stopped before, or the agent of the session shut down.
     pub fn is_stopped(&self) -> bool {
         self.kind == Kind::Stopped
     }
@@ -119,7 +127,7 @@ impl Error {
         match self.kind {
             Kind::Stale { may_have_run } => may_have_run,
             Kind::Timeout | Kind::Http | Kind::Io | Kind::Status(_) => true,
-            _ => false,
+            _ => self.ran,
         }
     }
 

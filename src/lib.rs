@@ -82,6 +82,7 @@ mod drive;
 mod error;
 mod event;
 mod heartbeat;
+mod login;
 mod responder;
 mod state;
 mod sys;

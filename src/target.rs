@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::login::percent_decoded;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 
@@ -262,23 +263,6 @@ fn host_and_port(address: &str) -> Result<(String, Option<u16>), String> {
         },
         None => Err("only `:port` may follow the `]`".to_owned()),
     }
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        if byte == b'%' {
-            let digits = std::str::from_utf8(tail.get(..2)?).ok()?;
-            let hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
-            bytes.push(u8::from_str_radix(digits, 16).ok().filter(|_| hex)?);
-            rest = &tail[2..];
-        } else {
-            bytes.push(byte);
-            rest = tail;
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 impl fmt::Display for Target {

@@ -12,6 +12,7 @@ use super::shown::shown;
 use super::{FRAME_LIMIT, Frame, Protocol, Rejected};
 use crate::cause::{Cause, Loss};
 use crate::error::Error;
+use crate::login;
 use crate::target::Target;
 
 use reply::{Fault, Refused, Replies, What};
@@ -212,7 +213,7 @@ impl Http {
         if user.contains(':') {
             return Err(Error::invalid("a user with `:` does not fit Basic authentication"));
         }
-        let token = base64(format!("{user}:{password}").as_bytes());
+        let token = login::basic(&user, &password);
         self.login = Some(Login { user, password, token });
         Ok(self)
     }
@@ -431,20 +432,6 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is)
 }
 
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let bits = three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
-        let bits = bits << (8 * (3 - three.len()));
-        for digit in 0..4 {
-            let at = (bits >> (18 - 6 * digit)) & 63;
-            text.push(if digit <= three.len() { DIGITS[at as usize] as char } else { '=' });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::frames;
@@ -535,22 +522,6 @@ mod tests {
         ] {
             assert!(result.unwrap_err().is_invalid());
         }
-    }
-
-    #[test]
-    fn base64_is_that_of_rfc_4648() {
-        for (text, coded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(text.as_bytes()), coded);
-        }
-        assert_eq!(base64(b"\xfb\xff\xbf"), "+/+/");
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Body: what a request sends, and whether it can be sent again.
 
+use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+
+use super::call::is_unwanted;
 
 /// What a request sends.
 ///
@@ -31,9 +34,21 @@ pub struct Body(Kind);
 enum Kind {
     Empty,
     Bytes(Vec<u8>),
-    File { file: File, start: u64, len: u64 },
-    Reader { reader: Box<dyn Read + Send>, len: Option<u64>, touched: bool },
+    File { file: File, start: u64, len: u64, sent: u64 },
+    Reader { reader: Box<dyn Read + Send>, len: Option<u64>, sent: u64, touched: bool },
 }
+
+/// What a body of the user's could not do. It is no fault of the connection.
+#[derive(Debug)]
+pub(crate) struct Unreadable(io::Error);
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl std::error::Error for Unreadable {}
 
 impl Body {
     /// No body.
@@ -43,13 +58,14 @@ impl Body {
 
     /// What this reader gives, up to its end, sent in chunks as it comes.
     pub fn reader(reader: impl Read + Send + 'static) -> Body {
-        Body(Kind::Reader { reader: Box::new(reader), len: None, touched: false })
+        Body::from(Box::new(reader) as Box<dyn Read + Send>)
     }
 
     /// So many bytes of this reader. The request fails if it has fewer; what it has beyond them is
     /// not read.
     pub fn sized_reader(reader: impl Read + Send + 'static, len: u64) -> Body {
-        Body(Kind::Reader { reader: Box::new(reader.take(len)), len: Some(len), touched: false })
+        let reader = Box::new(reader);
+        Body(Kind::Reader { reader, len: Some(len), sent: 0, touched: false })
     }
 
     /// How many bytes; none if that shows only at the end.
@@ -81,8 +97,9 @@ impl Body {
     }
 
     pub(crate) fn rewind(&mut self) -> io::Result<()> {
-        if let Kind::File { file, start, .. } = &mut self.0 {
+        if let Kind::File { file, start, sent, .. } = &mut self.0 {
             file.seek(SeekFrom::Start(*start))?;
+            *sent = 0;
         }
         Ok(())
     }
@@ -93,11 +110,47 @@ impl Read for Body {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             Kind::Empty | Kind::Bytes(_) => Ok(0),
-            Kind::File { file, .. } => file.read(buffer),
-            Kind::Reader { reader, touched, .. } => {
+            Kind::File { file, len, sent, .. } => piece(file, Some(*len), sent, buffer),
+            Kind::Reader { reader, len, sent, touched } => {
                 *touched = true;
-                reader.read(buffer)
+                piece(reader, *len, sent, buffer)
             }
+        }
+    }
+}
+
+/// The next piece, never beyond the length that was announced. Where there is less, that is an
+/// error: ureq would wait for the rest for ever.
+fn piece(
+    reader: &mut dyn Read,
+    len: Option<u64>,
+    sent: &mut u64,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    let left = len.map(|len| len - *sent);
+    let most = left.map_or(buffer.len(), |left| left.min(buffer.len() as u64) as usize);
+    if most == 0 {
+        return Ok(0);
+    }
+    if is_unwanted() {
+        // Nobody reads it any more: it comes to its end without being read.
+        let n = if len.is_some() { most } else { 0 };
+        *sent += n as u64;
+        return Ok(n);
+    }
+    let unreadable = |error: io::Error| io::Error::new(error.kind(), Unreadable(error));
+    loop {
+        match reader.read(&mut buffer[..most]) {
+            Ok(0) if left.is_some() => {
+                let text = format!("it ends after {sent} of {} bytes", len.unwrap_or_default());
+                return Err(unreadable(io::Error::new(ErrorKind::InvalidInput, text)));
+            }
+            Ok(n) => {
+                *sent += n as u64;
+                return Ok(n);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(unreadable(error)),
         }
     }
 }
@@ -164,7 +217,7 @@ impl From<File> for Body {
         match (regular, file.stream_position()) {
             (Some(metadata), Ok(start)) => {
                 let len = metadata.len().saturating_sub(start);
-                Body(Kind::File { file, start, len })
+                Body(Kind::File { file, start, len, sent: 0 })
             }
             _ => Body::reader(file),
         }
@@ -173,7 +226,7 @@ impl From<File> for Body {
 
 impl From<Box<dyn Read + Send>> for Body {
     fn from(reader: Box<dyn Read + Send>) -> Body {
-        Body(Kind::Reader { reader, len: None, touched: false })
+        Body(Kind::Reader { reader, len: None, sent: 0, touched: false })
     }
 }
 

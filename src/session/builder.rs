@@ -14,7 +14,8 @@ use super::Session;
 use super::core::{Core, Secure};
 use super::dial::Options;
 use super::names::Names;
-use super::pool::{Bounds, Pool};
+use super::places::Bounds;
+use super::pool::Pool;
 use super::replay::Replay;
 use super::request::Inner;
 use super::warm::{Warm, Warmer};
@@ -22,7 +23,8 @@ use super::wire;
 use crate::drive::resolve::{self, Resolve};
 use crate::error::Error;
 
-/// Without a `timeout`, a server that is silent for so long in the middle of an exchange has failed.
+/// Without a `timeout`, a server that is silent for so long in the middle of an exchange has
+/// failed.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Settings of a [`Session`].
@@ -96,8 +98,8 @@ impl SessionBuilder {
     }
 
     /// How old a connection may become: 30 minutes unless set, of which up to a quarter is left to
-    /// chance. So that what a load balancer decided when it was opened is decided again, and not for
-    /// all connections at once. An exchange that is under way is not cut short.
+    /// chance. So that what a load balancer decided when it was opened is decided again, and not
+    /// for all connections at once. An exchange that is under way is not cut short.
     pub fn max_lifetime(mut self, time: Duration) -> SessionBuilder {
         self.bounds.max_lifetime = time;
         self
@@ -130,17 +132,17 @@ impl SessionBuilder {
         self
     }
 
-    /// For a connection to come to be: name, TCP, proxy and TLS, or the wait for one that is in use.
-    /// 10 s unless set.
+    /// For a connection to come to be: name, TCP, proxy and TLS, or the wait for one that is in
+    /// use. 10 s unless set.
     pub fn connect_timeout(mut self, time: Duration) -> SessionBuilder {
         self.connect_timeout = time;
         self
     }
 
-    /// The kernel's keepalive: probes begin after `idle`, follow each other at `interval`, and after
-    /// `retries` without an answer the connection is dead. 5 s, 3 s and 3 unless set: a host that
-    /// vanished is known after 14 s. Whole seconds, the kernel knows no others; 1 s, 1 s and 2 is
-    /// the tightest that survives a lost packet.
+    /// The kernel's keepalive: probes begin after `idle`, follow each other at `interval`, and
+    /// after `retries` without an answer the connection is dead. 5 s, 3 s and 3 unless set: a host
+    /// that vanished is known after 14 s. Whole seconds, the kernel knows no others; 1 s, 1 s and 2
+    /// is the tightest that survives a lost packet.
     pub fn tcp_keepalive(
         mut self,
         idle: Duration,
@@ -159,8 +161,8 @@ impl SessionBuilder {
     }
 
     /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`, RFC 5482). Unless set the
-    /// kernel decides, a quarter of an hour. It also ends an upload to a living server that does not
-    /// read for so long, and replaces the count of
+    /// kernel decides, a quarter of an hour. It also ends an upload to a living server that does
+    /// not read for so long, and replaces the count of
     /// [`tcp_keepalive`](SessionBuilder::tcp_keepalive): so it is no default. Linux only.
     pub fn user_timeout(mut self, time: Duration) -> SessionBuilder {
         self.user_timeout = Some(time);
@@ -207,8 +209,8 @@ impl SessionBuilder {
     }
 
     /// How many redirects are followed: 10 unless set; with 0 a redirect is a response like any
-    /// other. `Authorization` and `Cookie` never follow one. A body is never sent twice: 307 and 308
-    /// of a POST are errors.
+    /// other. `Authorization` and `Cookie` never follow one. A body is never sent twice: 307 and
+    /// 308 of a POST are errors.
     pub fn max_redirects(mut self, redirects: u32) -> SessionBuilder {
         self.max_redirects = redirects;
         self

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-use super::pool::{SlotId, Taken, Want};
+use super::places::{SlotId, Taken, Want};
 
 /// One run of the agent.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Call {
     pub(crate) begun: bool,
     pub(crate) answered: bool,
     pub(crate) ended: bool,
+    /// The server has answered and reads no more of the request.
+    pub(crate) unwanted: bool,
     /// No connection could be had: so it says of which kind the failure is.
     pub(crate) failed: Option<Failed>,
 }
@@ -78,6 +80,7 @@ impl Call {
             begun: false,
             answered: false,
             ended: false,
+            unwanted: false,
             failed: None,
         }
     }
@@ -89,6 +92,7 @@ impl Call {
             let want = if call.hops == 0 { call.want } else { call.want_behind };
             call.hops += 1;
             (call.begun, call.answered, call.ended, call.connection) = (false, false, false, None);
+            call.unwanted = false;
             Some((want, call.pinned.take()))
         })
     }
@@ -120,6 +124,11 @@ impl Call {
             }
         });
     }
+}
+
+/// Whether nobody reads what is left of the body that is being sent on this thread.
+pub(crate) fn is_unwanted() -> bool {
+    CURRENT.with_borrow(|call| call.as_ref().is_some_and(|call| call.unwanted))
 }
 
 /// Reads what is left of a body, for so long at most.

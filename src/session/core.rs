@@ -12,7 +12,8 @@ use super::eviction::Eviction;
 use super::hint::Hint;
 use super::names::Names;
 use super::pipe::{Pipe, Probe};
-use super::pool::{Checkout, Grant, Key, Opened, Pool, SlotId, Taken, Want};
+use super::places::{Checkout, Grant, Key, Opened, SlotId, Taken, Want};
+use super::pool::Pool;
 use super::watcher::Watcher;
 
 #[derive(Debug)]

@@ -44,7 +44,7 @@ evictions! {
     ClosedByPeer, "closed-by-peer", "the server closed it while it was idle",
         "nothing: it is the server's idle limit, which is learnt, or a restart";
     Reset, "reset", "it was reset while it was idle",
-        "a firewall or load balancer with a short memory: `idle_timeout` below its limit, or `warm`";
+        "a firewall or balancer with a short memory: `idle_timeout` below its limit, or `warm`";
     Silent, "silent", "the kernel's keepalive got no answer: the host or the path is gone",
         "the path to the server";
     UnexpectedBytes, "unexpected-bytes", "the server sent bytes that nobody had asked for",

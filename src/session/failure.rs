@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use ureq::Timeout;
 use ureq::http::{Method, Uri};
 
+use super::body::Unreadable;
 use super::call::{Call, Failed};
 use super::replay::Attempt;
 use crate::error::{Error, Kind};
@@ -32,6 +33,11 @@ impl fmt::Display for Asked {
 }
 
 pub(crate) fn of(error: ureq::Error, request: &Asked, call: &Call, attempt: &Attempt) -> Error {
+    let error = of_hop(error, request, call, attempt);
+    if attempt.hops > 1 { error.behind_a_redirect() } else { error }
+}
+
+fn of_hop(error: ureq::Error, request: &Asked, call: &Call, attempt: &Attempt) -> Error {
     if call.failed == Some(Failed::Full) {
         let text = format!(
             "{request}: all connections stayed in use for the whole connect timeout: drop \
@@ -43,6 +49,9 @@ pub(crate) fn of(error: ureq::Error, request: &Asked, call: &Call, attempt: &Att
         return stale(error, request, call, attempt);
     }
     let (kind, what) = match &error {
+        ureq::Error::Io(io) if io.get_ref().is_some_and(|inner| inner.is::<Unreadable>()) => {
+            (Kind::Io, "its body could not be read".to_owned())
+        }
         ureq::Error::Timeout(_) | ureq::Error::Io(_) if call.failed == Some(Failed::Connect) => {
             (Kind::Connect, "no connection".to_owned())
         }
@@ -55,6 +64,11 @@ pub(crate) fn of(error: ureq::Error, request: &Asked, call: &Call, attempt: &Att
         ureq::Error::Io(io) if io.kind() == ErrorKind::UnexpectedEof => {
             let when = if attempt.answered { "in the middle of" } else { "without" };
             (Kind::Http, format!("the server closed the connection {when} its response"))
+        }
+        ureq::Error::Io(io)
+            if io.kind() == ErrorKind::NotConnected && call.connection.is_none() =>
+        {
+            (Kind::Stopped, "it was not sent".to_owned())
         }
         ureq::Error::Io(_) => (Kind::Http, "the connection failed".to_owned()),
         _ => (Kind::Http, "no valid response".to_owned()),

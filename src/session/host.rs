@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::event::HostStats;
 use super::idle_limit::IdleLimit;
-use super::pool::Key;
+use super::places::Key;
 
 #[derive(Debug)]
 pub(crate) struct Host {

@@ -104,7 +104,8 @@ impl IdleLimit {
         if longest - shortest > SAME.max(longest / 10) {
             return None;
         }
-        // A longer life than the estimate says that it does not hold; otherwise the shortest counts.
+        // A longer life than the estimate says that it does not hold; otherwise the shortest
+        // counts.
         let old = self.learnt(now);
         let limit = match old {
             Some(old) if shortest <= old + old / 4 => old.min(shortest),

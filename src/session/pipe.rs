@@ -68,6 +68,9 @@ pub(crate) fn timed_out() -> io::Error {
 /// after another has less of its time costs no system call.
 const SLACK: u32 = 32;
 
+/// A writer without room looks this often whether the beginning of an answer has become one.
+const AGAIN: Duration = Duration::from_millis(100);
+
 #[derive(Debug)]
 pub(crate) struct Plain {
     stream: Arc<TcpStream>,
@@ -100,12 +103,13 @@ impl Plain {
         if left == Some(Duration::ZERO) {
             return Err(timed_out());
         }
-        let ready = sys::wait_room(&*self.stream, left, *watch)?;
+        // What was not yet an answer stays readable, and so would end every wait at once.
+        let most = if *watch { left } else { Some(left.map_or(AGAIN, |left| left.min(AGAIN))) };
+        let ready = sys::wait_room(&*self.stream, most, *watch)?;
         if ready.write {
             return Ok(Room::There);
         }
-        if ready.read && *watch {
-            // An interim response, 100 or 103, says nothing about the rest.
+        if ready.read || !*watch {
             *watch = false;
             if self.is_answered() {
                 return Ok(Room::Answered);
@@ -114,13 +118,20 @@ impl Plain {
         Ok(Room::Wait)
     }
 
-    /// Whether a final response waits to be read.
+    /// Whether a final response waits to be read: an interim one, 100 or 103, says nothing about
+    /// the rest of the request.
     fn is_answered(&self) -> bool {
-        let mut head = [0; 10];
-        match sys::peek_now(&*self.stream, &mut head) {
-            Ok(n) => n == head.len() && head.starts_with(b"HTTP/1.") && head[9] != b'1',
-            Err(_) => false,
+        let mut head = [0; 4096];
+        let Ok(n) = sys::peek_now(&*self.stream, &mut head) else { return false };
+        let mut head = &head[..n];
+        while head.len() >= 10 && head.starts_with(b"HTTP/1.") {
+            if head[9] != b'1' {
+                return true;
+            }
+            let Some(end) = memchr::memmem::find(head, b"\r\n\r\n") else { return false };
+            head = &head[end + 4..];
         }
+        false
     }
 }
 

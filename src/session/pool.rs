@@ -6,9 +6,8 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 use ureq::http::Uri;
-use ureq::http::uri::Authority;
 
 use super::buffers::Spare;
 use super::event::{SessionEventKind, SessionStats, Teller};
@@ -16,114 +15,12 @@ use super::eviction::Eviction;
 use super::hint::Hint;
 use super::host::Host;
 use super::pipe::{Pipe, Probe};
+use super::places::{
+    Bounds, Checkout, Grant, Idle, Key, Member, Opened, Slot, SlotId, Taken, Want,
+};
 
 /// Hosts that are remembered for what was learnt of them. Beyond it, blank ones are forgotten.
 const REMEMBERED: usize = 4096;
-
-/// How many connections, and how long.
-#[derive(Clone, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) idle_timeout: Duration,
-    pub(crate) max_lifetime: Duration,
-    pub(crate) max_idle_per_host: usize,
-    pub(crate) max_per_host: usize,
-    pub(crate) max_total: usize,
-}
-
-/// What connections may serve each other's requests.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    pub(crate) https: bool,
-    pub(crate) authority: Authority,
-}
-
-impl Key {
-    /// None without a host.
-    pub(crate) fn of(uri: &Uri) -> Option<Key> {
-        let https = uri.scheme_str() == Some("https");
-        uri.authority().map(|authority| Key { https, authority: authority.clone() })
-    }
-}
-
-/// A connection's place in the pool; never the same for two connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SlotId {
-    index: u32,
-    generation: u32,
-}
-
-impl SlotId {
-    pub(crate) fn token(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
-    }
-
-    pub(crate) fn of_token(token: u64) -> SlotId {
-        SlotId { index: token as u32, generation: (token >> 32) as u32 }
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Slot {
-    pub(super) generation: u32,
-    /// None: the place is free.
-    pub(super) taken: Option<Member>,
-}
-
-/// A connection that is counted, whoever holds it.
-#[derive(Debug)]
-pub(super) struct Member {
-    pub(super) host: usize,
-    pub(super) born: Instant,
-    pub(super) dies: Instant,
-    pub(super) socket: Option<Arc<TcpStream>>,
-    pub(super) idle: Option<Idle>,
-    /// Bytes wake the watcher.
-    pub(super) armed: bool,
-    /// It ended while it was in use.
-    pub(super) ended: bool,
-    /// The server serves no more requests on it.
-    pub(super) spent: bool,
-}
-
-#[derive(Debug)]
-pub(super) struct Idle {
-    pub(super) pipe: Box<dyn Pipe>,
-    pub(super) since: Instant,
-}
-
-/// What a request may be given.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Want {
-    /// No kept connection.
-    pub(crate) fresh: bool,
-    /// It may be sent twice: a kept connection may be used up to the last moment.
-    pub(crate) replayable: bool,
-    /// No connection that was idle for longer.
-    pub(crate) idle_at_most: Duration,
-}
-
-/// A kept connection for a request.
-#[derive(Debug)]
-pub(crate) struct Taken {
-    pub(crate) id: SlotId,
-    pub(crate) pipe: Box<dyn Pipe>,
-    pub(crate) idle: Duration,
-    pub(crate) born: Instant,
-}
-
-#[derive(Debug)]
-pub(crate) enum Grant {
-    Kept(Taken),
-    /// Room for a connection to open.
-    Open(SlotId),
-}
-
-pub(crate) enum Checkout {
-    Granted(Grant),
-    /// All are in use: wait here.
-    Wait(u64, Receiver<Grant>),
-    Closed,
-}
 
 #[derive(Debug)]
 struct Waiter {
@@ -565,19 +462,5 @@ impl Pool {
         stats.hosts = self.by_key.values().map(|index| self.hosts[*index].stats(now)).collect();
         stats.hosts.sort_by(|a, b| a.name.cmp(&b.name));
         stats
-    }
-}
-
-/// What is known of a connection that was just opened.
-pub(crate) struct Opened {
-    pub(crate) socket: Option<Arc<TcpStream>>,
-    pub(crate) peer: Option<std::net::SocketAddr>,
-    pub(crate) took: Duration,
-    pub(crate) rtt: Option<Duration>,
-}
-
-impl Member {
-    pub(super) fn idle_for(&self, now: Instant) -> Duration {
-        self.idle.as_ref().map_or(Duration::ZERO, |idle| now.saturating_duration_since(idle.since))
     }
 }

@@ -16,11 +16,12 @@ use super::core::Core;
 use super::event::SessionEventKind;
 use super::failure::{self, Asked};
 use super::hint::Hint;
-use super::pool::Want;
+use super::places::Want;
 use super::replay::{Attempt, Replay};
 use super::response::{Exchange, Response};
 use super::warm::Warmer;
 use crate::error::Error;
+use crate::login::{self, percent_decoded};
 
 /// Behind a redirect of what may not run twice, only a connection that was just used is used again:
 /// the first hop cannot be repeated.
@@ -51,6 +52,8 @@ pub struct RequestBuilder {
 #[derive(Debug)]
 struct Parts {
     asked: Asked,
+    /// From the URL, unless there is such a header.
+    login: Option<HeaderValue>,
     headers: HeaderMap,
     timeout: Option<Duration>,
     replay: Replay,
@@ -66,9 +69,9 @@ impl RequestBuilder {
         let parts = uri
             .map_err(|error| Error::invalid(format!("this is no URL: {error}")))
             .and_then(checked)
-            .map(|uri| {
+            .map(|(uri, login)| {
                 let asked = Asked { method, uri };
-                Parts { asked, headers: HeaderMap::new(), timeout: None, replay }
+                Parts { asked, login, headers: HeaderMap::new(), timeout: None, replay }
             });
         RequestBuilder { inner: Arc::clone(inner), parts, body: Body::empty() }
     }
@@ -172,6 +175,9 @@ impl RequestBuilder {
                  here: put user and password into the URL of the `proxy`",
             ));
         }
+        if let Some(login) = parts.login.take() {
+            parts.headers.entry(header::AUTHORIZATION).or_insert(login);
+        }
         // ureq sends a length of its own only with bodies that are there as a whole.
         if body.bytes().is_none() {
             if let Some(len) = body.len() {
@@ -186,8 +192,8 @@ impl RequestBuilder {
     }
 }
 
-/// Only what can be sent.
-fn checked(uri: Uri) -> Result<Uri, Error> {
+/// Only what can be sent; user and password of the URL apart.
+fn checked(uri: Uri) -> Result<(Uri, Option<HeaderValue>), Error> {
     let scheme = uri.scheme_str();
     if uri.host().is_none_or(str::is_empty) || !matches!(scheme, Some("http" | "https")) {
         return Err(Error::invalid(format!(
@@ -195,7 +201,23 @@ fn checked(uri: Uri) -> Result<Uri, Error> {
             failure::shown(&uri)
         )));
     }
-    Ok(uri)
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let Some((login, address)) = authority.rsplit_once('@') else { return Ok((uri, None)) };
+    let wrong = |what: &str| Error::invalid(format!("`{}`: {what}", failure::shown(&uri)));
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let pair = percent_decoded(user).zip(percent_decoded(password));
+    let (user, password) = pair.ok_or_else(|| wrong("in user and password write `%` as `%25`"))?;
+    if user.contains(':') {
+        return Err(wrong("a user with `:` does not fit Basic authentication"));
+    }
+    let mut header = HeaderValue::from_str(&format!("Basic {}", login::basic(&user, &password)))
+        .expect("base64 is fit for a header");
+    header.set_sensitive(true);
+    let mut parts = uri.clone().into_parts();
+    let authority = address.parse().map_err(|_| wrong("this is no host and port"))?;
+    parts.authority = Some(authority);
+    let bare = Uri::from_parts(parts).map_err(|_| wrong("this is no URL of HTTP"))?;
+    Ok((bare, Some(header)))
 }
 
 impl Inner {

@@ -9,7 +9,8 @@ use log::{debug, warn};
 use ureq::http::{Method, Request};
 
 use super::call::{self, Call};
-use super::pool::{Key, Pool, Taken, Want};
+use super::places::{Key, Taken, Want};
+use super::pool::Pool;
 use super::request::Inner;
 use crate::drive::spawn;
 

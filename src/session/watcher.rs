@@ -1,9 +1,9 @@
 //! The watcher: one thread per session that sees idle connections end, and time pass over them. It
 //! is started when something idles for the first time and ends with the session.
 //!
-//! Sockets are registered once, when they connect, for their end alone: what a request causes on its
-//! connection wakes nobody. Bytes on an idle connection are watched for once it has been idle for a
-//! moment, so that connections in steady use cost no system call here.
+//! Sockets are registered once, when they connect, for their end alone: what a request causes on
+//! its connection wakes nobody. Bytes on an idle connection are watched for once it has been idle
+//! for a moment, so that connections in steady use cost no system call here.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,8 @@ use super::core::Core;
 use super::event::SessionEventKind;
 use super::eviction::Eviction;
 use super::pipe::Pipe;
-use super::pool::{Pool, SlotId};
+use super::places::SlotId;
+use super::pool::Pool;
 use crate::drive::spawn;
 use crate::sys::{Epoll, Happened, Interest};
 

@@ -21,15 +21,15 @@ use ureq::unversioned::transport::{
     Buffers as UreqBuffers, ConnectProxyConnector, ConnectionDetails, Connector, Either,
     NextTimeout, ShutdownHandle, Transport, TransportAdapter,
 };
-use ureq::{Agent, Error};
+use ureq::{Agent, Error, Timeout};
 
 use super::buffers::Buffers;
-use super::call::{Call, Failed, Used, drain_until};
+use super::call::{Call, Failed, Used};
 use super::core::Core;
 use super::dial::dial;
-use super::eviction::Eviction;
+use super::lease::{Lease, Line, Place};
 use super::pipe::{Pipe, Plain, Probe, Unwritten};
-use super::pool::{Grant, Key, Opened, SlotId, Want};
+use super::places::{Grant, Key, Opened, Want};
 
 /// Waits that ureq does not limit end some time, so that sums of times do not overflow.
 const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -163,13 +163,12 @@ impl Connector<()> for PoolConnector {
         let (id, pipe, idle, born) = match grant {
             Grant::Kept(taken) => (taken.id, taken.pipe, Some(taken.idle), taken.born),
             Grant::Open(id) => {
-                let place = Place { core: &self.core, id, taken: false, unreachable: false };
+                let place = Place::new(&self.core, id);
                 (id, self.open(details, place)?, None, Instant::now())
             }
         };
         Call::goes_out_on(Used { id, idle, born });
-        let buffers = self.core.pool().spare.take();
-        Ok(Some(Lease::new(Arc::clone(&self.core), id, pipe, buffers, kept)))
+        Ok(Some(Lease::new(&self.core, id, pipe, kept)))
     }
 }
 
@@ -217,8 +216,8 @@ impl PoolConnector {
     }
 }
 
-/// Whether TLS is as the session has it: the agent's own settings are ureq's defaults, and a request
-/// that changes them wants its own.
+/// Whether TLS is as the session has it: the agent's own settings are ureq's defaults, and a
+/// request that changes them wants its own.
 #[cfg(feature = "tls")]
 fn has_own_tls(config: &Config) -> bool {
     use ureq::tls::{RootCerts, TlsProvider};
@@ -234,28 +233,6 @@ fn has_own_tls(config: &Config) -> bool {
 #[cfg(not(feature = "tls"))]
 fn has_own_tls(_: &Config) -> bool {
     false
-}
-
-/// A place in the pool that becomes free again unless a connection comes to stand in it.
-struct Place<'a> {
-    core: &'a Core,
-    id: SlotId,
-    taken: bool,
-    unreachable: bool,
-}
-
-impl Place<'_> {
-    fn keep(mut self) {
-        self.taken = true;
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if !self.taken {
-            self.core.pool().not_opened(self.id, self.unreachable, Instant::now());
-        }
-    }
 }
 
 /// One connection on its way to stand.
@@ -410,30 +387,6 @@ impl UreqBuffers for Buffers {
     }
 }
 
-/// A pipe with buffers, as ureq wants a connection.
-#[derive(Debug)]
-struct Line {
-    pipe: Box<dyn Pipe>,
-    buffers: Buffers,
-}
-
-impl Line {
-    fn new(pipe: Box<dyn Pipe>) -> Line {
-        Line { pipe, buffers: Buffers::default() }
-    }
-
-    fn write(&mut self, amount: usize, timeout: &NextTimeout) -> Result<(), Unwritten> {
-        let bytes = &self.buffers.output()[..amount];
-        self.pipe.write_all(bytes, allowed(timeout))
-    }
-
-    fn read(&mut self, most: Option<Duration>) -> io::Result<usize> {
-        let n = self.pipe.read(self.buffers.space(), most)?;
-        self.buffers.filled(n);
-        Ok(n)
-    }
-}
-
 impl Transport for Line {
     fn buffers(&mut self) -> &mut dyn UreqBuffers {
         &mut self.buffers
@@ -441,7 +394,7 @@ impl Transport for Line {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         let timeout = timeout.for_write();
-        self.write(amount, &timeout).map_err(|unwritten| failed(unwritten.error, &timeout))
+        self.write(amount, allowed(&timeout)).map_err(|unwritten| failed(unwritten.error, &timeout))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
@@ -455,149 +408,32 @@ impl Transport for Line {
     }
 }
 
-/// A connection on loan from the pool to one request.
-#[derive(Debug)]
-struct Lease {
-    core: Arc<Core>,
-    id: SlotId,
-    /// None only while it is dropped.
-    line: Option<Line>,
-    /// Whether it may be kept.
-    kept: bool,
-    /// ureq asked whether it is open, and touched nothing since.
-    clean: bool,
-    /// Something went wrong on it: it is never kept.
-    broken: bool,
-    /// The server has answered and does not want the rest of the request.
-    deaf: bool,
-    /// The last bytes came then.
-    heard: Instant,
-    begun: bool,
-    answered: bool,
-}
-
-impl Lease {
-    fn new(
-        core: Arc<Core>,
-        id: SlotId,
-        pipe: Box<dyn Pipe>,
-        buffers: Buffers,
-        kept: bool,
-    ) -> Lease {
-        let line = Some(Line { pipe, buffers });
-        let (clean, broken, deaf, heard) = (false, false, false, Instant::now());
-        let (begun, answered) = (false, false);
-        Lease { core, id, line, kept, clean, broken, deaf, heard, begun, answered }
-    }
-
-    fn line(&mut self) -> &mut Line {
-        self.line.as_mut().expect("it is taken by the drop alone")
-    }
-
-    fn note_begun(&mut self) {
-        if !self.begun {
-            self.begun = true;
-            Call::note(self.id, |call| call.begun = true);
-        }
-    }
-
-    fn note_broken(&mut self, error: &io::Error) {
-        self.broken = true;
-        let ended = matches!(
-            error.kind(),
-            ErrorKind::ConnectionReset
-                | ErrorKind::BrokenPipe
-                | ErrorKind::ConnectionAborted
-                | ErrorKind::UnexpectedEof
-        );
-        Call::note(self.id, |call| call.ended = ended);
-    }
-}
-
 impl Transport for Lease {
     fn buffers(&mut self) -> &mut dyn UreqBuffers {
         &mut self.line().buffers
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        self.clean = false;
-        if self.deaf {
-            return Ok(());
-        }
         let timeout = timeout.for_write();
-        match self.line().write(amount, &timeout) {
-            Ok(()) => {
-                self.note_begun();
-                Ok(())
-            }
-            Err(unwritten) => {
-                if unwritten.begun {
-                    self.note_begun();
-                }
-                if unwritten.answered {
-                    log::debug!("the server answered before it had read the whole request");
-                    (self.deaf, self.broken) = (true, true);
-                    return Ok(());
-                }
-                self.note_broken(&unwritten.error);
-                Err(failed(unwritten.error, &timeout))
-            }
-        }
+        self.write(amount, allowed(&timeout)).map_err(|error| failed(error, &timeout))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        self.clean = false;
         let timeout = timeout.for_read();
-        let mut most = allowed(&timeout);
-        if let Some(until) = drain_until() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Error::Timeout(timeout.reason));
-            }
-            most = Some(most.map_or(left, |most| most.min(left)));
-        }
-        match self.line().read(most) {
-            Ok(0) => {
-                self.note_broken(&ErrorKind::UnexpectedEof.into());
-                Ok(false)
-            }
-            Ok(_) => {
-                self.heard = Instant::now();
-                if !self.answered {
-                    self.answered = true;
-                    Call::note(self.id, |call| call.answered = true);
-                }
-                Ok(true)
-            }
-            Err(error) => {
-                self.note_broken(&error);
-                Err(failed(error, &timeout))
-            }
-        }
+        // That nobody said 100 in time is no fault: the body is sent all the same.
+        let may_pass = timeout.reason == Timeout::Await100;
+        let n = self.read(allowed(&timeout), may_pass).map_err(|error| failed(error, &timeout))?;
+        Ok(n > 0)
     }
 
     fn is_open(&mut self) -> bool {
-        self.clean = !self.broken && !self.line().pipe.holds_bytes();
-        self.clean
+        self.is_clean()
     }
 
     fn is_tls(&self) -> bool {
         // ureq asks once, and refuses https without it; TLS is our own business here, and no
         // connection for https is made without.
         true
-    }
-}
-
-impl Drop for Lease {
-    /// May run under ureq's own lock: it neither blocks nor calls ureq.
-    fn drop(&mut self) {
-        let Some(Line { pipe, buffers }) = self.line.take() else { return };
-        if self.clean && self.kept && buffers.input().is_empty() {
-            self.core.give_back(self.id, pipe, buffers, self.heard);
-        } else {
-            let why = if self.kept { Eviction::NotReusable } else { Eviction::OwnSettings };
-            self.core.leave(self.id, pipe, buffers, why);
-        }
     }
 }
 

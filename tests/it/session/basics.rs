@@ -51,3 +51,35 @@ fn every_method_sends_what_it_says() {
     assert!(seen.iter().all(|s| s.header("user-agent").unwrap().starts_with("keepbeat/")));
     assert_eq!(session.stats().evicted(Eviction::MadeRoom), 0);
 }
+
+#[test]
+fn user_and_password_of_the_url_go_into_a_header_and_into_no_error() {
+    let server = Server::ok();
+    let session = Session::new().unwrap();
+    let url = format!("http://us%40er:p%3Ass@{}/?token=1", server.address);
+    session.get(&url).send().unwrap();
+    session.get(&url).header("Authorization", "Bearer own").send().unwrap();
+    let seen = server.seen();
+    assert_eq!(seen[0].header("authorization"), Some("Basic dXNAZXI6cDpzcw=="));
+    assert_eq!(seen[0].header("host"), Some(server.address.to_string().as_str()));
+    assert_eq!(seen[1].header("authorization"), Some("Bearer own"));
+    assert_eq!(server.accepted(), 1, "with or without them, it is the same connection");
+    let error = session.get("http://user:s3cret@127.0.0.1:1/?s3cret").send().unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+    let error = session.get("http://us%er:s3cret@host/").send().unwrap_err();
+    assert!(error.is_invalid() && !format!("{error:?}").contains("s3cret"), "{error:?}");
+}
+
+#[test]
+fn what_is_no_request_is_refused_before_it_is_sent() {
+    let session = Session::new().unwrap();
+    for url in ["example.com/x", "ftp://host/", "http://", "/path", "", "http://a b/", "http:///x"]
+    {
+        let error = session.get(url).send().unwrap_err();
+        assert!(error.is_invalid() && !error.may_have_run(), "{url}: {error}");
+    }
+    let error = session.get("http://host/").header("a b", "c").send().unwrap_err();
+    assert!(error.is_invalid(), "{error}");
+    let error = session.get("http://host/").header("a", "b\r\nc: d").send().unwrap_err();
+    assert!(error.is_invalid(), "{error}");
+}

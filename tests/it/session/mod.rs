@@ -1,10 +1,19 @@
 //! Sessions, against a scripted server on loopback.
 
+mod alone;
 mod basics;
+mod bodies;
+mod bounds;
 mod canary;
+mod faults;
 mod learning;
 mod names;
 mod relay;
+mod replays;
 mod separation;
 mod server;
+mod shutdown;
 mod stale;
+mod streams;
+mod threads;
+mod uploads;

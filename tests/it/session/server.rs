@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -83,6 +83,12 @@ impl Server {
             }
         });
         Server { address, shared, acceptor: Some(acceptor) }
+    }
+
+    /// Answers every request with these bytes as they are.
+    pub fn answering(bytes: impl Into<Vec<u8>>) -> Server {
+        let bytes = bytes.into();
+        Server::start(move |conn| while conn.request().is_some() && conn.write(&bytes) {})
     }
 
     /// Answers every request with 200 and a short body, for ever.
@@ -189,6 +195,21 @@ impl Conn {
         }
     }
 
+    /// Reads so many bytes as they are.
+    pub fn bytes(&mut self, n: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; n];
+        self.reader.read_exact(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// Whether the client has sent anything that is not read yet.
+    pub fn has_more(&mut self, within: Duration) -> bool {
+        self.stream.set_read_timeout(Some(within)).unwrap();
+        let more = matches!(self.reader.fill_buf(), Ok(bytes) if !bytes.is_empty());
+        self.stream.set_read_timeout(None).unwrap();
+        more
+    }
+
     /// Writes these bytes as they are. False if the client has gone.
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
@@ -213,6 +234,18 @@ impl Conn {
         !self.reader.buffer().is_empty()
     }
 
+    /// Reads nothing more, and leaves the connection open while the server is there.
+    pub fn stop_reading(&self) {
+        while !self.shared.stopping.load(Ordering::SeqCst) {
+            thread::sleep(ms(1)); // between two looks
+        }
+    }
+
+    /// Ends both ways at once, whatever is left unread.
+    pub fn end_both(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
     /// Ends the connection with an RST.
     pub fn reset(&mut self) {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
@@ -225,6 +258,13 @@ impl Conn {
         self.reader = BufReader::new(blind.try_clone().unwrap());
         self.stream = blind;
     }
+}
+
+/// Runs it on a thread, and fails if it takes too long: what hangs must not hang the tests.
+pub fn in_time<T: Send + 'static>(what: &str, run: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(run()));
+    receiver.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("{what}: not within {LIMIT:?}"))
 }
 
 pub fn eventually(what: &str, holds: impl Fn() -> bool) {
