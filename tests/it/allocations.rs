@@ -14,17 +14,25 @@ struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static LIVE: Cell<i64> = const { Cell::new(0) };
+}
+
+/// Bytes that this thread has allocated and not freed.
+pub fn live() -> i64 {
+    LIVE.with(Cell::get)
 }
 
 // SAFETY: every call is handed on as it came; counting touches one number of this thread.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        LIVE.with(|live| live.set(live.get() + layout.size() as i64));
         // SAFETY: the caller's promises are those that System asks for.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.with(|live| live.set(live.get() - layout.size() as i64));
         // SAFETY: as above; it came from System.
         unsafe { System.dealloc(pointer, layout) }
     }
