@@ -89,6 +89,8 @@ mod sys;
 mod target;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_words;
 
 pub use cause::{Cause, Loss};
 pub use coordinator::{Builder, Coordinator};

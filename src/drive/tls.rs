@@ -8,17 +8,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig, ClientConnection, Error as TlsError};
+use rustls::{ClientConfig, ClientConnection};
 use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
 use crate::drive::inbox::Inbox;
 use crate::drive::socket::cause_of;
 use crate::error::Error;
-use crate::protocol::escaped;
 use crate::sys::{self, Ready};
 use crate::target::Target;
 use crate::tls::Tls;
+use crate::tls_words::{failed, is_tls, plaintext, tls_failed};
 
 /// One read. An ack is smaller, a record of 16 KiB costs four.
 const READ: usize = 4096;
@@ -59,7 +59,7 @@ impl Secure {
         deadline: Instant,
     ) -> Result<Layer, Loss> {
         let session = ClientConnection::new(Arc::clone(&self.config), self.name.clone())
-            .map_err(|error| failed(&error, &self.name.to_str(), peer))?;
+            .map_err(|error| failed(&error, &self.name.to_str(), &peer))?;
         let name = self.name.to_str().into_owned();
         let raw = vec![0; READ].into_boxed_slice();
         let out = Vec::new();
@@ -177,17 +177,14 @@ impl Layer {
     fn take(&mut self, n: usize, peer: SocketAddr) -> Result<(), Loss> {
         let first = !std::mem::replace(&mut self.heard, true);
         if first && !is_tls(self.raw[0]) {
-            let line = self.raw[..n].split(|b| matches!(b, b'\r' | b'\n')).next();
-            let shown = escaped(line.unwrap_or_default());
-            let what = format!("{peer} answered the handshake with `{shown}`");
-            return Err(tls_failed("plaintext", &what));
+            return Err(plaintext(&self.raw[..n], &peer));
         }
         let mut rest = &self.raw[..n];
         while !rest.is_empty() {
             let result = self.session.read_tls(&mut rest);
             let taken = result.map_err(|error| tls_failed("protocol", &format!("{peer}: {error}")));
             let state = self.session.process_new_packets();
-            state.map_err(|error| failed(&error, &self.name, peer))?;
+            state.map_err(|error| failed(&error, &self.name, &peer))?;
             if taken? == 0 {
                 break; // after its good-bye nothing counts
             }
@@ -240,105 +237,4 @@ impl Layer {
 
 fn is_passing(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-/// Whether a record of TLS may begin so.
-fn is_tls(first: u8) -> bool {
-    (20..=24).contains(&first)
-}
-
-/// With the sub-word in front: people and programs look for it there.
-fn tls_failed(word: &str, what: &str) -> Loss {
-    Loss::new(Cause::TlsFailed, format!("{word}: {what}"))
-}
-
-/// What an error of rustls means, in plain words and with the names.
-fn failed(error: &TlsError, name: &str, peer: SocketAddr) -> Loss {
-    match error {
-        TlsError::InvalidCertificate(error) => certificate(error, name, peer),
-        TlsError::AlertReceived(alert) => {
-            tls_failed("protocol", &format!("{peer} refuses with the alert {alert:?}"))
-        }
-        error => tls_failed("protocol", &format!("{peer}: {error}")),
-    }
-}
-
-fn certificate(error: &CertificateError, name: &str, peer: SocketAddr) -> Loss {
-    let whose = format!("the certificate of {peer} for `{name}`");
-    match error {
-        CertificateError::ExpiredContext { time, not_after } => {
-            let ago = about(time.as_secs().saturating_sub(not_after.as_secs()));
-            tls_failed("expired", &format!("{whose} has been over for {ago}"))
-        }
-        CertificateError::NotValidYetContext { time, not_before } => {
-            let left = about(not_before.as_secs().saturating_sub(time.as_secs()));
-            let what = format!("{whose} begins only in {left}; is this machine's clock right?");
-            tls_failed("expired", &what)
-        }
-        CertificateError::Expired => tls_failed("expired", &format!("{whose} is over")),
-        CertificateError::NotValidYet => {
-            tls_failed("expired", &format!("{whose} has not begun; is this machine's clock right?"))
-        }
-        CertificateError::NotValidForNameContext { presented, .. } => {
-            let has = match presented.as_slice() {
-                [] => "no name at all".to_owned(),
-                names => names.iter().take(4).map(|n| plain(n)).collect::<Vec<_>>().join(", "),
-            };
-            tls_failed("wrong-name", &format!("expected `{name}`; the one of {peer} has {has}"))
-        }
-        CertificateError::NotValidForName => {
-            let what = format!("expected `{name}`; the certificate of {peer} has another");
-            tls_failed("wrong-name", &what)
-        }
-        CertificateError::UnknownIssuer => {
-            let what = format!("{whose} comes from an authority that is not trusted here");
-            tls_failed("untrusted", &what)
-        }
-        // webpki's own errors come wrapped; this one is what a server with a certificate that it
-        // made for itself meets most.
-        error if error.to_string().contains("CaUsedAsEndEntity") => {
-            let what = format!("{whose} is that of an authority; let it sign one for the server");
-            tls_failed("untrusted", &what)
-        }
-        error => tls_failed("untrusted", &format!("{whose}: {error}")),
-    }
-}
-
-/// `DnsName("a.example")` is how rustls prints a name: without its wrapping, and escaped.
-fn plain(name: &str) -> String {
-    let inner = name.split_once("(\"").and_then(|(_, rest)| rest.strip_suffix("\")"));
-    format!("`{}`", escaped(inner.unwrap_or(name).as_bytes()))
-}
-
-/// A time that people can feel, in its largest unit.
-fn about(secs: u64) -> String {
-    let units = [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
-    let unit = units.into_iter().find(|(unit, _)| secs >= *unit);
-    let (n, unit) = unit.map_or((0, "second"), |(unit, name)| (secs / unit, name));
-    if n == 1 { format!("1 {unit}") } else { format!("{n} {unit}s") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_told_in_their_largest_unit() {
-        for (secs, words) in [
-            (0, "0 seconds"),
-            (1, "1 second"),
-            (119, "1 minute"),
-            (7200, "2 hours"),
-            (86_400, "1 day"),
-            (86_400 * 40, "40 days"),
-        ] {
-            assert_eq!(about(secs), words);
-        }
-    }
-
-    #[test]
-    fn names_lose_the_wrapping_of_rustls() {
-        assert_eq!(plain("DnsName(\"a.example\")"), "`a.example`");
-        assert_eq!(plain("IpAddress(10.0.0.1)"), "`IpAddress(10.0.0.1)`");
-    }
 }

@@ -8,6 +8,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
 use super::pipe::{Pipe, Probe, Unwritten, timed_out};
+use crate::cause::Loss;
+use crate::tls_words;
 
 /// One record of TLS at its longest, so that each costs one read.
 const RECORD: usize = 17 * 1024;
@@ -34,15 +36,31 @@ impl Tls {
         let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
         let mut tls =
             Tls { connection: Box::new(connection), under, raw: Vec::new(), out: Vec::new() };
-        while tls.connection.is_handshaking() {
-            let left = left(until)?;
-            tls.flush(left).map_err(|unwritten| unwritten.error)?;
-            if tls.connection.is_handshaking() && tls.receive(left)? == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-        }
-        tls.flush(left(until)?).map_err(|unwritten| unwritten.error)?;
+        tls.shake_hands(until).map_err(|error| explained(error, host))?;
         Ok(tls)
+    }
+
+    fn shake_hands(&mut self, until: Option<Instant>) -> io::Result<()> {
+        let mut heard = false;
+        while self.connection.is_handshaking() {
+            let left = left(until)?;
+            self.flush(left).map_err(|unwritten| unwritten.error)?;
+            if !self.connection.is_handshaking() {
+                break;
+            }
+            self.raw.resize(RECORD, 0);
+            let n = self.under.read(&mut self.raw, left)?;
+            if n == 0 {
+                let what = "closed in the middle of the handshake; is it a port for TLS?";
+                return Err(words(&tls_words::tls_failed("protocol", what)));
+            }
+            if !heard && !tls_words::is_tls(self.raw[0]) {
+                return Err(words(&tls_words::plaintext(&self.raw[..n], &"the server")));
+            }
+            heard = true;
+            self.take_in(n)?;
+        }
+        self.flush(left(until)?).map_err(|unwritten| unwritten.error)
     }
 
     /// Sends what TLS has to say.
@@ -71,17 +89,28 @@ impl Tls {
     fn take_in(&mut self, n: usize) -> io::Result<()> {
         let mut rest = &self.raw[..n];
         loop {
-            self.connection.read_tls(&mut rest)?;
+            let taken = self.connection.read_tls(&mut rest)?;
             if let Err(error) = self.connection.process_new_packets() {
                 // The alert tells the peer why; it is late for anything else.
                 let _ = self.flush(Some(Duration::from_millis(1)));
                 return Err(io::Error::new(ErrorKind::InvalidData, error));
             }
-            if rest.is_empty() {
+            // After a farewell nothing is taken any more.
+            if rest.is_empty() || taken == 0 {
                 return Ok(());
             }
         }
     }
+}
+
+fn words(loss: &Loss) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("{}: {}", loss.cause, loss.detail))
+}
+
+/// The error of a handshake in plain words.
+fn explained(error: io::Error, host: &str) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    inner.map(|inner| words(&tls_words::failed(inner, host, &host))).unwrap_or(error)
 }
 
 fn left(until: Option<Instant>) -> io::Result<Option<Duration>> {

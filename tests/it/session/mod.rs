@@ -11,6 +11,7 @@ mod memory;
 mod names;
 mod relay;
 mod replays;
+mod secure;
 mod separation;
 mod server;
 mod shutdown;

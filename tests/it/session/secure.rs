@@ -1,0 +1,202 @@
+//! Sessions under TLS: kept connections, certificates, farewells, and settings that keep apart.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+
+use keepbeat::{Eviction, Session, SessionEventKind, Tls};
+use ureq::http::Request;
+use ureq::tls::TlsConfig;
+
+use super::server::{eventually, ms, wait};
+use crate::allocations::live;
+use crate::peer::Peer;
+use crate::tls_link::{Authority, Server};
+
+/// Reads one head. None when the client has gone.
+fn head(stream: &mut Server) -> Option<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut byte).ok()? == 0 {
+            return None;
+        }
+        head.push(byte[0]);
+    }
+    Some(String::from_utf8(head).unwrap())
+}
+
+fn ok(stream: &mut Server) {
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").unwrap();
+    stream.flush().unwrap();
+}
+
+/// Answers until the client goes; `/bye` is the last, with or without a farewell.
+fn answering(authority: &Authority) -> Peer {
+    authority.serve(|mut stream, _| {
+        while let Some(head) = head(&mut stream) {
+            ok(&mut stream);
+            if head.contains("/farewell") {
+                thread::sleep(ms(30)); // it is idle by then
+                stream.conn.send_close_notify();
+                stream.flush()?;
+                return Ok(());
+            }
+            if head.contains("/extra") {
+                ok(&mut stream);
+            }
+        }
+        Ok(())
+    })
+}
+
+fn url(peer: &Peer, path: &str) -> String {
+    format!("https://{}{path}", peer.address)
+}
+
+fn session(authority: &Authority) -> Session {
+    Session::builder().tls(authority.tls()).build().unwrap()
+}
+
+#[test]
+fn one_connection_under_tls_serves_many_requests() {
+    let authority = Authority::new(|_| ());
+    let peer = answering(&authority);
+    let session = session(&authority);
+    for n in 0..50 {
+        let mut response = session.get(url(&peer, "/")).send().unwrap();
+        assert_eq!(response.reused(), n > 0);
+        assert_eq!(response.text().unwrap(), "hello");
+    }
+    assert_eq!(peer.visits(), 1);
+}
+
+#[test]
+fn a_farewell_on_an_idle_connection_evicts_it() {
+    let authority = Authority::new(|_| ());
+    let peer = answering(&authority);
+    let session = session(&authority);
+    let events = session.events();
+    session.get(url(&peer, "/farewell")).send().unwrap().text().unwrap();
+    wait(&events, "closed-by-peer", |kind| {
+        matches!(kind, SessionEventKind::Evicted { cause: Eviction::ClosedByPeer, .. })
+    });
+    session.get(url(&peer, "/")).send().unwrap();
+}
+
+#[test]
+fn a_second_response_under_tls_is_nobodys() {
+    let authority = Authority::new(|_| ());
+    let peer = answering(&authority);
+    let session = session(&authority);
+    for _ in 0..5 {
+        session.get(url(&peer, "/extra")).send().unwrap().text().unwrap();
+        thread::sleep(ms(20)); // nothing tells that it is there
+        let response = session.get(url(&peer, "/")).send().unwrap();
+        assert!(!response.reused(), "bytes that nobody asked for were on it");
+    }
+}
+
+#[test]
+fn certificates_that_are_no_good_are_told_in_words() {
+    let over = Authority::new(|params| {
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2020, 2, 1);
+    });
+    let other = Authority::new(|_| ());
+    for (authority, tls, word) in [
+        (&over, over.tls(), "expired"),
+        (&other, over.tls(), "untrusted"),
+        (&other, Tls::new(), "untrusted"),
+    ] {
+        let peer = answering(authority);
+        let session = Session::builder().tls(tls).build().unwrap();
+        let error = session.get(url(&peer, "/")).send().unwrap_err();
+        assert!(error.is_connect() && !error.may_have_run(), "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+        assert_eq!(session.stats().open, 0);
+        let any = Tls::new().danger_accept_any_certificate();
+        let session = Session::builder().tls(any).build().unwrap();
+        session.get(url(&peer, "/")).send().unwrap();
+    }
+}
+
+#[test]
+fn a_server_without_tls_is_told_in_words_and_one_that_hangs_in_time() {
+    let plain = super::server::Server::start(|conn| {
+        conn.write("HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    let session = Session::new().unwrap();
+    let error = session.get(format!("https://{}/", plain.address)).send().unwrap_err();
+    assert!(error.is_connect() && error.to_string().contains("plaintext"), "{error}");
+    let silent = super::server::Server::start(|conn| {
+        conn.idle(ms(20_000));
+    });
+    let session = Session::builder().connect_timeout(ms(200)).build().unwrap();
+    let error = session.get(format!("https://{}/", silent.address)).send().unwrap_err();
+    assert!(error.is_connect() && !error.may_have_run(), "{error:?}");
+}
+
+#[test]
+fn a_request_with_tls_settings_of_its_own_shares_no_connection() {
+    let authority = Authority::new(|_| ());
+    let peer = answering(&authority);
+    let session = session(&authority);
+    session.get(url(&peer, "/")).send().unwrap().text().unwrap();
+    let agent = session.agent();
+    let own = |verify: bool| {
+        let request = Request::get(url(&peer, "/")).body(()).unwrap();
+        let tls = TlsConfig::builder().disable_verification(!verify).use_sni(false).build();
+        agent.run(agent.configure_request(request).tls_config(tls).build())
+    };
+    for _ in 0..2 {
+        assert_eq!(own(false).unwrap().body_mut().read_to_string().unwrap(), "hello");
+    }
+    assert_eq!(peer.visits(), 3, "neither kept, nor taken from those that verify");
+    // Its own settings are in force: these trust the public authorities, and not ours.
+    own(true).unwrap_err();
+    assert!(session.get(url(&peer, "/")).send().unwrap().reused());
+    let strict = Session::new().unwrap();
+    assert!(strict.get(url(&peer, "/")).send().unwrap_err().is_connect());
+}
+
+#[test]
+fn an_idle_connection_under_tls_holds_no_buffers_of_ours() {
+    let authority = Authority::new(|_| ());
+    let peer = answering(&authority);
+    let held_by = |connections: usize| {
+        let before = live();
+        let session =
+            Session::builder().tls(authority.tls()).max_idle_per_host(1000).build().unwrap();
+        let responses: Vec<_> =
+            (0..connections).map(|_| session.get(url(&peer, "/")).send().unwrap()).collect();
+        drop(responses);
+        assert_eq!(session.stats().idle, connections);
+        live() - before
+    };
+    let each = (held_by(60) - held_by(20)) / 40;
+    println!("{each} bytes for each idle connection under TLS, rustls's own included");
+    // Its record buffers alone would be four times 16 KiB.
+    assert!(each < 24 * 1024, "{each}");
+}
+
+#[test]
+fn a_server_that_vanishes_under_tls_is_replayed_as_without() {
+    let authority = Authority::new(|_| ());
+    let peer = authority.serve(|mut stream, nth| {
+        while head(&mut stream).is_some() {
+            ok(&mut stream);
+            if nth == 0 && head(&mut stream).is_some() {
+                let socket: &TcpStream = stream.get_ref();
+                return socket.shutdown(Shutdown::Both);
+            }
+        }
+        Ok(())
+    });
+    let session = session(&authority);
+    session.get(url(&peer, "/")).send().unwrap().text().unwrap();
+    let mut response = session.get(url(&peer, "/")).send().unwrap();
+    assert!(response.replayed());
+    assert_eq!(response.text().unwrap(), "hello");
+    eventually("one is left", || session.stats().open == 1);
+}
