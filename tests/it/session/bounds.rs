@@ -127,6 +127,41 @@ fn who_waits_is_served_in_the_order_of_coming() {
 }
 
 #[test]
+fn who_waits_keeps_its_turn_though_the_connection_it_is_given_has_ended() {
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    // It closes after each response, without a word before.
+    let server = Server::start(move |conn| {
+        if conn.request().is_some_and(|seen| seen.path == "/gate") {
+            let _ = gate.lock().unwrap().recv_timeout(LIMIT);
+        }
+        conn.ok("hello");
+    });
+    for _ in 0..5 {
+        let session = made(Session::builder().max_per_host(1));
+        let before = server.seen().len();
+        let ask = |path: &str| {
+            let request = session.get(server.url(path));
+            thread::spawn(move || request.send().unwrap().text().unwrap())
+        };
+        let mut threads = vec![ask("/gate")];
+        eventually("the gate is reached", || server.seen().len() > before);
+        for n in 0..8 {
+            threads.push(ask(&format!("/{n}")));
+            eventually("it is queued", || session.stats().waiting == n + 1);
+        }
+        open.send(()).unwrap();
+        in_time("the queue", || threads.into_iter().for_each(|t| drop(t.join().unwrap())));
+        let paths: Vec<_> = server.seen()[before..].iter().map(|s| s.path.clone()).collect();
+        // A request that met the end of its connection was sent again.
+        let mut order = paths.clone();
+        order.dedup();
+        let expected: Vec<_> = (0..8).map(|n| format!("/{n}")).collect();
+        assert_eq!(order[1..], expected, "{paths:?}");
+    }
+}
+
+#[test]
 fn who_gave_up_is_not_served_and_costs_those_behind_nothing() {
     let (server, gate) = server();
     let session = made(Session::builder().max_per_host(1));

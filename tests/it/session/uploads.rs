@@ -104,6 +104,35 @@ fn a_reader_shorter_than_said_fails_and_the_server_sees_no_whole_request() {
 }
 
 #[test]
+fn a_length_that_is_not_the_bodys_is_refused_before_anything_is_sent() {
+    let server = Server::ok();
+    let session = Session::new().unwrap();
+    let bodies: [(fn() -> Body, &str); 5] = [
+        (|| "hello".into(), "10"),
+        (|| "hello".into(), "3"),
+        (|| "hello".into(), "five"),
+        (Body::empty, "5"),
+        (|| Body::sized_reader(&b"hello"[..], 5), "10"),
+    ];
+    for (body, length) in bodies {
+        let request = session.post(server.url("/")).header("Content-Length", length).body(body());
+        let error = in_time("a wrong length", move || request.send().unwrap_err());
+        assert!(error.is_invalid() && error.to_string().contains("Content-Length"), "{error}");
+    }
+    assert_eq!(server.accepted(), 0);
+    // The right one may be said, and that of a reader is taken at its word.
+    let say = |body: Body| session.post(server.url("/")).header("Content-Length", "5").body(body);
+    for body in ["hello".into(), Body::reader(&b"hello, and more"[..])] {
+        say(body).send().unwrap();
+        assert_eq!(server.seen().pop().unwrap().body, b"hello");
+    }
+    let short = say(Body::reader(&b"hell"[..]));
+    let error = in_time("a short reader", move || short.send().unwrap_err());
+    assert!(error.to_string().contains("body"), "{error}");
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[test]
 fn a_file_that_shrinks_fails_and_one_that_grows_is_sent_as_it_was() {
     let server = Server::ok();
     let session = Session::new().unwrap();
