@@ -78,6 +78,14 @@ impl Body {
         }
     }
 
+    /// A length was announced for it. False if it has another one.
+    pub(crate) fn expect(&mut self, said: u64) -> bool {
+        if let Kind::Reader { len: len @ None, .. } = &mut self.0 {
+            *len = Some(said);
+        }
+        self.len() == Some(said)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self.0, Kind::Empty)
     }

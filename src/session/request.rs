@@ -166,6 +166,14 @@ impl RequestBuilder {
     pub fn send(self) -> Result<Response, Error> {
         let RequestBuilder { inner, parts, mut body } = self;
         let mut parts = parts?;
+        // With a length that is too great, ureq would ask the body for the rest for ever.
+        if let Some(said) = parts.headers.get(header::CONTENT_LENGTH) {
+            let said = said.to_str().ok().and_then(|said| said.parse().ok());
+            if !said.is_some_and(|said| body.expect(said)) {
+                let text = format!("{}: its `Content-Length` is not its body's", parts.asked);
+                return Err(Error::invalid(text));
+            }
+        }
         // ureq sends a length of its own only with bodies that are there as a whole.
         if body.bytes().is_none() {
             if let Some(len) = body.len() {
