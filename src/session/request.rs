@@ -160,7 +160,9 @@ impl RequestBuilder {
     /// * [`is_timeout`](Error::is_timeout): the time was up, or the server fell silent.
     /// * [`is_stale`](Error::is_stale): the server closed the kept connection in the same moment,
     ///   and the request may not be sent twice.
-    /// * Otherwise the server answered with no HTTP, or not at all.
+    /// * [`is_stopped`](Error::is_stopped): the agent was shut down.
+    /// * Otherwise the server answered with no HTTP, or not at all; or the body could not be read,
+    ///   or ended before its announced length.
     ///
     /// A status is no error; see [`Response::error_for_status`].
     pub fn send(self) -> Result<Response, Error> {
