@@ -279,6 +279,23 @@ fn a_refusal_is_the_response_though_the_server_reads_no_more_and_does_not_close(
 }
 
 #[test]
+fn a_connection_whose_upload_was_refused_is_not_used_again() {
+    let server = Server::start(|conn| {
+        if conn.number > 0 {
+            while conn.request().is_some() && conn.ok("hello") {}
+        } else if conn.head().is_some() && conn.write(TOO_LARGE) {
+            conn.stop_reading();
+        }
+    });
+    let session = Session::builder().timeout(LIMIT / 2).build().unwrap();
+    let mut response = session.post(server.url("/")).body(large()).send().unwrap();
+    assert_eq!(response.text().unwrap(), "large");
+    let mut next = session.get(server.url("/")).send().unwrap();
+    assert!(!next.reused());
+    assert_eq!((next.text().unwrap(), server.accepted()), ("hello".to_owned(), 2));
+}
+
+#[test]
 fn a_refusal_ends_an_upload_that_has_no_end() {
     let server = Server::start(|conn| {
         conn.head();
