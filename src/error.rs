@@ -74,8 +74,8 @@ impl Error {
         Error { kind, text: text.into(), source, ran: false }
     }
 
-    /// It stands behind a redirect: what was asked first has run.
-    pub(crate) fn behind_a_redirect(self) -> Error {
+    /// What was sent before, behind a redirect or in a first try, may have run.
+    pub(crate) fn may_have_run_before(self) -> Error {
         Error { ran: true, ..self }
     }
 
@@ -125,7 +125,7 @@ impl Error {
     /// it certainly did not; then it can be sent again, whatever it does.
     pub fn may_have_run(&self) -> bool {
         match self.kind {
-            Kind::Stale { may_have_run } => may_have_run,
+            Kind::Stale { may_have_run } => may_have_run || self.ran,
             Kind::Timeout | Kind::Http | Kind::Io | Kind::Status(_) => true,
             _ => self.ran,
         }

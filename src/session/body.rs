@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
-use super::call::is_unwanted;
+use super::call::{aside, is_unwanted};
 
 /// What a request sends.
 ///
@@ -78,6 +78,14 @@ impl Body {
         }
     }
 
+    /// A length was announced for it. False if it has another one.
+    pub(crate) fn expect(&mut self, said: u64) -> bool {
+        if let Kind::Reader { len: len @ None, .. } = &mut self.0 {
+            *len = Some(said);
+        }
+        self.len() == Some(said)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self.0, Kind::Empty)
     }
@@ -140,7 +148,7 @@ fn piece(
     }
     let unreadable = |error: io::Error| io::Error::new(error.kind(), Unreadable(error));
     loop {
-        match reader.read(&mut buffer[..most]) {
+        match aside(|| reader.read(&mut buffer[..most])) {
             Ok(0) if left.is_some() => {
                 let text = format!("it ends after {sent} of {} bytes", len.unwrap_or_default());
                 return Err(unreadable(io::Error::new(ErrorKind::InvalidInput, text)));

@@ -126,6 +126,12 @@ impl Call {
     }
 }
 
+/// Runs code of the user in the middle of a request: what it sends itself is none of this one's.
+pub(crate) fn aside<T>(user: impl FnOnce() -> T) -> T {
+    let _within = Within(CURRENT.take());
+    user()
+}
+
 /// Whether nobody reads what is left of the body that is being sent on this thread.
 pub(crate) fn is_unwanted() -> bool {
     CURRENT.with_borrow(|call| call.as_ref().is_some_and(|call| call.unwanted))

@@ -64,35 +64,32 @@ impl Core {
     ///
     /// `TimedOut` if all stay in use until then, `NotConnected` after a shutdown.
     pub(crate) fn checkout(&self, key: &Key, want: Want, until: Instant) -> io::Result<Grant> {
-        loop {
-            let checkout = self.pool().checkout(key, want, Instant::now());
-            let grant = match checkout {
-                Checkout::Granted(grant) => grant,
-                Checkout::Wait(number, receiver) => match receiver.recv_deadline(until) {
-                    Ok(grant) => grant,
-                    Err(_) if self.pool().give_up(number) => {
-                        return Err(io::ErrorKind::TimedOut.into());
-                    }
-                    // It was given in the last moment, or the pool was closed.
-                    Err(_) => receiver.try_recv().map_err(|_| closed())?,
-                },
-                Checkout::Closed => return Err(closed()),
-            };
-            match grant {
-                Grant::Open(_) => return Ok(grant),
-                Grant::Kept(mut taken) => {
-                    let probe = taken.pipe.probe();
-                    if matches!(probe, Probe::Quiet) {
-                        self.pool().reused(&taken, Instant::now());
-                        return Ok(Grant::Kept(taken));
-                    }
-                    let Taken { id, pipe, idle, .. } = taken;
-                    drop(pipe);
-                    self.pool().judge_taken(id, idle, &probe, Instant::now());
-                    // The watcher settles what that teaches.
-                    self.watcher.ring();
+        let checkout = self.pool().checkout(key, want, Instant::now());
+        let mut grant = match checkout {
+            Checkout::Granted(grant) => grant,
+            Checkout::Wait(number, receiver) => match receiver.recv_deadline(until) {
+                Ok(grant) => grant,
+                Err(_) if self.pool().give_up(number) => {
+                    return Err(io::ErrorKind::TimedOut.into());
                 }
+                // It was given in the last moment, or the pool was closed.
+                Err(_) => receiver.try_recv().map_err(|_| closed())?,
+            },
+            Checkout::Closed => return Err(closed()),
+        };
+        loop {
+            let Grant::Kept(mut taken) = grant else { return Ok(grant) };
+            let probe = taken.pipe.probe();
+            if matches!(probe, Probe::Quiet) {
+                self.pool().reused(&taken, Instant::now());
+                return Ok(Grant::Kept(taken));
             }
+            let Taken { id, pipe, idle, .. } = taken;
+            drop(pipe);
+            let next = self.pool().judge_taken(id, idle, &probe, want, Instant::now());
+            // The watcher settles what that teaches.
+            self.watcher.ring();
+            grant = next.ok_or_else(closed)?;
         }
     }
 

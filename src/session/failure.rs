@@ -34,7 +34,7 @@ impl fmt::Display for Asked {
 
 pub(crate) fn of(error: ureq::Error, request: &Asked, call: &Call, attempt: &Attempt) -> Error {
     let error = of_hop(error, request, call, attempt);
-    if attempt.hops > 1 { error.behind_a_redirect() } else { error }
+    if attempt.hops > 1 { error.may_have_run_before() } else { error }
 }
 
 fn of_hop(error: ureq::Error, request: &Asked, call: &Call, attempt: &Attempt) -> Error {

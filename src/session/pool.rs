@@ -319,14 +319,21 @@ impl Pool {
         self.evict(index, why, now)
     }
 
-    /// The same for one that was just taken for a request.
-    pub(crate) fn judge_taken(&mut self, id: SlotId, idle: Duration, probe: &Probe, now: Instant) {
-        let Some(index) = self.index(id) else { return };
+    /// The same for one that was just taken for a request, and is not quiet. Another one, or its
+    /// place, goes to the same request: it had waited for its turn. None if the pool was closed.
+    pub(crate) fn judge_taken(
+        &mut self,
+        id: SlotId,
+        idle: Duration,
+        probe: &Probe,
+        want: Want,
+        now: Instant,
+    ) -> Option<Grant> {
+        let index = self.index(id)?;
+        let host = self.member(index).host;
         let why = match probe {
-            Probe::Quiet => return,
-            Probe::Bytes => Eviction::UnexpectedBytes,
+            Probe::Quiet | Probe::Bytes => Eviction::UnexpectedBytes,
             Probe::Closed => {
-                let host = self.member(index).host;
                 self.hosts[host].limit.on_close(now, idle);
                 Eviction::ClosedByPeer
             }
@@ -334,7 +341,7 @@ impl Pool {
         };
         self.note(index, why, idle, now);
         self.leave(index);
-        self.serve(now);
+        if self.closed { None } else { self.grant(host, want, now) }
     }
 
     /// Lets an idle connection go, and returns it: closing may wait until the lock is free.

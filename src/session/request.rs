@@ -163,32 +163,50 @@ impl RequestBuilder {
     /// * [`is_timeout`](Error::is_timeout): the time was up, or the server fell silent.
     /// * [`is_stale`](Error::is_stale): the server closed the kept connection in the same moment,
     ///   and the request may not be sent twice.
-    /// * Otherwise the server answered with no HTTP, or not at all.
+    /// * [`is_stopped`](Error::is_stopped): the agent was shut down.
+    /// * Otherwise the server answered with no HTTP, or not at all; or the body could not be read,
+    ///   or ended before its announced length.
     ///
     /// A status is no error; see [`Response::error_for_status`].
     pub fn send(self) -> Result<Response, Error> {
         let RequestBuilder { inner, parts, mut body } = self;
         let mut parts = parts?;
-        if parts.headers.contains_key(header::PROXY_AUTHORIZATION) {
-            return Err(Error::invalid(
-                "`Proxy-Authorization` is for a proxy, and every server behind it would read it \
-                 here: put user and password into the URL of the `proxy`",
-            ));
-        }
-        if let Some(login) = parts.login.take() {
-            parts.headers.entry(header::AUTHORIZATION).or_insert(login);
-        }
-        // ureq sends a length of its own only with bodies that are there as a whole.
-        if body.bytes().is_none() {
-            if let Some(len) = body.len() {
-                parts.headers.insert(header::CONTENT_LENGTH, len.into());
-            }
-        }
+        parts.complete(&mut body)?;
         inner.core.requests.fetch_add(1, Ordering::Relaxed);
         if let Some(warmer) = &inner.warmer {
             warmer.start(Arc::downgrade(&inner));
         }
         inner.exchange(&parts, &mut body)
+    }
+}
+
+impl Parts {
+    /// Adds the headers that follow from the rest, and refuses those that cannot be.
+    fn complete(&mut self, body: &mut Body) -> Result<(), Error> {
+        if self.headers.contains_key(header::PROXY_AUTHORIZATION) {
+            return Err(Error::invalid(
+                "`Proxy-Authorization` is for a proxy, and every server behind it would read it \
+                 here: put user and password into the URL of the `proxy`",
+            ));
+        }
+        if let Some(login) = self.login.take() {
+            self.headers.entry(header::AUTHORIZATION).or_insert(login);
+        }
+        // With a length that is too great, ureq would ask the body for the rest for ever.
+        if let Some(said) = self.headers.get(header::CONTENT_LENGTH) {
+            let said = said.to_str().ok().and_then(|said| said.parse().ok());
+            if !said.is_some_and(|said| body.expect(said)) {
+                let text = format!("{}: its `Content-Length` is not its body's", self.asked);
+                return Err(Error::invalid(text));
+            }
+        }
+        // ureq sends a length of its own only with bodies that are there as a whole.
+        if body.bytes().is_none() {
+            if let Some(len) = body.len() {
+                self.headers.insert(header::CONTENT_LENGTH, len.into());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -223,7 +241,7 @@ fn checked(uri: Uri) -> Result<(Uri, Option<HeaderValue>), Error> {
 impl Inner {
     /// Once, and once more if that is safe.
     fn exchange(&self, parts: &Parts, body: &mut Body) -> Result<Response, Error> {
-        let mut replayed = false;
+        let (mut replayed, mut begun) = (false, false);
         loop {
             let replayable = parts.replay.allows(&parts.asked.method) && body.is_rewindable();
             let want = Want { fresh: replayed, replayable, idle_at_most: ANY_AGE };
@@ -247,9 +265,11 @@ impl Inner {
             };
             let again = !replayed && attempt.may_be_replayed(parts.replay, &parts.asked.method);
             if !again || body.rewind().is_err() {
-                return Err(failure::of(error, &parts.asked, &call, &attempt));
+                let error = failure::of(error, &parts.asked, &call, &attempt);
+                // Whatever became of the second, the first may have run.
+                return Err(if begun { error.may_have_run_before() } else { error });
             }
-            replayed = true;
+            (replayed, begun) = (true, attempt.begun);
             self.tell_replay(parts, &call);
         }
     }

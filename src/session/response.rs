@@ -55,7 +55,8 @@ impl Response {
         // Of a body that is unpacked, the length is another one, and ureq takes the header away.
         let announced = parts.headers.contains_key(header::CONTENT_LENGTH);
         let left = body.content_length().filter(|_| announced);
-        let body = Reader { body: body.into_reader(), left, ended: false, request };
+        let kept = is_kept(&parts);
+        let body = Reader { body: body.into_reader(), left, ended: false, kept, request };
         Response { parts, uri, body, limit: LIMIT, exchange }
     }
 
@@ -184,6 +185,16 @@ impl Response {
     }
 }
 
+/// Whether the server keeps the connection, as far as its head tells.
+fn is_kept(parts: &Parts) -> bool {
+    let said = parts.headers.get_all(header::CONNECTION);
+    let says = |word: &str| {
+        let mut words = said.iter().filter_map(|value| value.to_str().ok());
+        words.any(|value| value.split(',').any(|w| w.trim().eq_ignore_ascii_case(word)))
+    };
+    if parts.version == Version::HTTP_10 { says("keep-alive") } else { !says("close") }
+}
+
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")
@@ -200,6 +211,8 @@ pub struct Reader {
     /// What is left of an announced length.
     left: Option<u64>,
     ended: bool,
+    /// Its connection may serve another request.
+    kept: bool,
     request: Asked,
 }
 
@@ -238,7 +251,7 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         // In a panic nothing is worth waiting for.
-        if !self.ended && !std::thread::panicking() {
+        if self.kept && !self.ended && !std::thread::panicking() {
             draining(Instant::now() + DRAIN_TIME, || self.drain());
         }
     }

@@ -8,7 +8,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use log::{debug, warn};
 use ureq::http::{Method, Request};
 
+use super::buffers::Buffers;
 use super::call::{self, Call};
+use super::eviction::Eviction;
 use super::places::{Key, Taken, Want};
 use super::pool::Pool;
 use super::request::Inner;
@@ -130,7 +132,11 @@ fn beat(warm: &Warm, inner: &Inner, key: &Key, taken: Taken) {
         .timeout_global(Some(ANSWER))
         .max_redirects(0)
         .build();
-    let (result, _) = call::during(call, || inner.agent.run(request));
+    let (result, call) = call::during(call, || inner.agent.run(request));
+    if let Some(Taken { id, pipe, .. }) = call.pinned {
+        // It failed before it asked for a connection: the place must not stay taken.
+        inner.core.leave(id, pipe, Buffers::default(), Eviction::NotReusable);
+    }
     match result.and_then(|mut response| response.body_mut().read_to_vec()) {
         Ok(_) => inner.core.pool().stats.warmed += 1,
         Err(error) => debug!("{}: a heartbeat failed: {error}", key.authority.host()),

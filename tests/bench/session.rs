@@ -62,7 +62,8 @@ fn spent(mut run: impl FnMut()) -> f64 {
 
 /// The median of the ratios of `a` to `b`, which run in turns, and the median cost of each.
 fn ratio(mut a: impl FnMut() -> f64, mut b: impl FnMut() -> f64) -> (f64, f64, f64) {
-    (a(), b());
+    a();
+    b();
     let pairs: Vec<_> = (0..ROUNDS).map(|_| (a(), b())).collect();
     let ratios = pairs.iter().map(|(a, b)| a / b).collect();
     let (a, b) = pairs.into_iter().unzip();

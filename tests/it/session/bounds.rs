@@ -21,7 +21,10 @@ fn server() -> (Server, mpsc::Sender<()>) {
     let gate = Mutex::new(gate);
     let answer = move |conn: &mut Conn, path: &str| match path {
         "/large" => conn.ok(&"x".repeat(LARGE)),
-        "/bad" => conn.write("HTTP/1.1 200") && false,
+        "/bad" => {
+            conn.write("HTTP/1.1 200");
+            false
+        }
         "/hang" => conn.idle(LIMIT),
         "/gate" => {
             let _ = gate.lock().unwrap().recv_timeout(LIMIT);
@@ -124,6 +127,30 @@ fn who_waits_is_served_in_the_order_of_coming() {
         assert_eq!(order, expected);
     }
     assert_eq!(server.accepted(), 1);
+}
+
+#[test]
+fn who_waits_keeps_its_turn_though_the_connection_it_is_given_has_ended() {
+    for _ in 0..5 {
+        let server = Server::start(|conn| {
+            while conn.request().is_some_and(|seen| conn.ok("hello") && seen.path != "/first") {}
+            conn.end_both();
+        });
+        let session = made(Session::builder().max_per_host(1));
+        let mut first = get(&session, &server, "/first");
+        eventually("it has ended", || server.open().0 == 0);
+        let mut threads = Vec::new();
+        for n in 0..8 {
+            let request = session.get(server.url(&format!("/{n}")));
+            threads.push(thread::spawn(move || request.send().unwrap().text().unwrap()));
+            eventually("it is queued", || session.stats().waiting == n + 1);
+        }
+        assert_eq!(first.text().unwrap(), "hello"); // and its connection goes to the queue
+        in_time("the queue", || threads.into_iter().for_each(|t| drop(t.join().unwrap())));
+        let order: Vec<_> = server.seen()[1..].iter().map(|seen| seen.path.clone()).collect();
+        let expected: Vec<_> = (0..8).map(|n| format!("/{n}")).collect();
+        assert_eq!((order, server.accepted()), (expected, 2));
+    }
 }
 
 #[test]
@@ -230,7 +257,8 @@ fn only_so_many_stay_idle() {
 fn no_place_is_lost_by_what_becomes_of_a_response() {
     let (server, _gate) = server();
     let session = made(Session::builder().max_per_host(3).timeout(ms(5000)));
-    let ends: [(&str, fn(Response)); 6] = [
+    type End = fn(Response);
+    let ends: [(&str, End); 6] = [
         ("/", drop),
         ("/", |mut response| drop(response.text())),
         ("/large", drop),
@@ -326,7 +354,7 @@ fn a_body_may_send_requests_of_its_own() {
                 return Ok(0);
             }
             let text = self.0.get(&self.1).send().unwrap().text().unwrap();
-            (&mut &*text.as_bytes()).read(buffer)
+            text.as_bytes().read(buffer)
         }
     }
     let body = Body::reader(Nested(session.clone(), server.url("/nested"), 0));

@@ -82,6 +82,15 @@ fn assert_sound(session: &Session, server: &Server) {
     assert_eq!(stats.open, stats.idle, "no place has leaked");
 }
 
+/// What there is to learn of a close is learnt a moment later.
+fn assert_learns_nothing(session: &Session, events: &Receiver<SessionEvent>) {
+    let until = Instant::now() + ms(300);
+    while let Ok(event) = events.recv_deadline(until) {
+        assert!(!matches!(event.kind, SessionEventKind::LimitLearnt { .. }), "{event}");
+    }
+    assert!(session.stats().hosts[0].learnt.is_none());
+}
+
 /// What went wrong without any doubt about what it was: not by time, and not by staleness.
 fn assert_plain(error: &Error) {
     let other = error.is_timeout() || error.is_stale() || error.is_connect() || error.is_invalid();
@@ -109,9 +118,9 @@ fn an_idle_connection_that_is_reset_is_let_go_at_once() {
     assert_eq!(get(&session, &server), "first");
     reset();
     evicted(&events, Eviction::Reset);
+    assert_learns_nothing(&session, &events);
     assert_sound(&session, &server);
     assert_eq!(session.stats().replayed, 0);
-    assert!(session.stats().hosts[0].learnt.is_none(), "a reset is no idle limit");
 }
 
 const EVIL: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
@@ -364,13 +373,7 @@ fn a_restart_empties_the_pool_and_teaches_no_limit() {
     for _ in 0..4 {
         evicted(&events, Eviction::ClosedByPeer);
     }
-    // What there is to learn is learnt a moment later.
-    let learnt = |event: SessionEvent| matches!(event.kind, SessionEventKind::LimitLearnt { .. });
-    let until = Instant::now() + ms(500);
-    while let Ok(event) = events.recv_deadline(until) {
-        assert!(!learnt(event.clone()), "{event}");
-    }
-    assert!(session.stats().hosts[0].learnt.is_none());
+    assert_learns_nothing(&session, &events);
     assert!(!session.get(server.url("/")).send().unwrap().reused());
     assert_eq!(session.stats().replayed, 0);
 }

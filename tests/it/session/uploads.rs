@@ -104,6 +104,36 @@ fn a_reader_shorter_than_said_fails_and_the_server_sees_no_whole_request() {
 }
 
 #[test]
+fn a_length_that_is_not_the_bodys_is_refused_before_anything_is_sent() {
+    let server = Server::ok();
+    let session = Session::new().unwrap();
+    type Make = fn() -> Body;
+    let bodies: [(Make, &str); 5] = [
+        (|| "hello".into(), "10"),
+        (|| "hello".into(), "3"),
+        (|| "hello".into(), "five"),
+        (Body::empty, "5"),
+        (|| Body::sized_reader(&b"hello"[..], 5), "10"),
+    ];
+    for (body, length) in bodies {
+        let request = session.post(server.url("/")).header("Content-Length", length).body(body());
+        let error = in_time("a wrong length", move || request.send().unwrap_err());
+        assert!(error.is_invalid() && error.to_string().contains("Content-Length"), "{error}");
+    }
+    assert_eq!(server.accepted(), 0);
+    // The right one may be said, and that of a reader is taken at its word.
+    let say = |body: Body| session.post(server.url("/")).header("Content-Length", "5").body(body);
+    for body in ["hello".into(), Body::reader(&b"hello, and more"[..])] {
+        say(body).send().unwrap();
+        assert_eq!(server.seen().pop().unwrap().body, b"hello");
+    }
+    let short = say(Body::reader(&b"hell"[..]));
+    let error = in_time("a short reader", move || short.send().unwrap_err());
+    assert!(error.to_string().contains("body"), "{error}");
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[test]
 fn a_file_that_shrinks_fails_and_one_that_grows_is_sent_as_it_was() {
     let server = Server::ok();
     let session = Session::new().unwrap();
@@ -250,6 +280,23 @@ fn a_refusal_is_the_response_though_the_server_reads_no_more_and_does_not_close(
 }
 
 #[test]
+fn a_connection_whose_upload_was_refused_is_not_used_again() {
+    let server = Server::start(|conn| {
+        if conn.number > 0 {
+            while conn.request().is_some() && conn.ok("hello") {}
+        } else if conn.head().is_some() && conn.write(TOO_LARGE) {
+            conn.stop_reading();
+        }
+    });
+    let session = Session::builder().timeout(LIMIT / 2).build().unwrap();
+    let mut response = session.post(server.url("/")).body(large()).send().unwrap();
+    assert_eq!(response.text().unwrap(), "large");
+    let mut next = session.get(server.url("/")).send().unwrap();
+    assert!(!next.reused());
+    assert_eq!((next.text().unwrap(), server.accepted()), ("hello".to_owned(), 2));
+}
+
+#[test]
 fn a_refusal_ends_an_upload_that_has_no_end() {
     let server = Server::start(|conn| {
         conn.head();
@@ -299,4 +346,26 @@ fn a_refusal_that_comes_in_pieces_is_noticed() {
         }
     }
     assert_refused(upload(&server, move || Body::sized_reader(Counted(go, 0), 1 << 30)));
+}
+
+#[test]
+fn a_body_that_sends_requests_of_its_own_is_not_confused_with_them() {
+    struct Asking(ureq::Agent, String, usize);
+    impl std::io::Read for Asking {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let mut response = self.0.get(&self.1).call().unwrap();
+            let text = response.body_mut().read_to_string().unwrap();
+            self.2 -= 1;
+            buffer[..text.len()].copy_from_slice(text.as_bytes());
+            Ok(if self.2 == 0 { 0 } else { text.len() })
+        }
+    }
+    let server = Server::ok();
+    let session = Session::new().unwrap();
+    let asking = Asking(session.agent().clone(), server.url("/inner"), 3);
+    let response = session.post(server.url("/")).body(Body::reader(asking)).send().unwrap();
+    assert!(!response.reused(), "it was sent on the first of two connections");
+    assert_eq!(server.accepted(), 2);
+    let posted = server.seen().into_iter().find(|seen| seen.method == "POST").unwrap();
+    assert_eq!(posted.body, b"hellohello");
 }
