@@ -1,5 +1,5 @@
-//! keepbeat keeps long-lived TCP connections alive with heartbeats from blocking threads, and says
-//! when, and why, one has died. No async runtime.
+//! keepbeat keeps long-lived connections alive, with heartbeats from blocking threads and HTTP
+//! sessions on ureq, and says when, and why, one has died. No async runtime.
 //!
 //! # Watch an endpoint
 //!
@@ -31,6 +31,18 @@
 //! # Ok::<(), keepbeat::Error>(())
 //! ```
 //!
+//! # Send HTTP requests
+//!
+//! A [`Session`] keeps connections and never hands out a stale one: it watches idle connections,
+//! learns when the server closes them, and sends a request again only where that is safe. The
+//! [guide](session) says what that means.
+//!
+//! ```no_run
+//! let session = keepbeat::Session::new()?;
+//! println!("{}", session.get("http://10.0.0.5/status").send()?.text()?);
+//! # Ok::<(), keepbeat::Error>(())
+//! ```
+//!
 //! # What to know
 //!
 //! * **State.** [`State::Connecting`] until the first verdict; [`State::Up`] by acks;
@@ -59,11 +71,15 @@
 //! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
 //! | [`Protocol`] | one of your own |
 //! | [`Responder`] | the other end |
+//! | [`Session`], [`Response`], [`Replay`] | HTTP with kept connections; [a guide](session) |
 //! | [`pulse`] | the state machine alone, without sockets or clocks |
 //!
 //! # Features
 //!
-//! * `tls`, on by default: `https://` and `tls+SCHEME://` targets, `Target::tls`.
+//! * `tls`, on by default: `https://`, for sessions and for targets, and `tls+SCHEME://` targets.
+//! * `gzip`, on by default: responses of a session are asked for compressed.
+//! * `json`: bodies from and to JSON.
+//! * `socks-proxy`: SOCKS4 and SOCKS5 proxies for sessions.
 //!
 //! `full` is the name for all of them.
 //!

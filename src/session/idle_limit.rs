@@ -112,7 +112,9 @@ impl IdleLimit {
             _ => shortest,
         };
         self.learnt = Some(Learnt { limit, at: now, before: old });
-        (old != Some(limit)).then_some(limit)
+        // Every close says it a little differently; what is the same is no news.
+        let news = old.is_none_or(|old| old.abs_diff(limit) > old / 20);
+        news.then_some(limit)
     }
 
     /// What was learnt, and not so long ago.
@@ -210,9 +212,9 @@ mod tests {
         assert_eq!(limit.learnt(now), None);
         closed(&mut limit, now, ms(5000));
         assert_eq!(closed(&mut limit, now + ms(100), ms(8000)), Some(ms(8000)), "its real end");
-        assert_eq!(closed(&mut limit, now + ms(200), ms(7900)), Some(ms(7900)), "the shorter");
+        assert_eq!(closed(&mut limit, now + ms(200), ms(7900)), None, "hardly another one");
         assert_eq!(closed(&mut limit, now + ms(300), ms(8100)), None);
-        assert_eq!(limit.learnt(now + FORGOTTEN), Some(ms(7900)), "that close renewed it");
+        assert_eq!(limit.learnt(now + FORGOTTEN), Some(ms(7900)), "the shorter, and renewed");
         assert_eq!(limit.learnt(now + FORGOTTEN + ms(400)), None);
     }
 

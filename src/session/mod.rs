@@ -1,14 +1,80 @@
 //! HTTP sessions: one kept connection serves many requests, and a request never pays for a stale
-//! one.
+//! one. On [ureq](https://docs.rs/ureq), with blocking calls on the caller's thread.
 //!
 //! ```no_run
 //! use keepbeat::Session;
 //!
 //! let session = Session::new()?;
 //! let jobs = session.get("http://api.local/jobs").send()?.text()?;
-//! println!("{jobs}");
+//!
+//! let mut response = session.post("http://api.local/jobs").body("name=nightly").send()?;
+//! println!("{} on a connection {:?} old", response.status(), response.connection_age());
 //! # Ok::<(), keepbeat::Error>(())
 //! ```
+//!
+//! # A guide to keep-alive
+//!
+//! **Why keep a connection.** Opening one costs a round trip, under TLS two or three, and a name
+//! lookup before; a request on a kept one costs the round trip of the request alone, and three
+//! system calls.
+//!
+//! **What an idle limit is.** Nobody keeps an unused connection for ever. Servers close it after
+//! their own limit (Node 5 s, Apache 5 s, nginx 75 s, many load balancers 60 s), firewalls forget it
+//! without a word. Neither asks the client.
+//!
+//! **The stale race.** A request that goes out in the moment in which the server closes meets a
+//! closed connection. The client sees an end, or a reset, and no answer; it cannot know whether the
+//! server had read the request before. The last round trip before the limit belongs to this race.
+//!
+//! **What may be replayed.** A request that may run twice is simply sent again, once, on a fresh
+//! connection: GET, HEAD, OPTIONS, TRACE, PUT and DELETE are made for that (RFC 9110, section
+//! 9.2.2). A POST is not: an order placed twice is worse than an error. It is sent again only if no
+//! byte of it had left, or if [`Replay::All`] says that the server recognises a repeated request.
+//! Otherwise the error [`is_stale`](crate::Error::is_stale), and
+//! [`may_have_run`](crate::Error::may_have_run) tells whether the server may have run it. Nothing
+//! is replayed after a timeout, after a byte of a response, or from a reader that was read.
+//!
+//! **So stay out of the race.** A session knows how long a connection to each host may have been
+//! idle, and gives a request an older one only if the request may be replayed:
+//!
+//! | bound | from | distance kept |
+//! |---|---|---|
+//! | yours | [`idle_timeout`](SessionBuilder::idle_timeout), 90 s | none |
+//! | said | `Keep-Alive: timeout=5, max=100` in a response | a tenth, or two round trips |
+//! | learnt | closes of idle connections that were seen | the same, for what may not be replayed |
+//!
+//! **How a limit is learnt.** One thread watches all idle connections. When the server closes one in
+//! an orderly way, its idle age is the limit. Resets teach nothing, nor do closes in the middle of an
+//! exchange, nor several connections of different ages that close together (a restart), nor a server
+//! that cannot be reached right after. The limit is the host's alone; it *withholds* connections and
+//! closes none, so that a wrong one costs a connect and no request: a connection that lives on for
+//! twice the limit, or really ends later, corrects it, and after ten minutes it is forgotten.
+//!
+//! **What is seen at once.** An end, a reset, or bytes that nobody asked for on an idle connection
+//! evict it within a millisecond, with an [event](Session::events). A host that vanished without a
+//! word is found by the kernel's probes within 14 s
+//! ([`tcp_keepalive`](SessionBuilder::tcp_keepalive)). Every kept connection is looked at once more
+//! before it is used. Each reason has its word: [`Eviction`].
+//!
+//! **Keep one warm.** [`Warm`] sends a small request on an idle connection before its limit, if you
+//! ask for it.
+//!
+//! **What costs a connection.** A body that is dropped with more than 64 KiB left, or with less that
+//! is not there within 50 ms; `Connection: close`; HTTP/1.0; settings of a single request that its
+//! connection depends on.
+//!
+//! # Limits and waits
+//!
+//! At most [`max_per_host`](SessionBuilder::max_per_host) connections to a host and
+//! [`max_total`](SessionBuilder::max_total) in all; who finds none free waits, the first come first
+//! served, for the connect timeout at most. A response holds its connection until its body ends or
+//! it is dropped: a thread that holds one and asks for another needs two.
+//!
+//! # Proxies, TLS, gzip, JSON
+//!
+//! Proxies come from the environment or from [`proxy`](SessionBuilder::proxy). Features: `tls`
+//! (https, on by default), `gzip` (on by default), `json`, `socks-proxy`. The
+//! [agent](Session::agent) is there for whatever else ureq can do.
 
 mod body;
 mod buffers;
