@@ -17,7 +17,7 @@ use super::names::Names;
 use super::places::Bounds;
 use super::pool::Pool;
 use super::replay::Replay;
-use super::request::Inner;
+use super::request::{Inner, TIMES};
 use super::warm::{Warm, Warmer};
 use super::wire;
 use crate::drive::resolve::{self, Resolve};
@@ -256,10 +256,14 @@ impl SessionBuilder {
             ("user_timeout", self.user_timeout),
         ];
         for (name, time) in times {
-            let bounds = Duration::from_millis(1)..=Duration::from_secs(365 * 24 * 60 * 60);
-            if time.is_some_and(|time| !bounds.contains(&time)) {
+            if time.is_some_and(|time| !TIMES.contains(&time)) {
                 return Err(Error::invalid(format!("`{name}` must be 1 ms to a year")));
             }
+        }
+        // The kernel counts milliseconds in an int.
+        let most = Duration::from_millis(i32::MAX as u64);
+        if self.user_timeout.is_some_and(|time| time > most) {
+            return Err(Error::invalid("`user_timeout` must be 24 days at most"));
         }
         for (name, count) in
             [("max_per_host", self.bounds.max_per_host), ("max_total", self.bounds.max_total)]

@@ -51,20 +51,31 @@ thread_local! {
     static DRAIN_UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
+/// None once the thread's own destructors run: a response may be dropped by one of those.
+fn with_current<T>(f: impl FnOnce(&mut Option<Call>) -> T) -> Option<T> {
+    CURRENT.try_with(|current| f(&mut current.borrow_mut())).ok()
+}
+
+fn set_current(call: Option<Call>) -> Option<Call> {
+    with_current(|current| std::mem::replace(current, call)).flatten()
+}
+
 /// Puts things back however the run ends. A body may send requests of its own while it is read.
 struct Within(Option<Call>);
 
 impl Drop for Within {
     fn drop(&mut self) {
-        CURRENT.set(self.0.take());
+        set_current(self.0.take());
     }
 }
 
 /// Runs a request under these rules, and says what happened.
 pub(crate) fn during<T>(call: Call, run: impl FnOnce() -> T) -> (T, Call) {
-    let within = Within(CURRENT.replace(Some(call)));
+    let (want, behind) = (call.want, call.want_behind);
+    let within = Within(set_current(Some(call)));
     let result = run();
-    let call = CURRENT.take().expect("it was put there above, and inner runs put it back");
+    // In the destructor of a thread-local there is nothing to note anything in.
+    let call = set_current(None).unwrap_or_else(|| Call::new(want, behind));
     drop(within);
     (result, call)
 }
@@ -87,7 +98,7 @@ impl Call {
 
     /// A connection is asked for. What the request may be given; the pinned one, if there is one.
     pub(crate) fn begin_hop() -> Option<(Want, Option<Taken>)> {
-        CURRENT.with_borrow_mut(|call| {
+        with_current(|call| {
             let call = call.as_mut()?;
             let want = if call.hops == 0 { call.want } else { call.want_behind };
             call.hops += 1;
@@ -95,11 +106,12 @@ impl Call {
             call.unwanted = false;
             Some((want, call.pinned.take()))
         })
+        .flatten()
     }
 
     /// The connection it is given.
     pub(crate) fn goes_out_on(used: Used) {
-        CURRENT.with_borrow_mut(|call| {
+        with_current(|call| {
             if let Some(call) = call {
                 call.connection = Some(used);
             }
@@ -107,7 +119,7 @@ impl Call {
     }
 
     pub(crate) fn could_not_connect(failed: Failed) {
-        CURRENT.with_borrow_mut(|call| {
+        with_current(|call| {
             if let Some(call) = call {
                 call.failed = Some(failed);
             }
@@ -116,7 +128,7 @@ impl Call {
 
     /// Notes what happened on a connection, if it is the one of this thread's request.
     pub(crate) fn note(id: SlotId, note: impl FnOnce(&mut Call)) {
-        CURRENT.with_borrow_mut(|call| {
+        with_current(|call| {
             if let Some(call) = call {
                 if call.connection.is_some_and(|used| used.id == id) {
                     note(call);
@@ -128,13 +140,13 @@ impl Call {
 
 /// Runs code of the user in the middle of a request: what it sends itself is none of this one's.
 pub(crate) fn aside<T>(user: impl FnOnce() -> T) -> T {
-    let _within = Within(CURRENT.take());
+    let _within = Within(set_current(None));
     user()
 }
 
 /// Whether nobody reads what is left of the body that is being sent on this thread.
 pub(crate) fn is_unwanted() -> bool {
-    CURRENT.with_borrow(|call| call.as_ref().is_some_and(|call| call.unwanted))
+    with_current(|call| call.as_ref().is_some_and(|call| call.unwanted)).unwrap_or(false)
 }
 
 /// Reads what is left of a body, for so long at most.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::TcpStream;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -10,6 +11,7 @@ use super::buffers::Buffers;
 use super::dial::Options;
 use super::eviction::Eviction;
 use super::hint::Hint;
+use super::lease::Line;
 use super::names::Names;
 use super::pipe::{Pipe, Probe};
 use super::places::{Checkout, Grant, Key, Opened, SlotId, Taken, Want};
@@ -54,8 +56,8 @@ impl Core {
     }
 
     /// A panic under this lock is a bug of ours; the counts are still good enough to go on.
-    pub(crate) fn pool(&self) -> MutexGuard<'_, Pool> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn pool(&self) -> Held<'_> {
+        Held(Some(self.pool.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// A kept connection that was looked at just now, or room for a new one.
@@ -93,15 +95,22 @@ impl Core {
         }
     }
 
+    /// A socket is connected, and on its way to become a connection in this place.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` after a shutdown.
+    pub(crate) fn opening(&self, id: SlotId, socket: &Arc<TcpStream>) -> io::Result<()> {
+        let watched = self.watcher.add(socket, id);
+        if self.pool().opening(id, socket, watched) { Ok(()) } else { Err(closed()) }
+    }
+
     /// A connection stands in the place it was given.
     ///
     /// # Errors
     ///
     /// `NotConnected` after a shutdown.
     pub(crate) fn opened(&self, id: SlotId, opened: Opened) -> io::Result<()> {
-        if let Some(socket) = &opened.socket {
-            self.watcher.add(socket, id);
-        }
         if self.pool().opened(id, opened, Instant::now()) { Ok(()) } else { Err(closed()) }
     }
 
@@ -109,22 +118,22 @@ impl Core {
     pub(crate) fn give_back(
         self: &Arc<Core>,
         id: SlotId,
-        mut pipe: Box<dyn Pipe>,
-        buffers: Buffers,
+        line: Line,
         since: Instant,
+        hint: Option<Hint>,
     ) {
+        let Line { mut pipe, buffers } = line;
         pipe.shed();
         let now = Instant::now();
         let mut pool = self.pool();
         pool.spare.put(buffers);
-        let evicted = pool.give_back(id, pipe, since, now);
+        pool.give_back(id, pipe, since, hint, now);
         let ring = pool.must_ring(now);
         drop(pool);
         self.watcher.start(self);
         if ring {
             self.watcher.ring();
         }
-        drop(evicted);
     }
 
     /// A connection comes back that cannot be used again.
@@ -136,16 +145,9 @@ impl Core {
         pool.leave_used(id, why, Instant::now());
     }
 
-    /// What a response said about keeping its connection.
-    pub(crate) fn on_hint(&self, id: SlotId, hint: Hint) {
-        let gone = self.pool().on_hint(id, hint, Instant::now());
-        drop(gone);
-    }
-
     /// Ends everything: idle connections, and requests that wait on theirs.
     pub(crate) fn close(&self) {
-        let (idle, used) = self.pool().close(Instant::now());
-        drop(idle);
+        let used = self.pool().close(Instant::now());
         for socket in used {
             // An error means that it is closed already.
             let _ = TcpStream::shutdown(&socket, std::net::Shutdown::Both);
@@ -157,6 +159,33 @@ impl Core {
         stats.requests = self.requests.load(Ordering::Relaxed);
         stats.lookups = self.names.lookups();
         stats
+    }
+}
+
+/// The pool under its lock. What it has to say to the log is said when the lock is free.
+pub(crate) struct Held<'a>(Option<MutexGuard<'a, Pool>>);
+
+impl Deref for Held<'_> {
+    type Target = Pool;
+
+    fn deref(&self) -> &Pool {
+        self.0.as_ref().expect("it is let go by the drop alone")
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut Pool {
+        self.0.as_mut().expect("it is let go by the drop alone")
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let lines = std::mem::take(&mut self.lines);
+        self.0 = None;
+        for (level, line) in lines {
+            log::log!(level, "{line}");
+        }
     }
 }
 

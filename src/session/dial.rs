@@ -22,6 +22,14 @@ pub(crate) struct Options {
     pub(crate) user_timeout: Option<Duration>,
 }
 
+/// A connected socket.
+pub(crate) struct Dialled {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    /// From its SYN on: a round trip.
+    pub(crate) took: Duration,
+}
+
 /// Connects to the first address that answers.
 ///
 /// # Errors
@@ -31,7 +39,7 @@ pub(crate) fn dial(
     addresses: &[SocketAddr],
     until: Instant,
     options: &Options,
-) -> io::Result<(TcpStream, SocketAddr)> {
+) -> io::Result<Dialled> {
     let mut waiting = interleaved(addresses).into_iter();
     let mut attempts: Vec<Attempt> = Vec::new();
     let mut failed = Failures::default();
@@ -65,9 +73,12 @@ pub(crate) fn dial(
         let ready = sys::wait_any_writable(&sockets, left)?;
         for at in (0..ready.len()).rev().filter(|at| ready[*at]) {
             let attempt = attempts.swap_remove(at);
-            let address = attempt.address;
+            let Attempt { address, begun, .. } = attempt;
             match attempt.end(options) {
-                Ok(stream) => return Ok((stream, address)),
+                Ok(stream) => {
+                    let took = begun.elapsed();
+                    return Ok(Dialled { stream, peer: address, took });
+                }
                 Err(error) => {
                     failed.add(address, &error);
                     next_start = now; // the next one need not wait
@@ -96,6 +107,7 @@ fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
 struct Attempt {
     socket: Socket,
     address: SocketAddr,
+    begun: Instant,
 }
 
 impl Attempt {
@@ -103,12 +115,13 @@ impl Attempt {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
+        let begun = Instant::now();
         match socket.connect(&SockAddr::from(address)) {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
             Err(error) => return Err(error),
         }
-        Ok(Attempt { socket, address })
+        Ok(Attempt { socket, address, begun })
     }
 
     fn end(self, options: &Options) -> io::Result<TcpStream> {

@@ -20,7 +20,7 @@ pub(crate) fn shown(uri: &Uri) -> String {
 }
 
 /// A request, to be named if something goes wrong.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) method: Method,
     pub(crate) uri: Uri,

@@ -9,8 +9,11 @@ use super::buffers::Buffers;
 use super::call::{Call, drain_until};
 use super::core::Core;
 use super::eviction::Eviction;
+use super::hint::Hint;
 use super::pipe::{Pipe, Unwritten, timed_out};
 use super::places::SlotId;
+
+const KEEP_ALIVE: &[u8] = b"keep-alive:";
 
 /// A place in the pool that becomes free again unless a connection comes to stand in it.
 pub(crate) struct Place<'a> {
@@ -83,6 +86,9 @@ pub(crate) struct Lease {
     heard: Instant,
     begun: bool,
     answered: bool,
+    /// The head of the response is whole, and was looked at.
+    headed: bool,
+    hint: Option<Hint>,
 }
 
 impl Lease {
@@ -99,6 +105,8 @@ impl Lease {
             heard: Instant::now(),
             begun: false,
             answered: false,
+            headed: false,
+            hint: None,
         }
     }
 
@@ -121,7 +129,8 @@ impl Lease {
                 if unwritten.begun {
                     self.note_begun();
                 }
-                if unwritten.answered {
+                // Bytes that came before anything was sent answer nothing.
+                if unwritten.answered && self.begun {
                     log::debug!("the server answered before it had read the whole request");
                     (self.deaf, self.broken) = (true, true);
                     Call::note(self.id, |call| call.unwanted = true);
@@ -153,11 +162,28 @@ impl Lease {
                     self.answered = true;
                     Call::note(self.id, |call| call.answered = true);
                 }
+                if !self.headed {
+                    self.look_at_head();
+                }
             }
             Err(error) if may_pass && error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => self.note_broken(error),
         }
         result
+    }
+
+    /// What the server says about the connection has to be known before it goes back, and ureq
+    /// lets one without a body go before it shows the headers.
+    fn look_at_head(&mut self) {
+        let input = self.line().buffers.input();
+        let Some(end) = memchr::memmem::find(input, b"\r\n\r\n") else { return };
+        let lines = input[..end].split(|byte| *byte == b'\n');
+        let said = lines.filter_map(|line| {
+            let (name, value) = line.split_at_checked(KEEP_ALIVE.len())?;
+            name.eq_ignore_ascii_case(KEEP_ALIVE).then_some(value)
+        });
+        let hint = Hint::read(said);
+        (self.headed, self.hint) = (true, (hint != Hint::default()).then_some(hint));
     }
 
     /// Whether it can be used again. If it is dropped next, it is.
@@ -189,10 +215,11 @@ impl Lease {
 impl Drop for Lease {
     /// May run under ureq's own lock: it neither blocks nor calls ureq.
     fn drop(&mut self) {
-        let Some(Line { pipe, buffers }) = self.line.take() else { return };
-        if self.clean && self.kept && buffers.input().is_empty() {
-            self.core.give_back(self.id, pipe, buffers, self.heard);
+        let Some(line) = self.line.take() else { return };
+        if self.clean && self.kept && line.buffers.input().is_empty() {
+            self.core.give_back(self.id, line, self.heard, self.hint);
         } else {
+            let Line { pipe, buffers } = line;
             let why = if self.kept { Eviction::NotReusable } else { Eviction::OwnSettings };
             self.core.leave(self.id, pipe, buffers, why);
         }

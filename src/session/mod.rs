@@ -76,6 +76,7 @@
 //! (https, on by default), `gzip` (on by default), `json`, `socks-proxy`. The
 //! [agent](Session::agent) is there for whatever else ureq can do.
 
+mod asked;
 mod body;
 mod buffers;
 mod builder;

@@ -22,8 +22,8 @@ const FAILED_TTL: Duration = Duration::from_secs(1);
 /// Names that are kept. Beyond it, those that are too old go.
 const MOST: usize = 4096;
 
-/// Lookups that may hang at the same time: nothing can end one.
-const HANGING: usize = 16;
+/// Lookups at the same time: each has a thread, and nothing can end one that hangs.
+const AT_ONCE: usize = 16;
 
 /// glibc's resolver needs more than a page or two.
 const STACK: usize = 256 * 1024;
@@ -31,12 +31,47 @@ const STACK: usize = 256 * 1024;
 pub(crate) struct Names {
     resolve: Arc<Resolve>,
     known: Mutex<HashMap<(String, u16), Entry>>,
+    /// Rung when a lookup ends.
+    room: Arc<Room>,
     lookups: Arc<AtomicU64>,
 }
 
 struct Entry {
     at: Instant,
     lookup: Arc<Lookup>,
+}
+
+/// How many lookups are under way.
+#[derive(Default)]
+struct Room {
+    taken: Mutex<usize>,
+    left: Condvar,
+}
+
+impl Room {
+    /// Takes a place, waiting for one at most until then.
+    fn enter(self: &Arc<Room>, until: Instant) -> Option<Place> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        while *taken >= AT_ONCE {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            let waited = self.left.wait_timeout(taken, left);
+            taken = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *taken += 1;
+        Some(Place(Arc::clone(self)))
+    }
+}
+
+struct Place(Arc<Room>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.left.notify_one();
+    }
 }
 
 /// One question, and its answer once it is there.
@@ -50,7 +85,7 @@ type Answer = Result<Vec<SocketAddr>, (ErrorKind, String)>;
 
 impl Names {
     pub(crate) fn new(resolve: Arc<Resolve>) -> Names {
-        Names { resolve, known: Mutex::default(), lookups: Arc::default() }
+        Names { resolve, known: Mutex::default(), room: Arc::default(), lookups: Arc::default() }
     }
 
     pub(crate) fn lookups(&self) -> u64 {
@@ -72,7 +107,7 @@ impl Names {
         if let Ok(ip) = bare.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, port)]);
         }
-        let lookup = self.lookup(host, port)?;
+        let lookup = self.lookup(host, port, until)?;
         let mut answer = lookup.answer.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match &*answer {
@@ -100,16 +135,29 @@ impl Names {
         }
     }
 
-    fn lookup(&self, host: &str, port: u16) -> io::Result<Arc<Lookup>> {
+    fn lookup(&self, host: &str, port: u16, until: Instant) -> io::Result<Arc<Lookup>> {
+        let (lookup, new) = self.find(host, port);
+        if !new {
+            return Ok(lookup);
+        }
+        let failed = |error: io::Error| {
+            // Nobody asks: those who wait for the answer get this one.
+            lookup.end(Err((error.kind(), error.to_string())));
+            error
+        };
+        let text = || format!("`{host}`: {AT_ONCE} names wait for the resolver already");
+        let place = self.room.enter(until);
+        let place = place.ok_or_else(|| failed(io::Error::new(ErrorKind::TimedOut, text())))?;
+        self.ask(&lookup, host.to_owned(), port, place).map_err(failed)?;
+        Ok(lookup)
+    }
+
+    /// What is known, or a new question that nobody has asked yet.
+    fn find(&self, host: &str, port: u16) -> (Arc<Lookup>, bool) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (key, now) = ((host.to_owned(), port), Instant::now());
         if let Some(entry) = known.get(&key).filter(|entry| entry.is_good(now)) {
-            return Ok(Arc::clone(&entry.lookup));
-        }
-        let hanging = known.values().filter(|entry| !entry.lookup.is_answered()).count();
-        if hanging >= HANGING {
-            let text = format!("`{host}`: {hanging} names wait for the resolver already");
-            return Err(io::Error::new(ErrorKind::TimedOut, text));
+            return (Arc::clone(&entry.lookup), false);
         }
         if known.len() >= MOST {
             known.retain(|_, entry| entry.is_good(now));
@@ -118,26 +166,24 @@ impl Names {
             known.clear();
         }
         let lookup = Arc::new(Lookup::default());
-        self.ask(&lookup, host.to_owned(), port)?;
         known.insert(key, Entry { at: now, lookup: Arc::clone(&lookup) });
-        Ok(lookup)
+        (lookup, true)
     }
 
     /// On a thread of its own, which nobody waits for longer than he wants to.
-    fn ask(&self, lookup: &Arc<Lookup>, host: String, port: u16) -> io::Result<()> {
+    fn ask(&self, lookup: &Arc<Lookup>, host: String, port: u16, place: Place) -> io::Result<()> {
         let (lookup, resolve) = (Arc::clone(lookup), Arc::clone(&self.resolve));
         self.lookups.fetch_add(1, Ordering::Relaxed);
         let body = move || {
-            let answer = match caught(|| resolve(&host, port)) {
+            let _place = place;
+            lookup.end(match caught(|| resolve(&host, port)) {
                 Ok(Ok(addresses)) if addresses.is_empty() => {
                     Err((ErrorKind::NotFound, format!("`{host}` has no address")))
                 }
                 Ok(Ok(addresses)) => Ok(addresses),
                 Ok(Err(error)) => Err((error.kind(), format!("`{host}`: {error}"))),
                 Err(text) => Err((ErrorKind::Other, format!("`{host}`: the resolver {text}"))),
-            };
-            *lookup.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
-            lookup.there.notify_all();
+            });
         };
         spawn::spawn("keepbeat-resolve".to_owned(), STACK, body).map(drop)
     }
@@ -156,6 +202,11 @@ impl Entry {
 }
 
 impl Lookup {
+    fn end(&self, answer: Answer) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+        self.there.notify_all();
+    }
+
     fn is_answered(&self) -> bool {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }

@@ -43,6 +43,16 @@ pub(crate) trait Pipe: std::fmt::Debug + Send + Sync {
     fn shed(&mut self) {}
 }
 
+/// A look at a socket, without waiting and without taking anything.
+pub(crate) fn look(socket: &TcpStream) -> Probe {
+    match sys::peek_now(socket, &mut [0]) {
+        Ok(0) => Probe::Closed,
+        Ok(_) => Probe::Bytes,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Probe::Quiet,
+        Err(error) => Probe::Broken(error),
+    }
+}
+
 /// A write that failed.
 #[derive(Debug)]
 pub(crate) struct Unwritten {
@@ -190,11 +200,6 @@ impl Pipe for Plain {
     }
 
     fn probe(&mut self) -> Probe {
-        match sys::peek_now(&*self.stream, &mut [0]) {
-            Ok(0) => Probe::Closed,
-            Ok(_) => Probe::Bytes,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Probe::Quiet,
-            Err(error) => Probe::Broken(error),
-        }
+        look(&self.stream)
     }
 }

@@ -28,10 +28,20 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// None without a host.
+    /// None without a host. User and password are no part of it, nor is the port that goes without
+    /// saying.
     pub(crate) fn of(uri: &Uri) -> Option<Key> {
         let https = uri.scheme_str() == Some("https");
-        uri.authority().map(|authority| Key { https, authority: authority.clone() })
+        let authority = uri.authority()?;
+        let usual = authority.port_u16() == Some(if https { 443 } else { 80 });
+        let bare = authority.as_str();
+        let bare = bare.rsplit_once('@').map_or(bare, |(_, address)| address);
+        let bare = if usual { authority.host() } else { bare };
+        let authority = match bare.len() == authority.as_str().len() {
+            true => authority.clone(),
+            false => bare.parse().ok()?,
+        };
+        Some(Key { https, authority })
     }
 }
 
@@ -67,12 +77,12 @@ pub(super) struct Member {
     pub(super) dies: Instant,
     pub(super) socket: Option<Arc<TcpStream>>,
     pub(super) idle: Option<Idle>,
+    /// The watcher sees its end.
+    pub(super) watched: bool,
     /// Bytes wake the watcher.
     pub(super) armed: bool,
     /// It ended while it was in use.
     pub(super) ended: bool,
-    /// The server serves no more requests on it.
-    pub(super) spent: bool,
 }
 
 #[derive(Debug)]
@@ -117,7 +127,6 @@ pub(crate) enum Checkout {
 
 /// What is known of a connection that was just opened.
 pub(crate) struct Opened {
-    pub(crate) socket: Option<Arc<TcpStream>>,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) took: Duration,
     pub(crate) rtt: Option<Duration>,

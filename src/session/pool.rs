@@ -45,6 +45,8 @@ pub(crate) struct Pool {
     pub(crate) teller: Teller,
     pub(crate) stats: SessionStats,
     pub(crate) closed: bool,
+    /// For the log, once the lock is free: a logger may do anything.
+    pub(super) lines: Vec<(log::Level, String)>,
     /// When the watcher looks by itself; none: when it is rung.
     pub(super) looks_at: Option<Instant>,
     pub(super) look_again: Option<Instant>,
@@ -67,6 +69,7 @@ impl Pool {
             teller: Teller::new(),
             stats: SessionStats::default(),
             closed: false,
+            lines: Vec::new(),
             looks_at: None,
             look_again: None,
             random: fastrand::Rng::new(),
@@ -80,6 +83,7 @@ impl Pool {
         }
         let host = self.host(key, now);
         self.hosts[host].asked = now;
+        self.settle(host, now);
         if let Some(grant) = self.grant(host, want, now) {
             return Checkout::Granted(grant);
         }
@@ -88,6 +92,16 @@ impl Pool {
         let number = self.waiter_number;
         self.waiters.push_back(Waiter { number, host, want, sender });
         Checkout::Wait(number, receiver)
+    }
+
+    /// Judges what was seen of a host's closes.
+    pub(super) fn settle(&mut self, host: usize, now: Instant) {
+        let host = &mut self.hosts[host];
+        if let Some(limit) = host.limit.settle(now) {
+            let line = format!("{} closes idle connections after {limit:.1?}", host.name);
+            self.lines.push((log::Level::Info, line));
+            self.teller.tell(&host.name, SessionEventKind::LimitLearnt { limit });
+        }
     }
 
     /// The wait is over. False if a grant was already given: it lies in the channel.
@@ -169,9 +183,9 @@ impl Pool {
             dies,
             socket: None,
             idle: None,
+            watched: false,
             armed: false,
             ended: false,
-            spent: false,
         });
         SlotId { index, generation: slot.generation }
     }
@@ -184,11 +198,20 @@ impl Pool {
         idle.min().map(|(_, index)| index)
     }
 
+    /// This socket is on its way to stand in this place. False if the pool was closed meanwhile.
+    pub(crate) fn opening(&mut self, id: SlotId, socket: &Arc<TcpStream>, watched: bool) -> bool {
+        if let Some(index) = self.index(id) {
+            let member = self.member(index);
+            (member.socket, member.watched) = (Some(Arc::clone(socket)), watched);
+        }
+        !self.closed
+    }
+
     /// The connection in this place is open. False if the pool was closed meanwhile.
     pub(crate) fn opened(&mut self, id: SlotId, opened: Opened, now: Instant) -> bool {
         let Some(index) = self.index(id) else { return false };
         let member = self.member(index);
-        (member.socket, member.born) = (opened.socket, now);
+        member.born = now;
         let host = member.host;
         if let Some(rtt) = opened.rtt {
             self.hosts[host].limit.on_rtt(rtt);
@@ -231,21 +254,23 @@ impl Pool {
         }
     }
 
-    /// A request is done with it and it is clean. Returns it if it is not kept.
+    /// A request is done with it and it is clean.
     pub(crate) fn give_back(
         &mut self,
         id: SlotId,
         pipe: Box<dyn Pipe>,
         since: Instant,
+        hint: Option<Hint>,
         now: Instant,
-    ) -> Option<Box<dyn Pipe>> {
-        let index = self.index(id)?;
+    ) {
+        let Some(index) = self.index(id) else { return };
         let closed = self.closed;
         let member = self.member(index);
         member.idle = Some(Idle { pipe, since });
+        let (host, spent) = (member.host, hint.is_some_and(|hint| hint.max == Some(0)));
         let why = if closed {
             Some(Eviction::SessionClosed)
-        } else if member.spent {
+        } else if spent {
             Some(Eviction::ServerLimit)
         } else if member.ended {
             Some(Eviction::ClosedByPeer)
@@ -254,19 +279,18 @@ impl Pool {
         } else {
             None
         };
-        let host = member.host;
+        if let Some(hint) = hint {
+            self.hosts[host].limit.on_hint(hint);
+        }
         self.hosts[host].idle.push(index);
         self.stats.idle += 1;
-        let evicted = match why {
-            Some(why) => self.evict(index, why, now),
-            None if self.hosts[host].idle.len() > self.bounds.max_idle_per_host => {
-                let oldest = self.hosts[host].idle[0];
-                self.evict(oldest, Eviction::OverIdleLimit, now)
-            }
-            None => None,
-        };
+        if let Some(why) = why {
+            self.evict(index, why, now);
+        } else if self.hosts[host].idle.len() > self.bounds.max_idle_per_host {
+            let oldest = self.hosts[host].idle[0];
+            self.evict(oldest, Eviction::OverIdleLimit, now);
+        }
         self.serve(now);
-        evicted
     }
 
     /// A connection in use has ended, or cannot be used again. Its socket is closed already.
@@ -278,45 +302,12 @@ impl Pool {
         }
     }
 
-    /// What a response said about keeping its connection. Returns that, if it is spent.
-    pub(crate) fn on_hint(
-        &mut self,
-        id: SlotId,
-        hint: Hint,
-        now: Instant,
-    ) -> Option<Box<dyn Pipe>> {
-        let index = self.index(id)?;
-        let member = self.member(index);
-        // A short response is done with before its head is looked at: it may be idle by now.
-        member.spent = hint.max == Some(0);
-        let spent = member.spent;
-        let host = member.host;
-        self.hosts[host].limit.on_hint(hint);
-        if spent { self.evict(index, Eviction::ServerLimit, now) } else { None }
-    }
-
-    /// What came of a look at an idle connection. Returns it if it is let go.
-    pub(super) fn judge(
-        &mut self,
-        index: u32,
-        probe: Probe,
-        now: Instant,
-    ) -> Option<Box<dyn Pipe>> {
-        let why = match probe {
-            Probe::Quiet => return None,
-            Probe::Bytes => Eviction::UnexpectedBytes,
-            Probe::Closed => {
-                let member = self.member(index);
-                let (host, idle) = (member.host, member.idle_for(now));
-                self.hosts[host].limit.on_close(now, idle);
-                Eviction::ClosedByPeer
-            }
-            Probe::Broken(error) if error.raw_os_error() == Some(libc::ETIMEDOUT) => {
-                Eviction::Silent
-            }
-            Probe::Broken(_) => Eviction::Reset,
-        };
-        self.evict(index, why, now)
+    /// What came of a look at an idle connection.
+    pub(super) fn judge(&mut self, index: u32, probe: Probe, now: Instant) {
+        let idle = self.member(index).idle_for(now);
+        if let Some(why) = self.verdict(index, &probe, idle, now) {
+            self.evict(index, why, now);
+        }
     }
 
     /// The same for one that was just taken for a request, and is not quiet. Another one, or its
@@ -331,34 +322,51 @@ impl Pool {
     ) -> Option<Grant> {
         let index = self.index(id)?;
         let host = self.member(index).host;
-        let why = match probe {
-            Probe::Quiet | Probe::Bytes => Eviction::UnexpectedBytes,
-            Probe::Closed => {
-                self.hosts[host].limit.on_close(now, idle);
-                Eviction::ClosedByPeer
-            }
-            Probe::Broken(_) => Eviction::Reset,
-        };
+        let why = self.verdict(index, probe, idle, now).unwrap_or(Eviction::UnexpectedBytes);
         self.note(index, why, idle, now);
         self.leave(index);
         if self.closed { None } else { self.grant(host, want, now) }
     }
 
-    /// Lets an idle connection go, and returns it: closing may wait until the lock is free.
-    pub(super) fn evict(
+    /// Why it has to go, if it has to; and what that teaches. Where nobody watches, an end is found
+    /// some time later, and its age would teach a lie.
+    fn verdict(
         &mut self,
         index: u32,
-        why: Eviction,
+        probe: &Probe,
+        idle: Duration,
         now: Instant,
-    ) -> Option<Box<dyn Pipe>> {
+    ) -> Option<Eviction> {
+        Some(match probe {
+            Probe::Quiet => return None,
+            Probe::Bytes => Eviction::UnexpectedBytes,
+            Probe::Closed => {
+                let member = self.member(index);
+                let (host, watched) = (member.host, member.watched);
+                if watched {
+                    self.hosts[host].limit.on_close(now, idle);
+                }
+                Eviction::ClosedByPeer
+            }
+            Probe::Broken(error) if error.raw_os_error() == Some(libc::ETIMEDOUT) => {
+                Eviction::Silent
+            }
+            Probe::Broken(_) => Eviction::Reset,
+        })
+    }
+
+    /// Lets an idle connection go. It is closed before its place is free: the limits count what the
+    /// server sees. That does not block.
+    pub(super) fn evict(&mut self, index: u32, why: Eviction, now: Instant) {
         let member = self.member(index);
         let (host, idle) = (member.host, member.idle_for(now));
-        let held = member.idle.take()?;
+        if member.idle.take().is_none() {
+            return;
+        }
         self.hosts[host].idle.retain(|other| *other != index);
         self.stats.idle -= 1;
         self.note(index, why, idle, now);
         self.leave(index);
-        Some(held.pipe)
     }
 
     fn note(&mut self, index: u32, why: Eviction, idle: Duration, now: Instant) {
@@ -366,7 +374,10 @@ impl Pool {
         let (host, age) = (member.host, now.saturating_duration_since(member.born));
         self.stats.evicted[why as usize] += 1;
         let name = &self.hosts[host].name;
-        log::debug!("{name} {why}: let go after {idle:.1?} idle, {age:.1?} old");
+        if log::log_enabled!(log::Level::Debug) {
+            let line = format!("{name} {why}: let go after {idle:.1?} idle, {age:.1?} old");
+            self.lines.push((log::Level::Debug, line));
+        }
         self.teller.tell(name, SessionEventKind::Evicted { cause: why, idle, age });
     }
 
@@ -393,17 +404,17 @@ impl Pool {
         }
     }
 
-    /// Everything idle, and the sockets in use. Nothing is given out any more.
-    pub(crate) fn close(&mut self, now: Instant) -> (Vec<Box<dyn Pipe>>, Vec<Arc<TcpStream>>) {
+    /// Ends all that is idle, and gives nothing out any more. Returns the sockets in use.
+    pub(crate) fn close(&mut self, now: Instant) -> Vec<Arc<TcpStream>> {
         self.closed = true;
         self.waiters.clear();
-        let all = 0..self.slots.len() as u32;
-        let idle = all.filter(|index| self.is_idle(*index)).collect::<Vec<_>>();
-        let idle = idle.into_iter();
-        let pipes =
-            idle.filter_map(|index| self.evict(index, Eviction::SessionClosed, now)).collect();
+        for index in 0..self.slots.len() as u32 {
+            if self.is_idle(index) {
+                self.evict(index, Eviction::SessionClosed, now);
+            }
+        }
         let members = self.slots.iter().filter_map(|slot| slot.taken.as_ref());
-        (pipes, members.filter_map(|member| member.socket.clone()).collect())
+        members.filter_map(|member| member.socket.clone()).collect()
     }
 
     fn is_idle(&self, index: u32) -> bool {

@@ -1,5 +1,7 @@
 //! Request: put together, sent, and sent again where that is safe.
 
+use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +17,6 @@ use super::call::{self, Call};
 use super::core::Core;
 use super::event::SessionEventKind;
 use super::failure::{self, Asked};
-use super::hint::Hint;
 use super::places::Want;
 use super::replay::{Attempt, Replay};
 use super::response::{Exchange, Response};
@@ -26,6 +27,10 @@ use crate::login::{self, percent_decoded};
 /// Behind a redirect of what may not run twice, only a connection that was just used is used again:
 /// the first hop cannot be repeated.
 const JUST_USED: Duration = Duration::from_millis(500);
+
+/// What a time may be: sums of longer ones overflow.
+pub(crate) const TIMES: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(365 * 24 * 60 * 60);
 
 /// No limit of its own.
 const ANY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -49,7 +54,6 @@ pub struct RequestBuilder {
     body: Body,
 }
 
-#[derive(Debug)]
 struct Parts {
     asked: Asked,
     /// From the URL, unless there is such a header.
@@ -137,8 +141,8 @@ impl RequestBuilder {
     /// For the whole of this request, body included, in place of the session's
     /// [`timeout`](super::SessionBuilder::timeout).
     pub fn timeout(mut self, timeout: Duration) -> RequestBuilder {
-        if timeout.is_zero() {
-            self.parts = Err(Error::invalid("a `timeout` of zero leaves no time for a request"));
+        if !TIMES.contains(&timeout) {
+            self.parts = Err(Error::invalid("`timeout` must be 1 ms to a year"));
         } else if let Ok(parts) = &mut self.parts {
             parts.timeout = Some(timeout);
         }
@@ -180,6 +184,13 @@ impl RequestBuilder {
     }
 }
 
+impl fmt::Debug for Parts {
+    /// Never a header: it may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {} headers", self.asked, self.headers.len())
+    }
+}
+
 impl Parts {
     /// Adds the headers that follow from the rest, and refuses those that cannot be.
     fn complete(&mut self, body: &mut Body) -> Result<(), Error> {
@@ -192,6 +203,11 @@ impl Parts {
         if let Some(login) = self.login.take() {
             self.headers.entry(header::AUTHORIZATION).or_insert(login);
         }
+        let chunked = self.headers.contains_key(header::TRANSFER_ENCODING);
+        if chunked && self.headers.contains_key(header::CONTENT_LENGTH) {
+            let text = format!("{}: `Content-Length` beside `Transfer-Encoding`", self.asked);
+            return Err(Error::invalid(text));
+        }
         // With a length that is too great, ureq would ask the body for the rest for ever.
         if let Some(said) = self.headers.get(header::CONTENT_LENGTH) {
             let said = said.to_str().ok().and_then(|said| said.parse().ok());
@@ -201,7 +217,7 @@ impl Parts {
             }
         }
         // ureq sends a length of its own only with bodies that are there as a whole.
-        if body.bytes().is_none() {
+        if body.bytes().is_none() && !chunked {
             if let Some(len) = body.len() {
                 self.headers.insert(header::CONTENT_LENGTH, len.into());
             }
@@ -313,12 +329,6 @@ impl Inner {
         call: &Call,
         replayed: bool,
     ) -> Response {
-        if let Some(used) = call.connection {
-            let said = response.headers().get_all("keep-alive");
-            if let Some(hint) = some_hint(said.iter().map(HeaderValue::as_bytes)) {
-                self.core.on_hint(used.id, hint);
-            }
-        }
         let exchange = Exchange {
             idle: call.connection.and_then(|used| used.idle),
             age: call.connection.map(|used| used.born.elapsed()).unwrap_or_default(),
@@ -336,8 +346,3 @@ impl Inner {
 }
 
 type HttpResponse = http::Response<ureq::Body>;
-
-fn some_hint<'a>(headers: impl Iterator<Item = &'a [u8]>) -> Option<Hint> {
-    let hint = Hint::read(headers);
-    (hint != Hint::default()).then_some(hint)
-}

@@ -14,6 +14,9 @@ use crate::tls_words;
 /// One record of TLS at its longest, so that each costs one read.
 const RECORD: usize = 17 * 1024;
 
+/// Tickets come in twos; more than this on an idle connection are no protocol.
+const MOST_RECORDS: usize = 16;
+
 #[derive(Debug)]
 pub(crate) struct Tls {
     connection: Box<ClientConnection>,
@@ -154,30 +157,36 @@ impl Pipe for Tls {
     }
 
     fn probe(&mut self) -> Probe {
-        match self.under.probe() {
-            Probe::Bytes => {}
-            other => return other,
+        for _ in 0..MOST_RECORDS {
+            match self.under.probe() {
+                Probe::Bytes => {}
+                other => return other,
+            }
+            // A ticket, a new key, or a farewell: TLS has to see it; and what stands behind it may
+            // be the end, so that it is not enough to look once.
+            match self.receive(Some(Duration::from_millis(1))) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Probe::Quiet,
+                Err(error) => return Probe::Broken(error),
+            }
+            match self.connection.reader().read(&mut [0]) {
+                Ok(0) => return Probe::Closed,
+                Ok(_) => return Probe::Bytes,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Probe::Closed,
+                Err(error) => return Probe::Broken(error),
+            }
         }
-        // A ticket, a new key, or a farewell: TLS has to see it.
-        match self.receive(Some(Duration::from_millis(1))) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Probe::Quiet,
-            Err(error) => return Probe::Broken(error),
-        }
-        match self.connection.reader().read(&mut [0]) {
-            Ok(0) => Probe::Closed,
-            Ok(_) => Probe::Bytes,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Probe::Quiet,
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Probe::Closed,
-            Err(error) => Probe::Broken(error),
-        }
+        // A peer that floods an idle connection with records.
+        Probe::Bytes
     }
 
     fn holds_bytes(&mut self) -> bool {
-        !matches!(
+        let quiet = matches!(
             self.connection.reader().read(&mut [0]),
             Err(error) if error.kind() == ErrorKind::WouldBlock
-        )
+        );
+        !quiet || self.under.holds_bytes()
     }
 
     fn shed(&mut self) {

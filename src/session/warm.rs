@@ -11,6 +11,7 @@ use ureq::http::{Method, Request};
 use super::buffers::Buffers;
 use super::call::{self, Call};
 use super::eviction::Eviction;
+use super::pipe::Probe;
 use super::places::{Key, Taken, Want};
 use super::pool::Pool;
 use super::request::Inner;
@@ -117,7 +118,12 @@ fn run(warm: &Warm, inner: &Weak<Inner>, stop: &Receiver<()>) {
 
 /// One small request on this very connection. What comes of it shows in the pool: the connection
 /// returns to it, or not.
-fn beat(warm: &Warm, inner: &Inner, key: &Key, taken: Taken) {
+fn beat(warm: &Warm, inner: &Inner, key: &Key, mut taken: Taken) {
+    // Whatever lies there already is no answer to this.
+    if !matches!(taken.pipe.probe(), Probe::Quiet) {
+        let Taken { id, pipe, .. } = taken;
+        return inner.core.leave(id, pipe, Buffers::default(), Eviction::UnexpectedBytes);
+    }
     let scheme = if key.https { "https" } else { "http" };
     let uri = format!("{scheme}://{}{}", key.authority, warm.path);
     let want = Want { fresh: false, replayable: false, idle_at_most: Duration::ZERO };

@@ -16,7 +16,7 @@ use log::{debug, warn};
 use super::core::Core;
 use super::event::SessionEventKind;
 use super::eviction::Eviction;
-use super::pipe::Pipe;
+use super::pipe::Probe;
 use super::places::SlotId;
 use super::pool::Pool;
 use crate::drive::spawn;
@@ -48,13 +48,14 @@ impl Watcher {
         watcher
     }
 
-    /// Begins to watch a connection.
-    pub(crate) fn add(&self, socket: &TcpStream, id: SlotId) {
-        if let Some(epoll) = &self.epoll {
-            if let Err(error) = epoll.watch(socket, id.token(), Interest::End) {
-                warn!("a connection is not watched while idle: {error}");
-            }
+    /// Begins to watch a connection. False if that is not possible here.
+    pub(crate) fn add(&self, socket: &TcpStream, id: SlotId) -> bool {
+        let Some(epoll) = &self.epoll else { return false };
+        let added = epoll.watch(socket, id.token(), Interest::End);
+        if let Err(error) = &added {
+            warn!("a connection is not watched while idle: {error}");
         }
+        added.is_ok()
     }
 
     /// Something is idle: the thread is there from now on.
@@ -104,91 +105,85 @@ fn run(epoll: &Epoll, stop: &AtomicBool, core: &Weak<Core>) {
             Err(error) => return warn!("idle connections are not watched any more: {error}"),
         };
         let Some(core) = core.upgrade() else { return };
-        let work = core.pool().look(&happened, Instant::now());
-        for (socket, id, interest) in &work.change {
-            // It may have been closed meanwhile; then there is nothing to watch.
-            let _ = epoll.change(&**socket, id.token(), *interest);
-        }
-        drop(work.gone);
-        wait = work.wait;
+        wait = core.pool().look(epoll, &happened, Instant::now());
     }
 }
 
-/// What the watcher has to do after a look.
-pub(crate) struct Work {
-    change: Vec<(Arc<TcpStream>, SlotId, Interest)>,
-    gone: Vec<Box<dyn Pipe>>,
-    wait: Option<Duration>,
+/// Watches for something else on a socket, if there is one to watch.
+fn change(epoll: &Epoll, socket: Option<&Arc<TcpStream>>, id: SlotId, what: Interest) {
+    // It fails for a socket that was never watched, and then changes nothing.
+    let _ = socket.map(|socket| epoll.change(&**socket, id.token(), what));
 }
 
 impl Pool {
-    /// The look of the watcher: what ended, and what time has done.
-    pub(crate) fn look(&mut self, happened: &[Happened], now: Instant) -> Work {
-        let mut work = Work { change: Vec::new(), gone: Vec::new(), wait: None };
+    /// The look of the watcher: what ended, and what time has done. How long it may sleep then.
+    fn look(&mut self, epoll: &Epoll, happened: &[Happened], now: Instant) -> Option<Duration> {
         for happened in happened {
-            self.on_happened(*happened, now, &mut work);
+            self.on_happened(epoll, *happened, now);
         }
         let mut next: Option<Instant> = None;
         for index in 0..self.slots.len() as u32 {
-            if let Some(at) = self.age(index, now, &mut work) {
+            if let Some(at) = self.age(epoll, index, now) {
                 next = Some(next.map_or(at, |next| next.min(at)));
             }
         }
-        for host in &mut self.hosts {
-            if let Some(limit) = host.limit.settle(now) {
-                log::info!("{} closes idle connections after {limit:.1?}", host.name);
-                self.teller.tell(&host.name, SessionEventKind::LimitLearnt { limit });
-            }
-            next = [next, host.limit.settles_at()].into_iter().flatten().min();
+        for host in 0..self.hosts.len() {
+            self.settle(host, now);
+            next = [next, self.hosts[host].limit.settles_at()].into_iter().flatten().min();
         }
         self.serve(now);
         self.look_again = self.look_again.filter(|at| *at > now);
         self.looks_at = [next, self.look_again].into_iter().flatten().min();
-        work.wait = self.looks_at.map(|at| at.saturating_duration_since(now));
-        work
+        self.looks_at.map(|at| at.saturating_duration_since(now))
     }
 
-    fn on_happened(&mut self, happened: Happened, now: Instant, work: &mut Work) {
+    fn on_happened(&mut self, epoll: &Epoll, happened: Happened, now: Instant) {
         let id = SlotId::of_token(happened.token);
         let Some(index) = self.index(id) else { return };
         let member = self.member(index);
         if let Some(idle) = &mut member.idle {
-            let probe = idle.pipe.probe();
-            work.gone.extend(self.judge(index, probe, now));
+            let probe = match idle.pipe.probe() {
+                // The kernel has told an end: it is there, whatever hides it.
+                Probe::Quiet if happened.ended => Probe::Closed,
+                probe => probe,
+            };
+            self.judge(index, probe, now);
         } else if happened.ended {
             member.ended = true;
         } else if member.armed {
             // A response to a request, after a rest.
             member.armed = false;
-            work.change.extend(member.socket.clone().map(|s| (s, id, Interest::End)));
+            change(epoll, member.socket.as_ref(), id, Interest::End);
             self.look_again = Some(now + STEADY);
         }
     }
 
     /// What time has done to one connection, and when to look at it again.
-    fn age(&mut self, index: u32, now: Instant, work: &mut Work) -> Option<Instant> {
+    fn age(&mut self, epoll: &Epoll, index: u32, now: Instant) -> Option<Instant> {
         let timeout = self.bounds.idle_timeout;
         let generation = self.slots[index as usize].generation;
         let member = self.slots[index as usize].taken.as_mut()?;
         let since = member.idle.as_ref()?.since;
         let (idle, dies) = (member.idle_for(now), member.dies);
         if now >= dies {
-            work.gone.extend(self.evict(index, Eviction::MaxLifetime, now));
+            self.evict(index, Eviction::MaxLifetime, now);
             return None;
         }
         if idle >= timeout {
-            work.gone.extend(self.evict(index, Eviction::IdleTimeout, now));
+            self.evict(index, Eviction::IdleTimeout, now);
             return None;
         }
         if !member.armed && idle >= STEADY {
             member.armed = true;
             let id = SlotId::of_token(u64::from(generation) << 32 | u64::from(index));
-            work.change.extend(member.socket.clone().map(|s| (s, id, Interest::Bytes)));
+            change(epoll, member.socket.as_ref(), id, Interest::Bytes);
         }
         let arms = (!member.armed).then_some(since + STEADY);
         let host = &mut self.hosts[member.host];
-        if host.limit.on_alive(idle) {
-            log::info!("{} keeps idle connections longer than it did", host.name);
+        // One that nobody watches may have ended long ago.
+        if member.watched && host.limit.on_alive(idle) {
+            let line = format!("{} keeps idle connections longer than it did", host.name);
+            self.lines.push((log::Level::Info, line));
             self.teller.tell(&host.name, SessionEventKind::LimitForgotten);
         }
         let proof = host.limit.disproved_at().map(|proof| since + proof);

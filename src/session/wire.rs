@@ -23,13 +23,14 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Error, Timeout};
 
+use super::asked::{Answered, has_own_tls, host_and_port, unwrapped};
 use super::buffers::Buffers;
 use super::call::{Call, Failed, Used};
 use super::core::Core;
-use super::dial::dial;
+use super::dial::{Dialled, dial};
 use super::lease::{Lease, Line, Place};
-use super::pipe::{Pipe, Plain, Probe, Unwritten};
-use super::places::{Grant, Key, Opened, Want};
+use super::pipe::{self, Pipe, Plain, Probe, Unwritten};
+use super::places::{Grant, Key, Opened, SlotId, Want};
 
 /// Waits that ureq does not limit end some time, so that sums of times do not overflow.
 const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -44,7 +45,7 @@ pub(crate) fn agent(core: &Arc<Core>, config: Config) -> Agent {
 /// The wait that ureq allows.
 fn allowed(timeout: &NextTimeout) -> Option<Duration> {
     match timeout.after {
-        Lapse::Exact(after) => Some(after),
+        Lapse::Exact(after) => Some(after.min(FOR_EVER)),
         Lapse::NotHappening => None,
     }
 }
@@ -59,12 +60,6 @@ fn failed(error: io::Error, timeout: &NextTimeout) -> Error {
         ErrorKind::WouldBlock => Error::Timeout(timeout.reason),
         _ => Error::Io(error),
     }
-}
-
-fn host_and_port(uri: &Uri) -> Result<(&str, u16), Error> {
-    let host = uri.host().ok_or_else(|| Error::BadUri(format!("{uri}: no host")))?;
-    let https = uri.scheme_str() == Some("https");
-    Ok((host, uri.port_u16().unwrap_or(if https { 443 } else { 80 })))
 }
 
 /// Names are looked up when a connection is opened, so nothing is looked up before a request.
@@ -82,7 +77,9 @@ impl Resolver for LazyResolver {
     ) -> Result<ResolvedSocketAddrs, Error> {
         // ureq's proxy connectors want the addresses of the proxy, and some that of the target.
         match config.proxy() {
-            Some(proxy) if !proxy.is_no_proxy(uri) => addresses(&self.core, uri, config, &timeout),
+            Some(proxy) if !proxy.is_no_proxy(uri) => {
+                addresses(&self.core, uri, config, deadline(&timeout))
+            }
             _ => Ok(self.empty()),
         }
     }
@@ -92,16 +89,10 @@ fn addresses(
     core: &Core,
     uri: &Uri,
     config: &Config,
-    timeout: &NextTimeout,
+    until: Instant,
 ) -> Result<ResolvedSocketAddrs, Error> {
     let (host, port) = host_and_port(uri)?;
-    let found = core.names.addresses(host, port, deadline(timeout)).map_err(|error| {
-        if error.kind() == ErrorKind::TimedOut {
-            Error::Timeout(timeout.reason)
-        } else {
-            error.into()
-        }
-    })?;
+    let found = core.names.addresses(host, port, until)?;
     let mut all = ResolvedSocketAddrs::from_fn(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
     const MOST: usize = 16; // what ureq has room for
     for address in config.ip_family().keep_wanted(found.into_iter()).take(MOST) {
@@ -147,7 +138,8 @@ impl Connector<()> for PoolConnector {
         let key = Key::of(uri).ok_or_else(|| Error::BadUri(format!("{uri}: no host")))?;
         let until = deadline(&details.timeout);
         let kept = self.shares(details);
-        let any = Want { fresh: false, replayable: true, idle_at_most: FOR_EVER };
+        // What goes through the agent itself is never replayed.
+        let any = Want { fresh: false, replayable: false, idle_at_most: FOR_EVER };
         let (mut want, pinned) = Call::begin_hop().unwrap_or((any, None));
         want.fresh |= !kept;
         let grant = match pinned {
@@ -164,7 +156,7 @@ impl Connector<()> for PoolConnector {
             Grant::Kept(taken) => (taken.id, taken.pipe, Some(taken.idle), taken.born),
             Grant::Open(id) => {
                 let place = Place::new(&self.core, id);
-                (id, self.open(details, place)?, None, Instant::now())
+                (id, self.open(details, until, place)?, None, Instant::now())
             }
         };
         Call::goes_out_on(Used { id, idle, born });
@@ -193,9 +185,15 @@ impl PoolConnector {
     }
 
     /// Opens a connection and puts it into its place.
-    fn open(&self, details: &ConnectionDetails, mut place: Place) -> Result<Box<dyn Pipe>, Error> {
+    fn open(
+        &self,
+        details: &ConnectionDetails,
+        until: Instant,
+        mut place: Place,
+    ) -> Result<Box<dyn Pipe>, Error> {
         let start = Instant::now();
-        let opening = Opening { core: Arc::clone(&self.core), found: Arc::default() };
+        let (core, found) = (Arc::clone(&self.core), Arc::default());
+        let opening = Opening { core, id: place.id, until, found };
         let pipe = match opening.connect(details, has_own_tls(details.config)) {
             Ok(pipe) => pipe,
             Err(error) => {
@@ -205,40 +203,21 @@ impl PoolConnector {
             }
         };
         let found = opening.found();
-        let (socket, peer, rtt) = match found {
-            Some(found) => (Some(found.stream), Some(found.peer), Some(found.took)),
-            None => (None, None, None),
-        };
-        let opened = Opened { socket, peer, took: start.elapsed(), rtt };
+        let (peer, rtt) = found.map(|found| (found.peer, found.took)).unzip();
+        let opened = Opened { peer, took: start.elapsed(), rtt };
         self.core.opened(place.id, opened)?;
         place.keep();
         Ok(pipe)
     }
 }
 
-/// Whether TLS is as the session has it: the agent's own settings are ureq's defaults, and a
-/// request that changes them wants its own.
-#[cfg(feature = "tls")]
-fn has_own_tls(config: &Config) -> bool {
-    use ureq::tls::{RootCerts, TlsProvider};
-    let tls = config.tls_config();
-    tls.provider() != TlsProvider::Rustls
-        || tls.client_cert().is_some()
-        || !matches!(tls.root_certs(), RootCerts::WebPki)
-        || !tls.use_sni()
-        || tls.disable_verification()
-        || tls.unversioned_rustls_crypto_provider().is_some()
-}
-
-#[cfg(not(feature = "tls"))]
-fn has_own_tls(_: &Config) -> bool {
-    false
-}
-
 /// One connection on its way to stand.
 #[derive(Clone)]
 struct Opening {
     core: Arc<Core>,
+    id: SlotId,
+    /// For all of it: the steps share one time.
+    until: Instant,
     found: Arc<Mutex<Option<Found>>>,
 }
 
@@ -252,6 +231,12 @@ struct Found {
 }
 
 impl Opening {
+    /// What is left of the time, for ureq's own steps.
+    fn left(&self, timeout: &NextTimeout) -> NextTimeout {
+        let left = self.until.saturating_duration_since(Instant::now());
+        NextTimeout { after: Lapse::Exact(left), ..*timeout }
+    }
+
     fn found(&self) -> Option<Found> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -269,15 +254,14 @@ impl Opening {
 
     fn tcp(&self, details: &ConnectionDetails) -> Result<Box<dyn Pipe>, Error> {
         let (host, port) = host_and_port(details.uri)?;
-        let until = deadline(&details.timeout);
         let addresses: Vec<_> = match details.addrs.is_empty() {
-            true => addresses(&self.core, details.uri, details.config, &details.timeout)?.to_vec(),
+            true => addresses(&self.core, details.uri, details.config, self.until)?.to_vec(),
             false => details.addrs.to_vec(),
         };
-        let start = Instant::now();
-        let (stream, peer) = dial(&addresses, until, &self.core.options)
+        let Dialled { stream, peer, took } = dial(&addresses, self.until, &self.core.options)
             .inspect_err(|_| self.core.names.forget(host, port))?;
-        let (stream, took) = (Arc::new(stream), start.elapsed());
+        let stream = Arc::new(stream);
+        self.core.opening(self.id, &stream)?;
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Found { stream: Arc::clone(&stream), peer, took });
         Ok(Box::new(Plain::new(stream)))
@@ -299,8 +283,8 @@ impl Opening {
             config: details.config,
             request_level: details.request_level,
             resolver: details.resolver,
-            now: details.now,
-            timeout: details.timeout,
+            now: (details.current_time)(),
+            timeout: self.left(&details.timeout),
             current_time: Arc::clone(&details.current_time),
             run_connector: Arc::new(run),
             register_shutdown: Arc::clone(&details.register_shutdown),
@@ -309,14 +293,18 @@ impl Opening {
         {
             let socks = ureq::unversioned::transport::SocksConnector::default();
             if let Some(Either::B(transport)) = socks.connect(&details, None::<()>)? {
-                return Ok(Some(Box::new(Tunnel::new(Box::new(transport), &details))));
+                return Ok(Some(Box::new(self.tunnel(Box::new(transport), &details))));
             }
         }
         let tunnel = ConnectProxyConnector::default().connect(&details, None::<()>)?;
         Ok(match tunnel {
-            Some(Either::B(transport)) => Some(Box::new(Tunnel::new(transport, &details))),
+            Some(Either::B(transport)) => Some(Box::new(self.tunnel(transport, &details))),
             _ => None,
         })
+    }
+
+    fn tunnel(&self, transport: Box<dyn Transport>, details: &ConnectionDetails) -> Tunnel {
+        Tunnel::new(transport, self.found().map(|found| found.stream), details)
     }
 
     #[cfg(feature = "tls")]
@@ -328,7 +316,7 @@ impl Opening {
         let (host, _) = host_and_port(details.uri)?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let config = Arc::clone(&self.core.secure.config);
-        let tls = super::tls::Tls::connect(under, config, host, Some(deadline(&details.timeout)))
+        let tls = super::tls::Tls::connect(under, config, host, Some(self.until))
             .map_err(|error| failed(error, &details.timeout))?;
         Ok(Box::new(tls))
     }
@@ -347,7 +335,7 @@ fn with_tls_of_request(
 ) -> Result<Box<dyn Pipe>, Error> {
     let connector = ureq::unversioned::transport::RustlsConnector::default();
     match connector.connect(details, Some(Line::new(under)))? {
-        Some(Either::B(tls)) => Ok(Box::new(Tunnel::new(Box::new(tls), details))),
+        Some(Either::B(tls)) => Ok(Box::new(Tunnel::new(Box::new(tls), None, details))),
         _ => Err(Error::TlsRequired),
     }
 }
@@ -394,7 +382,10 @@ impl Transport for Line {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         let timeout = timeout.for_write();
-        self.write(amount, allowed(&timeout)).map_err(|unwritten| failed(unwritten.error, &timeout))
+        self.write(amount, allowed(&timeout)).map_err(|unwritten| match unwritten.answered {
+            true => Error::Io(io::Error::new(ErrorKind::ConnectionAborted, Answered)),
+            false => failed(unwritten.error, &timeout),
+        })
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
@@ -404,7 +395,7 @@ impl Transport for Line {
     }
 
     fn is_open(&mut self) -> bool {
-        matches!(self.pipe.probe(), Probe::Quiet)
+        self.buffers.input().is_empty() && matches!(self.pipe.probe(), Probe::Quiet)
     }
 }
 
@@ -440,25 +431,23 @@ impl Transport for Lease {
 /// A transport of ureq's as a pipe: a connection through a proxy, or under ureq's own TLS.
 struct Tunnel {
     adapter: TransportAdapter,
+    /// None for a socket that is ureq's own.
+    socket: Option<Arc<TcpStream>>,
 }
 
 impl Tunnel {
-    fn new(transport: Box<dyn Transport>, details: &ConnectionDetails) -> Tunnel {
-        Tunnel { adapter: TransportAdapter::new(transport, Arc::clone(&details.current_time)) }
+    fn new(
+        transport: Box<dyn Transport>,
+        socket: Option<Arc<TcpStream>>,
+        details: &ConnectionDetails,
+    ) -> Tunnel {
+        let clock = Arc::clone(&details.current_time);
+        Tunnel { adapter: TransportAdapter::new(transport, clock), socket }
     }
 
     fn set_timeout(&mut self, most: Option<Duration>) {
         let after = most.map_or(Lapse::NotHappening, Lapse::Exact);
         self.adapter.set_timeout(NextTimeout { after, ..NextTimeout::default() });
-    }
-}
-
-/// ureq wraps its own timeouts into an error of input and output.
-fn unwrapped(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-    match inner {
-        Some(Error::Timeout(_)) => ErrorKind::WouldBlock.into(),
-        _ => error,
     }
 }
 
@@ -470,14 +459,27 @@ impl Pipe for Tunnel {
 
     fn write_all(&mut self, bytes: &[u8], most: Option<Duration>) -> Result<(), Unwritten> {
         self.set_timeout(most);
-        self.adapter
-            .write_all(bytes)
+        self.adapter.write_all(bytes).map_err(|error| {
+            let answered = error.get_ref().is_some_and(|inner| inner.is::<Answered>());
             // How much of it went out is not known.
-            .map_err(|error| Unwritten::new(unwrapped(error), true))
+            Unwritten { error: unwrapped(error), begun: true, answered }
+        })
     }
 
     fn probe(&mut self) -> Probe {
-        if self.adapter.get_mut().is_open() { Probe::Quiet } else { Probe::Closed }
+        if self.holds_bytes() {
+            return Probe::Bytes;
+        }
+        match &self.socket {
+            Some(socket) => pipe::look(socket),
+            None if self.adapter.get_mut().is_open() => Probe::Quiet,
+            None => Probe::Closed,
+        }
+    }
+
+    /// The transport below has read ahead.
+    fn holds_bytes(&mut self) -> bool {
+        !self.adapter.get_mut().buffers().input().is_empty()
     }
 }
 
