@@ -19,8 +19,8 @@
 //! system calls.
 //!
 //! **What an idle limit is.** Nobody keeps an unused connection for ever. Servers close it after
-//! their own limit (Node 5 s, Apache 5 s, nginx 75 s, many load balancers 60 s), firewalls forget it
-//! without a word. Neither asks the client.
+//! their own limit (Node 5 s, Apache 5 s, nginx 75 s, many load balancers 60 s), firewalls forget
+//! it without a word. Neither asks the client.
 //!
 //! **The stale race.** A request that goes out in the moment in which the server closes meets a
 //! closed connection. The client sees an end, or a reset, and no answer; it cannot know whether the
@@ -43,12 +43,13 @@
 //! | said | `Keep-Alive: timeout=5, max=100` in a response | a tenth, or two round trips |
 //! | learnt | closes of idle connections that were seen | the same, for what may not be replayed |
 //!
-//! **How a limit is learnt.** One thread watches all idle connections. When the server closes one in
-//! an orderly way, its idle age is the limit. Resets teach nothing, nor do closes in the middle of an
-//! exchange, nor several connections of different ages that close together (a restart), nor a server
-//! that cannot be reached right after. The limit is the host's alone; it *withholds* connections and
-//! closes none, so that a wrong one costs a connect and no request: a connection that lives on for
-//! twice the limit, or really ends later, corrects it, and after ten minutes it is forgotten.
+//! **How a limit is learnt.** One thread watches all idle connections. When the server closes one
+//! in an orderly way, its idle age is the limit. Resets teach nothing, nor do closes in the middle
+//! of an exchange, nor several connections of different ages that close together (a restart), nor a
+//! server that cannot be reached right after. The limit is the host's alone; it *withholds*
+//! connections and closes none, so that a wrong one costs a connect and no request: a connection
+//! that lives on for twice the limit, or really ends later, corrects it, and after ten minutes it
+//! is forgotten.
 //!
 //! **What is seen at once.** An end, a reset, or bytes that nobody asked for on an idle connection
 //! evict it within a millisecond, with an [event](Session::events). A host that vanished without a
@@ -59,9 +60,9 @@
 //! **Keep one warm.** [`Warm`] sends a small request on an idle connection before its limit, if you
 //! ask for it.
 //!
-//! **What costs a connection.** A body that is dropped with more than 64 KiB left, or with less that
-//! is not there within 50 ms; `Connection: close`; HTTP/1.0; settings of a single request that its
-//! connection depends on.
+//! **What costs a connection.** A body that is dropped with more than 64 KiB left, or with less
+//! that is not there within 50 ms; `Connection: close`; HTTP/1.0; settings of a single request that
+//! its connection depends on.
 //!
 //! # Limits and waits
 //!
