@@ -124,6 +124,10 @@ pub use state::State;
 pub use target::Target;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
+/// The HTTP client that sessions stand on; [`Session::agent`] is one of its agents.
+pub use ureq;
+/// The types of requests and responses.
+pub use ureq::http;
 
 /// The programs of the README are compiled and run, too.
 #[cfg(doctest)]

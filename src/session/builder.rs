@@ -11,7 +11,9 @@ use ureq::Proxy;
 use ureq::config::Config;
 
 use super::Session;
-use super::core::{Core, Secure};
+use super::core::Core;
+#[cfg(feature = "tls")]
+use super::core::Secure;
 use super::dial::Options;
 use super::names::Names;
 use super::places::Bounds;
@@ -236,11 +238,13 @@ impl SessionBuilder {
         let config = self.config()?;
         let options =
             Options { keepalive: self.kernel_keepalive(), user_timeout: self.user_timeout };
-        let secure = Secure {
+        let core = Core::new(
+            Pool::new(self.bounds),
+            Names::new(self.resolve),
+            options,
             #[cfg(feature = "tls")]
-            config: self.tls.config()?,
-        };
-        let core = Core::new(Pool::new(self.bounds), Names::new(self.resolve), options, secure);
+            Secure { config: self.tls.config()? },
+        );
         let core = Arc::new(core);
         let agent = wire::agent(&core, config);
         let warmer = self.warm.map(Warmer::new);

@@ -26,17 +26,18 @@ pub(crate) struct Core {
     pub(crate) requests: AtomicU64,
     pub(crate) names: Names,
     pub(crate) options: Options,
+    #[cfg(feature = "tls")]
     pub(crate) secure: Secure,
     pub(crate) watcher: Watcher,
 }
 
 /// TLS for the connections of the session itself.
-#[derive(Clone)]
+#[cfg(feature = "tls")]
 pub(crate) struct Secure {
-    #[cfg(feature = "tls")]
     pub(crate) config: Arc<rustls::ClientConfig>,
 }
 
+#[cfg(feature = "tls")]
 impl std::fmt::Debug for Secure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secure")
@@ -44,12 +45,18 @@ impl std::fmt::Debug for Secure {
 }
 
 impl Core {
-    pub(crate) fn new(pool: Pool, names: Names, options: Options, secure: Secure) -> Core {
+    pub(crate) fn new(
+        pool: Pool,
+        names: Names,
+        options: Options,
+        #[cfg(feature = "tls")] secure: Secure,
+    ) -> Core {
         Core {
             pool: Mutex::new(pool),
             requests: AtomicU64::new(0),
             names,
             options,
+            #[cfg(feature = "tls")]
             secure,
             watcher: Watcher::new(),
         }

@@ -152,18 +152,30 @@ pub struct SessionStats {
     pub events_lost: u64,
     /// What is known of each host, by name.
     pub hosts: Vec<HostStats>,
-    pub(crate) evicted: [u64; Eviction::ALL.len()],
+    pub(crate) evicted: Counts,
 }
 
 impl SessionStats {
     /// Connections let go for this reason.
     pub fn evicted(&self, cause: Eviction) -> u64 {
-        self.evicted[cause as usize]
+        self.evicted.0[cause as usize]
     }
 
     /// What is known of a host, by its name as in events: `http://host:port`.
     pub fn host(&self, name: &str) -> Option<&HostStats> {
         self.hosts.iter().find(|host| &*host.name == name)
+    }
+}
+
+/// A count for each reason.
+#[derive(Clone, Default)]
+pub(crate) struct Counts(pub(crate) [u64; Eviction::ALL.len()]);
+
+impl fmt::Debug for Counts {
+    /// Those that happened.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = Eviction::ALL.iter().map(|cause| (cause.word(), self.0[*cause as usize]));
+        f.debug_map().entries(counts.filter(|(_, count)| *count > 0)).finish()
     }
 }
 

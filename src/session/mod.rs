@@ -159,7 +159,16 @@ impl Session {
         RequestBuilder::new(&self.inner, method, Uri::try_from(url).map_err(Into::into))
     }
 
-    /// A request of the `http` crate. Its extensions are not looked at.
+    /// A request of the [`http`] crate. Its extensions are not looked at.
+    ///
+    /// ```no_run
+    /// use keepbeat::{Session, http};
+    ///
+    /// let session = Session::new()?;
+    /// let request = http::Request::put("http://api.local/jobs/7").body("name=nightly")?;
+    /// session.request(request).send()?.error_for_status()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn request<B: Into<Body>>(&self, request: HttpRequest<B>) -> RequestBuilder {
         RequestBuilder::from_http(&self.inner, request)
     }

@@ -372,7 +372,7 @@ impl Pool {
     fn note(&mut self, index: u32, why: Eviction, idle: Duration, now: Instant) {
         let member = self.member(index);
         let (host, age) = (member.host, now.saturating_duration_since(member.born));
-        self.stats.evicted[why as usize] += 1;
+        self.stats.evicted.0[why as usize] += 1;
         let name = &self.hosts[host].name;
         if log::log_enabled!(log::Level::Debug) {
             let line = format!("{name} {why}: let go after {idle:.1?} idle, {age:.1?} old");

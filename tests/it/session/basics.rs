@@ -83,3 +83,22 @@ fn what_is_no_request_is_refused_before_it_is_sent() {
     let error = session.get("http://host/").header("a", "b\r\nc: d").send().unwrap_err();
     assert!(error.is_invalid(), "{error}");
 }
+
+#[test]
+fn json_goes_and_comes() {
+    let server = Server::start(|conn| {
+        while let Some(seen) = conn.request() {
+            let body = String::from_utf8(seen.body).unwrap();
+            conn.ok(&format!("{{\"echo\": {body}}}"));
+        }
+    });
+    let session = Session::new().unwrap();
+    let value = serde_json::json!({"name": "nightly", "runs": [1, 2]});
+    let mut response = session.post(server.url("/")).json(&value).send().unwrap();
+    let echo: serde_json::Value = response.json().unwrap();
+    assert_eq!(echo["echo"], value);
+    assert_eq!(server.seen()[0].header("content-type"), Some("application/json"));
+    let mut response = session.post(server.url("/")).body("nonsense").send().unwrap();
+    let error = response.json::<serde_json::Value>().unwrap_err().to_string();
+    assert!(error.contains("POST http://") && error.contains("JSON"), "{error}");
+}
