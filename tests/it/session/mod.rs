@@ -9,6 +9,7 @@ mod faults;
 mod learning;
 mod memory;
 mod names;
+mod proxied;
 mod relay;
 mod replays;
 mod secure;
