@@ -12,6 +12,7 @@ mod names;
 mod proxied;
 mod relay;
 mod replays;
+mod secrets;
 mod secure;
 mod separation;
 mod server;
