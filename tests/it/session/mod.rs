@@ -20,5 +20,6 @@ mod shutdown;
 mod stale;
 mod streams;
 mod threads;
+mod times;
 mod uploads;
 mod warm;
