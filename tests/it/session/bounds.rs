@@ -1,7 +1,8 @@
 //! Bounds: how many connections there may be and for how long, who waits, and that no place is lost
 //! whatever becomes of its request.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -404,4 +405,47 @@ fn a_connection_in_steady_use_is_renewed_at_its_greatest_age_and_no_request_fail
     let mut response = get(&session, &server, "/large");
     thread::sleep(ms(150)); // the fault
     assert_eq!(response.text().unwrap().len(), LARGE);
+}
+
+/// Whether nothing ended this connection yet, as its server sees it.
+fn is_open(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    stream.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+#[test]
+fn a_limit_of_one_is_kept_when_a_connection_follows_another() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (sender, met) = mpsc::channel();
+    thread::spawn(move || {
+        let mut before: Option<TcpStream> = None;
+        for mut stream in listener.incoming().flatten() {
+            let met = before.take().is_some_and(|before| is_open(&before));
+            if sender.send(met).is_err() {
+                return;
+            }
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+                head.push(byte[0]);
+            }
+            thread::sleep(ms(2)); // longer than a connection may live
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            before = Some(stream);
+        }
+    });
+    let session = made(Session::builder().no_proxy().max_per_host(1).max_lifetime(ms(1)));
+    let ours = session.clone();
+    in_time("4 threads with 100 requests each", move || {
+        thread::scope(|scope| {
+            let run = || (0..100).for_each(|_| drop(ours.get(&url).send().unwrap().text()));
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+    });
+    let met: Vec<bool> = met.try_iter().collect();
+    assert_eq!(met.len() as u64, session.stats().opened);
+    assert!(met.len() > 100, "they follow each other: {}", met.len());
+    assert_eq!(met.iter().filter(|met| **met).count(), 0, "of {}", met.len());
 }

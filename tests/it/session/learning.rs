@@ -1,14 +1,14 @@
 //! A learnt limit is never poisoned, and never outlives its truth.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use keepbeat::{Eviction, Session, SessionEvent, SessionEventKind};
 
-use super::server::{Conn, Server, eventually, ms, wait};
+use super::server::{Conn, LIMIT, Server, eventually, in_time, ms, wait};
 
 /// Closes after so many milliseconds of idleness, as told at that moment.
 fn closes_after(limit: Arc<AtomicU64>) -> impl Fn(&mut Conn) + Send + Sync {
@@ -233,4 +233,46 @@ fn absurd_hints_survive() {
         assert_eq!(server.accepted(), kept, "{hint}");
         eventually("all idle", || session.stats().open == session.stats().idle);
     }
+}
+
+#[test]
+fn a_post_through_the_agent_keeps_the_margin_too() {
+    let (server, _) = server(1000);
+    let session = Session::new().unwrap();
+    let events = session.events();
+    session.get(server.url("/")).send().unwrap();
+    wait_learnt(&events);
+    session.get(server.url("/")).send().unwrap();
+    let reused = session.stats().reused;
+    thread::sleep(ms(960)); // below what was learnt, within its margin
+    session.agent().post(server.url("/")).send("x").unwrap();
+    assert_eq!(session.stats().reused, reused, "nobody would have replayed it");
+    assert_eq!(server.accepted(), 3);
+}
+
+/// Without a body a response is over with its head, and its connection is somebody else's at once.
+#[test]
+fn a_last_response_without_a_body_gives_its_connection_to_nobody() {
+    let (go, when) = mpsc::channel::<()>();
+    let when = Mutex::new(when);
+    let server = Server::start(move |conn| {
+        conn.request();
+        if conn.number == 0 {
+            let _ = when.lock().unwrap().recv_timeout(LIMIT);
+        }
+        conn.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nKeep-Alive: max=0\r\n\r\n");
+        conn.idle(ms(20)); // and closes without a word
+    });
+    let session = Session::builder().max_per_host(1).build().unwrap();
+    let get = session.get(server.url("/"));
+    let first = thread::spawn(move || get.send().map(drop));
+    eventually("it is there", || server.seen().len() == 1);
+    let post = session.post(server.url("/")).body("x");
+    let second = thread::spawn(move || post.send());
+    eventually("it waits", || session.stats().waiting == 1);
+    go.send(()).unwrap();
+    first.join().unwrap().unwrap();
+    let second = in_time("who waited", || second.join().unwrap()).unwrap();
+    assert!(!second.reused());
+    assert_eq!(server.accepted(), 2);
 }

@@ -144,3 +144,23 @@ fn what_refuses_is_passed_over_at_once_and_all_that_failed_is_told() {
     assert!(error.is_connect(), "{error:?}");
     assert!(text.contains(&closed.to_string()) && text.contains(&nowhere.to_string()), "{text}");
 }
+
+#[test]
+fn more_names_at_once_than_are_asked_at_a_time_are_all_found() {
+    let server = Server::ok();
+    let address = server.address;
+    let builder = Session::builder().no_proxy().resolver(move |_, _| {
+        thread::sleep(ms(50)); // a slow name server
+        Ok(vec![address])
+    });
+    let session = builder.build().unwrap();
+    let ask = |n: usize| {
+        let request = session.get(format!("http://name{n}.test/"));
+        thread::spawn(move || request.send().unwrap().text().unwrap())
+    };
+    let threads: Vec<_> = (0..32).map(ask).collect();
+    for thread in threads {
+        assert_eq!(thread.join().unwrap(), "hello");
+    }
+    assert_eq!((session.stats().lookups, server.accepted()), (32, 32));
+}

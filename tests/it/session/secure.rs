@@ -200,3 +200,29 @@ fn a_server_that_vanishes_under_tls_is_replayed_as_without() {
     assert_eq!(response.text().unwrap(), "hello");
     eventually("one is left", || session.stats().open == 1);
 }
+
+/// A record that carries no bytes of a response must not hide the end that is behind it.
+#[test]
+fn an_end_behind_a_key_update_is_seen() {
+    let authority = Authority::new(|_| ());
+    let peer = authority.serve(|mut stream, _| {
+        let _ = head(&mut stream);
+        ok(&mut stream);
+        thread::sleep(ms(100)); // it is idle by then
+        stream.conn.refresh_traffic_keys().unwrap();
+        let mut update = Vec::new();
+        while stream.conn.wants_write() {
+            stream.conn.write_tls(&mut update)?;
+        }
+        assert!(!update.is_empty());
+        stream.sock.write_all(&update)?;
+        stream.sock.shutdown(Shutdown::Both)
+    });
+    for _ in 0..5 {
+        let session = session(&authority);
+        session.get(url(&peer, "/")).send().unwrap().text().unwrap();
+        let evicted = || session.stats().evicted(Eviction::ClosedByPeer);
+        eventually("the end is seen", || evicted() == 1);
+        assert_eq!(session.stats().open, 0);
+    }
+}

@@ -10,7 +10,7 @@ use ureq::http::Request;
 use super::server::{Server, eventually};
 
 /// An HTTP proxy that opens tunnels, and what it was asked.
-fn proxy() -> (SocketAddr, crossbeam_channel::Receiver<String>) {
+pub fn proxy() -> (SocketAddr, crossbeam_channel::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, asked) = crossbeam_channel::unbounded();

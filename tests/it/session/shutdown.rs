@@ -4,7 +4,7 @@ use std::thread;
 
 use keepbeat::{Error, Eviction, Replay, Session};
 
-use super::server::{LIMIT, Server, eventually, in_time};
+use super::server::{LIMIT, Server, eventually, in_time, ms};
 
 /// Answers `/` and leaves everything else without an answer.
 fn server() -> Server {
@@ -115,4 +115,22 @@ fn a_shutdown_amid_many_requests_leaves_nothing_behind() {
         assert_shut_down(&session.get(server.url("/")).send().unwrap_err());
         eventually("all are closed", || server.open().0 == 0);
     }
+}
+
+#[test]
+fn a_handshake_is_woken() {
+    let silent = Server::start(|conn| {
+        while conn.bytes(1).is_some() {} // and no word of a handshake
+    });
+    let session = Session::builder().no_proxy().connect_timeout(LIMIT * 2).build().unwrap();
+    let request = session.get(format!("https://{}/", silent.address));
+    let waits = thread::spawn(move || request.send());
+    eventually("it is connected", || silent.accepted() == 1);
+    thread::sleep(ms(50)); // into the wait for its answer
+    assert!(!waits.is_finished());
+    session.agent().clone().shutdown();
+    let error = in_time("its end", || waits.join().unwrap()).unwrap_err();
+    assert!(!error.is_timeout() && !error.may_have_run(), "{error:?}");
+    assert_eq!((session.stats().open, session.stats().waiting), (0, 0));
+    eventually("the server saw it", || silent.open().0 == 0);
 }

@@ -1,7 +1,9 @@
 //! Threads: none for a request, one for all that idles, and none once the session is gone. Each
 //! test counts the threads of a process of its own.
 
-use keepbeat::Session;
+use std::cell::RefCell;
+
+use keepbeat::{Response, Session};
 
 use super::alone::{alone, threads};
 use super::server::{LIMIT, Server, eventually};
@@ -120,4 +122,29 @@ fn sessions_that_come_and_go_leave_no_thread_and_no_descriptor() {
     eventually("no thread is left", || threads(ALL) == 0);
     drop(server);
     eventually("no descriptor is left", || descriptors() <= before);
+}
+
+/// In the destructor of a thread-local others are gone already, those of ours among them.
+#[test]
+fn a_response_that_ends_with_its_thread_harms_nothing() {
+    if !alone("session::threads::a_response_that_ends_with_its_thread_harms_nothing", LIMIT) {
+        return;
+    }
+    thread_local!(static KEPT: RefCell<Option<Response>> = const { RefCell::new(None) });
+    for (length, rest) in [(100, 98), (100, 0)] {
+        let server = Server::start(move |conn| {
+            conn.request();
+            conn.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nab"));
+            conn.write("x".repeat(rest));
+            conn.idle(LIMIT);
+        });
+        let session = Session::new().unwrap();
+        let request = session.get(server.url("/"));
+        // The place of the response is made first, and so goes last.
+        let run = move || KEPT.with_borrow_mut(|kept| *kept = Some(request.send().unwrap()));
+        std::thread::spawn(run).join().unwrap();
+        eventually("its place is free", || session.stats().open == session.stats().idle);
+        drop(session);
+        eventually("no thread is left", || threads(ALL) == 0);
+    }
 }

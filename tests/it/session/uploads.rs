@@ -369,3 +369,23 @@ fn a_body_that_sends_requests_of_its_own_is_not_confused_with_them() {
     let posted = server.seen().into_iter().find(|seen| seen.method == "POST").unwrap();
     assert_eq!(posted.body, b"hellohello");
 }
+
+#[test]
+fn a_length_and_a_transfer_encoding_are_never_sent_together() {
+    let server = Server::ok();
+    let session = Session::new().unwrap();
+    let post = || {
+        let request = session.post(server.url("/")).header("Transfer-Encoding", "chunked");
+        request.body(Body::sized_reader(&b"abc"[..], 3))
+    };
+    post().send().unwrap();
+    let seen = server.seen().pop().unwrap();
+    assert_eq!(
+        (seen.header("transfer-encoding"), seen.body.as_slice()),
+        (Some("chunked"), &b"abc"[..])
+    );
+    assert_eq!(seen.header("content-length"), None);
+    let error = post().header("Content-Length", "3").send().unwrap_err();
+    assert!(error.is_invalid() && !error.may_have_run(), "{error:?}");
+    assert_eq!(server.seen().len(), 1);
+}
