@@ -99,8 +99,10 @@ impl Plain {
             _ => false,
         };
         if !stands {
-            // The kernel reads zero as for ever.
-            let wanted = most.map(|most| most.max(Duration::from_millis(1)));
+            // A little longer, so that one that began a little sooner has room. The kernel reads
+            // zero as for ever.
+            let longer = |most: Duration| most.max(Duration::from_millis(1)) + most / (2 * SLACK);
+            let wanted = most.map(longer);
             self.stream.set_read_timeout(wanted)?;
             self.read_timeout = wanted;
         }

@@ -198,7 +198,9 @@ impl Pool {
         let wanted = now + STEADY;
         let asleep = self.looks_at.is_none_or(|at| at > wanted + STEADY);
         if asleep {
-            self.looks_at = Some(wanted);
+            // It looks once more then, also if it finds nothing idle now: otherwise each request of
+            // a busy connection would wake it.
+            (self.looks_at, self.look_again) = (Some(wanted), Some(wanted));
         }
         asleep
     }
