@@ -27,8 +27,8 @@ fn main() {
     if !std::env::args().any(|word| word == "--bench") {
         return;
     }
-    // Client and server on one processor: where they are on two, waking the other one from its sleep
-    // costs ten times what a request does, and hides all else.
+    // Client and server on one processor: where they are on two, waking the other one from its
+    // sleep costs more than the request, and hides all else.
     pin(Some(0));
     let Some(nginx) = Nginx::start() else {
         println!("nginx is not installed: ./tests/run installs it, or install `nginx-light`");
