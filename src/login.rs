@@ -19,9 +19,12 @@ pub(crate) fn percent_decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// What follows `Basic ` in `Authorization` (RFC 7617).
-pub(crate) fn basic(user: &str, password: &str) -> String {
-    base64(format!("{user}:{password}").as_bytes())
+/// What follows `Basic ` in `Authorization` (RFC 7617); or why it cannot.
+pub(crate) fn basic(user: &str, password: &str) -> Result<String, &'static str> {
+    if user.contains(':') {
+        return Err("a user with `:` does not fit Basic authentication");
+    }
+    Ok(base64(format!("{user}:{password}").as_bytes()))
 }
 
 fn base64(bytes: &[u8]) -> String {

@@ -210,10 +210,7 @@ impl Http {
         password: impl Into<String>,
     ) -> Result<Http, Error> {
         let (user, password) = (user.into(), password.into());
-        if user.contains(':') {
-            return Err(Error::invalid("a user with `:` does not fit Basic authentication"));
-        }
-        let token = login::basic(&user, &password);
+        let token = login::basic(&user, &password).map_err(Error::invalid)?;
         self.login = Some(Login { user, password, token });
         Ok(self)
     }

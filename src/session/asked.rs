@@ -8,9 +8,11 @@ use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
 
+/// Where to: the host without the brackets of an IPv6 address.
 pub(super) fn host_and_port(uri: &Uri) -> Result<(&str, u16), Error> {
     let host = uri.host().ok_or_else(|| Error::BadUri(format!("{uri}: no host")))?;
     let https = uri.scheme_str() == Some("https");
+    let host = host.trim_start_matches('[').trim_end_matches(']');
     Ok((host, uri.port_u16().unwrap_or(if https { 443 } else { 80 })))
 }
 

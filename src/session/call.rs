@@ -96,6 +96,16 @@ impl Call {
         }
     }
 
+    /// How long the connection it went out on had been idle; none if it was opened for this.
+    pub(crate) fn idle(&self) -> Option<Duration> {
+        self.connection.and_then(|used| used.idle)
+    }
+
+    /// How long ago that connection was opened.
+    pub(crate) fn age(&self) -> Duration {
+        self.connection.map(|used| used.born.elapsed()).unwrap_or_default()
+    }
+
     /// A connection is asked for. What the request may be given; the pinned one, if there is one.
     pub(crate) fn begin_hop() -> Option<(Want, Option<Taken>)> {
         with_current(|call| {

@@ -77,9 +77,7 @@ fn of_hop(error: ureq::Error, request: &Asked, call: &Call, attempt: &Attempt) -
 }
 
 fn stale(error: ureq::Error, request: &Asked, call: &Call, attempt: &Attempt) -> Error {
-    let used = call.connection;
-    let idle = used.and_then(|used| used.idle).unwrap_or_default();
-    let age = used.map_or(idle, |used| used.born.elapsed());
+    let (idle, age) = (call.idle().unwrap_or_default(), call.age());
     let may_have_run = attempt.may_have_run();
     let end = if may_have_run {
         "it may have run, and so is not sent twice; `replay` allows that for servers that \

@@ -103,8 +103,7 @@ impl Names {
         port: u16,
         until: Instant,
     ) -> io::Result<Vec<SocketAddr>> {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        if let Ok(ip) = bare.parse::<IpAddr>() {
+        if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, port)]);
         }
         let lookup = self.lookup(host, port, until)?;

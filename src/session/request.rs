@@ -32,9 +32,6 @@ const JUST_USED: Duration = Duration::from_millis(500);
 pub(crate) const TIMES: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(365 * 24 * 60 * 60);
 
-/// No limit of its own.
-const ANY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// What the clones of a session share.
 #[derive(Debug)]
 pub(crate) struct Inner {
@@ -241,11 +238,9 @@ fn checked(uri: Uri) -> Result<(Uri, Option<HeaderValue>), Error> {
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
     let pair = percent_decoded(user).zip(percent_decoded(password));
     let (user, password) = pair.ok_or_else(|| wrong("in user and password write `%` as `%25`"))?;
-    if user.contains(':') {
-        return Err(wrong("a user with `:` does not fit Basic authentication"));
-    }
-    let mut header = HeaderValue::from_str(&format!("Basic {}", login::basic(&user, &password)))
-        .expect("base64 is fit for a header");
+    let token = login::basic(&user, &password).map_err(wrong)?;
+    let mut header =
+        HeaderValue::from_str(&format!("Basic {token}")).expect("base64 is fit for a header");
     header.set_sensitive(true);
     let mut parts = uri.clone().into_parts();
     let authority = address.parse().map_err(|_| wrong("this is no host and port"))?;
@@ -260,7 +255,7 @@ impl Inner {
         let (mut replayed, mut begun) = (false, false);
         loop {
             let replayable = parts.replay.allows(&parts.asked.method) && body.is_rewindable();
-            let want = Want { fresh: replayed, replayable, idle_at_most: ANY_AGE };
+            let want = Want { fresh: replayed, replayable, idle_at_most: Duration::MAX };
             let behind = if replayable {
                 want
             } else {
@@ -272,7 +267,7 @@ impl Inner {
                 Err(error) => error,
             };
             let attempt = Attempt {
-                reused: call.connection.is_some_and(|used| used.idle.is_some()),
+                reused: call.idle().is_some(),
                 ended: call.ended,
                 answered: call.answered,
                 begun: call.begun,
@@ -329,16 +324,12 @@ impl Inner {
         call: &Call,
         replayed: bool,
     ) -> Response {
-        let exchange = Exchange {
-            idle: call.connection.and_then(|used| used.idle),
-            age: call.connection.map(|used| used.born.elapsed()).unwrap_or_default(),
-            replayed,
-        };
+        let exchange = Exchange { idle: call.idle(), age: call.age(), replayed };
         Response::new(response, parts.asked.clone(), exchange)
     }
 
     fn tell_replay(&self, parts: &Parts, call: &Call) {
-        let idle = call.connection.and_then(|used| used.idle).unwrap_or_default();
+        let idle = call.idle().unwrap_or_default();
         debug!("{} is sent again", parts.asked);
         let kind = SessionEventKind::Replayed { method: parts.asked.method.clone(), idle };
         self.core.pool().replayed(&parts.asked.uri, kind);

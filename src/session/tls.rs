@@ -51,8 +51,7 @@ impl Tls {
             if !self.connection.is_handshaking() {
                 break;
             }
-            self.raw.resize(RECORD, 0);
-            let n = self.under.read(&mut self.raw, left)?;
+            let n = self.fill(left)?;
             if n == 0 {
                 let what = "closed in the middle of the handshake; is it a port for TLS?";
                 return Err(words(&tls_words::tls_failed("protocol", what)));
@@ -83,10 +82,15 @@ impl Tls {
 
     /// Reads once, and says how many bytes came; 0 at the end.
     fn receive(&mut self, most: Option<Duration>) -> io::Result<usize> {
-        self.raw.resize(RECORD, 0);
-        let n = self.under.read(&mut self.raw, most)?;
+        let n = self.fill(most)?;
         self.take_in(n)?;
         Ok(n)
+    }
+
+    /// The next ciphertext.
+    fn fill(&mut self, most: Option<Duration>) -> io::Result<usize> {
+        self.raw.resize(RECORD, 0);
+        self.under.read(&mut self.raw, most)
     }
 
     fn take_in(&mut self, n: usize) -> io::Result<()> {

@@ -128,17 +128,11 @@ fn beat(warm: &Warm, inner: &Inner, key: &Key, mut taken: Taken) {
     let uri = format!("{scheme}://{}{}", key.authority, warm.path);
     let want = Want { fresh: false, replayable: false, idle_at_most: Duration::ZERO };
     let call = Call { pinned: Some(taken), ..Call::new(want, want) };
-    let request = match Request::builder().method(&warm.method).uri(uri).body(()) {
-        Ok(request) => request,
-        Err(error) => return warn!("{}: no heartbeat: {error}", key.authority.host()),
-    };
-    let request = inner
-        .agent
-        .configure_request(request)
-        .timeout_global(Some(ANSWER))
-        .max_redirects(0)
-        .build();
-    let (result, call) = call::during(call, || inner.agent.run(request));
+    let (result, call) = call::during(call, || {
+        let request = Request::builder().method(&warm.method).uri(uri).body(())?;
+        let request = inner.agent.configure_request(request);
+        inner.agent.run(request.timeout_global(Some(ANSWER)).max_redirects(0).build())
+    });
     if let Some(Taken { id, pipe, .. }) = call.pinned {
         // It failed before it asked for a connection: the place must not stay taken.
         inner.core.leave(id, pipe, Buffers::default(), Eviction::NotReusable);

@@ -175,7 +175,7 @@ impl Pool {
         }
         if !member.armed && idle >= STEADY {
             member.armed = true;
-            let id = SlotId::of_token(u64::from(generation) << 32 | u64::from(index));
+            let id = SlotId { index, generation };
             change(epoll, member.socket.as_ref(), id, Interest::Bytes);
         }
         let arms = (!member.armed).then_some(since + STEADY);

@@ -51,7 +51,7 @@ fn allowed(timeout: &NextTimeout) -> Option<Duration> {
 }
 
 fn deadline(timeout: &NextTimeout) -> Instant {
-    Instant::now() + allowed(timeout).unwrap_or(FOR_EVER).min(FOR_EVER)
+    Instant::now() + allowed(timeout).unwrap_or(FOR_EVER)
 }
 
 /// An error of ours as ureq's: a wait that ended by time is ureq's own timeout.
@@ -139,7 +139,7 @@ impl Connector<()> for PoolConnector {
         let until = deadline(&details.timeout);
         let kept = self.shares(details);
         // What goes through the agent itself is never replayed.
-        let any = Want { fresh: false, replayable: false, idle_at_most: FOR_EVER };
+        let any = Want { fresh: false, replayable: false, idle_at_most: Duration::MAX };
         let (mut want, pinned) = Call::begin_hop().unwrap_or((any, None));
         want.fresh |= !kept;
         let grant = match pinned {
@@ -314,7 +314,6 @@ impl Opening {
         details: &ConnectionDetails,
     ) -> Result<Box<dyn Pipe>, Error> {
         let (host, _) = host_and_port(details.uri)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
         let config = Arc::clone(&self.core.secure.config);
         let tls = super::tls::Tls::connect(under, config, host, Some(self.until))
             .map_err(|error| failed(error, &details.timeout))?;

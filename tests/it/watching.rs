@@ -105,7 +105,7 @@ pub fn eventually(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + LIMIT;
     while !holds() {
         assert!(Instant::now() < deadline, "{what}: not within {LIMIT:?}");
-        std::thread::yield_now();
+        std::thread::sleep(ms(1)); // between two looks
     }
 }
 

@@ -11,12 +11,7 @@ use crossbeam_channel::Receiver;
 use keepbeat::{SessionEvent, SessionEventKind};
 use socket2::SockRef;
 
-/// No wait of a test is longer.
-pub const LIMIT: Duration = Duration::from_secs(20);
-
-pub const fn ms(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
+pub use crate::watching::{LIMIT, eventually, ms};
 
 /// What the server has seen of a request.
 #[derive(Clone, Debug)]
@@ -265,14 +260,6 @@ pub fn in_time<T: Send + 'static>(what: &str, run: impl FnOnce() -> T + Send + '
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(run()));
     receiver.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("{what}: not within {LIMIT:?}"))
-}
-
-pub fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}: not within {LIMIT:?}");
-        thread::sleep(ms(1)); // between two looks
-    }
 }
 
 /// Reads events up to the first that is wanted; tells what came instead.
