@@ -61,7 +61,7 @@ causes! {
         "the peer's log", "the peer's idle limit or its client limit; a shorter interval";
     Reset, "reset", "the connection was reset",
         "`tcpdump` shows the RST and who sent it", "the peer, or the firewall before it";
-    AckTimeout, "ack-timeout", "no ack came in time",
+    AckTimeout, "ack-timeout", "no ack came in time, or nothing at all where something was due",
         "`ss -tino` shows unacked bytes and the backoff", "the peer or the path; a longer timeout";
     Unreachable, "unreachable", "a router says that the host or its network cannot be reached",
         "`tcpdump icmp`", "the route to the peer";

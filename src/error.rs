@@ -40,6 +40,12 @@ impl Error {
         Error::new(Kind::Invalid, text)
     }
 
+    /// Data that cannot be a frame: for a [`Framing`](crate::protocol::Framing) of one's own. Say
+    /// why, and what to do instead.
+    pub fn unfit(text: impl Into<String>) -> Error {
+        Error::invalid(text)
+    }
+
     pub(crate) fn limit(text: impl Into<String>) -> Error {
         Error::new(Kind::Limit, text)
     }

@@ -97,6 +97,21 @@ pub enum EventKind {
         /// It came after its timeout.
         late: bool,
     },
+    /// The timeout passed without an ack, and that is no miss: other frames of the peer came
+    /// meanwhile, or its kernel acknowledged what was sent. The ack may still come. Only on
+    /// connections that carry the application's data.
+    Alive {
+        /// The number of the beat.
+        seq: u64,
+    },
+    /// Nothing was received for longer than the limit says, which counts as a miss. Only on links
+    /// that have such a limit ([`Heartbeat::expect_every`](crate::Heartbeat::expect_every)).
+    Silent {
+        /// Since the last whole frame.
+        silent: Duration,
+        /// Misses in a row, this one included.
+        misses: u32,
+    },
     /// The timeout passed without an ack.
     Missed {
         /// The number of the beat.
@@ -154,6 +169,8 @@ impl EventKind {
         match self {
             EventKind::Connected { .. } => "connect",
             EventKind::Beat { .. } => "beat",
+            EventKind::Alive { .. } => "alive",
+            EventKind::Silent { .. } => "silence",
             EventKind::Missed { .. } => "miss",
             EventKind::State { .. } => "state",
             EventKind::Disconnected { .. } => "disconnect",
@@ -167,6 +184,7 @@ impl EventKind {
     pub fn cause(&self) -> Option<Cause> {
         match self {
             EventKind::Missed { cause, .. } => Some(*cause),
+            EventKind::Silent { .. } => Some(Cause::AckTimeout),
             EventKind::State { loss, .. } => loss.as_ref().map(|loss| loss.cause),
             EventKind::Disconnected { loss, .. } => Some(loss.cause),
             EventKind::Stalled { .. } => Some(Cause::LocalStall),
@@ -186,6 +204,14 @@ impl fmt::Display for EventKind {
                 write!(f, "beat {seq} acked after {rtt:.1?}")
             }
             EventKind::Beat { seq, .. } => write!(f, "beat {seq}: the connection stands"),
+            EventKind::Alive { seq } => {
+                write!(f, "no ack of beat {seq} in time, but other signs of life")
+            }
+            EventKind::Silent { silent, misses } => write!(
+                f,
+                "{}: nothing received for {silent:.1?} ({misses} in a row)",
+                Cause::AckTimeout
+            ),
             EventKind::Missed { seq, timeout, misses, cause, good } => write!(
                 f,
                 "{cause}: no ack of beat {seq} within {timeout:?} ({misses} in a row, after {good} \

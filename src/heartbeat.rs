@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::pulse::{Pace, Patience};
+use crate::role::{After, Role};
 
 /// The policy of one link: how often a beat is sent, how long its ack may take, and what follows.
 ///
@@ -19,6 +20,9 @@ use crate::pulse::{Pace, Patience};
 /// | [`rise`](Heartbeat::rise) | 1 | 1 to 100 |
 /// | [`jitter`](Heartbeat::jitter) | 0.05 | 0 to 0.5 |
 /// | [`backoff`](Heartbeat::backoff) | 0.5 s to 60 s | 1 ms to 1 day |
+/// | [`role`](Heartbeat::role) | active | |
+/// | [`when_idle`](Heartbeat::when_idle) | off | |
+/// | [`expect_every`](Heartbeat::expect_every) | by role | 1 ms to 7 days |
 /// | [`connect_timeout`](Heartbeat::connect_timeout) | 10 s | 1 ms to 1 hour |
 /// | [`write_timeout`](Heartbeat::write_timeout) | 10 s | 1 ms to 1 hour |
 ///
@@ -52,6 +56,11 @@ pub struct Heartbeat {
     pub(crate) pace: Pace,
     pub(crate) patience: Patience,
     pub(crate) rounds: Option<u64>,
+    pub(crate) role: Role,
+    pub(crate) when_idle: bool,
+    pub(crate) expect_every: Option<Duration>,
+    /// Set by the way in which the link is made.
+    pub(crate) after: After,
 }
 
 impl Default for Heartbeat {
@@ -71,6 +80,10 @@ impl Default for Heartbeat {
             pace: Pace::Fixed,
             patience: Patience::Fixed,
             rounds: None,
+            role: Role::Active,
+            when_idle: false,
+            expect_every: None,
+            after: After::Reconnect,
         }
     }
 }
@@ -174,6 +187,43 @@ impl Heartbeat {
         self
     }
 
+    /// Which end of the conversation this is. Default [`Role::Active`]; a watched link can be no
+    /// other.
+    pub fn role(mut self, role: Role) -> Heartbeat {
+        self.role = role;
+        self
+    }
+
+    /// No beat while the connection carried bytes in both directions within the interval (for
+    /// [`Role::SendOnly`]: from here to the peer). For links on the application's own connections;
+    /// default: a beat every interval, whatever else the connection carries.
+    ///
+    /// Traffic keeps a connection as alive as a beat does; what is saved is the beat, and what is
+    /// lost its round-trip time.
+    pub fn when_idle(mut self) -> Heartbeat {
+        self.when_idle = true;
+        self
+    }
+
+    /// The limit for nothing received: a whole frame, of whatever kind, must come at least every
+    /// `limit`. When none does the link is Suspect, and Down after `fall` misses, the timeout after
+    /// each other. For links on the application's own connections; 1 ms to 7 days.
+    ///
+    /// Default: `1.05 x interval + timeout` for roles that only listen, [`Role::Passive`] and
+    /// [`Role::ListenOnly`], so that `interval` is the one of the peer that sends; none for the
+    /// others. The limit for nothing *sent* is the interval itself.
+    pub fn expect_every(mut self, limit: Duration) -> Heartbeat {
+        self.expect_every = Some(limit);
+        self
+    }
+
+    /// The longest silence of the peer that is no miss.
+    pub(crate) fn longest_silence(&self) -> Option<Duration> {
+        let listens = !self.role.sends();
+        let usual = || self.interval.mul_f64(1.0 + self.jitter) + self.timeout;
+        self.expect_every.or_else(|| listens.then(usual))
+    }
+
     /// Whether these settings can work.
     ///
     /// # Errors
@@ -188,6 +238,9 @@ impl Heartbeat {
         within("write timeout", self.write_timeout, HOUR)?;
         within("backoff base", self.backoff_base, DAY)?;
         within("backoff cap", self.backoff_cap, DAY)?;
+        if let Some(limit) = self.expect_every {
+            within("limit for nothing received", limit, 7 * DAY)?;
+        }
         count("fall", self.fall)?;
         count("rise", self.rise)?;
         if self.backoff_base > self.backoff_cap {

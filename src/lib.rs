@@ -100,6 +100,7 @@ mod event;
 mod heartbeat;
 mod login;
 mod responder;
+mod role;
 mod state;
 mod sys;
 mod target;
@@ -116,6 +117,7 @@ pub use heartbeat::Heartbeat;
 pub use protocol::{ConnectOnly, Exchange, Http, Line, Protocol, Redis};
 pub use pulse::{Pace, Patience, Rtt};
 pub use responder::{Responder, ResponderBuilder};
+pub use role::Role;
 pub use session::{
     Body, Eviction, Replay, Response, Session, SessionBuilder, SessionEvent, SessionEventKind,
     SessionStats, Warm,

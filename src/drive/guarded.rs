@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use log::warn;
 
 use crate::cause::{Cause, Loss};
-use crate::protocol::{Frame, Protocol};
+use crate::protocol::{Frame, Framing, Protocol};
 
 pub(crate) struct Guarded(Option<Box<dyn Protocol>>);
 
@@ -45,6 +45,22 @@ impl Guarded {
 
     pub(crate) fn closed(&mut self) -> Result<Option<Frame>, Loss> {
         self.guard(|protocol| protocol.closed())?.map_err(|rejected| rejected.0)
+    }
+
+    pub(crate) fn framing(&mut self) -> Result<Box<dyn Framing>, Loss> {
+        self.guard(|protocol| protocol.framing())
+    }
+
+    pub(crate) fn limit(&mut self) -> Result<usize, Loss> {
+        self.guard(|protocol| protocol.limit())
+    }
+
+    pub(crate) fn is_ready(&mut self) -> Result<bool, Loss> {
+        self.guard(|protocol| protocol.is_ready())
+    }
+
+    pub(crate) fn farewell(&mut self, out: &mut Vec<u8>) -> Result<(), Loss> {
+        self.guard(|protocol| protocol.farewell(out))
     }
 
     /// Unwind safety: after a panic the protocol is only dropped, never called again.

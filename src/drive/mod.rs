@@ -348,7 +348,7 @@ impl Link {
         let connection = self.connection.as_mut()?;
         loop {
             return Some(match connection.inbox.next(&mut self.protocol) {
-                Ok(Next::Frame(Frame::Data)) => continue,
+                Ok(Next::Frame(Frame::Data | Frame::Own)) => continue,
                 Ok(Next::Frame(Frame::Ack(seq))) => Input::Ack(seq),
                 Ok(Next::Frame(Frame::Beat(_))) => Input::Lost(Loss::new(
                     Cause::WrongReply,

@@ -49,6 +49,8 @@ impl Reporter {
         match report {
             Report::Connected { attempt } => EventKind::Connected { attempt, took: self.took },
             Report::Beat { seq, rtt, late } => EventKind::Beat { seq, rtt, late },
+            Report::Alive { seq } => EventKind::Alive { seq },
+            Report::Silent { silent, misses } => EventKind::Silent { silent, misses },
             Report::Missed { seq, timeout, misses, cause, good } => {
                 EventKind::Missed { seq, timeout, misses, cause, good }
             }
@@ -72,7 +74,7 @@ impl Reporter {
                 status.late += u64::from(*late);
                 status.rtt.clone_from(rtt);
             }
-            EventKind::Missed { .. } => status.missed += 1,
+            EventKind::Missed { .. } | EventKind::Silent { .. } => status.missed += 1,
             EventKind::State { to, loss, .. } => {
                 status.turn(*to, Instant::now());
                 status.loss.clone_from(loss);
@@ -90,7 +92,7 @@ impl Reporter {
                 status.turn(state, Instant::now());
                 status.ended = true;
             }
-            EventKind::Lost { .. } => {}
+            EventKind::Alive { .. } | EventKind::Lost { .. } => {}
         }
     }
 

@@ -15,6 +15,7 @@ pub use line::Line;
 pub use redis::Redis;
 
 use crate::cause::{Cause, Loss};
+use crate::error::Error;
 
 /// The longest frame that is waited for, in bytes. More without an end is no ack of anything; the
 /// link goes Down with `wrong-reply`.
@@ -26,10 +27,14 @@ pub const FRAME_LIMIT: usize = 64 * 1024;
 pub enum Frame {
     /// The answer to a beat; with the number of that beat, if the protocol has numbers.
     Ack(Option<u64>),
-    /// A beat of the peer, with its number; a [`Responder`](crate::Responder) acks it.
+    /// A beat of the peer, with its number; a [`Responder`](crate::Responder) acks it, and so does
+    /// a [`Link`](crate::Link).
     Beat(Option<u64>),
-    /// A valid message that is neither.
+    /// A valid message that is neither. On a [`Link`](crate::Link) it is the application's.
     Data,
+    /// A valid message that is the protocol's own business, the answer to its login say: a sign of
+    /// life, and handed to nobody.
+    Own,
 }
 
 /// The peer said something that this protocol does not allow. The link goes Down with this cause.
@@ -88,6 +93,12 @@ pub fn escaped(bytes: &[u8]) -> String {
 ///     }
 /// }
 /// ```
+///
+/// On a connection that carries the application's data as well ([`Coordinator::adopt`] and the
+/// like) a protocol also says where one frame ends and the next begins: [`parse`](Protocol::parse)
+/// answers [`Frame::Data`] for those of the application, [`framing`](Protocol::framing) makes them.
+///
+/// [`Coordinator::adopt`]: crate::Coordinator::adopt
 pub trait Protocol: Send {
     /// Appends beat number `seq` to `out`. Appending nothing means that the protocol has no beat:
     /// the beat counts as answered as long as the connection stands.
@@ -127,10 +138,68 @@ pub trait Protocol: Send {
         Ok(None)
     }
 
-    /// Appends the answer to a beat of the peer. Only a [`Responder`](crate::Responder) asks for
-    /// it; does nothing unless a protocol can be the other end.
+    /// Appends the answer to a beat of the peer. A [`Responder`](crate::Responder) asks for it, and
+    /// a [`Link`](crate::Link) or [`Follower`](crate::Follower) whose role is to answer; does
+    /// nothing unless a protocol can be the other end.
     fn ack(&mut self, seq: Option<u64>, out: &mut Vec<u8>) {
         let _ = (seq, out);
+    }
+
+    /// How the application's data becomes frames on a [`Link`](crate::Link), and is found in them.
+    /// Asked once. Default: [`AsIs`], the application sends and receives whole frames as they
+    /// stand on the wire.
+    fn framing(&self) -> Box<dyn Framing> {
+        Box::new(AsIs)
+    }
+
+    /// The longest frame, in bytes, in either direction. Asked once. Default [`FRAME_LIMIT`],
+    /// 64 KiB. [`parse`](Protocol::parse) should refuse a longer one as soon as it is announced;
+    /// after so many bytes without the end of a frame the link is lost with `wrong-reply`.
+    fn limit(&self) -> usize {
+        FRAME_LIMIT
+    }
+
+    /// Whether the conversation that [`connected`](Protocol::connected) opened is through, its
+    /// login accepted. On a [`Link`](crate::Link) the application's frames wait for it. Asked after
+    /// `connected`, and after each frame until it is. Default: at once.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Appends what says good-bye, when a [`Link`](crate::Link) is closed. Nothing by default.
+    fn farewell(&mut self, out: &mut Vec<u8>) {
+        let _ = out;
+    }
+}
+
+/// How the application's data stands in frames. It is used by every thread that sends, so it has no
+/// state.
+pub trait Framing: Send + Sync {
+    /// Appends `data` as a whole frame.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::unfit`] for data that cannot be one, with the reason.
+    fn wrap(&self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Error>;
+
+    /// The data within a frame that [`Protocol::parse`] has found. Default: all of it.
+    fn data<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
+        frame
+    }
+}
+
+/// The [`Framing`] of frames that the application makes itself: what it sends goes out as it is.
+/// Each call must hold one or more whole frames, or beats would go out inside one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AsIs;
+
+impl Framing for AsIs {
+    fn wrap(&self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        if data.is_empty() {
+            return Err(Error::unfit("no bytes are no frame"));
+        }
+        out.extend_from_slice(data);
+        Ok(())
     }
 }
 
@@ -157,6 +226,22 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
     fn closed(&mut self) -> Result<Option<Frame>, Rejected> {
         (**self).closed()
+    }
+
+    fn framing(&self) -> Box<dyn Framing> {
+        (**self).framing()
+    }
+
+    fn limit(&self) -> usize {
+        (**self).limit()
+    }
+
+    fn is_ready(&self) -> bool {
+        (**self).is_ready()
+    }
+
+    fn farewell(&mut self, out: &mut Vec<u8>) {
+        (**self).farewell(out)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The machine itself: phases, and what each input does in each of them.
 
 mod renewal;
+mod rounds;
+mod silence;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -9,15 +11,18 @@ use fastrand::Rng;
 
 use crate::cause::{Cause, Loss};
 use crate::heartbeat::Heartbeat;
+use crate::role::After;
 use crate::state::State;
 
 use super::backoff::Backoff;
 use super::beats::Beats;
 use super::doubt::Doubt;
-use super::health::{Health, Miss};
+use super::health::Health;
 use super::pace::Schedule;
 use super::rtt::Rtt;
 use super::{Input, Output, Report};
+
+use silence::Silence;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
@@ -34,6 +39,8 @@ enum Phase {
         timeout: Duration,
         extra: Extra,
     },
+    /// Connected, and this end sends no beats.
+    Listening,
     /// The peer ended the connection in an orderly way; the next beat, and the connection for it,
     /// are due then.
     Renewing {
@@ -53,6 +60,9 @@ struct Extra {
     partial: Partial,
     /// We slept over the deadline: a fresh timeout. What the ack took is then not known any more.
     granted: bool,
+    /// The peer is alive, whatever became of the ack: it sent another frame, or its kernel
+    /// acknowledged what was sent while our own side kept the ack from being read.
+    alive: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -81,6 +91,7 @@ pub struct Pulse {
     beats: Beats,
     health: Health,
     schedule: Schedule,
+    silence: Silence,
     rtt: Rtt,
     rto: Option<Duration>,
     doubt: Doubt,
@@ -114,6 +125,7 @@ impl Pulse {
             beats: Beats::new(health.most_outstanding()),
             health,
             schedule: Schedule::new(now),
+            silence: Silence::new(heartbeat.longest_silence(), now),
             rtt: Rtt::default(),
             rto: None,
             doubt: Doubt::default(),
@@ -141,6 +153,9 @@ impl Pulse {
             Input::Ack(seq) => self.on_ack(seq),
             Input::Stands(seq) => self.on_stands(seq),
             Input::Partial => self.on_partial(),
+            Input::Heard(at) => self.on_heard(at),
+            Input::Wrote(at) => self.on_wrote(at),
+            Input::Vouched => self.on_vouched(),
             Input::Renew => self.on_renew(),
             Input::Rto(rto) => self.rto = Some(rto),
             Input::Tick => self.on_tick(),
@@ -155,13 +170,15 @@ impl Pulse {
         if let Some(output) = self.outbox.pop_front() {
             return output;
         }
-        match self.phase {
-            Phase::Opening => Output::Wait(None),
-            Phase::Resting { due } | Phase::Renewing { due } => Output::Wait(Some(due)),
-            Phase::Expecting { deadline, .. } => Output::Wait(Some(deadline)),
-            Phase::BackingOff { until } => Output::Wait(Some(until)),
-            Phase::Done => Output::Done,
-        }
+        let until = match self.phase {
+            Phase::Opening | Phase::Listening => None,
+            Phase::Resting { due } | Phase::Renewing { due } => Some(due),
+            Phase::Expecting { deadline, .. } => Some(deadline),
+            Phase::BackingOff { until } => Some(until),
+            Phase::Done => return Output::Done,
+        };
+        let silence = self.connection.is_some().then(|| self.silence.due()).flatten();
+        Output::Wait([until, silence].into_iter().flatten().min())
     }
 
     /// The state of the link.
@@ -198,7 +215,12 @@ impl Pulse {
         }
         let up_since = self.proven_since.take();
         self.connection = Some(Connection { since: self.now, up_since, acked: 0 });
+        self.silence.start(self.now);
         self.report(Report::Connected { attempt: self.attempt });
+        if !self.heartbeat.role.sends() {
+            self.phase = Phase::Listening;
+            return;
+        }
         // The beat for which a connection was renewed has its place in the plan already.
         if !std::mem::take(&mut self.renewing) {
             self.schedule.at_once(self.now, true);
@@ -212,93 +234,11 @@ impl Pulse {
         }
     }
 
-    fn on_sent(&mut self, sent: u64, at: Instant) {
-        let now = self.now;
-        if let Phase::Expecting { seq, deadline, timeout, .. } = &mut self.phase {
-            if *seq == sent {
-                *deadline = now + *timeout;
-                self.beats.sent(sent, at.min(now));
-            }
-        }
-    }
-
-    fn on_ack(&mut self, seq: Option<u64>) {
-        if !matches!(self.phase, Phase::Resting { .. } | Phase::Expecting { .. }) {
-            return;
-        }
-        let Some(beat) = self.beats.ack(seq) else {
-            let detail = match seq {
-                Some(seq) => format!("an ack of beat {seq}, which waits for none"),
-                None => "more acks than beats".to_owned(),
-            };
-            return self.lose(Loss::new(Cause::WrongReply, detail));
-        };
-        if let Some(connection) = &mut self.connection {
-            connection.acked += 1;
-        }
-        match self.phase {
-            Phase::Expecting { seq, deadline, timeout, extra } if seq == beat.seq => {
-                if self.now <= deadline && !extra.granted {
-                    let rtt = self.now.saturating_duration_since(beat.sent);
-                    self.on_ack_in_time(seq, Some(rtt));
-                } else {
-                    // It waited here while we slept: nobody is convicted, and it tells no RTT.
-                    self.notice_stall(deadline, timeout);
-                    self.on_late_ack(seq);
-                    self.end_round();
-                }
-            }
-            _ => self.on_late_ack(beat.seq),
-        }
-    }
-
-    fn on_stands(&mut self, stands: u64) {
-        if self.beating() == Some(stands) && self.beats.ack(Some(stands)).is_some() {
-            if let Some(connection) = &mut self.connection {
-                connection.acked += 1;
-            }
-            self.on_ack_in_time(stands, None);
-        }
-    }
-
-    fn on_ack_in_time(&mut self, seq: u64, rtt: Option<Duration>) {
-        if let Some(rtt) = rtt {
-            self.rtt.sample(rtt);
-        }
-        self.doubt.on_clean_round();
-        self.report(Report::Beat { seq, rtt, late: false });
-        let from = self.health.state;
-        if self.health.on_ack() {
-            self.attempt = 0;
-            let down = self.down_since.take().map(|since| self.now - since);
-            self.report(Report::State { from, to: State::Up, loss: None, down });
-        }
-        if let (State::Up, Some(connection)) = (self.health.state, &mut self.connection) {
-            connection.up_since.get_or_insert(self.now);
-        }
-        self.end_round();
-    }
-
-    fn on_late_ack(&mut self, seq: u64) {
-        self.health.on_late_ack();
-        self.report(Report::Beat { seq, rtt: None, late: true });
-    }
-
-    fn on_partial(&mut self) {
-        if let Phase::Expecting { extra, .. } = &mut self.phase {
-            if extra.partial == Partial::No {
-                extra.partial = Partial::Seen;
-            }
-        }
-    }
-
     fn on_tick(&mut self) {
         let now = self.now;
+        self.judge_silence();
         match self.phase {
-            Phase::Resting { due } if now >= due => {
-                self.notice_stall(due, self.heartbeat.timeout);
-                if self.paused { self.rest() } else { self.beat() }
-            }
+            Phase::Resting { due } if now >= due => self.on_due(due),
             Phase::Expecting { deadline, .. } if now >= deadline => self.judge(),
             Phase::Renewing { due } if now >= due => self.on_renewal_due(due),
             Phase::BackingOff { until } if now >= until => {
@@ -312,116 +252,12 @@ impl Pulse {
         }
     }
 
-    /// The deadline of the beat in flight has passed, and no byte waits to be read.
-    fn judge(&mut self) {
-        let Phase::Expecting { seq, deadline, timeout, mut extra } = self.phase else { return };
-        let extended = if self.notice_stall(deadline, timeout) {
-            extra.granted = self.doubt.grant();
-            extra.granted
-        } else {
-            self.doubt.on_time();
-            let seen = extra.partial == Partial::Seen;
-            if seen {
-                extra.partial = Partial::Extended;
-            }
-            seen
-        };
-        if extended {
-            let deadline = self.now + timeout;
-            self.phase = Phase::Expecting { seq, deadline, timeout, extra };
-            return;
-        }
-        let cause = match extra.partial {
-            Partial::No => Cause::AckTimeout,
-            Partial::Seen | Partial::Extended => Cause::PartialReply,
-        };
-        let waited = if extra.partial == Partial::Extended { timeout * 2 } else { timeout };
-        self.miss(seq, waited, cause);
-    }
-
-    fn miss(&mut self, seq: u64, timeout: Duration, cause: Cause) {
-        let good = self.health.good;
-        let from = self.health.state;
-        let verdict = self.health.on_miss();
-        let misses = self.health.misses();
-        self.report(Report::Missed { seq, timeout, misses, cause, good });
-        if verdict == Miss::Suspect {
-            let loss = Loss::new(
-                cause,
-                format!("no ack of beat {seq} within {timeout:?} (after {good} good beats)"),
-            );
-            let to = State::Suspect;
-            self.report(Report::State { from, to, loss: Some(loss), down: None });
-        }
-        if verdict == Miss::Fell {
-            let detail = if misses < self.heartbeat.fall {
-                format!("every ack came late or not at all, the last within {timeout:?}")
-            } else {
-                format!("no ack of {misses} beats in a row, each within {timeout:?}")
-            };
-            return self.lose(Loss::new(cause, detail));
-        }
-        self.spend_round();
-        if self.rounds == Some(0) {
-            return self.end(Cause::Stopped.into());
-        }
-        self.schedule.at_once(self.now, false);
-        if self.paused { self.rest() } else { self.beat() }
-    }
-
     /// Tells a stall of our own, if being late for `deadline` is one.
     fn notice_stall(&mut self, deadline: Instant, timeout: Duration) -> bool {
         let Some(late) = Doubt::stall(self.now, deadline, timeout) else { return false };
         self.doubt.on_stall();
         self.report(Report::Stalled { late });
         true
-    }
-
-    /// The beat in flight.
-    fn beating(&self) -> Option<u64> {
-        match self.phase {
-            Phase::Expecting { seq, .. } => Some(seq),
-            _ => None,
-        }
-    }
-
-    fn beat(&mut self) {
-        let seq = self.beats.send(self.now);
-        let patience = self.heartbeat.patience;
-        let timeout = patience.timeout(self.heartbeat.timeout, &self.rtt, self.rto);
-        let timeout = self.doubt.stretch(timeout);
-        let deadline = self.now + timeout;
-        self.phase = Phase::Expecting { seq, deadline, timeout, extra: Extra::default() };
-        self.outbox.push_back(Output::Beat(seq));
-    }
-
-    fn spend_round(&mut self) {
-        if let Some(rounds) = &mut self.rounds {
-            *rounds = rounds.saturating_sub(1);
-        }
-    }
-
-    /// The beat in flight was answered.
-    fn end_round(&mut self) {
-        self.spend_round();
-        if self.rounds == Some(0) {
-            return self.end(Cause::Stopped.into());
-        }
-        self.rest();
-    }
-
-    fn rest(&mut self) {
-        let due = self.next_due();
-        self.phase = Phase::Resting { due };
-    }
-
-    fn next_due(&mut self) -> Instant {
-        let Heartbeat { interval, timeout, jitter, pace, .. } = self.heartbeat;
-        if self.health.state == State::Up || self.paused {
-            self.schedule.next(self.now, pace, interval, jitter, &mut self.rng)
-        } else {
-            self.schedule.hurry(self.now, timeout, interval)
-        }
     }
 
     fn open(&mut self) {
@@ -445,7 +281,8 @@ impl Pulse {
         }
         let cause = loss.cause;
         self.disconnect(connection.as_ref(), loss);
-        if cause == Cause::ProtocolPanicked || self.rounds == Some(0) {
+        let last = self.heartbeat.after != After::Reconnect;
+        if last || cause == Cause::ProtocolPanicked || self.rounds == Some(0) {
             self.report(Report::Ended);
             self.phase = Phase::Done;
             return;
@@ -491,6 +328,32 @@ impl Pulse {
         self.beats.clear();
         self.report(Report::Ended);
         self.phase = Phase::Done;
+    }
+
+    /// It fell, by silence or by misses. Where the connection is the application's, it stays.
+    fn fall(&mut self, loss: Loss) {
+        if self.heartbeat.after != After::Stay {
+            return self.lose(loss);
+        }
+        let from = self.health.state;
+        if self.health.on_lost() {
+            self.down_since = Some(self.now);
+            let to = State::Down;
+            self.report(Report::State { from, to, loss: Some(loss), down: None });
+        }
+    }
+
+    /// A sign of life in time: the link rises, or stays up.
+    fn rise(&mut self) {
+        let from = self.health.state;
+        if self.health.on_ack() {
+            self.attempt = 0;
+            let down = self.down_since.take().map(|since| self.now - since);
+            self.report(Report::State { from, to: State::Up, loss: None, down });
+        }
+        if let (State::Up, Some(connection)) = (self.health.state, &mut self.connection) {
+            connection.up_since.get_or_insert(self.now);
+        }
     }
 
     fn report(&mut self, report: Report) {

@@ -67,6 +67,14 @@ pub enum Input {
     Stands(u64),
     /// Bytes came, but not yet a whole frame.
     Partial,
+    /// A whole frame that is no ack came at that time: a sign of life where the connection carries
+    /// the application's data.
+    Heard(Instant),
+    /// The application wrote to the connection, at that time for the last time.
+    Wrote(Instant),
+    /// The peer's kernel acknowledged what was sent, where our own side keeps its answer from being
+    /// read: this round is no miss.
+    Vouched,
     /// The peer has announced the end of this connection, with an ack: another is to take its place
     /// when the next beat is due.
     Renew,
@@ -105,7 +113,9 @@ pub enum Output {
 pub enum Report {
     Connected { attempt: u32 },
     Beat { seq: u64, rtt: Option<Duration>, late: bool },
+    Alive { seq: u64 },
     Missed { seq: u64, timeout: Duration, misses: u32, cause: Cause, good: u64 },
+    Silent { silent: Duration, misses: u32 },
     State { from: State, to: State, loss: Option<Loss>, down: Option<Duration> },
     Disconnected { loss: Loss, lived: Duration, beats: u64 },
     Stalled { late: Duration },

@@ -39,6 +39,11 @@ impl Schedule {
         self.spread |= first;
     }
 
+    /// Other traffic makes the beat needless until then.
+    pub(super) fn put_off(&mut self, until: Instant) {
+        self.planned = until;
+    }
+
     /// While the link is not Up, the ack timeout paces the beats.
     pub(super) fn hurry(&mut self, now: Instant, timeout: Duration, interval: Duration) -> Instant {
         self.step(now, timeout.min(interval))

@@ -6,11 +6,11 @@
 mod checks;
 mod world;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use keepbeat::pulse::{Input, Output, Pulse};
-use keepbeat::{Cause, Heartbeat, Loss, State};
+use keepbeat::{Cause, Heartbeat, Loss, Role, State};
 
 use world::{Faults, Params, World};
 
@@ -175,7 +175,7 @@ fn random_inputs_are_harmless_in_every_phase() {
         let mut rng = Rng::with_seed(seed);
         let params = Params::draw(seed);
         let mut now = world::start();
-        let mut pulse = Pulse::new(params.heartbeat(), seed, now);
+        let mut pulse = Pulse::new(random_role(params.heartbeat(), &mut rng), seed, now);
         let mut stopped = false;
         for _ in 0..400 {
             let nanos = rng.u64(0..=2 * params.interval.as_nanos() as u64);
@@ -185,7 +185,7 @@ fn random_inputs_are_harmless_in_every_phase() {
             } else {
                 now + Duration::from_nanos(nanos)
             };
-            let input = random_input(&mut rng);
+            let input = random_input(&mut rng, now);
             stopped |= input == Input::Stop;
             pulse.handle(now, input);
             let outputs = (0..32)
@@ -212,14 +212,27 @@ fn random_inputs_are_harmless_in_every_phase() {
     }
 }
 
-fn random_input(rng: &mut Rng) -> Input {
+fn random_role(heartbeat: Heartbeat, rng: &mut Rng) -> Heartbeat {
+    let roles = [Role::Active, Role::Active, Role::Passive, Role::SendOnly, Role::ListenOnly];
+    let heartbeat = heartbeat.role(roles[rng.usize(0..roles.len())]);
+    match rng.u8(0..8) {
+        0 => heartbeat.expect_every(Duration::from_millis(rng.u64(1..10_000))),
+        1 => heartbeat.when_idle(),
+        _ => heartbeat,
+    }
+}
+
+fn random_input(rng: &mut Rng, now: Instant) -> Input {
     match rng.u32(0..=200) {
         0..40 => Input::Connected,
         40..70 => Input::Ack(None),
         70..90 => Input::Ack(Some(rng.u64(0..50))),
         90..100 => Input::Stands(rng.u64(0..50)),
         100..120 => Input::Sent { seq: rng.u64(0..50), at: world::start() },
-        120..130 => Input::Partial,
+        120..124 => Input::Partial,
+        124..128 => Input::Heard(now),
+        128..129 => Input::Wrote(now),
+        129..130 => Input::Vouched,
         130..140 => Input::Lost(Loss::from(Cause::Reset)),
         140..145 => Input::Lost(Loss::from(Cause::LoginRefused)),
         145..150 => Input::Pause,

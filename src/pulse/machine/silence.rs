@@ -1,0 +1,131 @@
+//! Signs of life other than acks, and the limit for nothing received: for links that listen, and for
+//! connections that carry the application's data.
+
+use std::time::{Duration, Instant};
+
+use crate::cause::{Cause, Loss};
+use crate::pulse::Report;
+use crate::pulse::health::Miss;
+use crate::role::Role;
+use crate::state::State;
+
+use super::{Phase, Pulse};
+
+/// When something was last heard and written, and when silence is to be judged.
+#[derive(Debug)]
+pub(super) struct Silence {
+    limit: Option<Duration>,
+    heard: Instant,
+    heard_something: bool,
+    wrote: Option<Instant>,
+    due: Instant,
+}
+
+impl Silence {
+    pub(super) fn new(limit: Option<Duration>, now: Instant) -> Silence {
+        Silence { limit, heard: now, heard_something: false, wrote: None, due: now }
+    }
+
+    /// A connection stands: silence counts from here.
+    pub(super) fn start(&mut self, now: Instant) {
+        (self.heard, self.heard_something, self.wrote) = (now, false, None);
+        self.due = now + self.limit.unwrap_or_default();
+    }
+
+    pub(super) fn is_judged(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// When silence is to be judged next.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.limit.map(|_| self.due)
+    }
+
+    pub(super) fn heard(&mut self, at: Instant) {
+        if at >= self.heard {
+            (self.heard, self.heard_something) = (at, true);
+            self.due = at + self.limit.unwrap_or_default();
+        }
+    }
+
+    /// Until when the connection carried bytes both ways; for one that only sends, its own way.
+    pub(super) fn carried(&self, role: Role) -> Option<Instant> {
+        let wrote = self.wrote?;
+        if role == Role::SendOnly {
+            return Some(wrote);
+        }
+        self.heard_something.then(|| wrote.min(self.heard))
+    }
+}
+
+impl Pulse {
+    pub(super) fn on_heard(&mut self, at: Instant) {
+        if self.connection.is_none() {
+            return;
+        }
+        self.silence.heard(at.min(self.now));
+        match &mut self.phase {
+            Phase::Expecting { extra, .. } => extra.alive = true,
+            Phase::Listening => self.rise(),
+            Phase::Resting { .. } if self.silence.is_judged() => self.rise(),
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_wrote(&mut self, at: Instant) {
+        self.silence.wrote = self.silence.wrote.max(Some(at.min(self.now)));
+    }
+
+    pub(super) fn on_vouched(&mut self) {
+        if self.connection.is_none() {
+            return;
+        }
+        if let Phase::Expecting { extra, .. } = &mut self.phase {
+            extra.alive = true;
+        }
+        self.silence.due = self.now + self.silence.limit.unwrap_or_default();
+    }
+
+    /// Nothing was heard for as long as the limit says, if that is so.
+    pub(super) fn judge_silence(&mut self) {
+        let Some(due) = self.silence.due().filter(|due| *due <= self.now) else { return };
+        if self.connection.is_none() {
+            return;
+        }
+        let timeout = self.heartbeat.timeout;
+        let put_off = if self.notice_stall(due, timeout) {
+            self.doubt.grant()
+        } else {
+            self.doubt.on_time();
+            self.paused
+        };
+        self.silence.due = (due + timeout).max(self.now + timeout / 2);
+        if !put_off {
+            self.on_silence();
+        }
+    }
+
+    fn on_silence(&mut self) {
+        if self.has_fallen_in_place() {
+            return; // it was told, and nothing has changed
+        }
+        let silent = self.now - self.silence.heard;
+        let good = self.health.good;
+        let from = self.health.state;
+        let verdict = self.health.on_miss();
+        let misses = self.health.misses();
+        self.report(Report::Silent { silent, misses });
+        let what = if self.silence.heard_something { "nothing more" } else { "nothing at all" };
+        let detail = format!("{what} came from the peer for {silent:.1?}");
+        let loss = Loss::new(Cause::AckTimeout, detail);
+        match verdict {
+            Miss::Stays => {}
+            Miss::Suspect => {
+                let detail = format!("{} (after {good} signs of life)", loss.detail);
+                let loss = Some(Loss { detail, ..loss });
+                self.report(Report::State { from, to: State::Suspect, loss, down: None });
+            }
+            Miss::Fell => self.fall(loss),
+        }
+    }
+}
