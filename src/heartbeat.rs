@@ -273,6 +273,17 @@ impl Heartbeat {
         }
     }
 
+    /// A connection that carries nothing else has only one role that makes sense.
+    pub(crate) fn check_watch(&self) -> Result<(), Error> {
+        if self.role != Role::Active || self.when_idle || self.expect_every.is_some() {
+            return Err(Error::invalid(
+                "a watched link asks and expects acks, and carries nothing else: roles, \
+                 `when_idle` and `expect_every` are for `adopt`, `connect` and `follow`",
+            ));
+        }
+        Ok(())
+    }
+
     /// What the kernel is told as TCP_USER_TIMEOUT: never shorter than a verdict of ours, nor than
     /// its own keepalive needs to ask `fall` times, because it overrides that count.
     pub(crate) fn kernel_patience(&self) -> Duration {

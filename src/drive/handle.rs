@@ -19,6 +19,7 @@ pub(crate) struct Handle {
     stop: AtomicBool,
     paused: AtomicBool,
     resolving: AtomicBool,
+    released: AtomicBool,
     socket: Mutex<Option<Arc<Socket>>>,
     thread: OnceLock<Thread>,
     status: Mutex<Status>,
@@ -32,6 +33,7 @@ impl Handle {
             stop: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             resolving: AtomicBool::new(false),
+            released: AtomicBool::new(false),
             socket: Mutex::new(None),
             thread: OnceLock::new(),
             status,
@@ -84,6 +86,15 @@ impl Handle {
 
     pub(crate) fn is_resolving(&self) -> bool {
         self.resolving.load(Ordering::SeqCst)
+    }
+
+    /// The application has let go of what it held of this link: its status goes with its thread.
+    pub(crate) fn release(&self) {
+        self.released.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_released(&self) -> bool {
+        self.released.load(Ordering::SeqCst)
     }
 
     /// Whether the caller is this link's own thread, which must not wait for itself.

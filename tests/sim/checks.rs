@@ -133,6 +133,9 @@ impl Checks {
                 }
             }
             Report::Stalled { .. } => self.stalls += 1,
+            Report::Alive { .. } | Report::Silent { .. } => {
+                self.fail("a watched link knows no life but acks")
+            }
             Report::Ended => {}
         }
     }

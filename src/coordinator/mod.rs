@@ -1,36 +1,33 @@
 //! Coordinator: what the user holds. Links come and go, events go out, the status of each is at
 //! hand.
 
-use std::collections::HashMap;
+mod builder;
+mod links;
+
 use std::fmt;
-use std::io;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use log::warn;
 
-use crate::drive::feed::Feed;
-use crate::drive::gate::Gate;
 use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
-use crate::drive::limits::Room;
 use crate::drive::queues::Queues;
-use crate::drive::resolve::{Resolve, by_system};
 use crate::drive::tls::Secure;
-use crate::drive::{self, Plan, Shared, spawn};
+use crate::drive::watch::Watch;
+use crate::drive::{self, Seat, Shared, spawn};
 use crate::error::Error;
 use crate::event::{Event, Identity, LinkId, Status};
 use crate::heartbeat::Heartbeat;
 use crate::protocol::Protocol;
 use crate::target::Target;
 
-/// How long `stop` and `remove` wait for threads. Every thread ends within milliseconds of being
-/// told, but for one inside name resolution, which nothing can wake.
-const PATIENCE_AT_STOP: Duration = Duration::from_millis(900);
+pub use builder::Builder;
+
+use links::{Links, Running, join};
 
 /// The longest queue of events: 130 MB.
 const MOST_EVENTS: usize = 1 << 20;
@@ -79,137 +76,6 @@ pub struct Coordinator {
     process: u32,
 }
 
-/// The lock is held while a link is started or looked up, never while one is waited for.
-#[derive(Default)]
-struct Links {
-    running: HashMap<LinkId, Running>,
-    room: Room,
-    stopped: bool,
-}
-
-impl Links {
-    /// Gives back the stacks of links that ended by themselves; their status stays.
-    fn join_ended(&mut self, ended: Vec<LinkId>) {
-        for link in ended {
-            // Removed ones are joined by whoever removed them.
-            if let Some(thread) = self.running.get_mut(&link).and_then(|r| r.thread.take()) {
-                let _ = thread.join(); // it is in its last instructions
-            }
-        }
-    }
-}
-
-struct Running {
-    handle: Arc<Handle>,
-    /// None once somebody waits for it; then only the status is left to read.
-    thread: Option<JoinHandle<()>>,
-}
-
-/// Settings of a [`Coordinator`].
-pub struct Builder {
-    events: usize,
-    connects_per_second: u32,
-    timer_slack: Duration,
-    stack: usize,
-    seed: Option<u64>,
-    resolve: Box<Resolve>,
-}
-
-impl Builder {
-    /// How many events the main queue holds until some are lost. Default 4096, about half a
-    /// megabyte, made at once; at most 1,048,576.
-    pub fn events_capacity(mut self, events: usize) -> Builder {
-        self.events = events;
-        self
-    }
-
-    /// How many connections are opened a second at most, over all links. Default 1000, at least 1.
-    /// A tenth of a second's worth may go at once.
-    pub fn connects_per_second(mut self, connects: u32) -> Builder {
-        self.connects_per_second = connects;
-        self
-    }
-
-    /// How late the kernel may fire a link's timers, so that one wake-up of the processor serves
-    /// several. Default 5 ms, and never more than 1/200 of the link's interval. Costs punctuality
-    /// of the beats, not precision of round-trip times.
-    pub fn timer_slack(mut self, slack: Duration) -> Builder {
-        self.timer_slack = slack;
-        self
-    }
-
-    /// The stack of a link's thread, in bytes. Default 256 KiB, of virtual memory: what is not used
-    /// costs nothing. Raise it for a protocol that needs more.
-    pub fn stack_size(mut self, bytes: usize) -> Builder {
-        self.stack = bytes;
-        self
-    }
-
-    /// The seed of all jitter. Default: drawn anew each time.
-    pub fn seed(mut self, seed: u64) -> Builder {
-        self.seed = Some(seed);
-        self
-    }
-
-    /// How names become addresses. Default: the system's resolver. Called on a link's own thread,
-    /// at each attempt; it may block.
-    pub fn resolver(
-        mut self,
-        resolve: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
-    ) -> Builder {
-        self.resolve = Box::new(resolve);
-        self
-    }
-
-    /// Starts the coordinator's thread.
-    ///
-    /// # Errors
-    ///
-    /// A rate of 0 connects a second, or no thread left on this machine.
-    pub fn build(self) -> Result<Coordinator, Error> {
-        if self.connects_per_second == 0 {
-            return Err(Error::invalid("0 connects a second cannot work: use 1 or more"));
-        }
-        if self.events > MOST_EVENTS {
-            return Err(Error::invalid(format!(
-                "a queue of {} events cannot work: its room is made at once; use {MOST_EVENTS} at \
-                 most",
-                self.events
-            )));
-        }
-        let (feed, reports, bell) = Feed::new();
-        let feed = Arc::new(feed);
-        let queues = Arc::new(Queues::default());
-        let events = queues.add(self.events);
-        let quit = Arc::new(AtomicBool::new(false));
-        let body = {
-            let (feed, queues, quit) = (Arc::clone(&feed), Arc::clone(&queues), Arc::clone(&quit));
-            move || drive::run_coordinator(feed, reports, bell, queues, quit)
-        };
-        let thread = spawn::spawn("keepbeat".to_owned(), spawn::STACK, body)
-            .map_err(|error| Error::io("no thread for the coordinator", error))?;
-        let shared = Arc::new(Shared {
-            feed,
-            gate: Gate::new(self.connects_per_second, Instant::now()),
-            resolve: self.resolve,
-            timer_slack: self.timer_slack,
-            open: AtomicUsize::new(0),
-        });
-        Ok(Coordinator {
-            shared,
-            queues,
-            events,
-            links: Mutex::default(),
-            next: AtomicU64::new(1),
-            quit,
-            thread: Mutex::new(Some(thread)),
-            stack: self.stack,
-            seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
-            process: std::process::id(),
-        })
-    }
-}
-
 impl Coordinator {
     /// A coordinator with default settings.
     ///
@@ -222,14 +88,7 @@ impl Coordinator {
 
     /// Settings first.
     pub fn builder() -> Builder {
-        Builder {
-            events: 4096,
-            connects_per_second: 1000,
-            timer_slack: Duration::from_millis(5),
-            stack: spawn::STACK,
-            seed: None,
-            resolve: Box::new(by_system),
-        }
+        Builder::default()
     }
 
     /// Opens a connection of its own to `target`, beats on it, and opens it again whenever it is
@@ -255,8 +114,23 @@ impl Coordinator {
     {
         let target: Target = target.try_into()?;
         heartbeat.check()?;
+        heartbeat.check_watch()?;
         let secure = Secure::of(&target)?;
         let protocol = Guarded::new(Box::new(protocol));
+        let interval = heartbeat.interval;
+        let (name, shown) = (target.name(), target.to_string());
+        let body = move |seat| Watch::new(seat, target, secure, heartbeat, protocol).run();
+        Ok(self.start(name, shown, interval, body)?.who.id)
+    }
+
+    /// Starts the thread of a link, of whatever kind.
+    fn start(
+        &self,
+        name: String,
+        target: String,
+        interval: Duration,
+        body: impl FnOnce(Seat) + Send + 'static,
+    ) -> Result<Arc<Handle>, Error> {
         let mut links = self.links();
         if self.is_forked() {
             return Err(Error::forked());
@@ -271,18 +145,18 @@ impl Coordinator {
         links.room.take(running.saturating_sub(open) as u64)?;
 
         let id = LinkId(self.next.fetch_add(1, Ordering::Relaxed));
-        let who = Identity { id, name: target.name(), target: target.to_string() };
-        let handle = Arc::new(Handle::new(who));
+        let handle = Arc::new(Handle::new(Identity { id, name, target }));
         let seed = self.seed ^ id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let (theirs, shared) = (Arc::clone(&handle), Arc::clone(&self.shared));
-        let plan = Plan { handle: theirs, shared, target, secure, heartbeat, protocol, seed };
+        let seat = Seat { handle: theirs, shared, seed };
         feed.links.fetch_add(1, Ordering::SeqCst);
-        let name = format!("keepbeat-{}", id.0);
-        match spawn::spawn(name, self.stack, move || drive::run(plan)) {
+        let thread = format!("keepbeat-{}", id.0);
+        match spawn::spawn(thread, self.stack, move || drive::run(seat, interval, body)) {
             Ok(thread) => {
-                links.running.insert(id, Running { handle, thread: Some(thread) });
+                let running = Running { handle: Arc::clone(&handle), thread: Some(thread) };
+                links.running.insert(id, running);
                 feed.ring();
-                Ok(id)
+                Ok(handle)
             }
             Err(error) => {
                 feed.links.fetch_sub(1, Ordering::SeqCst);
@@ -436,44 +310,6 @@ impl Coordinator {
     }
 }
 
-/// Waits for threads that have been told to end.
-fn join(mut running: Vec<(Arc<Handle>, JoinHandle<()>)>, start: Instant) -> Result<(), Error> {
-    let deadline = start + PATIENCE_AT_STOP;
-    let mut pause = Duration::from_micros(50);
-    loop {
-        let (over, left): (Vec<_>, Vec<_>) =
-            running.into_iter().partition(|(_, thread)| thread.is_finished());
-        for (_, thread) in over {
-            let _ = thread.join(); // a panic has been told by the link itself
-        }
-        running = left;
-        if running.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            break;
-        }
-        thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(5));
-    }
-    let place = |(handle, _): &(Arc<Handle>, JoinHandle<()>)| {
-        let name = &handle.who.name;
-        let resolving = handle.is_resolving();
-        let place = if resolving { "in name resolution" } else { "in its protocol, or starved" };
-        format!("{name} ({place})")
-    };
-    // A few names are enough to find the cause.
-    let places: Vec<_> = running.iter().take(8).map(place).collect();
-    let more = if running.len() > places.len() { ", ..." } else { "" };
-    let text = format!(
-        "{} thread(s) left behind, told to end and still busy: {}{more}",
-        running.len(),
-        places.join(", ")
-    );
-    warn!("{text}");
-    Err(Error::left_behind(text))
-}
-
 impl Drop for Coordinator {
     fn drop(&mut self) {
         // In a forked child the threads do not exist, and the sockets are the parent's as well.
@@ -488,11 +324,5 @@ impl fmt::Debug for Coordinator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let links = self.links().running.len();
         f.debug_struct("Coordinator").field("links", &links).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Builder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("events", &self.events).finish_non_exhaustive()
     }
 }

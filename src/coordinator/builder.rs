@@ -1,0 +1,141 @@
+//! Settings of a coordinator, and its start.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::drive::feed::Feed;
+use crate::drive::gate::Gate;
+use crate::drive::queues::Queues;
+use crate::drive::resolve::{Resolve, by_system};
+use crate::drive::{self, Shared, spawn};
+use crate::error::Error;
+
+use super::{Coordinator, MOST_EVENTS};
+
+/// Settings of a [`Coordinator`].
+pub struct Builder {
+    events: usize,
+    connects_per_second: u32,
+    timer_slack: Duration,
+    stack: usize,
+    seed: Option<u64>,
+    resolve: Box<Resolve>,
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder {
+            events: 4096,
+            connects_per_second: 1000,
+            timer_slack: Duration::from_millis(5),
+            stack: spawn::STACK,
+            seed: None,
+            resolve: Box::new(by_system),
+        }
+    }
+}
+
+impl Builder {
+    /// How many events the main queue holds until some are lost. Default 4096, about half a
+    /// megabyte, made at once; at most 1,048,576.
+    pub fn events_capacity(mut self, events: usize) -> Builder {
+        self.events = events;
+        self
+    }
+
+    /// How many connections are opened a second at most, over all links. Default 1000, at least 1.
+    /// A tenth of a second's worth may go at once.
+    pub fn connects_per_second(mut self, connects: u32) -> Builder {
+        self.connects_per_second = connects;
+        self
+    }
+
+    /// How late the kernel may fire a link's timers, so that one wake-up of the processor serves
+    /// several. Default 5 ms, and never more than 1/200 of the link's interval. Costs punctuality
+    /// of the beats, not precision of round-trip times.
+    pub fn timer_slack(mut self, slack: Duration) -> Builder {
+        self.timer_slack = slack;
+        self
+    }
+
+    /// The stack of a link's thread, in bytes. Default 256 KiB, of virtual memory: what is not used
+    /// costs nothing. Raise it for a protocol that needs more.
+    pub fn stack_size(mut self, bytes: usize) -> Builder {
+        self.stack = bytes;
+        self
+    }
+
+    /// The seed of all jitter. Default: drawn anew each time.
+    pub fn seed(mut self, seed: u64) -> Builder {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// How names become addresses. Default: the system's resolver. Called on a link's own thread,
+    /// at each attempt; it may block.
+    pub fn resolver(
+        mut self,
+        resolve: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Builder {
+        self.resolve = Box::new(resolve);
+        self
+    }
+
+    /// Starts the coordinator's thread.
+    ///
+    /// # Errors
+    ///
+    /// A rate of 0 connects a second, or no thread left on this machine.
+    pub fn build(self) -> Result<Coordinator, Error> {
+        if self.connects_per_second == 0 {
+            return Err(Error::invalid("0 connects a second cannot work: use 1 or more"));
+        }
+        if self.events > MOST_EVENTS {
+            return Err(Error::invalid(format!(
+                "a queue of {} events cannot work: its room is made at once; use {MOST_EVENTS} at \
+                 most",
+                self.events
+            )));
+        }
+        let (feed, reports, bell) = Feed::new();
+        let feed = Arc::new(feed);
+        let queues = Arc::new(Queues::default());
+        let events = queues.add(self.events);
+        let quit = Arc::new(AtomicBool::new(false));
+        let body = {
+            let (feed, queues, quit) = (Arc::clone(&feed), Arc::clone(&queues), Arc::clone(&quit));
+            move || drive::run_coordinator(feed, reports, bell, queues, quit)
+        };
+        let thread = spawn::spawn("keepbeat".to_owned(), spawn::STACK, body)
+            .map_err(|error| Error::io("no thread for the coordinator", error))?;
+        let shared = Arc::new(Shared {
+            feed,
+            gate: Gate::new(self.connects_per_second, Instant::now()),
+            resolve: self.resolve,
+            timer_slack: self.timer_slack,
+            open: AtomicUsize::new(0),
+        });
+        Ok(Coordinator {
+            shared,
+            queues,
+            events,
+            links: Mutex::default(),
+            next: AtomicU64::new(1),
+            quit,
+            thread: Mutex::new(Some(thread)),
+            stack: self.stack,
+            seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
+            process: std::process::id(),
+        })
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("events", &self.events).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,279 @@
+//! A watched link: keepbeat opens a connection of its own, beats on it, and opens it again.
+//!
+//! The healthy round is three system calls: `send` the beat, `recv` the ack (blocked, bounded by
+//! the socket's read timeout), `poll` until the next beat. A FIN or RST in between ends the
+//! `poll` at once.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Instant;
+
+use crate::cause::{Cause, Loss};
+use crate::drive::connect;
+use crate::drive::guarded::Guarded;
+use crate::drive::handle::Handle;
+use crate::drive::inbox::Next;
+use crate::drive::reporter::Reporter;
+use crate::drive::resolve;
+use crate::drive::socket::{Connection, Woke};
+use crate::drive::tls::Secure;
+use crate::drive::{Seat, Shared};
+use crate::heartbeat::Heartbeat;
+use crate::protocol::Frame;
+use crate::pulse::{Input, Output, Patience, Pulse};
+use crate::target::Target;
+
+/// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats: 0.016 system
+/// calls a beat.
+const ASK_RTO_EVERY: u64 = 64;
+
+pub(crate) struct Watch {
+    handle: Arc<Handle>,
+    shared: Arc<Shared>,
+    target: Target,
+    secure: Option<Secure>,
+    heartbeat: Heartbeat,
+    protocol: Guarded,
+    pulse: Pulse,
+    reporter: Reporter,
+    connection: Option<Connection>,
+    /// The beat on its way out; kept, so that no beat allocates.
+    out: Vec<u8>,
+    paused: bool,
+    /// The peer announced, with its last ack, that it ends the connection.
+    over: bool,
+}
+
+impl Drop for Watch {
+    /// However it ends, the socket goes with it.
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Watch {
+    pub(crate) fn new(
+        seat: Seat,
+        target: Target,
+        secure: Option<Secure>,
+        heartbeat: Heartbeat,
+        protocol: Guarded,
+    ) -> Watch {
+        let Seat { handle, shared, seed } = seat;
+        let pulse = Pulse::new(heartbeat.clone(), seed, Instant::now());
+        let reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
+        // Room for the beats of most protocols from the start.
+        let (connection, out) = (None, Vec::with_capacity(128));
+        Watch {
+            handle,
+            shared,
+            target,
+            secure,
+            heartbeat,
+            protocol,
+            pulse,
+            reporter,
+            connection,
+            out,
+            paused: false,
+            over: false,
+        }
+    }
+
+    pub(crate) fn run(&mut self) {
+        loop {
+            match self.pulse.poll() {
+                Output::Connect => self.connect(),
+                Output::Beat(seq) => self.beat(seq),
+                Output::Close => self.close(),
+                Output::Report(report) => self.reporter.report(report, self.pulse.rtt()),
+                Output::Wait(until) => self.wait(until),
+                Output::Done => break,
+            }
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.pulse.handle(Instant::now(), input);
+    }
+
+    fn connect(&mut self) {
+        if self.wait_for_turn() {
+            match self.open() {
+                Ok(()) => self.tell(Input::Connected),
+                Err(loss) if loss.cause == Cause::Stopped => {} // the next wait ends it
+                Err(loss) => {
+                    self.close();
+                    self.tell(Input::Lost(loss));
+                }
+            }
+        }
+    }
+
+    /// Until the gate opens. False if the link is to stop instead.
+    fn wait_for_turn(&self) -> bool {
+        let turn = self.shared.gate.turn(Instant::now());
+        loop {
+            if self.handle.is_stopping() {
+                return false;
+            }
+            let left = turn.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            thread::park_timeout(left);
+        }
+    }
+
+    fn open(&mut self) -> Result<(), Loss> {
+        self.reporter.peer = None;
+        let start = Instant::now();
+        let (host, port) = (self.target.host(), self.target.port());
+        let addresses = resolve::addresses(&self.handle, &*self.shared.resolve, host, port)?;
+        let secure = self.secure.as_ref();
+        let connection = connect::connect(&self.handle, &addresses, secure, &self.heartbeat)?;
+        self.reporter.peer = Some(connection.peer);
+        self.reporter.took = start.elapsed();
+        self.shared.open.fetch_add(1, Ordering::Relaxed);
+        self.connection = Some(connection);
+        self.out.clear();
+        self.over = false;
+        self.protocol.connected(&mut self.out)?;
+        self.ask_rto();
+        Ok(())
+    }
+
+    fn ask_rto(&mut self) {
+        if self.heartbeat.patience == Patience::FromRtt {
+            if let Some(rto) = self.connection.as_ref().and_then(Connection::rto) {
+                self.tell(Input::Rto(rto));
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        if self.connection.take().is_some() {
+            self.handle.set_socket(None);
+            self.shared.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn beat(&mut self, seq: u64) {
+        match self.write_beat(seq) {
+            Ok(input) => self.tell(input),
+            // Our own shutdown looks like an end, too; the next wait ends the link.
+            Err(_) if self.handle.is_stopping() => {}
+            Err(loss) => self.tell(Input::Lost(loss)),
+        }
+    }
+
+    /// What opens the conversation, if this is the first beat, goes out with it.
+    fn write_beat(&mut self, seq: u64) -> Result<Input, Loss> {
+        let Some(connection) = &mut self.connection else {
+            return Err(Cause::ClosedByPeer.into());
+        };
+        let before = self.out.len();
+        self.protocol.beat(seq, &mut self.out)?;
+        let silent = self.out.len() == before;
+        let at = connection.write(&self.out, self.heartbeat.write_timeout)?;
+        self.out.clear();
+        self.reporter.on_sent();
+        if seq % ASK_RTO_EVERY == 0 {
+            self.ask_rto();
+        }
+        Ok(if silent { Input::Stands(seq) } else { Input::Sent { seq, at } })
+    }
+
+    /// One step towards `until`: a flag, a frame, bytes, or time that passed.
+    fn wait(&mut self, until: Option<Instant>) {
+        if self.handle.is_stopping() {
+            return self.tell(Input::Stop);
+        }
+        if self.has_turned() {
+            self.paused = !self.paused;
+            return self.tell(if self.paused { Input::Pause } else { Input::Resume });
+        }
+        if std::mem::take(&mut self.over) {
+            return self.tell(Input::Renew);
+        }
+        if let Some(input) = self.next_input() {
+            let input = self.and_is_it_over(input);
+            return self.tell(input);
+        }
+        let Some(connection) = &mut self.connection else {
+            match until {
+                Some(until) => {
+                    thread::park_timeout(until.saturating_duration_since(Instant::now()));
+                }
+                None => thread::park(),
+            }
+            return self.tick();
+        };
+        match connection.wait(until, self.pulse.expecting()) {
+            Woke::Bytes | Woke::Interrupted => {}
+            Woke::Quiet => self.tick(),
+            // Our own shutdown looks like an end, too.
+            Woke::Lost(_) if self.handle.is_stopping() => {}
+            Woke::Lost(loss) => {
+                let input = self.last_input(loss);
+                self.tell(input);
+            }
+        }
+    }
+
+    /// The peer may have announced the end of the connection with this ack: that is told next.
+    fn and_is_it_over(&mut self, input: Input) -> Input {
+        if let Input::Ack(_) = input {
+            match self.protocol.is_over() {
+                Ok(over) => self.over = over,
+                Err(loss) => return Input::Lost(loss),
+            }
+        }
+        input
+    }
+
+    /// The connection has ended; that may be what makes an ack whole.
+    fn last_input(&mut self, loss: Loss) -> Input {
+        if loss.cause != Cause::ClosedByPeer {
+            return Input::Lost(loss);
+        }
+        match self.protocol.closed() {
+            Ok(Some(Frame::Ack(seq))) => self.and_is_it_over(Input::Ack(seq)),
+            Ok(_) => Input::Lost(loss),
+            Err(said) => Input::Lost(said),
+        }
+    }
+
+    /// Whether it was paused or resumed since the pulse was told.
+    fn has_turned(&self) -> bool {
+        self.handle.is_paused() != self.paused
+    }
+
+    /// Time has passed. A pause or a stop that came meanwhile goes first: it is in force for this
+    /// beat.
+    fn tick(&mut self) {
+        if !self.has_turned() && !self.handle.is_stopping() {
+            self.tell(Input::Tick);
+        }
+    }
+
+    /// What the bytes that came amount to. Data is no life on a watched link and passes by; the
+    /// inbox is bounded, so the clock is looked at soon.
+    fn next_input(&mut self) -> Option<Input> {
+        let connection = self.connection.as_mut()?;
+        loop {
+            return Some(match connection.inbox.next(&mut self.protocol) {
+                Ok(Next::Frame(Frame::Data | Frame::Own)) => continue,
+                Ok(Next::Frame(Frame::Ack(seq))) => Input::Ack(seq),
+                Ok(Next::Frame(Frame::Beat(_))) => Input::Lost(Loss::new(
+                    Cause::WrongReply,
+                    format!("{} sent a beat in place of an ack: is it an echo?", connection.peer),
+                )),
+                Ok(Next::Partial) => Input::Partial,
+                Ok(Next::Nothing) => return None,
+                Err(loss) => Input::Lost(loss),
+            });
+        }
+    }
+}
