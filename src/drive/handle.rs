@@ -1,4 +1,4 @@
-//! What others hold of a link: its flags, its socket for waking it, its status.
+//! What others hold of a link: its flags, its socket or bell for waking it, its status.
 //!
 //! Who waits for whom: each lock here is held for some nanoseconds and never while another is taken
 //! or a system call may block, so nobody waits for a link that is blocked.
@@ -12,6 +12,7 @@ use std::time::Instant;
 use socket2::Socket;
 
 use crate::event::{Identity, Status};
+use crate::sys::Bell;
 
 #[derive(Debug)]
 pub(crate) struct Handle {
@@ -21,6 +22,7 @@ pub(crate) struct Handle {
     resolving: AtomicBool,
     released: AtomicBool,
     socket: Mutex<Option<Arc<Socket>>>,
+    bell: Mutex<Option<Arc<Bell>>>,
     thread: OnceLock<Thread>,
     status: Mutex<Status>,
 }
@@ -35,6 +37,7 @@ impl Handle {
             resolving: AtomicBool::new(false),
             released: AtomicBool::new(false),
             socket: Mutex::new(None),
+            bell: Mutex::new(None),
             thread: OnceLock::new(),
             status,
         }
@@ -47,15 +50,19 @@ impl Handle {
     }
 
     /// Tells the link to end and wakes it wherever it is: parked, or blocked in connect, read,
-    /// write or poll. One call is enough: a parked thread keeps the wake-up, a socket its shutdown,
-    /// and the link looks at the flag after each connect has begun. Only name resolution cannot be
-    /// woken.
+    /// write, poll or epoll. One call is enough: a parked thread keeps the wake-up, a socket its
+    /// shutdown, a bell its ring, and the link looks at the flag after each connect has begun and
+    /// after it has set its bell. Only name resolution cannot be woken.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
         let socket = self.socket().clone();
         if let Some(socket) = socket {
             // NotConnected: it has not begun to connect, or is over; then there is nothing to wake.
             let _ = socket.shutdown(Shutdown::Both);
+        }
+        let bell = self.bell().clone();
+        if let Some(bell) = bell {
+            bell.ring();
         }
         if let Some(thread) = self.thread.get() {
             thread.unpark();
@@ -109,6 +116,16 @@ impl Handle {
 
     fn socket(&self) -> MutexGuard<'_, Option<Arc<Socket>>> {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bell that `stop` rings, for a link that waits in poll or epoll, or whose socket must not
+    /// be shut down. Look at the flag after it.
+    pub(crate) fn set_bell(&self, bell: Arc<Bell>) {
+        *self.bell() = Some(bell);
+    }
+
+    fn bell(&self) -> MutexGuard<'_, Option<Arc<Bell>>> {
+        self.bell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn status(&self) -> MutexGuard<'_, Status> {

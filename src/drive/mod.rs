@@ -1,5 +1,6 @@
 //! ACTS. The only place with threads, the sockets of links and `Instant::now`. One thread per link
-//! runs one loop: poll the pulse, do what it says, tell it what happened. One file per kind of link.
+//! runs one loop: poll the pulse, do what it says, tell it what happened. One file per kind of
+//! link.
 
 pub(crate) mod clients;
 mod connect;
