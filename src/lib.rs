@@ -104,6 +104,7 @@ mod role;
 mod state;
 mod sys;
 mod target;
+mod tcp_info;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]
