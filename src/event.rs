@@ -151,8 +151,8 @@ pub enum EventKind {
         /// How late.
         late: Duration,
     },
-    /// The last event of a link: it was removed, its rounds are over, its protocol panicked, or the
-    /// coordinator stopped.
+    /// The last event of a link: it was removed, its rounds are over, its protocol panicked, the
+    /// connection that it observed has ended, or the coordinator stopped.
     Ended,
     /// This queue was full: so many events are missing here. [`Coordinator::status`] has the truth.
     ///
@@ -196,6 +196,8 @@ impl EventKind {
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // It stood before the link was made.
+            EventKind::Connected { took: Duration::ZERO, .. } => f.write_str("connected"),
             EventKind::Connected { attempt, took } => {
                 write!(f, "connected in {took:.1?} (attempt {attempt})")
             }

@@ -71,6 +71,7 @@
 //! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
 //! | [`Protocol`] | one of your own |
 //! | [`Responder`] | the other end |
+//! | [`Observed`], [`Observe`], [`Snapshot`] | look at a connection of the application's own |
 //! | [`Session`], [`Response`], [`Replay`] | HTTP with kept connections; [a guide](session) |
 //! | [`pulse`] | the state machine alone, without sockets or clocks |
 //!
@@ -99,8 +100,10 @@ mod error;
 mod event;
 mod heartbeat;
 mod login;
+mod observer;
 mod responder;
 mod role;
+mod snapshot;
 mod state;
 mod sys;
 mod target;
@@ -115,6 +118,7 @@ pub use coordinator::{Builder, Coordinator};
 pub use error::Error;
 pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
 pub use heartbeat::Heartbeat;
+pub use observer::{Observe, Observed};
 pub use protocol::{ConnectOnly, Exchange, Http, Line, Protocol, Redis};
 pub use pulse::{Pace, Patience, Rtt};
 pub use responder::{Responder, ResponderBuilder};
@@ -123,6 +127,7 @@ pub use session::{
     Body, Eviction, Replay, Response, Session, SessionBuilder, SessionEvent, SessionEventKind,
     SessionStats, Warm,
 };
+pub use snapshot::Snapshot;
 pub use state::State;
 pub use target::Target;
 #[cfg(feature = "tls")]

@@ -3,6 +3,7 @@
 
 mod builder;
 mod links;
+mod observe;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -10,7 +10,10 @@ pub(crate) mod gate;
 pub(crate) mod guarded;
 pub(crate) mod handle;
 pub(crate) mod inbox;
+pub(crate) mod keepalive;
+pub(crate) mod known;
 pub(crate) mod limits;
+pub(crate) mod observe;
 pub(crate) mod queues;
 mod reporter;
 pub(crate) mod resolve;
@@ -18,6 +21,7 @@ pub(crate) mod socket;
 pub(crate) mod spawn;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 pub(crate) mod tls;
+mod verdict;
 pub(crate) mod watch;
 
 use std::sync::Arc;

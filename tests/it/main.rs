@@ -5,6 +5,7 @@ mod cli;
 mod faults;
 mod http_link;
 mod noticing;
+mod observe;
 mod peer;
 mod protocols;
 mod responder;
