@@ -98,12 +98,14 @@ mod drive;
 mod error;
 mod event;
 mod heartbeat;
+mod link;
 mod login;
 mod responder;
 mod role;
 mod state;
 mod sys;
 mod target;
+mod tcp_info;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]
@@ -114,6 +116,7 @@ pub use coordinator::{Builder, Coordinator};
 pub use error::Error;
 pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
 pub use heartbeat::Heartbeat;
+pub use link::{Adopt, Connect, Link, Login, Received, Returned};
 pub use protocol::{ConnectOnly, Exchange, Http, Line, Protocol, Redis};
 pub use pulse::{Pace, Patience, Rtt};
 pub use responder::{Responder, ResponderBuilder};

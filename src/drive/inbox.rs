@@ -7,11 +7,20 @@ use crate::protocol::{FRAME_LIMIT, Frame};
 /// What most acks fit in many times over. Two hundred links should not cost megabytes.
 const FIRST: usize = 512;
 
+/// Room for the application's frames: one read of a busy connection.
+const FIRST_OF_DATA: usize = 16 * 1024;
+
+/// What is kept of a buffer that had to grow, once it is empty again.
+const KEPT: usize = 64 * 1024;
+
 #[derive(Debug)]
 pub(crate) struct Inbox {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    limit: usize,
+    /// How long the frame was that was given last; it stands before `start`.
+    last: usize,
     /// Bytes came since the parser last asked for more.
     fresh: bool,
 }
@@ -27,18 +36,47 @@ pub(crate) enum Next {
 
 impl Inbox {
     pub(crate) fn new() -> Inbox {
-        Inbox { buffer: vec![0; FIRST], start: 0, end: 0, fresh: false }
+        Inbox::with_room(FIRST, FRAME_LIMIT)
+    }
+
+    /// For a connection that carries data, in frames of at most so many bytes.
+    pub(crate) fn with_limit(limit: usize) -> Inbox {
+        Inbox::with_room(FIRST_OF_DATA, limit)
+    }
+
+    fn with_room(room: usize, limit: usize) -> Inbox {
+        Inbox { buffer: vec![0; room], start: 0, end: 0, limit, last: 0, fresh: false }
+    }
+
+    /// Bytes that were read by somebody else.
+    pub(crate) fn preload(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.buffer.resize(self.buffer.len().max(bytes.len()), 0);
+            self.buffer[..bytes.len()].copy_from_slice(bytes);
+            self.filled(bytes.len());
+        }
+    }
+
+    /// Whether bytes came that were not looked at.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh && self.start < self.end
     }
 
     /// Where the next bytes go. Never empty: a full inbox has been refused by
     /// [`next`](Inbox::next).
     pub(crate) fn space(&mut self) -> &mut [u8] {
+        self.last = 0;
+        if self.start == self.end && self.buffer.len() > KEPT {
+            self.buffer.truncate(FIRST_OF_DATA);
+            self.buffer.shrink_to_fit();
+            (self.start, self.end) = (0, 0);
+        }
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
         if self.end == self.buffer.len() {
-            self.buffer.resize((self.buffer.len() * 2).min(FRAME_LIMIT + 1), 0);
+            self.buffer.resize((self.buffer.len() * 2).min(self.limit + 1), 0);
         }
         &mut self.buffer[self.end..]
     }
@@ -49,6 +87,16 @@ impl Inbox {
         self.fresh = true;
     }
 
+    /// The bytes of the frame that was given last, until more are read.
+    pub(crate) fn frame(&self) -> &[u8] {
+        &self.buffer[self.start - self.last..self.start]
+    }
+
+    /// What has come and is no whole frame yet, or was not asked for.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
     /// The next whole frame.
     pub(crate) fn next(&mut self, protocol: &mut Guarded) -> Result<Next, Loss> {
         if self.start == self.end || !self.fresh {
@@ -56,11 +104,13 @@ impl Inbox {
         }
         if let Some((frame, len)) = protocol.parse(&self.buffer[self.start..self.end])? {
             self.start += len;
+            self.last = len;
             return Ok(Next::Frame(frame));
         }
         self.fresh = false;
-        if self.end - self.start > FRAME_LIMIT {
-            let detail = format!("more than {FRAME_LIMIT} bytes without the end of a frame");
+        if self.end - self.start > self.limit {
+            let limit = self.limit;
+            let detail = format!("more than {limit} bytes without the end of a frame");
             return Err(Loss::new(Cause::WrongReply, detail));
         }
         Ok(Next::Partial)
