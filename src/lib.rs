@@ -68,7 +68,7 @@
 //! |---|---|
 //! | [`Coordinator`], [`Heartbeat`], [`Target`] | watch an endpoint, how often, where |
 //! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, why |
-//! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
+//! | [`Exchange`], [`Framed`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
 //! | [`Protocol`] | one of your own |
 //! | [`Responder`] | the other end |
 //! | [`Session`], [`Response`], [`Replay`] | HTTP with kept connections; [a guide](session) |
@@ -117,7 +117,7 @@ pub use error::Error;
 pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
 pub use heartbeat::Heartbeat;
 pub use link::{Adopt, Connect, Link, Login, Received, Returned};
-pub use protocol::{ConnectOnly, Exchange, Http, Line, Protocol, Redis};
+pub use protocol::{ConnectOnly, Exchange, Framed, Http, Line, Prefix, Protocol, Redis};
 pub use pulse::{Pace, Patience, Rtt};
 pub use responder::{Responder, ResponderBuilder};
 pub use role::Role;

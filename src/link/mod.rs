@@ -48,7 +48,7 @@ pub use settings::{Adopt, Connect};
 ///
 /// // Both ends in one program; `PING` and `PONG` are the beats, all other lines are data.
 /// let coordinator = Coordinator::new()?;
-/// let lines = || Framed::lines("PING", "PONG");
+/// let lines = || Framed::lines("PING", "PONG").expect("two different lines");
 /// let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
 /// let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
 /// let (server, _) = listener.accept().expect("loopback");

@@ -29,7 +29,7 @@ const MOST_FRAMES: usize = 1 << 20;
 /// let stream = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
 /// let coordinator = Coordinator::new()?;
 /// let machine = Adopt::new(stream).named("press 7").already_read(b"HEL").frames_capacity(256);
-/// let link = coordinator.adopt(machine, Heartbeat::default(), Framed::lines("PING", "PONG"))?;
+/// let link = coordinator.adopt(machine, Heartbeat::default(), Framed::lines("PING", "PONG")?)?;
 /// assert_eq!(link.status().name, "press 7");
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
@@ -96,7 +96,7 @@ impl From<TcpStream> for Adopt {
 ///         _ => Err(Rejected::login_refused("not welcome: is `monitor` known there?")),
 ///     }
 /// });
-/// let link = coordinator.connect(machine, Heartbeat::default(), Framed::lines("PING", "PONG"))?;
+/// let link = coordinator.connect(machine, Heartbeat::default(), Framed::lines("PING", "PONG")?)?;
 /// link.send("START")?;
 /// # Ok::<(), keepbeat::Error>(())
 /// ```

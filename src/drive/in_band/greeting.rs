@@ -79,7 +79,7 @@ impl<'a> Greeting<'a> {
             let link = &mut *self.link;
             match self.line.inbox.next(&mut link.protocol)? {
                 Next::Frame(Frame::Data) => {
-                    return Ok(Some(link.outlet.data(self.line.inbox.frame()).to_vec()));
+                    return Ok(Some(link.outlet.data(self.line.inbox.frame_bytes()).to_vec()));
                 }
                 Next::Frame(Frame::Beat(seq)) => {
                     link.answer(seq)?;

@@ -436,7 +436,7 @@ impl InBand {
             let Some(line) = &mut self.line else { return Ok(None) };
             match line.inbox.next(&mut self.protocol)? {
                 Next::Frame(Frame::Data) => {
-                    let data = self.outlet.data(line.inbox.frame()).to_vec();
+                    let data = self.outlet.data(line.inbox.frame_bytes()).to_vec();
                     self.delivery.push(Received::Frame(data));
                     if self.delivery.is_blocked() {
                         self.handle.status().unread = true;

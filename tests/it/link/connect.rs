@@ -164,8 +164,7 @@ fn what_is_never_sent_is_told_at_the_end() {
     let (listener, address) = listen();
     drop(listener);
     let coordinator = Coordinator::new().unwrap();
-    let link =
-        coordinator.connect(Connect::from(address).queue(10), often(), lines()).unwrap();
+    let link = coordinator.connect(Connect::from(address).queue(10), often(), lines()).unwrap();
     for n in 0..3 {
         link.send(n.to_string()).unwrap();
     }
@@ -198,9 +197,7 @@ fn an_ack_proves_all_frames_before_it() {
         }
     };
     let acked = link.status().acked;
-    let serving = thread::spawn(move || {
-        while client.line() != "end" {}
-    });
+    let serving = thread::spawn(move || while client.line() != "end" {});
     eventually("a beat behind the frame", || link.status().acked >= acked + 2);
     link.send("end").unwrap();
     serving.join().unwrap();
@@ -239,11 +236,9 @@ fn it_is_closed_and_handed_back_as_any_other() {
 #[cfg(feature = "tls")]
 #[test]
 fn under_tls_it_talks_both_ways_and_cannot_be_handed_back() {
-    use crate::tls_link::tls_server;
-
-    let (address, tls, server) = tls_server(|mut stream| {
-        let mut line = Vec::new();
-        let mut byte = [0];
+    let authority = crate::tls_link::Authority::new(|_| {});
+    let peer = authority.serve(|mut stream, _| {
+        let (mut line, mut byte) = (Vec::new(), [0]);
         loop {
             std::io::Read::read_exact(&mut stream, &mut byte)?;
             line.push(byte[0]);
@@ -255,7 +250,7 @@ fn under_tls_it_talks_both_ways_and_cannot_be_handed_back() {
         }
     });
     let coordinator = Coordinator::new().unwrap();
-    let target = keepbeat::Target::from(address).tls(tls);
+    let target = keepbeat::Target::from(peer.address).tls(authority.tls());
     let link = coordinator.connect(target, often(), lines()).unwrap();
     assert_eq!(next(&link), Received::Connected { connection: 1 });
     let writers: Vec<_> = (0..3)
@@ -280,5 +275,4 @@ fn under_tls_it_talks_both_ways_and_cannot_be_handed_back() {
     link.send("still open").unwrap();
     assert_eq!(next(&link), frame("still open"));
     link.close().unwrap();
-    drop(server);
 }

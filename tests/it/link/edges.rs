@@ -38,9 +38,7 @@ fn beats_of_both_ends_at_the_same_moment_are_both_acked() {
     let coordinator = Coordinator::new().unwrap();
     let beat = Heartbeat::every(ms(5)).timeout(ms(10_000));
     let links = [one, other].map(|end| coordinator.adopt(end, beat.clone(), lines()).unwrap());
-    eventually("a hundred beats each way", || {
-        links.iter().all(|link| link.status().acked >= 100)
-    });
+    eventually("a hundred beats each way", || links.iter().all(|link| link.status().acked >= 100));
     for link in &links {
         let status = link.status();
         assert_eq!((status.state, status.missed, status.late), (State::Up, 0, 0));

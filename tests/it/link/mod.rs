@@ -45,7 +45,10 @@ fn rarely() -> Heartbeat {
 }
 
 /// A link on one end, and the other end.
-fn adopted(heartbeat: Heartbeat, protocol: impl Protocol + 'static) -> (Coordinator, Link, TcpStream) {
+fn adopted(
+    heartbeat: Heartbeat,
+    protocol: impl Protocol + 'static,
+) -> (Coordinator, Link, TcpStream) {
     let (ours, theirs) = pair();
     let coordinator = Coordinator::new().unwrap();
     let link = coordinator.adopt(ours, heartbeat, protocol).unwrap();

@@ -100,7 +100,11 @@ fn threads_and_files() -> (usize, usize) {
 }
 
 /// Sends frames until told to stop: the number that the link gave to each.
-fn write(link: Link, writer: u64, stop: Arc<AtomicBool>) -> JoinHandle<(Vec<(u64, u64)>, Vec<u64>)> {
+fn write(
+    link: Link,
+    writer: u64,
+    stop: Arc<AtomicBool>,
+) -> JoinHandle<(Vec<(u64, u64)>, Vec<u64>)> {
     thread::spawn(move || {
         let (mut taken, mut refused) = (Vec::new(), Vec::new());
         for n in 0.. {
@@ -125,8 +129,7 @@ fn restart_under_load(queue: usize) {
     let mut server = Server::start("127.0.0.1:0".parse().unwrap(), &account);
     let address = server.address;
     let coordinator = Coordinator::builder().connects_per_second(100_000).build().unwrap();
-    let heartbeat =
-        Heartbeat::every(ms(10)).timeout(ms(20_000)).backoff(ms(1), ms(3)).rise(1);
+    let heartbeat = Heartbeat::every(ms(10)).timeout(ms(20_000)).backoff(ms(1), ms(3)).rise(1);
     let connect = Connect::from(address).queue(queue).login(|login| {
         login.send("LOGIN")?;
         login.receive().map(drop)

@@ -75,8 +75,12 @@ fn eighty_thousand_frames_each_way_are_whole_and_in_order_and_beats_keep_their_p
     assert_eq!((status.missed, passive.missed), (0, 0));
     // A beat is acked behind all that was sent before it: some round trips under load, not 2 ms.
     let pace = status.sent as f64 / (elapsed.as_secs_f64() / 0.002);
-    println!("{} beats in {elapsed:?}: {:.0} % of the pace; {:?}", status.sent, pace * 100.0,
-        status.rtt.avg());
+    println!(
+        "{} beats in {elapsed:?}: {:.0} % of the pace; {:?}",
+        status.sent,
+        pace * 100.0,
+        status.rtt.avg()
+    );
     assert!(status.acked >= status.sent - 1, "{status:?}");
     assert!(status.sent >= 50, "the beats starved: {} in {elapsed:?}", status.sent);
     one.close().unwrap();
