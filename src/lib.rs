@@ -68,7 +68,7 @@
 //! |---|---|
 //! | [`Coordinator`], [`Heartbeat`], [`Target`] | watch an endpoint, how often, where |
 //! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, why |
-//! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
+//! | [`Exchange`], [`Framed`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
 //! | [`Protocol`] | one of your own |
 //! | [`Responder`] | the other end |
 //! | [`Observed`], [`Observe`], [`Snapshot`] | look at a connection of the application's own |
@@ -99,6 +99,7 @@ mod drive;
 mod error;
 mod event;
 mod heartbeat;
+mod link;
 mod login;
 mod observer;
 mod responder;
@@ -118,8 +119,9 @@ pub use coordinator::{Builder, Coordinator};
 pub use error::Error;
 pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
 pub use heartbeat::Heartbeat;
+pub use link::{Adopt, Connect, Link, Login, Received, Returned};
 pub use observer::{Observe, Observed};
-pub use protocol::{ConnectOnly, Exchange, Http, Line, Protocol, Redis};
+pub use protocol::{ConnectOnly, Exchange, Framed, Http, Line, Prefix, Protocol, Redis};
 pub use pulse::{Pace, Patience, Rtt};
 pub use responder::{Responder, ResponderBuilder};
 pub use role::Role;

@@ -63,9 +63,9 @@ impl Coordinator {
     ///
     /// # Errors
     ///
-    /// A descriptor that is no connected TCP socket; a heartbeat with an interval under 2 s, a role
-    /// that sends, `when_idle`, `expect_every` or `rounds`; no room on this machine
-    /// ([`Error::is_limit`]); a coordinator that has stopped; a system other than Linux.
+    /// A descriptor that is no connected TCP socket; a heartbeat with an interval under 2 s, the
+    /// role `Passive` or `SendOnly`, `when_idle`, `expect_every` or `rounds`; no room on this
+    /// machine ([`Error::is_limit`]); a coordinator that has stopped; a system other than Linux.
     ///
     /// # Examples
     ///

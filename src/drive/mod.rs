@@ -5,10 +5,12 @@
 pub(crate) mod clients;
 mod connect;
 mod coordinator;
+pub(crate) mod dial;
 pub(crate) mod feed;
 pub(crate) mod gate;
 pub(crate) mod guarded;
 pub(crate) mod handle;
+pub(crate) mod in_band;
 pub(crate) mod inbox;
 pub(crate) mod keepalive;
 pub(crate) mod known;

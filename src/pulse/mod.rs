@@ -65,6 +65,9 @@ pub enum Input {
     Ack(Option<u64>),
     /// This beat needs no ack: the protocol has none, and the connection stands.
     Stands(u64),
+    /// This beat was left out: the one before it still waits to be written. The round is judged by
+    /// other signs of life.
+    Skipped(u64),
     /// Bytes came, but not yet a whole frame.
     Partial,
     /// A whole frame that is no ack came at that time: a sign of life where the connection carries

@@ -1,7 +1,7 @@
 //! Waits on sockets: poll(2), and what it must be spared.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 /// What a wait on a socket found.
@@ -66,6 +66,44 @@ fn poll_these(entries: &mut [libc::pollfd], most: Option<Duration>) -> i32 {
 /// For waits that count milliseconds: rounded up, -1 for ever.
 pub(super) fn millis(most: Option<Duration>) -> libc::c_int {
     most.map_or(-1, |most| most.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32)
+}
+
+/// What a link's thread woke for; nothing when the time passed or a signal came.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stirred {
+    /// Bytes or an end wait to be read.
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+    /// Both directions are over, or the connection failed.
+    pub(crate) ended: bool,
+    pub(crate) bell: bool,
+}
+
+/// Waits for the bell, and for what is wanted of a socket; its failure is told in any case.
+pub(crate) fn wait_link(
+    bell: &impl AsFd,
+    socket: Option<&impl AsFd>,
+    (read, write): (bool, bool),
+    most: Option<Duration>,
+) -> io::Result<Stirred> {
+    let entry = |fd: BorrowedFd, events| libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    let wanted = if read { libc::POLLIN } else { 0 } | if write { libc::POLLOUT } else { 0 };
+    let bell = entry(bell.as_fd(), libc::POLLIN);
+    let mut entries = [bell, socket.map_or(bell, |socket| entry(socket.as_fd(), wanted))];
+    let n = if socket.is_some() { 2 } else { 1 };
+    if poll_these(&mut entries[..n], most) < 0 {
+        let error = io::Error::last_os_error();
+        return match error.kind() {
+            io::ErrorKind::Interrupted => Ok(Stirred::default()),
+            _ => Err(error),
+        };
+    }
+    let bell = entries[0].revents != 0;
+    let found = if n == 2 { entries[1].revents } else { 0 };
+    let has = |events| found & events != 0;
+    let ended = has(libc::POLLERR | libc::POLLHUP);
+    let read = has(libc::POLLIN) || read && ended;
+    Ok(Stirred { read, write: has(libc::POLLOUT) || write && ended, ended, bell })
 }
 
 /// What a blocked writer found.

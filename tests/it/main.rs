@@ -4,6 +4,7 @@ mod allocations;
 mod cli;
 mod faults;
 mod http_link;
+mod link;
 mod noticing;
 mod observe;
 mod peer;

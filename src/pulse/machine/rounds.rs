@@ -79,6 +79,13 @@ impl Pulse {
         }
     }
 
+    /// No ack of this beat will come.
+    pub(super) fn on_skipped(&mut self, seq: u64) {
+        if self.beating() == Some(seq) {
+            self.beats.ack(Some(seq));
+        }
+    }
+
     fn on_ack_in_time(&mut self, seq: u64, rtt: Option<Duration>) {
         if let Some(rtt) = rtt {
             self.rtt.sample(rtt);
