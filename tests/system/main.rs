@@ -7,8 +7,11 @@
 mod child;
 mod haproxy;
 mod itself;
+#[path = "../it/observe/lent.rs"]
+mod lent;
 mod limits;
 mod nginx;
+mod observe;
 mod redis;
 #[path = "../it/session/relay.rs"]
 mod relay;
@@ -53,6 +56,7 @@ fn main() {
         itself::trials(),
         limits::trials(),
         syscalls::trials(),
+        observe::trials(),
         session::trials(),
         scale::trials(),
     ];

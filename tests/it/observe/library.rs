@@ -3,15 +3,14 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::{Sender, bounded};
 use keepbeat::{Cause, Coordinator, State};
-use socket2::SockRef;
 
-use super::often;
+use super::lent::with_socket_to;
+use super::{keepalive, often};
 use crate::watching::{Watch, eventually, ms};
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -72,21 +71,6 @@ fn pump(mut from: TcpStream, mut to: TcpStream, record: &Mutex<Vec<u8>>) {
     }
 }
 
-/// Lends the descriptor of this process that is connected to this address.
-fn with_socket_to<T>(peer: SocketAddr, f: impl Fn(BorrowedFd<'_>) -> T) -> T {
-    for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
-        let number = entry.unwrap().file_name().to_str().unwrap().parse().unwrap();
-        // SAFETY: only the one socket that nobody closes meanwhile is used for more than to ask
-        // for its peer, and a number that was closed meanwhile has none.
-        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-        let found = SockRef::from(&descriptor).peer_addr().ok().and_then(|peer| peer.as_socket());
-        if found == Some(peer) {
-            return f(descriptor);
-        }
-    }
-    panic!("no descriptor is connected to {peer}");
-}
-
 /// Some requests of the library with rests between them; what went over the wire.
 fn traffic(observed: bool) -> [Vec<u8>; 2] {
     let (server, close) = server();
@@ -98,6 +82,8 @@ fn traffic(observed: bool) -> [Vec<u8>; 2] {
         assert_eq!(response.body_mut().read_to_string().unwrap(), "hello");
     };
     get();
+    let options = || with_socket_to(address, |socket| keepalive(&socket));
+    let before = options();
     let coordinator = Coordinator::new().unwrap();
     let observation = observed
         .then(|| with_socket_to(address, |socket| coordinator.observe(&socket, often()).unwrap()));
@@ -111,9 +97,11 @@ fn traffic(observed: bool) -> [Vec<u8>; 2] {
         watch.wait_state(State::Up);
         let status = observation.status();
         assert_eq!((status.state, status.missed), (State::Up, 0));
+        assert_ne!(options(), before, "the kernel asks");
         drop(close);
         assert_eq!(watch.wait_down().0, Cause::ClosedByPeer);
         watch.wait_ended();
+        assert_eq!(options(), before);
     }
     eventually("all of it", || record[1].lock().unwrap().len() >= 4 * ANSWER.len());
     record.map(|bytes| bytes.lock().unwrap().clone())

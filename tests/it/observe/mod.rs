@@ -2,12 +2,14 @@
 //! what is told of its ends.
 
 mod ends;
+mod lent;
 mod library;
 mod options;
 mod silence;
 mod sockets;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use keepbeat::{Coordinator, EventKind, Heartbeat, Observe, Observed};
@@ -78,7 +80,7 @@ impl Watch {
 }
 
 /// The options of the keepalive: on, idle, interval, count.
-pub fn keepalive(socket: &TcpStream) -> (bool, u64, u64, u32) {
+pub fn keepalive(socket: &impl AsFd) -> (bool, u64, u64, u32) {
     let socket = SockRef::from(socket);
     (
         socket.keepalive().unwrap(),
