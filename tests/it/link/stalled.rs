@@ -20,7 +20,7 @@ const BIG: usize = 60_000;
 #[test]
 fn both_ends_blocked_in_write_is_no_deadlock() {
     let heartbeat = often().write_timeout(ms(3000));
-    let (coordinator, link, mut theirs) = adopted(heartbeat, lines());
+    let (coordinator, link, theirs) = adopted(heartbeat, lines());
     // The peer writes without end and reads only what its own writer leaves time for: nothing,
     // until that is told to stop.
     let enough = Arc::new(AtomicBool::new(false));
@@ -75,14 +75,8 @@ fn while_writers_wait_for_the_peer_a_reset_is_known_at_once_to_all_of_them() {
         })
         .collect();
     // One is blocked in the kernel, the others behind it.
-    let mut before = 0;
-    eventually("the writers to stall", || {
-        let error = link.try_send("x").err();
-        thread::sleep(ms(20)); // between two looks
-        let now = u32::from(error.is_some_and(|error| error.is_busy()));
-        before = (before + now) * now;
-        before >= 10
-    });
+    let busy = || link.try_send("x").is_err_and(|error| error.is_busy());
+    eventually("the writers to stall", || (0..10).all(|_| busy() && rested()));
     let start = Instant::now();
     socket2::SockRef::from(&theirs).set_linger(Some(Duration::ZERO)).unwrap();
     drop(theirs);
@@ -120,6 +114,12 @@ fn a_beat_that_waits_for_a_slow_peer_goes_out_between_two_frames() {
     assert!(beats.count() >= 2, "beats starved behind the data");
     assert_eq!(link.status().missed, 0);
     theirs.shutdown(Shutdown::Both).unwrap();
+}
+
+/// Between two looks.
+fn rested() -> bool {
+    thread::sleep(ms(20));
+    true
 }
 
 /// Line ends of beats: a `G` before the end is one, data has none.
