@@ -83,12 +83,11 @@ impl InBand {
     /// Whether the peer's kernel has acknowledged anything since the beat was due, also a probe of
     /// its closed window; or was not asked, because its window is closed and no probe is out.
     pub(super) fn is_vouched_for(&self) -> bool {
-        let Some(info) = self.line.as_ref().and_then(|line| TcpInfo::of(&*line.socket)) else {
-            return false;
-        };
-        let since = self.beat_at.elapsed();
-        let acked = info.last_ack_recv().is_some_and(|ago| ago <= since);
-        acked || info.has_zero_window() && info.probes() == 0
+        let Some(line) = &self.line else { return false };
+        let Ok(info) = TcpInfo::of(&*line.socket) else { return false };
+        let acked = info.last_ack_recv <= self.beat_at.elapsed();
+        // One probe may be on its way at any time; two say that nobody answers.
+        acked || info.snd_wnd == Some(0) && info.probes < 2
     }
 
     pub(super) fn obey(&mut self, command: Command) {

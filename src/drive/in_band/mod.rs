@@ -167,6 +167,7 @@ impl InBand {
             Err(loss) => {
                 self.loss = Some(loss.clone());
                 self.close();
+                self.outlet.die(&loss, false); // also where no connection came to be
                 self.tell(Input::Lost(loss));
             }
         }
