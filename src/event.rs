@@ -85,7 +85,7 @@ pub enum EventKind {
     Connected {
         /// The number of this attempt since the link was last Up, from 1.
         attempt: u32,
-        /// How long name resolution and connecting took.
+        /// How long name resolution and connecting took; zero for a connection that was taken over.
         took: Duration,
     },
     /// An ack came.
@@ -196,6 +196,7 @@ impl EventKind {
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            EventKind::Connected { took: Duration::ZERO, .. } => f.write_str("taken over"),
             EventKind::Connected { attempt, took } => {
                 write!(f, "connected in {took:.1?} (attempt {attempt})")
             }

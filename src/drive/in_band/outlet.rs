@@ -667,9 +667,11 @@ impl Outlet {
 /// is: the state that is left behind tells the two apart.
 fn end_of(socket: &Socket, peer: SocketAddr) -> Loss {
     match TcpInfo::of(socket) {
-        Ok(info) if info.state == TcpState::Closed => {
-            Loss::new(Cause::Reset, format!("{peer}: connection reset by peer"))
-        }
+        Ok(info) if info.state == TcpState::Closed => match socket.take_error() {
+            // Nobody has seen the reset: it came behind the end that was read.
+            Ok(Some(_)) => end(peer),
+            _ => Loss::new(Cause::Reset, format!("{peer}: connection reset by peer")),
+        },
         _ => end(peer),
     }
 }

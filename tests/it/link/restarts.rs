@@ -153,6 +153,8 @@ fn restart_under_load(queue: usize) {
     }
     stop.store(true, Ordering::SeqCst);
     let results: Vec<_> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+    eventually("the last login", || account.logins.load(Ordering::SeqCst) > RESTARTS);
+    eventually("a way out", || link.try_send("all is through").is_ok());
     link.close().unwrap();
     let changes = reading.join().unwrap();
     coordinator.stop().unwrap();

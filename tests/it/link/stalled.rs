@@ -12,7 +12,7 @@ use keepbeat::{Cause, EventKind, Heartbeat, State};
 
 use crate::watching::{LIMIT, eventually, ms};
 
-use super::{adopted, lines, lost, often, wait, wait_state};
+use super::{adopted, line, lines, lost, often, wait, wait_state};
 
 /// Fills the connection until nothing goes any more.
 const BIG: usize = 60_000;
@@ -128,14 +128,19 @@ fn count(bytes: &[u8]) -> usize {
 }
 
 #[test]
-fn a_peer_that_does_not_read_is_not_dead_until_the_write_timeout() {
-    let heartbeat = Heartbeat::every(ms(100)).timeout(ms(300)).fall(2).write_timeout(ms(4000));
-    let (coordinator, link, theirs) = adopted(heartbeat, lines());
+fn while_a_beat_waits_for_a_peer_that_does_not_read_its_kernel_vouches_for_it() {
+    let heartbeat = Heartbeat::every(ms(200)).timeout(ms(300)).fall(2).write_timeout(ms(4000));
+    let (coordinator, link, mut theirs) = adopted(heartbeat, lines());
+    assert_eq!(line(&mut theirs), "PING");
+    theirs.write_all(b"PONG\n").unwrap();
+    wait_state(&coordinator, State::Up);
     let start = Instant::now();
     // Whoever sends without waiting never stalls, and leaves the rest of a frame behind.
     while !link.try_send([b'y'; BIG]).is_err_and(|error| error.is_busy()) {}
+    wait(&coordinator, "a round with life", |kind| matches!(kind, EventKind::Alive { .. }));
     let (cause, detail) = lost_by_event(&coordinator);
     assert_eq!(cause, Cause::WriteStalled, "{detail}");
     assert!(start.elapsed() >= ms(3900), "{:?}: {detail}", start.elapsed());
+    assert_eq!(link.status().missed, 0);
     drop(theirs);
 }
