@@ -85,7 +85,7 @@ pub enum EventKind {
     Connected {
         /// The number of this attempt since the link was last Up, from 1.
         attempt: u32,
-        /// How long name resolution and connecting took.
+        /// How long name resolution and connecting took; zero for one that stood before.
         took: Duration,
     },
     /// An ack came.
@@ -196,8 +196,8 @@ impl EventKind {
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // It stood before the link was made.
-            EventKind::Connected { took: Duration::ZERO, .. } => f.write_str("connected"),
+            // It stood before the link was made: handed over, or observed.
+            EventKind::Connected { took: Duration::ZERO, .. } => f.write_str("connected already"),
             EventKind::Connected { attempt, took } => {
                 write!(f, "connected in {took:.1?} (attempt {attempt})")
             }

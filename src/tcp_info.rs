@@ -178,13 +178,9 @@ impl TcpInfo {
         self.unacked > 0 || self.probes > 0 || self.unsent() > 0
     }
 
-    pub(crate) fn has_zero_window(&self) -> bool {
-        self.snd_wnd == Some(0)
-    }
-
     /// The peer's window is closed, and bytes wait for it to open.
     pub(crate) fn is_window_closed(&self) -> bool {
-        self.has_zero_window() && self.unsent() > 0
+        self.snd_wnd == Some(0) && self.unsent() > 0
     }
 
     /// What the peer acknowledged past the data that was sent: its SYN and FIN, as far as they are

@@ -121,7 +121,7 @@ fn stopped() {
     let mut server = redis();
     let mut child = child::start(&["observe", &server.address.to_string()]);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    assert_eq!(lines.next().as_deref(), Some("connect connected"));
+    assert_eq!(lines.next().as_deref(), Some("connect connected already"));
     assert_eq!(lines.next().as_deref(), Some("state up"));
     for _ in 0..2 {
         freeze(child.id());

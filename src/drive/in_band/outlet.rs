@@ -24,6 +24,7 @@ use crate::drive::tls::{Layer, Opened};
 use crate::error::Error;
 use crate::protocol::Framing;
 use crate::sys::{self, Bell};
+use crate::tcp_info::{TcpInfo, TcpState};
 
 use super::pending::Pending;
 use crate::link::Returned;
@@ -635,7 +636,7 @@ impl Outlet {
         let Some(layer) = &mut state.layer else {
             drop(state);
             return match sys::recv_now(socket, inbox.space()) {
-                Ok(0) => Woke::Lost(end(peer)),
+                Ok(0) => Woke::Lost(end_of(socket, peer)),
                 Ok(n) => {
                     inbox.filled(n);
                     Woke::Bytes
@@ -644,7 +645,7 @@ impl Outlet {
             };
         };
         match sys::recv_now(socket, layer.space()) {
-            Ok(0) => return Woke::Lost(end(peer)),
+            Ok(0) => return Woke::Lost(end_of(socket, peer)),
             Ok(n) => layer.filled(n, peer),
             Err(error) => return Woke::of(&error, peer),
         }
@@ -659,6 +660,19 @@ impl Outlet {
         let mut state = self.lock();
         let peer = state.peer;
         opened(state.layer.as_mut()?, inbox, peer)
+    }
+}
+
+/// What a read of no bytes means. A writer may have been told of the reset, and then nobody else
+/// is: the state that is left behind tells the two apart.
+fn end_of(socket: &Socket, peer: SocketAddr) -> Loss {
+    match TcpInfo::of(socket) {
+        Ok(info) if info.state == TcpState::Closed => match socket.take_error() {
+            // Nobody has seen the reset: it came behind the end that was read.
+            Ok(Some(_)) => end(peer),
+            _ => Loss::new(Cause::Reset, format!("{peer}: connection reset by peer")),
+        },
+        _ => end(peer),
     }
 }
 

@@ -70,7 +70,7 @@ fn a_link_is_named_by_its_peer_or_as_it_was_told() {
     let status = observed.status();
     assert_eq!((status.peer, status.name.as_str()), (Some(pair.peer()), target.as_str()));
     assert!(matches!(watch.seen[0].kind(), EventKind::Connected { attempt: 1, .. }));
-    assert_eq!(watch.seen[0].kind().to_string(), "connected");
+    assert_eq!(watch.seen[0].kind().to_string(), "connected already");
     let named = Observe::of(&pair.theirs).named("billing");
     let other = watch.coordinator.observe(named, often()).unwrap();
     let event = watch.coordinator.events().recv_timeout(LIMIT).unwrap();
