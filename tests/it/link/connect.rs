@@ -26,15 +26,20 @@ impl Client {
         Client { reader: BufReader::new(stream) }
     }
 
+    /// Passes over beats, and answers them.
     fn line(&mut self) -> String {
         loop {
-            let mut line = String::new();
-            self.reader.read_line(&mut line).unwrap();
-            match line.trim_end() {
-                "PING" => self.say("PONG"),
-                other => return other.to_owned(),
+            match self.raw() {
+                beat if beat == "PING" => self.say("PONG"),
+                other => return other,
             }
         }
+    }
+
+    fn raw(&mut self) -> String {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
     }
 
     fn say(&mut self, line: &str) {
@@ -211,6 +216,27 @@ fn an_ack_proves_all_frames_before_it() {
     };
     assert_eq!(in_doubt, 2..3, "the first was proven");
     drop(link);
+}
+
+#[test]
+fn an_ack_proves_nothing_of_what_went_out_behind_its_beat() {
+    let (listener, address) = listen();
+    let coordinator = Coordinator::new().unwrap();
+    let link = coordinator.connect(Connect::from(address).queue(10), rarely(), lines()).unwrap();
+    for n in 1..=6 {
+        link.send(n.to_string()).unwrap();
+    }
+    let mut client = Client::accept(&listener);
+    assert_eq!(next(&link), Received::Connected { connection: 1 });
+    // The first beat goes out beside the queue, and is acked; of the frames two are read.
+    while link.status().acked == 0 {
+        client.say("PONG");
+        eventually("an ack", || link.status().acked > 0);
+    }
+    assert_eq!((client.raw(), client.raw().len()), ("PING".into(), 1));
+    drop(client);
+    let Received::Lost { in_doubt, .. } = next(&link) else { panic!("not lost") };
+    assert_eq!(in_doubt, 1..7);
 }
 
 #[test]
