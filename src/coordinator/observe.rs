@@ -24,7 +24,7 @@ impl Coordinator {
     /// | the peer closes, or its process dies | Down, `closed-by-peer`, at once |
     /// | a reset | Down, `reset`, at once |
     /// | the kernel gives the connection up | Down, `kernel-gave-up`, at once |
-    /// | host or path die, whatever the application does | Suspect after an interval, Down after `fall` |
+    /// | host or path die, whatever it does | Suspect after an interval, Down after `fall` |
     /// | the application closes its descriptor | Down, `closed-by-application`, within a second |
     ///
     /// A dead path ends nothing: the link is Up again if it heals. The others end the link

@@ -83,8 +83,8 @@ fn looking_only_nobody_asks_an_idle_peer_and_its_silence_is_no_news() {
     let (mut watch, observed) = observe(Observe::of(&pair.ours).without_keepalive(), often());
     watch.wait_state(State::Up);
     pair.cut();
-    // Half a second before the second interval is over: what is written then is not to be blamed for
-    // the silence before it.
+    // Half a second before the second interval is over: what is written then is not to be blamed
+    // for the silence before it.
     let silence = watch.coordinator.events().recv_timeout(ms(3500));
     assert!(silence.is_err(), "{silence:?}");
     assert_eq!(observed.status().state, State::Up);
