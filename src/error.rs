@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+use crate::cause::{Cause, Loss};
+
 /// What a call of this crate could not do, with the numbers and the remedy in its text.
 ///
 /// What happens to a *link* is no error but an [`Event`](crate::Event).
@@ -29,6 +31,7 @@ pub(crate) enum Kind {
     Stale { may_have_run: bool },
     Status(u16),
     Http,
+    Lost(Cause),
 }
 
 impl Error {
@@ -64,6 +67,11 @@ impl Error {
 
     pub(crate) fn left_behind(text: impl Into<String>) -> Error {
         Error::new(Kind::LeftBehind, text)
+    }
+
+    /// What a link was asked for that is over.
+    pub(crate) fn lost(loss: &Loss) -> Error {
+        Error::new(Kind::Lost(loss.cause), format!("the link is down: {loss}"))
     }
 
     pub(crate) fn io(context: impl Into<String>, source: io::Error) -> Error {
@@ -109,6 +117,14 @@ impl Error {
     /// A thread could not be joined in time. It has been told to end and does so by itself.
     pub fn is_left_behind(&self) -> bool {
         self.kind == Kind::LeftBehind
+    }
+
+    /// A link on a connection of the application: why it is over.
+    pub fn cause(&self) -> Option<Cause> {
+        match self.kind {
+            Kind::Lost(cause) => Some(cause),
+            _ => None,
+        }
     }
 
     /// A request: no connection came to be.

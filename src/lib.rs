@@ -67,6 +67,7 @@
 //! | | |
 //! |---|---|
 //! | [`Coordinator`], [`Heartbeat`], [`Target`] | watch an endpoint, how often, where |
+//! | [`Follower`] | a heartbeat on a connection of the application's own, whatever carries it |
 //! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, why |
 //! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
 //! | [`Protocol`] | one of your own |
@@ -97,6 +98,7 @@ mod coordinator;
 mod drive;
 mod error;
 mod event;
+mod follower;
 mod heartbeat;
 mod login;
 mod responder;
@@ -113,6 +115,7 @@ pub use cause::{Cause, Loss};
 pub use coordinator::{Builder, Coordinator};
 pub use error::Error;
 pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
+pub use follower::Follower;
 pub use heartbeat::Heartbeat;
 pub use protocol::{ConnectOnly, Exchange, Http, Line, Protocol, Redis};
 pub use pulse::{Pace, Patience, Rtt};

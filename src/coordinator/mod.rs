@@ -2,6 +2,7 @@
 //! hand.
 
 mod builder;
+mod follow;
 mod links;
 
 use std::fmt;
@@ -123,7 +124,7 @@ impl Coordinator {
         Ok(self.start(name, shown, interval, body)?.who.id)
     }
 
-    /// Starts the thread of a link, of whatever kind.
+    /// Starts the thread of a link, of whatever kind. One without a name gets a number.
     fn start(
         &self,
         name: String,
@@ -140,11 +141,11 @@ impl Coordinator {
         }
         let feed = &self.shared.feed;
         links.join_ended(feed.take_ended());
-        let running = feed.links.load(Ordering::SeqCst);
-        let open = self.shared.open.load(Ordering::Relaxed);
-        links.room.take(running.saturating_sub(open) as u64)?;
+        links.room.take(self.promised())?;
 
+        let running = feed.links.load(Ordering::SeqCst);
         let id = LinkId(self.next.fetch_add(1, Ordering::Relaxed));
+        let name = if name.is_empty() { format!("follow-{}", id.0) } else { name };
         let handle = Arc::new(Handle::new(Identity { id, name, target }));
         let seed = self.seed ^ id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let (theirs, shared) = (Arc::clone(&handle), Arc::clone(&self.shared));
@@ -276,6 +277,13 @@ impl Coordinator {
             }
         }
         result
+    }
+
+    /// Links that run, have no socket open at this moment, and will want one.
+    fn promised(&self) -> u64 {
+        let running = self.shared.feed.links.load(Ordering::SeqCst);
+        let open = self.shared.open.load(Ordering::Relaxed);
+        running.saturating_sub(open) as u64
     }
 
     fn is_forked(&self) -> bool {

@@ -5,6 +5,7 @@ pub(crate) mod clients;
 mod connect;
 mod coordinator;
 pub(crate) mod feed;
+pub(crate) mod follow;
 pub(crate) mod gate;
 pub(crate) mod guarded;
 pub(crate) mod handle;
@@ -74,6 +75,7 @@ impl Drop for Leaving {
         if thread::panicking() {
             self.tell_panic();
         }
+        self.handle.leave();
         self.feed.leave(self.handle.who.id);
     }
 }

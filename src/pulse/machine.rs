@@ -143,6 +143,16 @@ impl Pulse {
         pulse
     }
 
+    /// A pulse for a connection that is somebody else's. It stays when the link falls by misses or
+    /// silence, and the link comes back Up on it; [`Input::Lost`] ends the pulse.
+    ///
+    /// # Panics
+    ///
+    /// If the heartbeat cannot work: ask [`Heartbeat::check`] first.
+    pub fn staying(heartbeat: Heartbeat, seed: u64, now: Instant) -> Pulse {
+        Pulse::new(Heartbeat { after: After::Stay, ..heartbeat }, seed, now)
+    }
+
     /// Takes one input. A `now` before an earlier one counts as that one.
     pub fn handle(&mut self, now: Instant, input: Input) {
         self.now = self.now.max(now);
@@ -150,6 +160,7 @@ impl Pulse {
             Input::Connected => self.on_connected(),
             Input::Lost(loss) => self.on_lost(loss),
             Input::Sent { seq, at } => self.on_sent(seq, at),
+            Input::Unsent(seq) => self.beats.unsent(seq),
             Input::Ack(seq) => self.on_ack(seq),
             Input::Stands(seq) => self.on_stands(seq),
             Input::Partial => self.on_partial(),

@@ -63,6 +63,9 @@ pub enum Input {
     },
     /// An ack came, with the number of its beat where the protocol has numbers.
     Ack(Option<u64>),
+    /// This beat could not be written after all: no ack of it will come, and its round is judged by
+    /// other signs of life.
+    Unsent(u64),
     /// This beat needs no ack: the protocol has none, and the connection stands.
     Stands(u64),
     /// Bytes came, but not yet a whole frame.
@@ -95,7 +98,7 @@ pub enum Input {
 pub enum Output {
     /// Open a connection, then say `Connected` or `Lost`.
     Connect,
-    /// Write this beat, then say `Sent`, `Stands` or `Lost`.
+    /// Write this beat, then say `Sent`, `Stands`, `Unsent` or `Lost`.
     Beat(u64),
     /// Close the connection.
     Close,

@@ -25,11 +25,11 @@ impl Pulse {
     }
 
     pub(super) fn on_ack(&mut self, seq: Option<u64>) {
-        if !matches!(self.phase, Phase::Resting { .. } | Phase::Expecting { .. }) {
-            return;
-        }
         if !self.heartbeat.role.expects_acks() {
             return self.on_heard(self.now); // a sign of life, whatever it answers
+        }
+        if !matches!(self.phase, Phase::Resting { .. } | Phase::Expecting { .. }) {
+            return;
         }
         let beat = match self.beats.ack(seq) {
             Acked::Beat(beat) => beat,
@@ -58,7 +58,14 @@ impl Pulse {
                     self.end_round();
                 }
             }
-            _ => self.on_late_ack(beat.seq),
+            _ => {
+                self.on_late_ack(beat.seq);
+                // Where any whole frame is life, this one is, too. Without it a peer that once lost
+                // an ack, and so answers one beat behind for ever, would be down for ever.
+                if self.heartbeat.after != After::Reconnect {
+                    self.on_heard(self.now);
+                }
+            }
         }
     }
 

@@ -64,10 +64,13 @@ impl Pulse {
             return;
         }
         self.silence.heard(at.min(self.now));
+        // What came before the beat went out says nothing about its round.
+        let in_round = self.beats.latest().is_none_or(|sent| at >= sent);
+        let listens = self.silence.is_judged() || self.has_fallen_in_place();
         match &mut self.phase {
-            Phase::Expecting { extra, .. } => extra.alive = true,
+            Phase::Expecting { extra, .. } => extra.alive |= in_round,
             Phase::Listening => self.rise(),
-            Phase::Resting { .. } if self.silence.is_judged() => self.rise(),
+            Phase::Resting { .. } if listens => self.rise(),
             _ => {}
         }
     }
