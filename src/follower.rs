@@ -24,9 +24,9 @@ use crate::state::State;
 ///
 /// Clones are the same link. When the last of them is dropped the link ends; so it does by
 /// [`stop`](Follower::stop), with the coordinator, by [`lost`](Follower::lost), by an error of
-/// `send`, and by bytes that the protocol does not allow. After that the calls return an error whose
-/// [`cause`](Error::cause) says why. Silence alone does not end it: it is Down, goes on, and comes
-/// back Up when the peer does.
+/// `send`, and by bytes that the protocol does not allow. After that the calls return an error
+/// whose [`cause`](Error::cause) says why. Silence alone does not end it: it is Down, goes on, and
+/// comes back Up when the peer does.
 ///
 /// [`Coordinator::follow`]: crate::Coordinator::follow
 #[derive(Clone)]

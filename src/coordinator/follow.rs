@@ -67,7 +67,7 @@ impl Coordinator {
     /// loop {
     ///     match ours.read(&mut bytes) {
     ///         Ok(0) => break follower.lost(Cause::ClosedByPeer),
-    ///         Ok(n) => follower.heard(&bytes[..n])?, // and then what the application does with them
+    ///         Ok(n) => follower.heard(&bytes[..n])?, // and then use them
     ///         Err(error) => break follower.lost(error),
     ///     }
     /// }

@@ -3,8 +3,9 @@
 //!
 //! Who waits for whom: `parser` is held while bytes are parsed, or one beat is made from the
 //! protocol; `notes`, which may be taken under it, for some nanoseconds. Neither is held while the
-//! application's `send` runs. So a reader that tells what it read waits for no writer: one that did,
-//! behind a writer that waits for the peer, would be a deadlock as soon as the peer does the same.
+//! application's `send` runs. So a reader that tells what it read waits for no writer: one that
+//! did, behind a writer that waits for the peer, would be a deadlock as soon as the peer does the
+//! same.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,11 +25,13 @@ use crate::role::Role;
 /// counted, however many they are; of numbered ones this is three times what can be outstanding.
 const MOST_ACKS: usize = 1024;
 
-/// Beats of the peer that wait for an answer. A quarter of an hour of one a second: so many may come
-/// at once when the application has not read for a while.
+/// Beats of the peer that wait for an answer. A quarter of an hour of one a second: so many may
+/// come at once when the application has not read for a while.
 const MOST_ANSWERS: usize = 1024;
 
 pub(crate) struct Ear {
+    /// Since when the application may tell what came.
+    pub(super) since: Instant,
     role: Role,
     write_timeout: Duration,
     parser: Mutex<Parser>,
@@ -98,6 +101,7 @@ impl Ear {
             over: None,
         };
         let ear = Ear {
+            since: Instant::now(),
             role: heartbeat.role,
             write_timeout: heartbeat.write_timeout,
             parser: Mutex::new(Parser { protocol, inbox: Inbox::new() }),

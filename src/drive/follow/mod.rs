@@ -68,7 +68,8 @@ impl Follow {
         handle.set_waker(move || {
             let _ = bell.try_send(());
         });
-        let now = Instant::now();
+        // Not since this thread runs: what was told before counts.
+        let now = ear.since;
         Follow {
             reporter: Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed)),
             pulse: Pulse::staying(heartbeat.clone(), seed, now),
@@ -111,7 +112,7 @@ impl Follow {
         match Sender::start(handle, ear, self.stack, send) {
             Ok(sender) => {
                 self.sender = Some(sender);
-                self.tell(Input::Connected);
+                self.pulse.handle(self.ear.since, Input::Connected);
             }
             Err(error) => {
                 let detail = format!("no thread for `send`: {error}");

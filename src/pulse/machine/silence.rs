@@ -1,5 +1,5 @@
-//! Signs of life other than acks, and the limit for nothing received: for links that listen, and for
-//! connections that carry the application's data.
+//! Signs of life other than acks, and the limit for nothing received: for links that listen, and
+//! for connections that carry the application's data.
 
 use std::time::{Duration, Instant};
 
