@@ -25,13 +25,15 @@ pub(crate) enum Kind {
     Stopped,
     UnknownLink,
     LeftBehind,
+    Lost(Cause),
+    Busy,
+    Unsent,
     Io,
     Connect,
     Timeout,
     Stale { may_have_run: bool },
     Status(u16),
     Http,
-    Lost(Cause),
 }
 
 impl Error {
@@ -69,9 +71,17 @@ impl Error {
         Error::new(Kind::LeftBehind, text)
     }
 
-    /// What a link was asked for that is over.
+    /// No connection stands, or never will again.
     pub(crate) fn lost(loss: &Loss) -> Error {
         Error::new(Kind::Lost(loss.cause), format!("the link is down: {loss}"))
+    }
+
+    pub(crate) fn busy(text: impl Into<String>) -> Error {
+        Error::new(Kind::Busy, text)
+    }
+
+    pub(crate) fn unsent(text: impl Into<String>) -> Error {
+        Error::new(Kind::Unsent, text)
     }
 
     pub(crate) fn io(context: impl Into<String>, source: io::Error) -> Error {
@@ -119,22 +129,28 @@ impl Error {
         self.kind == Kind::LeftBehind
     }
 
-    /// A link on a connection of the application: why it is over.
-    pub fn cause(&self) -> Option<Cause> {
-        match self.kind {
-            Kind::Lost(cause) => Some(cause),
-            _ => None,
-        }
-    }
-
     /// A request: no connection came to be.
     pub fn is_connect(&self) -> bool {
         self.kind == Kind::Connect
     }
 
-    /// A request: the time was up.
+    /// The time was up: of a request, or of [`Link::send`](crate::Link::send) and
+    /// [`send_deadline`](crate::Link::send_deadline); then nothing of the frame was sent.
     pub fn is_timeout(&self) -> bool {
-        self.kind == Kind::Timeout
+        matches!(self.kind, Kind::Timeout | Kind::Unsent)
+    }
+
+    /// [`Link::try_send`](crate::Link::try_send): it would have to wait. Nothing was sent.
+    pub fn is_busy(&self) -> bool {
+        self.kind == Kind::Busy
+    }
+
+    /// Why there is no connection, for a link that is down.
+    pub fn cause(&self) -> Option<Cause> {
+        match self.kind {
+            Kind::Lost(cause) => Some(cause),
+            _ => None,
+        }
     }
 
     /// A request: the server closed the kept connection as it went out, and it may not be sent

@@ -274,6 +274,10 @@ pub struct Status {
     pub rtt: Rtt,
     /// Whether it is paused.
     pub paused: bool,
+    /// Whether the application leaves the frames of its [`Link`](crate::Link) untaken, so that
+    /// nothing more is read from the connection. Rounds are then judged by what the peer's kernel
+    /// acknowledges alone: our slow reader is not the peer's death.
+    pub unread: bool,
     /// Whether its thread has ended: nothing will change any more.
     pub ended: bool,
     pub(crate) started: Instant,
@@ -298,6 +302,7 @@ impl Status {
             stalls: 0,
             rtt: Rtt::default(),
             paused: false,
+            unread: false,
             ended: false,
             started: now,
             alive: Duration::ZERO,

@@ -61,6 +61,9 @@ pub struct Heartbeat {
     pub(crate) expect_every: Option<Duration>,
     /// Set by the way in which the link is made.
     pub(crate) after: After,
+    /// The connection carries the application's data, too: a peer with a closed window is slow, and
+    /// the kernel must not take it for dead.
+    pub(crate) carries_data: bool,
 }
 
 impl Default for Heartbeat {
@@ -84,6 +87,7 @@ impl Default for Heartbeat {
             when_idle: false,
             expect_every: None,
             after: After::Reconnect,
+            carries_data: false,
         }
     }
 }
@@ -217,6 +221,11 @@ impl Heartbeat {
         self
     }
 
+    /// On a watched link only acks are.
+    pub(crate) fn any_frame_is_life(&self) -> bool {
+        self.carries_data || self.after != After::Reconnect
+    }
+
     /// The longest silence of the peer that is no miss.
     pub(crate) fn longest_silence(&self) -> Option<Duration> {
         let listens = !self.role.sends();
@@ -284,14 +293,17 @@ impl Heartbeat {
         Ok(())
     }
 
-    /// What the kernel is told as TCP_USER_TIMEOUT: never shorter than a verdict of ours, nor than
+    /// What the kernel is told as TCP_USER_TIMEOUT, if anything: never shorter than a verdict of ours, nor than
     /// its own keepalive needs to ask `fall` times, because it overrides that count.
-    pub(crate) fn kernel_patience(&self) -> Duration {
+    pub(crate) fn kernel_patience(&self) -> Option<Duration> {
+        if self.carries_data && self.user_timeout.is_none() {
+            return None;
+        }
         let (idle, interval) = self.kernel_keepalive();
         let verdict = self.interval + (self.fall + 2) * self.timeout;
         let probes = idle + (self.fall + 1) * interval;
         let default = verdict.max(probes).max(Duration::from_secs(10));
-        self.user_timeout.unwrap_or(default).min(LONGEST_USER_TIMEOUT)
+        Some(self.user_timeout.unwrap_or(default).min(LONGEST_USER_TIMEOUT))
     }
 
     /// When the kernel's own keepalive speaks, and how often: a moment after the next beat was due,

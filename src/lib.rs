@@ -69,7 +69,7 @@
 //! | [`Coordinator`], [`Heartbeat`], [`Target`] | watch an endpoint, how often, where |
 //! | [`Follower`] | a heartbeat on a connection of the application's own, whatever carries it |
 //! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, why |
-//! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
+//! | [`Exchange`], [`Framed`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
 //! | [`Protocol`] | one of your own |
 //! | [`Responder`] | the other end |
 //! | [`Session`], [`Response`], [`Replay`] | HTTP with kept connections; [a guide](session) |
@@ -100,12 +100,14 @@ mod error;
 mod event;
 mod follower;
 mod heartbeat;
+mod link;
 mod login;
 mod responder;
 mod role;
 mod state;
 mod sys;
 mod target;
+mod tcp_info;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]
@@ -117,7 +119,8 @@ pub use error::Error;
 pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
 pub use follower::Follower;
 pub use heartbeat::Heartbeat;
-pub use protocol::{ConnectOnly, Exchange, Http, Line, Protocol, Redis};
+pub use link::{Adopt, Connect, Link, Login, Received, Returned};
+pub use protocol::{ConnectOnly, Exchange, Framed, Http, Line, Prefix, Protocol, Redis};
 pub use pulse::{Pace, Patience, Rtt};
 pub use responder::{Responder, ResponderBuilder};
 pub use role::Role;

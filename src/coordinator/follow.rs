@@ -101,10 +101,11 @@ impl Coordinator {
         let mut protocol = Guarded::new(Box::new(protocol));
         let mut opening = Vec::new();
         // Before the first byte is heard, wherever the link's thread is by then.
-        let opened = protocol.connected(&mut opening);
-        let (ear, rung) = Ear::new(&heartbeat, protocol);
+        let asked = protocol.connected(&mut opening).and_then(|()| protocol.limit());
+        let limit = *asked.as_ref().unwrap_or(&0);
+        let (ear, rung) = Ear::new(&heartbeat, protocol, limit);
         let ear = Arc::new(ear);
-        if let Err(loss) = opened {
+        if let Err(loss) = asked {
             ear.lose(loss);
         }
         let (interval, stack, send) = (heartbeat.interval, self.stack, Box::new(send));

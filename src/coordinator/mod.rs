@@ -13,9 +13,15 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use log::warn;
+use socket2::Socket;
 
+use crate::cause::Loss;
+
+use crate::drive::dial::Dialer;
 use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
+use crate::drive::in_band::outlet::{Meanwhile, Outlet};
+use crate::drive::in_band::{Delivery, InBand, Origin, Plan};
 use crate::drive::queues::Queues;
 use crate::drive::tls::Secure;
 use crate::drive::watch::Watch;
@@ -23,7 +29,10 @@ use crate::drive::{self, Seat, Shared, spawn};
 use crate::error::Error;
 use crate::event::{Event, Identity, LinkId, Status};
 use crate::heartbeat::Heartbeat;
+use crate::link::{Adopt, Connect, Link};
 use crate::protocol::Protocol;
+use crate::role::After;
+use crate::sys::Bell;
 use crate::target::Target;
 
 pub use builder::Builder;
@@ -122,6 +131,103 @@ impl Coordinator {
         let (name, shown) = (target.name(), target.to_string());
         let body = move |seat| Watch::new(seat, target, secure, heartbeat, protocol).run();
         Ok(self.start(name, shown, interval, body)?.who.id)
+    }
+
+    /// Takes over a connection of the application's, and beats on it between the application's
+    /// frames. It is not opened again: when it is lost the [`Link`] is over; adopt a new one.
+    ///
+    /// Hand over a `TcpStream` that nobody else reads or writes, or [`Adopt`] for settings. Its
+    /// options are left as they are. What the protocol says on a new connection, a login say, it
+    /// says on this one, too.
+    ///
+    /// # Errors
+    ///
+    /// A heartbeat or setting that cannot work; a stream that is not connected; no room on this
+    /// machine for another descriptor, thread or mapping ([`Error::is_limit`]); a coordinator that
+    /// has stopped.
+    pub fn adopt(
+        &self,
+        stream: impl Into<Adopt>,
+        heartbeat: Heartbeat,
+        protocol: impl Protocol + 'static,
+    ) -> Result<Link, Error> {
+        let adopt = stream.into();
+        adopt.check()?;
+        let peer = adopt
+            .stream
+            .peer_addr()
+            .map_err(|error| Error::io("the stream that is handed over is not connected", error))?;
+        let target = Target::from(peer).to_string();
+        let name = adopt.name.unwrap_or_else(|| target.clone());
+        let given = Some((Socket::from(adopt.stream), peer, adopt.unread));
+        let heartbeat = Heartbeat { after: After::End, ..heartbeat };
+        let (origin, frames) = (Origin::Adopted(given), adopt.frames);
+        self.link(name, target, heartbeat, Box::new(protocol), frames, Meanwhile::Refuse, |_| {
+            origin
+        })
+    }
+
+    /// Opens a connection of its own to `target`, and opens it again whenever it is lost; the
+    /// application talks on it through the [`Link`].
+    ///
+    /// As [`watch`](Coordinator::watch), it returns at once. [`Connect`] has the settings: a login
+    /// on each new connection, and what becomes of frames that are sent while none stands.
+    ///
+    /// # Errors
+    ///
+    /// As `watch`.
+    pub fn connect<T>(
+        &self,
+        target: T,
+        heartbeat: Heartbeat,
+        protocol: impl Protocol + 'static,
+    ) -> Result<Link, Error>
+    where
+        T: TryInto<Connect>,
+        Error: From<T::Error>,
+    {
+        let Connect { target, frames, meanwhile, login } = {
+            let connect: Connect = target.try_into()?;
+            connect.check()?;
+            connect
+        };
+        let secure = Secure::of(&target)?;
+        let heartbeat = Heartbeat { carries_data: true, ..heartbeat };
+        let (name, shown) = (target.name(), target.to_string());
+        self.link(name, shown, heartbeat, Box::new(protocol), frames, meanwhile, |seat| {
+            let (handle, shared) = (Arc::clone(&seat.handle), Arc::clone(&seat.shared));
+            Origin::Dialed(Box::new(Dialer { handle, shared, target, secure }), login)
+        })
+    }
+
+    #[allow(clippy::too_many_arguments)] // of two callers, each of which needs them all
+    fn link(
+        &self,
+        name: String,
+        target: String,
+        heartbeat: Heartbeat,
+        protocol: Box<dyn Protocol>,
+        frames: usize,
+        meanwhile: Meanwhile,
+        origin: impl FnOnce(&Seat) -> Origin + Send + 'static,
+    ) -> Result<Link, Error> {
+        heartbeat.check()?;
+        let mut protocol = Guarded::new(protocol);
+        let panicked = |loss: Loss| Error::invalid(loss.detail);
+        let (framing, limit) =
+            (protocol.framing().map_err(panicked)?, protocol.limit().map_err(panicked)?);
+        let bell = Bell::new().map_err(|error| Error::limit(format!("no descriptor: {error}")))?;
+        let bell = Arc::new(bell);
+        let (write_timeout, rung) = (heartbeat.write_timeout, Arc::clone(&bell));
+        let outlet = Arc::new(Outlet::new(framing, limit, write_timeout, meanwhile, rung));
+        let (delivery, receiver) = Delivery::new(frames);
+        let (interval, theirs) = (heartbeat.interval, Arc::clone(&outlet));
+        let plan = Plan { heartbeat, protocol, limit, outlet: theirs, delivery, bell };
+        let handle = self.start(name, target, interval, move |seat| {
+            let origin = origin(&seat);
+            InBand::new(seat, plan, origin).run();
+        })?;
+        Ok(Link::new(handle, Arc::clone(&self.shared.feed), outlet, receiver))
     }
 
     /// Starts the thread of a link, of whatever kind. One without a name gets a number.

@@ -146,7 +146,7 @@ fn set_options(socket: &Socket, heartbeat: &Heartbeat) -> io::Result<()> {
         TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(heartbeat.fall);
     socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(heartbeat.kernel_patience()))?;
+    socket.set_tcp_user_timeout(heartbeat.kernel_patience())?;
     // Older kernels do not know it, and do without.
     let _ = sys::set_longest_rto(socket, LONGEST_RTO);
     Ok(())

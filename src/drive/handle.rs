@@ -1,4 +1,4 @@
-//! What others hold of a link: its flags, its socket for waking it, its status.
+//! What others hold of a link: its flags, its socket or bell for waking it, its status.
 //!
 //! Who waits for whom: each lock here is held for some nanoseconds and never while another is taken
 //! or a system call may block, so nobody waits for a link that is blocked.
@@ -13,6 +13,7 @@ use std::time::Instant;
 use socket2::Socket;
 
 use crate::event::{Identity, Status};
+use crate::sys::Bell;
 
 #[derive(Debug)]
 pub(crate) struct Handle {
@@ -24,6 +25,7 @@ pub(crate) struct Handle {
     left: AtomicBool,
     sending: AtomicBool,
     socket: Mutex<Option<Arc<Socket>>>,
+    bell: Mutex<Option<Arc<Bell>>>,
     thread: OnceLock<Thread>,
     /// The link's second thread, if it has one.
     sender: OnceLock<ThreadId>,
@@ -52,6 +54,7 @@ impl Handle {
             left: AtomicBool::new(false),
             sending: AtomicBool::new(false),
             socket: Mutex::new(None),
+            bell: Mutex::new(None),
             thread: OnceLock::new(),
             sender: OnceLock::new(),
             waker: OnceLock::new(),
@@ -66,15 +69,19 @@ impl Handle {
     }
 
     /// Tells the link to end and wakes it wherever it is: parked, or blocked in connect, read,
-    /// write or poll. One call is enough: a parked thread keeps the wake-up, a socket its shutdown,
-    /// and the link looks at the flag after each connect has begun. Only name resolution cannot be
-    /// woken.
+    /// write, poll or epoll. One call is enough: a parked thread keeps the wake-up, a socket its
+    /// shutdown, a bell its ring, and the link looks at the flag after each connect has begun and
+    /// after it has set its bell. Only name resolution cannot be woken.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
         let socket = self.socket().clone();
         if let Some(socket) = socket {
             // NotConnected: it has not begun to connect, or is over; then there is nothing to wake.
             let _ = socket.shutdown(Shutdown::Both);
+        }
+        let bell = self.bell().clone();
+        if let Some(bell) = bell {
+            bell.ring();
         }
         if let Some(thread) = self.thread.get() {
             thread.unpark();
@@ -164,6 +171,16 @@ impl Handle {
 
     fn socket(&self) -> MutexGuard<'_, Option<Arc<Socket>>> {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bell that `stop` rings, for a link that waits in poll or epoll, or whose socket must not
+    /// be shut down. Look at the flag after it.
+    pub(crate) fn set_bell(&self, bell: Arc<Bell>) {
+        *self.bell() = Some(bell);
+    }
+
+    fn bell(&self) -> MutexGuard<'_, Option<Arc<Bell>>> {
+        self.bell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn status(&self) -> MutexGuard<'_, Status> {

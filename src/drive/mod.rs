@@ -1,14 +1,17 @@
 //! ACTS. The only place with threads, the sockets of links and `Instant::now`. One thread per link
-//! runs one loop: poll the pulse, do what it says, tell it what happened. One file per kind of link.
+//! runs one loop: poll the pulse, do what it says, tell it what happened. One file per kind of
+//! link.
 
 pub(crate) mod clients;
 mod connect;
 mod coordinator;
+pub(crate) mod dial;
 pub(crate) mod feed;
 pub(crate) mod follow;
 pub(crate) mod gate;
 pub(crate) mod guarded;
 pub(crate) mod handle;
+pub(crate) mod in_band;
 pub(crate) mod inbox;
 pub(crate) mod limits;
 pub(crate) mod queues;

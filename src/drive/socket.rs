@@ -41,6 +41,16 @@ pub(crate) enum Woke {
     Lost(Loss),
 }
 
+impl Woke {
+    /// A read that brought no bytes.
+    pub(crate) fn of(error: &io::Error, peer: SocketAddr) -> Woke {
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::Interrupted => Woke::Interrupted,
+            _ => Woke::Lost(loss_of(error, peer)),
+        }
+    }
+}
+
 /// A read timeout fires late, by 240 ms at 5 s: so it covers 7/8 of the wait, and poll the rest.
 fn read_timeout(timeout: Duration) -> Duration {
     (timeout * 7 / 8).max(Duration::from_millis(1))
@@ -159,14 +169,10 @@ impl Connection {
                 self.looked = false;
                 self.on_bytes(n)
             }
-            Err(error) => match error.kind() {
-                ErrorKind::WouldBlock => {
-                    self.looked = true;
-                    Woke::Interrupted
-                }
-                ErrorKind::Interrupted => Woke::Interrupted,
-                _ => Woke::Lost(self.loss(&error)),
-            },
+            Err(error) => {
+                self.looked |= error.kind() == ErrorKind::WouldBlock;
+                Woke::of(&error, self.peer)
+            }
         }
     }
 
@@ -197,8 +203,12 @@ impl Connection {
     }
 
     fn closed(&self) -> Woke {
-        let detail = format!("{} closed the connection", self.peer);
-        Woke::Lost(Loss::new(Cause::ClosedByPeer, detail))
+        Woke::Lost(end(self.peer))
+    }
+
+    /// What it is made of, for whoever reads and writes in other ways.
+    pub(crate) fn into_parts(mut self) -> (Arc<Socket>, Option<Box<Layer>>) {
+        (Arc::clone(&self.socket), self.layer.take())
     }
 
     /// The kernel's retransmission timeout for this path.
@@ -207,7 +217,7 @@ impl Connection {
     }
 
     fn loss(&self, error: &io::Error) -> Loss {
-        loss(error, self.peer)
+        loss_of(error, self.peer)
     }
 }
 
@@ -229,6 +239,45 @@ fn space<'a>(layer: &'a mut Option<Box<Layer>>, inbox: &'a mut Inbox) -> &'a mut
     }
 }
 
+/// How far a write came.
+pub(crate) enum Sent {
+    /// To the end; since then the last bytes are with the kernel.
+    All(Instant),
+    /// So many bytes, and the time was up.
+    Part(usize),
+    Failed(Loss),
+}
+
+/// Sends what the socket takes, and waits for room until then; at least one try is made.
+pub(crate) fn send_some(socket: &Socket, peer: SocketAddr, bytes: &[u8], until: Instant) -> Sent {
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+    let mut done = 0;
+    loop {
+        // Taken before the call: the thread may be put aside right after it.
+        let now = Instant::now();
+        match socket.send_with_flags(&bytes[done..], flags) {
+            Ok(n) => done += n,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let left = until.saturating_duration_since(now);
+                if left.is_zero() {
+                    return Sent::Part(done);
+                }
+                match sys::wait_writable(socket, left) {
+                    Err(error) if error.kind() != ErrorKind::Interrupted => {
+                        return Sent::Failed(loss_of(&error, peer));
+                    }
+                    _ => {}
+                }
+            }
+            Err(error) => return Sent::Failed(loss_of(&error, peer)),
+        }
+        if done == bytes.len() {
+            return Sent::All(now);
+        }
+    }
+}
+
 /// Sends all of `bytes` within the timeout, and says when the last of them were handed over.
 fn send_all(
     socket: &Socket,
@@ -236,31 +285,24 @@ fn send_all(
     bytes: &[u8],
     timeout: Duration,
 ) -> Result<Instant, Loss> {
-    let start = Instant::now();
-    let mut handed = start;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        match socket.send_with_flags(rest, libc::MSG_NOSIGNAL) {
-            Ok(n) => rest = &rest[n..],
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(loss(&error, peer)),
-        }
-        if rest.is_empty() {
-            break;
-        }
-        handed = Instant::now();
-        if handed >= start + timeout {
-            let written = bytes.len() - rest.len();
-            let detail =
-                format!("{written} of {} bytes written to {peer} within {timeout:?}", bytes.len());
-            return Err(Loss::new(Cause::WriteStalled, detail));
+    match send_some(socket, peer, bytes, Instant::now() + timeout) {
+        Sent::All(at) => Ok(at),
+        Sent::Failed(loss) => Err(loss),
+        Sent::Part(n) => {
+            let all = bytes.len();
+            let detail = format!("{n} of {all} bytes written to {peer} within {timeout:?}");
+            Err(Loss::new(Cause::WriteStalled, detail))
         }
     }
-    Ok(handed)
 }
 
-fn loss(error: &io::Error, peer: SocketAddr) -> Loss {
+/// The peer closed the connection.
+pub(crate) fn end(peer: SocketAddr) -> Loss {
+    Loss::new(Cause::ClosedByPeer, format!("{peer} closed the connection"))
+}
+
+/// What an error of a connection that stood means.
+pub(crate) fn loss_of(error: &io::Error, peer: SocketAddr) -> Loss {
     let cause = match error.raw_os_error() {
         // Not a read timeout, which is EAGAIN: the kernel gave up sending.
         Some(libc::ETIMEDOUT) => Cause::KernelGaveUp,

@@ -5,20 +5,18 @@
 //! `poll` at once.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Instant;
 
 use crate::cause::{Cause, Loss};
-use crate::drive::connect;
+use crate::drive::Seat;
+use crate::drive::dial::Dialer;
 use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
 use crate::drive::inbox::Next;
 use crate::drive::reporter::Reporter;
-use crate::drive::resolve;
 use crate::drive::socket::{Connection, Woke};
 use crate::drive::tls::Secure;
-use crate::drive::{Seat, Shared};
 use crate::heartbeat::Heartbeat;
 use crate::protocol::Frame;
 use crate::pulse::{Input, Output, Patience, Pulse};
@@ -30,9 +28,7 @@ const ASK_RTO_EVERY: u64 = 64;
 
 pub(crate) struct Watch {
     handle: Arc<Handle>,
-    shared: Arc<Shared>,
-    target: Target,
-    secure: Option<Secure>,
+    dialer: Dialer,
     heartbeat: Heartbeat,
     protocol: Guarded,
     pulse: Pulse,
@@ -65,11 +61,10 @@ impl Watch {
         let reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
         // Room for the beats of most protocols from the start.
         let (connection, out) = (None, Vec::with_capacity(128));
+        let dialer = Dialer { handle: Arc::clone(&handle), shared, target, secure };
         Watch {
             handle,
-            shared,
-            target,
-            secure,
+            dialer,
             heartbeat,
             protocol,
             pulse,
@@ -99,43 +94,20 @@ impl Watch {
     }
 
     fn connect(&mut self) {
-        if self.wait_for_turn() {
-            match self.open() {
-                Ok(()) => self.tell(Input::Connected),
-                Err(loss) if loss.cause == Cause::Stopped => {} // the next wait ends it
-                Err(loss) => {
-                    self.close();
-                    self.tell(Input::Lost(loss));
-                }
+        match self.open() {
+            Ok(()) => self.tell(Input::Connected),
+            Err(loss) if loss.cause == Cause::Stopped => {} // the next wait ends it
+            Err(loss) => {
+                self.close();
+                self.tell(Input::Lost(loss));
             }
-        }
-    }
-
-    /// Until the gate opens. False if the link is to stop instead.
-    fn wait_for_turn(&self) -> bool {
-        let turn = self.shared.gate.turn(Instant::now());
-        loop {
-            if self.handle.is_stopping() {
-                return false;
-            }
-            let left = turn.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return true;
-            }
-            thread::park_timeout(left);
         }
     }
 
     fn open(&mut self) -> Result<(), Loss> {
         self.reporter.peer = None;
-        let start = Instant::now();
-        let (host, port) = (self.target.host(), self.target.port());
-        let addresses = resolve::addresses(&self.handle, &*self.shared.resolve, host, port)?;
-        let secure = self.secure.as_ref();
-        let connection = connect::connect(&self.handle, &addresses, secure, &self.heartbeat)?;
-        self.reporter.peer = Some(connection.peer);
-        self.reporter.took = start.elapsed();
-        self.shared.open.fetch_add(1, Ordering::Relaxed);
+        let (connection, took) = self.dialer.dial(&self.heartbeat)?;
+        (self.reporter.peer, self.reporter.took) = (Some(connection.peer), took);
         self.connection = Some(connection);
         self.out.clear();
         self.over = false;
@@ -154,8 +126,7 @@ impl Watch {
 
     fn close(&mut self) {
         if self.connection.take().is_some() {
-            self.handle.set_socket(None);
-            self.shared.open.fetch_sub(1, Ordering::Relaxed);
+            self.dialer.hang_up();
         }
     }
 

@@ -47,7 +47,8 @@ fn wrong(bytes: &[u8]) -> Rejected {
     Rejected::wrong_reply(format!("expected `ack NUMBER`, got `{}`", escaped(bytes)))
 }
 
-fn number(digits: &[u8]) -> Option<u64> {
+/// Digits and nothing else.
+pub(super) fn number(digits: &[u8]) -> Option<u64> {
     // parse() would take a sign
     let plain = digits.first().is_some_and(u8::is_ascii_digit);
     std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()

@@ -3,6 +3,7 @@
 
 mod connect_only;
 mod exchange;
+mod framed;
 mod http;
 mod line;
 mod redis;
@@ -10,6 +11,7 @@ pub(crate) mod shown;
 
 pub use connect_only::ConnectOnly;
 pub use exchange::Exchange;
+pub use framed::{Framed, Prefix};
 pub use http::Http;
 pub use line::Line;
 pub use redis::Redis;

@@ -1,18 +1,28 @@
 //! Redis: PING, as a RESP array or inline, after AUTH where there is a password. What the server
-//! says instead of PONG is told as what it is.
+//! says instead of PONG is told as what it is. Also among an application's own commands.
+
+mod in_band;
+mod resp;
 
 use std::io::Write;
 
 use memchr::memmem;
 
 use super::shown::shown;
-use super::{Frame, Protocol, Rejected};
+use super::{FRAME_LIMIT, Frame, Protocol, Rejected};
+use in_band::InBand;
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 const PING_INLINE: &[u8] = b"PING\r\n";
 
 /// The longest status or error line that is waited for.
 const LONGEST_LINE: usize = 4096;
+
+/// The longest reply to the application.
+const LONGEST_REPLY: usize = 16 * 1024 * 1024;
+
+/// So much of a long reply is looked at to show its beginning.
+const TELLING: usize = 256;
 
 /// Beats for a Redis server, or anything that speaks its protocol: `PING` out, `+PONG` back.
 ///
@@ -35,6 +45,8 @@ pub struct Redis {
     password: Option<String>,
     inline: bool,
     logging_in: bool,
+    limit: Option<usize>,
+    in_band: Option<InBand>,
 }
 
 impl Redis {
@@ -58,6 +70,55 @@ impl Redis {
     /// `PING\r\n` in place of a RESP array, for proxies and stand-ins that read lines only.
     pub fn inline(mut self) -> Redis {
         self.inline = true;
+        self
+    }
+
+    /// The connection carries the application's commands as well, pipelines and subscriptions
+    /// included: for [`Coordinator::adopt`](crate::Coordinator::adopt) and the like.
+    ///
+    /// Beats are `PING` with an argument that is unique to this value and the beat, so that the
+    /// answer is known wherever it comes: in the middle of a pipeline, to a client that has
+    /// subscribed, with RESP2 and with RESP3. Every other whole reply or push is the application's,
+    /// as it stands on the wire, error replies included; it is 16 MiB long at most, or
+    /// [`limit`](Redis::limit). What the application sends goes out as it is, whole commands with
+    /// each call. [`parse`](Protocol::parse) finds answers here, and never the beats of a peer.
+    ///
+    /// What to mind:
+    ///
+    /// * The login belongs here, not to the application: beats go out from the start, and would be
+    ///   refused. AUTH goes first, and the application's commands wait for its `+OK`. A refused
+    ///   AUTH is `login-refused`, and so is `-NOAUTH` at any time and a user who may not PING.
+    /// * Send MULTI to EXEC in one call: a PING in between would be queued into the transaction.
+    /// * A command that blocks, BLPOP say, keeps Redis from answering. The timeout of the acks must
+    ///   be longer than the block.
+    /// * `CLIENT REPLY OFF` and `MONITOR` do not go with it.
+    /// * Redis may answer any command with an error, PING too: `-LOADING`, `-BUSY`, `-MISCONF`. It
+    ///   looks like the application's. The next answer to a beat shows that one is missing, and the
+    ///   link is lost with `wrong-reply`, because replies no longer belong to their commands.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use keepbeat::Redis;
+    /// use keepbeat::protocol::{Frame, Protocol};
+    ///
+    /// let mut redis = Redis::new().in_band();
+    /// let mut ping = Vec::new();
+    /// redis.beat(1, &mut ping);
+    /// let answer = ping.strip_prefix(b"*2\r\n$4\r\nPING\r\n").expect("PING with an argument");
+    /// assert_eq!(redis.parse(b"+OK\r\n"), Ok(Some((Frame::Data, 5))));
+    /// assert_eq!(redis.parse(answer), Ok(Some((Frame::Ack(Some(1)), answer.len()))));
+    /// ```
+    pub fn in_band(mut self) -> Redis {
+        self.in_band = Some(InBand::new());
+        self
+    }
+
+    /// The longest reply to the application, in bytes, with all that it holds: 16 MiB if it is not
+    /// set, 256 at least. A longer one is refused as soon as a length in it says so, and the link
+    /// is lost with `wrong-reply`. Without [`in_band`](Redis::in_band) it changes nothing.
+    pub fn limit(mut self, bytes: usize) -> Redis {
+        self.limit = Some(bytes);
         self
     }
 
@@ -92,6 +153,49 @@ impl Redis {
     }
 }
 
+impl Redis {
+    /// A reply of any kind: to the login, to a beat, or to the application.
+    fn parse_in_band(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
+        let limit = Protocol::limit(self);
+        let Some(in_band) = &mut self.in_band else { return Ok(None) };
+        let found = in_band.value.end(bytes, limit).map_err(|why| {
+            Rejected::wrong_reply(format!("{why}; it begins with `{}`", self.beginning(bytes)))
+        })?;
+        let Some(found) = found else { return Ok(None) };
+        let (value, end) = (&bytes[found.clone()], found.end);
+        if self.is_fatal(value) {
+            let line = value.strip_suffix(b"\r\n").unwrap_or(value);
+            return Err(self.on_error(&line[..line.len().min(TELLING)]));
+        }
+        if self.logging_in {
+            if value != b"+OK\r\n" {
+                let begun = self.beginning(value);
+                return Err(Rejected::wrong_reply(format!("AUTH was answered with `{begun}`")));
+            }
+            self.logging_in = false;
+            return Ok(Some((Frame::Own, end)));
+        }
+        let acked = match &mut self.in_band {
+            Some(in_band) => in_band.acked(value).map_err(Rejected::wrong_reply)?,
+            None => None,
+        };
+        Ok(Some((acked.map_or(Frame::Data, |seq| Frame::Ack(Some(seq))), end)))
+    }
+
+    fn beginning(&self, bytes: &[u8]) -> String {
+        self.shown(&bytes[..bytes.len().min(TELLING)])
+    }
+
+    /// An error that beats meet as well; all others are the application's.
+    fn is_fatal(&self, value: &[u8]) -> bool {
+        let about_ping = || memmem::find(value, b"'ping'").is_some();
+        value.starts_with(b"-")
+            && (self.logging_in
+                || value.starts_with(b"-NOAUTH")
+                || (value.starts_with(b"-NOPERM") && about_ping()))
+    }
+}
+
 impl std::fmt::Debug for Redis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Redis").field("inline", &self.inline).finish_non_exhaustive()
@@ -100,6 +204,9 @@ impl std::fmt::Debug for Redis {
 
 impl Protocol for Redis {
     fn connected(&mut self, out: &mut Vec<u8>) {
+        if let Some(in_band) = &mut self.in_band {
+            in_band.connected();
+        }
         self.logging_in = self.password.is_some();
         let Some(password) = &self.password else { return };
         match &self.user {
@@ -108,8 +215,10 @@ impl Protocol for Redis {
         }
     }
 
-    fn beat(&mut self, _seq: u64, out: &mut Vec<u8>) {
-        if self.inline {
+    fn beat(&mut self, seq: u64, out: &mut Vec<u8>) {
+        if let Some(in_band) = &mut self.in_band {
+            in_band.beat(seq, self.inline, out);
+        } else if self.inline {
             out.extend_from_slice(PING_INLINE);
         } else {
             out.extend_from_slice(PING);
@@ -120,7 +229,21 @@ impl Protocol for Redis {
         out.extend_from_slice(b"+PONG\r\n");
     }
 
+    fn limit(&self) -> usize {
+        match &self.in_band {
+            Some(_) => self.limit.unwrap_or(LONGEST_REPLY).max(TELLING),
+            None => FRAME_LIMIT,
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.in_band.is_none() || !self.logging_in
+    }
+
     fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
+        if self.in_band.is_some() {
+            return self.parse_in_band(bytes);
+        }
         for beat in [PING, PING_INLINE] {
             if bytes.starts_with(beat) {
                 return Ok(Some((Frame::Beat(None), beat.len())));
@@ -223,5 +346,89 @@ mod tests {
             assert!(!detail.contains("s3c") && !detail.contains("bob"), "{detail}");
         }
         assert!(!format!("{redis:?}").contains("s3cret"));
+    }
+
+    /// The answer to beat `seq` in this mode.
+    fn answer(redis: &mut Redis, seq: u64) -> Vec<u8> {
+        let mut ping = Vec::new();
+        redis.beat(seq, &mut ping);
+        ping.strip_prefix(b"*2\r\n$4\r\nPING\r\n").expect("a PING with an argument").to_vec()
+    }
+
+    #[test]
+    fn in_band_answers_are_found_among_the_replies_to_the_application() {
+        let mut redis = Redis::new().in_band();
+        let first = answer(&mut redis, 1);
+        let second = [b"*2\r\n$4\r\npong\r\n".to_vec(), answer(&mut redis, 2)].concat();
+        let third = [b"|1\r\n+ttl\r\n:1\r\n".to_vec(), answer(&mut redis, 3)].concat();
+        let bytes = [b"+OK\r\n", first.as_slice(), b"-ERR no\r\n", &second, &third].concat();
+        let (data, ack) = (Frame::Data, |seq| Frame::Ack(Some(seq)));
+        assert_eq!(frames(&mut redis, &[&bytes]), [data, ack(1), data, ack(2), ack(3)]);
+        let inside = answer(&mut redis, 4);
+        let nested = [b"*1\r\n", inside.as_slice()].concat();
+        assert_eq!(frames(&mut redis, &[&nested, b"*1\r\n$4\r\nPING\r\n"]), [data; 2]);
+        let mut other = Redis::new().in_band();
+        assert_eq!(frames(&mut other, &[&inside]), [data], "of another value");
+        assert_eq!(frames(&mut Redis::new().inline().in_band(), &[&inside]), [data]);
+    }
+
+    #[test]
+    fn in_band_the_application_waits_for_the_login() {
+        let mut redis = Redis::new().password("s3cret").in_band();
+        assert!(redis.is_ready(), "nothing was asked yet");
+        redis.connected(&mut Vec::new());
+        assert!(!redis.is_ready());
+        let first = answer(&mut redis, 1);
+        assert_eq!(redis.parse(b"+OK\r\n"), Ok(Some((Frame::Own, 5))));
+        assert!(redis.is_ready());
+        assert_eq!(frames(&mut redis, &[&first, b"+OK\r\n"])[1], Frame::Data);
+        for (said, cause) in [
+            ("-WRONGPASS s3cret is wrong\r\n", Cause::LoginRefused),
+            ("-ERR Client sent AUTH, but no password is set\r\n", Cause::LoginRefused),
+            ("-LOADING Redis is loading\r\n", Cause::WrongReply),
+            ("$6\r\ns3cret\r\n", Cause::WrongReply),
+            ("HTTP/1.1 400 s3cret", Cause::WrongReply),
+        ] {
+            redis.connected(&mut Vec::new());
+            let loss = self::said(&mut redis, said.as_bytes());
+            assert_eq!(loss.cause, cause, "{said}");
+            assert!(!loss.detail.contains("s3c"), "{}", loss.detail);
+        }
+    }
+
+    #[test]
+    fn in_band_errors_that_beats_meet_too_end_the_link_and_others_are_data() {
+        let mut redis = Redis::new().in_band();
+        for line in ["-ERR unknown command", "-NOPERM no permission to run the 'get' command"] {
+            let line = format!("{line}\r\n");
+            assert_eq!(redis.parse(line.as_bytes()), Ok(Some((Frame::Data, line.len()))));
+        }
+        for line in ["-NOAUTH Authentication required.", "-NOPERM may not run the 'ping' command"] {
+            let loss = said(&mut redis, format!("{line}\r\n").as_bytes());
+            assert_eq!(loss.cause, Cause::LoginRefused, "{}", loss.detail);
+        }
+    }
+
+    #[test]
+    fn in_band_an_answer_that_is_missing_ends_the_link() {
+        let mut redis = Redis::new().in_band();
+        answer(&mut redis, 1);
+        let second = answer(&mut redis, 2);
+        assert_eq!(redis.parse(b"-LOADING loading\r\n"), Ok(Some((Frame::Data, 18))));
+        let loss = said(&mut redis, &second);
+        assert_eq!(loss.cause, Cause::WrongReply);
+        assert!(loss.detail.contains("out of step"), "{}", loss.detail);
+    }
+
+    #[test]
+    fn in_band_a_long_reply_is_refused_by_its_length_alone() {
+        let mut redis = Redis::new().in_band().limit(1000);
+        assert_eq!(Protocol::limit(&redis), 1000);
+        assert_eq!(redis.parse(b"$990\r\n"), Ok(None));
+        redis.connected(&mut Vec::new());
+        let loss = said(&mut redis, b"*2\r\n$1\r\na\r\n$990\r\n");
+        assert!(loss.detail.contains("over the limit of 1000"), "{}", loss.detail);
+        assert_eq!(Protocol::limit(&Redis::new().in_band()), 16 * 1024 * 1024);
+        assert_eq!(Protocol::limit(&Redis::new().limit(9)), FRAME_LIMIT);
     }
 }

@@ -57,7 +57,7 @@ impl Beats {
     }
 
     /// The beat never went out: nothing will answer it.
-    pub(super) fn unsent(&mut self, seq: u64) {
+    pub(super) fn skipped(&mut self, seq: u64) {
         self.outstanding.retain(|beat| beat.seq != seq);
     }
 

@@ -160,9 +160,9 @@ impl Pulse {
             Input::Connected => self.on_connected(),
             Input::Lost(loss) => self.on_lost(loss),
             Input::Sent { seq, at } => self.on_sent(seq, at),
-            Input::Unsent(seq) => self.beats.unsent(seq),
             Input::Ack(seq) => self.on_ack(seq),
             Input::Stands(seq) => self.on_stands(seq),
+            Input::Skipped(seq) => self.beats.skipped(seq),
             Input::Partial => self.on_partial(),
             Input::Heard(at) => self.on_heard(at),
             Input::Wrote(at) => self.on_wrote(at),
@@ -195,6 +195,11 @@ impl Pulse {
     /// The state of the link.
     pub fn state(&self) -> State {
         self.health.state
+    }
+
+    /// Whether it is over: nothing will be done any more.
+    pub fn is_done(&self) -> bool {
+        self.phase == Phase::Done
     }
 
     /// The timeout of the beat that waits for its ack, if one does.

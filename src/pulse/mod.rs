@@ -63,11 +63,11 @@ pub enum Input {
     },
     /// An ack came, with the number of its beat where the protocol has numbers.
     Ack(Option<u64>),
-    /// This beat could not be written after all: no ack of it will come, and its round is judged by
-    /// other signs of life.
-    Unsent(u64),
     /// This beat needs no ack: the protocol has none, and the connection stands.
     Stands(u64),
+    /// This beat was left out, because another still waits to be written: no ack of it will come,
+    /// and its round, if that is not over, is judged by other signs of life.
+    Skipped(u64),
     /// Bytes came, but not yet a whole frame.
     Partial,
     /// A whole frame that is no ack came at that time: a sign of life where the connection carries
@@ -98,7 +98,7 @@ pub enum Input {
 pub enum Output {
     /// Open a connection, then say `Connected` or `Lost`.
     Connect,
-    /// Write this beat, then say `Sent`, `Stands`, `Unsent` or `Lost`.
+    /// Write this beat, then say `Sent`, `Stands`, `Skipped` or `Lost`.
     Beat(u64),
     /// Close the connection.
     Close,

@@ -5,6 +5,7 @@ mod cli;
 mod faults;
 mod follow;
 mod http_link;
+mod link;
 mod noticing;
 mod peer;
 mod protocols;

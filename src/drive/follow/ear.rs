@@ -85,7 +85,11 @@ pub(super) enum What {
 
 impl Ear {
     /// The ear, and the end of its bell that the link's thread listens to.
-    pub(crate) fn new(heartbeat: &Heartbeat, protocol: Guarded) -> (Ear, Receiver<()>) {
+    pub(crate) fn new(
+        heartbeat: &Heartbeat,
+        protocol: Guarded,
+        limit: usize,
+    ) -> (Ear, Receiver<()>) {
         let (bell, rung) = bounded(1);
         let notes = Notes {
             heard: None,
@@ -104,7 +108,7 @@ impl Ear {
             since: Instant::now(),
             role: heartbeat.role,
             write_timeout: heartbeat.write_timeout,
-            parser: Mutex::new(Parser { protocol, inbox: Inbox::new() }),
+            parser: Mutex::new(Parser { protocol, inbox: Inbox::with_limit(limit) }),
             notes: Mutex::new(notes),
             bell,
         };

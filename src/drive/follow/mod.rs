@@ -125,7 +125,7 @@ impl Follow {
     fn beat(&mut self, seq: u64) {
         self.asked = Instant::now();
         if let Some(old) = self.due.replace(seq) {
-            self.tell(Input::Unsent(old));
+            self.tell(Input::Skipped(old));
         }
     }
 

@@ -62,7 +62,7 @@ impl Pulse {
                 self.on_late_ack(beat.seq);
                 // Where any whole frame is life, this one is, too. Without it a peer that once lost
                 // an ack, and so answers one beat behind for ever, would be down for ever.
-                if self.heartbeat.after != After::Reconnect {
+                if self.heartbeat.any_frame_is_life() {
                     self.on_heard(self.now);
                 }
             }

@@ -1,0 +1,57 @@
+//! A connection of keepbeat's own, to a target: its turn at the gate, the name, the addresses, TLS.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::cause::{Cause, Loss};
+use crate::drive::Shared;
+use crate::drive::connect::connect;
+use crate::drive::handle::Handle;
+use crate::drive::resolve;
+use crate::drive::socket::Connection;
+use crate::drive::tls::Secure;
+use crate::heartbeat::Heartbeat;
+use crate::target::Target;
+
+pub(crate) struct Dialer {
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) target: Target,
+    pub(crate) secure: Option<Secure>,
+}
+
+impl Dialer {
+    /// A connection, and how long it took. `Cause::Stopped` if the link is to stop instead.
+    pub(crate) fn dial(&self, heartbeat: &Heartbeat) -> Result<(Connection, Duration), Loss> {
+        self.wait_for_turn()?;
+        let start = Instant::now();
+        let (host, port) = (self.target.host(), self.target.port());
+        let addresses = resolve::addresses(&self.handle, &*self.shared.resolve, host, port)?;
+        let connection = connect(&self.handle, &addresses, self.secure.as_ref(), heartbeat)?;
+        self.shared.open.fetch_add(1, Ordering::Relaxed);
+        Ok((connection, start.elapsed()))
+    }
+
+    /// The connection is closed.
+    pub(crate) fn hang_up(&self) {
+        self.handle.set_socket(None);
+        self.shared.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Until the gate opens.
+    fn wait_for_turn(&self) -> Result<(), Loss> {
+        let turn = self.shared.gate.turn(Instant::now());
+        loop {
+            if self.handle.is_stopping() {
+                return Err(Cause::Stopped.into());
+            }
+            let left = turn.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            thread::park_timeout(left);
+        }
+    }
+}

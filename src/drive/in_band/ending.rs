@@ -1,0 +1,236 @@
+//! How a link ends, or its connection: by the peer, by a writer's finding, on request; and what the
+//! peer's kernel says where our own side keeps an ack from being read.
+
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::Socket;
+
+use crate::cause::{Cause, Loss};
+use crate::drive::socket::{Woke, end, loss_of};
+use crate::error::Error;
+use crate::link::Returned;
+use crate::pulse::Input;
+use crate::role::After;
+use crate::sys;
+use crate::tcp_info::TcpInfo;
+
+use super::outlet::Command;
+use super::{InBand, Line, Origin};
+
+/// How long a link that is stopped may take to say good-bye; one that is closed has its write
+/// timeout.
+const GOOD_BYE: Duration = Duration::from_millis(100);
+
+/// How long a closed link waits for the peer to close, too: closing with bytes unread would turn
+/// into a reset that takes our last frames with it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Reads of what came before an end that a writer found: a megabyte.
+const LAST_READS: u32 = 64;
+
+impl InBand {
+    /// A read came to the end. A protocol may know why.
+    pub(super) fn on_end(&mut self, mut loss: Loss) {
+        if loss.cause == Cause::ClosedByPeer {
+            if let Err(said) = self.protocol.closed() {
+                loss = said;
+            }
+        }
+        let cut = self.line.as_ref().map_or(0, |line| line.inbox.rest().len());
+        if cut > 0 {
+            loss.detail = format!("{}, {cut} bytes into a frame", loss.detail);
+        }
+        self.lose(loss);
+    }
+
+    /// A writer found the connection broken. What came before is still the application's.
+    pub(super) fn on_broken(&mut self, loss: Loss) {
+        for _ in 0..LAST_READS {
+            if self.delivery.is_blocked() {
+                break;
+            }
+            let more = matches!(self.read(), Woke::Bytes);
+            match self.next_input() {
+                Ok(Some(input)) => self.tell(input),
+                Ok(None) => {}
+                Err(loss) => return self.lose(loss),
+            }
+            if !more {
+                break;
+            }
+        }
+        self.lose(loss);
+    }
+
+    /// The connection failed while the application takes no frames: nothing can be read, and its
+    /// error tells why. A reset takes what was not yet read with it.
+    pub(super) fn hard_end(&self) -> Loss {
+        let Some(line) = &self.line else { return Cause::Reset.into() };
+        match line.socket.take_error() {
+            Ok(Some(error)) | Err(error) => loss_of(&error, line.peer),
+            Ok(None) => end(line.peer),
+        }
+    }
+
+    /// Whether our own side may be what keeps an ack away: the application takes no frames, or the
+    /// beat itself waits for room.
+    pub(super) fn is_kept_from_judging(&self) -> bool {
+        self.line.is_some() && (self.delivery.is_blocked() || self.outlet.holds_a_beat())
+    }
+
+    /// Whether the peer's kernel has acknowledged anything since the beat was due, also a probe of
+    /// its closed window; or was not asked, because its window is closed and no probe is out.
+    pub(super) fn is_vouched_for(&self) -> bool {
+        let Some(info) = self.line.as_ref().and_then(|line| TcpInfo::of(&*line.socket)) else {
+            return false;
+        };
+        let since = self.beat_at.elapsed();
+        let acked = info.last_ack_recv().is_some_and(|ago| ago <= since);
+        acked || info.has_zero_window() && info.probes() == 0
+    }
+
+    pub(super) fn obey(&mut self, command: Command) {
+        match command {
+            Command::Close(told) => {
+                let result = self.say_good_bye(self.heartbeat.write_timeout, LINGER);
+                self.tell(Input::Stop);
+                if let Some(told) = told {
+                    let _ = told.send(result); // who asked may have gone
+                }
+            }
+            Command::HandBack(to) => {
+                let result = self.hand_back();
+                let over = result.is_ok();
+                let _ = to.send(result);
+                if over {
+                    self.tell(Input::Stop);
+                }
+            }
+        }
+    }
+
+    /// On request of the coordinator: in good order, as far as that goes quickly.
+    pub(super) fn stop(&mut self) {
+        let _ = self.say_good_bye(GOOD_BYE, Duration::ZERO); // it is over either way
+        self.tell(Input::Stop);
+    }
+
+    fn say_good_bye(&mut self, most: Duration, linger: Duration) -> Result<(), Error> {
+        let closed = Loss::new(Cause::Stopped, "the link was closed");
+        let until = Instant::now() + most;
+        self.finish(&closed, until)
+            .and_then(|()| {
+                let mut last = Vec::new();
+                if self.line.is_some() {
+                    self.protocol.farewell(&mut last)?;
+                    self.outlet.push(&last, None);
+                }
+                self.finish(&closed, until)
+            })
+            .map_err(|loss| Error::lost(&loss))?;
+        self.linger(linger);
+        Ok(())
+    }
+
+    /// Nothing more is taken from the application, and what it gave goes out.
+    fn finish(&mut self, why: &Loss, until: Instant) -> Result<(), Loss> {
+        let mut until = until;
+        loop {
+            let step = Instant::now() + GOOD_BYE / 2;
+            if self.outlet.finish(why, until.min(step))? {
+                return Ok(());
+            }
+            if self.handle.is_stopping() {
+                until = until.min(step);
+            }
+            if Instant::now() >= until {
+                let n = self.outlet.waiting();
+                let detail = format!("{n} frames, or a part of one, could not be written any more");
+                return Err(Loss::new(Cause::WriteStalled, detail));
+            }
+        }
+    }
+
+    /// Until the peer has closed as well, or the time is up. What it still says is for nobody.
+    fn linger(&mut self, most: Duration) {
+        let Some(line) = &self.line else { return };
+        let until = Instant::now() + most;
+        let _ = line.socket.shutdown(Shutdown::Write); // it may be gone
+        let mut waste = [0; 4096];
+        loop {
+            match sys::recv_now(&*line.socket, &mut waste) {
+                Ok(0) => return,
+                Ok(_) => continue,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.handle.is_stopping() {
+                return;
+            }
+            // The bell is not taken: whoever rings it now is heard after this.
+            let _ = sys::wait_readable(&*line.socket, Some(left.min(GOOD_BYE)));
+        }
+    }
+
+    fn hand_back(&mut self) -> Result<Returned, Error> {
+        let why = Loss::new(Cause::Stopped, "the connection was handed back");
+        if self.line.is_none() {
+            return Err(Error::lost(self.loss.as_ref().unwrap_or(&why)));
+        }
+        if self.outlet.is_under_tls() {
+            return Err(Error::invalid(
+                "under TLS the socket alone is of no use: close the link instead",
+            ));
+        }
+        let until = Instant::now() + self.heartbeat.write_timeout;
+        if let Err(loss) = self.finish(&why, until) {
+            let error = Error::lost(&loss);
+            self.lose(loss);
+            return Err(error);
+        }
+        let Some(Line { socket, inbox, .. }) = self.line.take() else {
+            return Err(Error::lost(&why));
+        };
+        self.outlet.let_go();
+        if let Origin::Dialed(dialer, _) = &self.origin {
+            dialer.hang_up();
+            let _ = socket.set_write_timeout(None); // ours
+        }
+        let frames = self.delivery.take_frames();
+        let acks_due = self.pulse.outstanding();
+        let unread = inbox.rest().to_vec();
+        let socket = Arc::try_unwrap(socket)
+            .or_else(|shared: Arc<Socket>| shared.try_clone())
+            .map_err(|error| Error::io("the socket cannot be handed back", error))?;
+        Ok(Returned { stream: TcpStream::from(socket), frames, unread, acks_due })
+    }
+
+    /// The pulse gave the connection up.
+    pub(super) fn close(&mut self) {
+        let loss = self.loss.clone().unwrap_or_else(|| Cause::Stopped.into());
+        let over = self.pulse.is_done() || self.heartbeat.after != After::Reconnect;
+        if self.line.take().is_none() {
+            return;
+        }
+        let remains = self.outlet.die(&loss, over);
+        if let Origin::Dialed(dialer, _) = &self.origin {
+            dialer.hang_up();
+        }
+        if over {
+            self.remains = Some(remains);
+        } else if self.told == self.connections {
+            self.delivery.push_lost(loss, remains);
+        }
+    }
+
+    /// The last deed: whoever reads or writes learns that it is over, and why.
+    pub(super) fn end(&mut self) {
+        let loss = self.loss.take().unwrap_or_else(|| Cause::Stopped.into());
+        let last = self.outlet.die(&loss, true);
+        let remains = self.remains.take().unwrap_or(last);
+        self.delivery.close(loss, remains);
+    }
+}

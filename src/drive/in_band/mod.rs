@@ -1,0 +1,464 @@
+//! A link on a connection that carries the application's data, too: handed over, or opened by
+//! keepbeat. Its thread is the only reader; whoever sends goes through the outlet.
+//!
+//! It waits in poll for the socket, for a bell and for time. A blocked read could be ended only by
+//! shutting the socket down, and that may have to be given back unharmed.
+
+mod delivery;
+mod ending;
+mod greeting;
+pub(crate) mod outlet;
+mod pending;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use socket2::Socket;
+
+use crate::cause::{Cause, Loss};
+use crate::drive::Seat;
+use crate::drive::dial::Dialer;
+use crate::drive::guarded::Guarded;
+use crate::drive::handle::Handle;
+use crate::drive::inbox::{Inbox, Next};
+use crate::drive::reporter::Reporter;
+use crate::drive::socket::Woke;
+use crate::drive::tls::Layer;
+use crate::heartbeat::Heartbeat;
+use crate::link::{LoginHook, Received};
+use crate::protocol::Frame;
+use crate::pulse::{Input, Output, Patience, Pulse, Report};
+use crate::sys::{self, Bell};
+
+pub(crate) use delivery::Delivery;
+pub(crate) use greeting::Conversation;
+use greeting::Greeting;
+use outlet::{Outlet, Pushed, Remains};
+
+/// Reads past a deadline before it is judged, as on a watched link.
+const READS_IN_OVERTIME: u32 = 16;
+
+/// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats.
+const ASK_RTO_EVERY: u64 = 64;
+
+/// Where the connection comes from.
+pub(crate) enum Origin {
+    /// From the application, with what it had read of it and not used.
+    Adopted(Option<(Socket, SocketAddr, Vec<u8>)>),
+    Dialed(Box<Dialer>, Option<LoginHook>),
+}
+
+/// What a link is made of.
+pub(crate) struct Plan {
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) protocol: Guarded,
+    pub(crate) limit: usize,
+    pub(crate) outlet: Arc<Outlet>,
+    pub(crate) delivery: Delivery,
+    pub(crate) bell: Arc<Bell>,
+}
+
+/// The connection that stands.
+pub(crate) struct Line {
+    socket: Arc<Socket>,
+    peer: SocketAddr,
+    inbox: Inbox,
+    /// Whether it was seen, since the last wake-up, that no FIN waits to be read.
+    looked: bool,
+    overtime: u32,
+}
+
+pub(crate) struct InBand {
+    handle: Arc<Handle>,
+    reporter: Reporter,
+    heartbeat: Heartbeat,
+    protocol: Guarded,
+    limit: usize,
+    pulse: Pulse,
+    outlet: Arc<Outlet>,
+    delivery: Delivery,
+    bell: Arc<Bell>,
+    origin: Origin,
+    line: Option<Line>,
+    connections: u64,
+    /// A beat or an answer on its way out.
+    out: Vec<u8>,
+    paused: bool,
+    /// When the beat in flight was due, for asking the peer's kernel.
+    beat_at: Instant,
+    /// What happened, to be told to the pulse, one thing at a time.
+    inputs: VecDeque<(Instant, Input)>,
+    /// Why the connection ended, for those who read and write.
+    loss: Option<Loss>,
+    /// The last connection of which the reader was told.
+    told: u64,
+    /// What was known of the frames when the link ended.
+    remains: Option<Remains>,
+}
+
+impl InBand {
+    pub(crate) fn new(seat: Seat, plan: Plan, origin: Origin) -> InBand {
+        let Seat { handle, shared, seed } = seat;
+        let Plan { heartbeat, protocol, limit, outlet, delivery, bell } = plan;
+        let now = Instant::now();
+        let pulse = Pulse::new(heartbeat.clone(), seed, now);
+        let reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
+        handle.set_bell(Arc::clone(&bell));
+        InBand {
+            handle,
+            reporter,
+            heartbeat,
+            protocol,
+            limit,
+            pulse,
+            outlet,
+            delivery,
+            bell,
+            origin,
+            line: None,
+            connections: 0,
+            out: Vec::with_capacity(128),
+            paused: false,
+            beat_at: now,
+            inputs: VecDeque::new(),
+            loss: None,
+            told: 0,
+            remains: None,
+        }
+    }
+
+    pub(crate) fn run(mut self) {
+        loop {
+            match self.pulse.poll() {
+                Output::Connect => self.connect(),
+                Output::Beat(seq) => self.beat(seq),
+                Output::Close => self.close(),
+                Output::Report(report) => self.report(report),
+                Output::Wait(until) => match self.inputs.pop_front() {
+                    Some((at, input)) => self.pulse.handle(at, input),
+                    None => self.wait(until),
+                },
+                Output::Done => break,
+            }
+        }
+        self.end();
+    }
+
+    /// In the order in which they are told, each when all is done that followed from the last.
+    fn tell(&mut self, input: Input) {
+        self.inputs.push_back((Instant::now(), input));
+    }
+
+    fn report(&mut self, report: Report) {
+        match &report {
+            Report::Beat { seq, .. } => self.outlet.prove(*seq),
+            Report::Disconnected { loss, .. } => self.loss = Some(loss.clone()),
+            _ => {}
+        }
+        self.reporter.report(report, self.pulse.rtt());
+    }
+
+    fn connect(&mut self) {
+        match self.open() {
+            Ok(()) => self.tell(Input::Connected),
+            Err(loss) if loss.cause == Cause::Stopped => {} // the next wait ends it
+            Err(loss) => {
+                self.loss = Some(loss.clone());
+                self.close();
+                self.tell(Input::Lost(loss));
+            }
+        }
+    }
+
+    fn open(&mut self) -> Result<(), Loss> {
+        self.reporter.peer = None;
+        let mut inbox = Inbox::with_limit(self.limit);
+        let (socket, peer, layer): (_, _, Option<Box<Layer>>) = match &mut self.origin {
+            Origin::Adopted(given) => {
+                let (socket, peer, unread) = given.take().expect("it is never opened again");
+                inbox.preload(&unread);
+                (Arc::new(socket), peer, None)
+            }
+            Origin::Dialed(dialer, _) => {
+                let (connection, took) = dialer.dial(&self.heartbeat)?;
+                self.reporter.took = took;
+                let peer = connection.peer;
+                let (socket, layer) = connection.into_parts();
+                (socket, peer, layer)
+            }
+        };
+        self.reporter.peer = Some(peer);
+        self.connections += 1;
+        self.outlet.begin(Arc::clone(&socket), peer, layer);
+        let line = Line { socket, peer, inbox, looked: false, overtime: 0 };
+        let early = self.greet(line)?;
+        if let Origin::Dialed(..) = self.origin {
+            // From here on the bell wakes, and the end can be an orderly one.
+            self.handle.set_socket(None);
+            self.delivery.push(Received::Connected { connection: self.connections });
+        }
+        self.told = self.connections;
+        for frame in early {
+            self.delivery.push(Received::Frame(frame));
+        }
+        self.outlet.open();
+        self.ask_rto();
+        Ok(())
+    }
+
+    /// The protocol's opening, the application's login.
+    fn greet(&mut self, mut line: Line) -> Result<VecDeque<Vec<u8>>, Loss> {
+        let (limit, connection) = (self.heartbeat.connect_timeout, self.connections);
+        let mut hook = match &mut self.origin {
+            Origin::Dialed(_, hook) => hook.take(),
+            Origin::Adopted(_) => None,
+        };
+        let mut greeting = Greeting::new(self, &mut line, limit, connection);
+        let result = greeting.open().and_then(|()| match &mut hook {
+            Some(hook) => greeting.log_in(hook),
+            None => Ok(greeting.into_early()),
+        });
+        if let Origin::Dialed(_, place) = &mut self.origin {
+            *place = hook;
+        }
+        // Also where it failed: closing it is the same as for any other.
+        self.line = Some(line);
+        result
+    }
+
+    fn ask_rto(&mut self) {
+        if self.heartbeat.patience == Patience::FromRtt {
+            let rto = self.line.as_ref().and_then(|l| sys::retransmission_timeout(&*l.socket));
+            if let Some(rto) = rto {
+                self.tell(Input::Rto(rto));
+            }
+        }
+    }
+
+    fn beat(&mut self, seq: u64) {
+        self.beat_at = Instant::now();
+        match self.push_beat(seq) {
+            Ok(Some(input)) => self.tell(input),
+            Ok(None) => {}
+            Err(loss) => self.lose(loss),
+        }
+        if seq % ASK_RTO_EVERY == 0 {
+            self.ask_rto();
+        }
+    }
+
+    fn push_beat(&mut self, seq: u64) -> Result<Option<Input>, Loss> {
+        // A FIN that nobody looked at would turn into a reset by what is written now.
+        if self.line.as_ref().is_some_and(|line| !line.looked) && !self.delivery.is_blocked() {
+            if let Woke::Lost(loss) = self.read() {
+                return Err(loss);
+            }
+        }
+        self.out.clear();
+        self.protocol.beat(seq, &mut self.out)?;
+        if self.out.is_empty() {
+            return Ok(Some(Input::Stands(seq)));
+        }
+        Ok(match self.outlet.push(&self.out, Some(seq)) {
+            Pushed::Sent(at) => Some(self.on_sent(seq, at)),
+            Pushed::LeftOut => Some(Input::Skipped(seq)),
+            Pushed::Waits | Pushed::NotOpen => None,
+        })
+    }
+
+    fn on_sent(&mut self, seq: u64, at: Instant) -> Input {
+        self.reporter.on_sent();
+        if self.heartbeat.role.expects_acks() {
+            Input::Sent { seq, at }
+        } else {
+            Input::Stands(seq)
+        }
+    }
+
+    /// The connection is over.
+    fn lose(&mut self, loss: Loss) {
+        self.tell(Input::Lost(loss));
+    }
+
+    /// Answers a beat of the peer.
+    fn answer(&mut self, seq: Option<u64>) -> Result<(), Loss> {
+        if self.heartbeat.role.answers() {
+            self.out.clear();
+            self.protocol.ack(seq, &mut self.out)?;
+            if !self.out.is_empty() {
+                self.outlet.push(&self.out, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// One read that does not wait.
+    fn read(&mut self) -> Woke {
+        let Some(line) = &mut self.line else { return Woke::Interrupted };
+        let woke = self.outlet.receive(&line.socket, &mut line.inbox);
+        line.looked = matches!(woke, Woke::Interrupted);
+        woke
+    }
+
+    /// One step towards `until`: something that was asked, a frame, bytes, or time that passed.
+    fn wait(&mut self, until: Option<Instant>) {
+        if self.handle.is_stopping() {
+            return self.stop();
+        }
+        if self.handle.is_paused() != self.paused {
+            self.paused = !self.paused;
+            return self.tell(if self.paused { Input::Pause } else { Input::Resume });
+        }
+        if let Some(command) = self.outlet.take_command() {
+            return self.obey(command);
+        }
+        if let Some((seq, at)) = self.outlet.take_sent() {
+            let input = self.on_sent(seq, at);
+            return self.tell(input);
+        }
+        match self.next_input() {
+            Ok(Some(input)) => return self.tell(input),
+            Ok(None) => {}
+            Err(loss) => return self.lose(loss),
+        }
+        if self.line.is_none() {
+            return self.wait_without_connection(until);
+        }
+        if let Some(loss) = self.outlet.broken() {
+            return self.on_broken(loss);
+        }
+        let now = Instant::now();
+        if until.is_some_and(|until| until <= now) {
+            return self.read_in_overtime();
+        }
+        self.wait_for_line(until, now);
+    }
+
+    fn wait_without_connection(&mut self, until: Option<Instant>) {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let none = None::<&Socket>;
+        match sys::wait_link(&*self.bell, none, (false, false), left) {
+            Ok(stirred) if stirred.bell => self.bell.clear(),
+            _ => {}
+        }
+        self.delivery.pump();
+        self.tick();
+    }
+
+    fn wait_for_line(&mut self, until: Option<Instant>, now: Instant) {
+        let blocked = self.delivery.is_blocked();
+        let pause = blocked.then(|| now + self.delivery.pause());
+        let until = [until, self.outlet.stuck_until(), pause].into_iter().flatten().min();
+        let left = until.map(|until| until.saturating_duration_since(now));
+        let wants = (!blocked, self.outlet.wants_room());
+        let Some(line) = &mut self.line else { return };
+        let woke = match self.outlet.opened(&mut line.inbox).filter(|_| !blocked) {
+            Some(woke) => woke,
+            None => match sys::wait_link(&*self.bell, Some(&*line.socket), wants, left) {
+                Ok(stirred) => {
+                    line.overtime = 0;
+                    // Without a wish to read, an empty poll is no look.
+                    line.looked = !blocked && !stirred.read;
+                    if stirred.bell {
+                        self.bell.clear();
+                    }
+                    if stirred.write {
+                        self.outlet.flush();
+                    }
+                    match (stirred.read, stirred.ended && blocked) {
+                        (true, _) => self.read(),
+                        (_, true) => Woke::Lost(self.hard_end()),
+                        _ => Woke::Interrupted,
+                    }
+                }
+                Err(error) => {
+                    Woke::Lost(Loss::new(Cause::LocalResources, format!("poll: {error}")))
+                }
+            },
+        };
+        match woke {
+            Woke::Lost(loss) => self.on_end(loss),
+            _ => self.deliver_or_tick(until),
+        }
+    }
+
+    fn deliver_or_tick(&mut self, until: Option<Instant>) {
+        if self.delivery.is_blocked() {
+            self.delivery.pump();
+            let blocked = self.delivery.is_blocked();
+            self.handle.status().unread = blocked;
+        }
+        let bytes = self.line.as_ref().is_some_and(|line| line.inbox.is_fresh());
+        if !bytes && until.is_some_and(|until| until <= Instant::now()) {
+            self.tick();
+        }
+    }
+
+    /// The time is up: what waits to be read is read before anybody is judged.
+    fn read_in_overtime(&mut self) {
+        let Some(line) = &mut self.line else { return };
+        line.overtime += 1;
+        if line.overtime > READS_IN_OVERTIME || self.delivery.is_blocked() {
+            line.overtime = 0;
+            self.delivery.pump();
+            return self.tick();
+        }
+        match self.read() {
+            Woke::Lost(loss) => self.on_end(loss),
+            Woke::Bytes => {}
+            Woke::Interrupted | Woke::Quiet => self.tick(),
+        }
+    }
+
+    /// Time has passed. A pause or a stop that came meanwhile goes first.
+    fn tick(&mut self) {
+        if self.handle.is_stopping() || self.handle.is_paused() != self.paused {
+            return;
+        }
+        if let Some(wrote) = self.outlet.wrote() {
+            self.tell(Input::Wrote(wrote));
+        }
+        if self.is_kept_from_judging() && self.is_vouched_for() {
+            self.tell(Input::Vouched);
+        }
+        self.tell(Input::Tick);
+    }
+
+    /// What the bytes that came amount to.
+    fn next_input(&mut self) -> Result<Option<Input>, Loss> {
+        let mut heard = false;
+        loop {
+            if self.delivery.is_blocked() {
+                break;
+            }
+            let Some(line) = &mut self.line else { return Ok(None) };
+            match line.inbox.next(&mut self.protocol)? {
+                Next::Frame(Frame::Data) => {
+                    let data = self.outlet.data(line.inbox.frame_bytes()).to_vec();
+                    self.delivery.push(Received::Frame(data));
+                    if self.delivery.is_blocked() {
+                        self.handle.status().unread = true;
+                    }
+                    heard = true;
+                }
+                Next::Frame(Frame::Own) => heard = true,
+                Next::Frame(Frame::Beat(seq)) => {
+                    heard = true;
+                    self.answer(seq)?;
+                }
+                Next::Frame(Frame::Ack(seq)) => {
+                    if let Some((sent, at)) = self.outlet.take_sent() {
+                        let input = self.on_sent(sent, at);
+                        self.tell(input);
+                    }
+                    return Ok(Some(Input::Ack(seq)));
+                }
+                Next::Partial if !heard => return Ok(Some(Input::Partial)),
+                Next::Partial | Next::Nothing => break,
+            }
+        }
+        Ok(heard.then(|| Input::Heard(Instant::now())))
+    }
+}

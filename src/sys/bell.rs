@@ -1,0 +1,98 @@
+//! A bell: what wakes a thread that waits in poll or epoll, and what it waits for.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsRawFd, OwnedFd};
+#[cfg(not(target_os = "linux"))]
+use std::os::unix::net::UnixStream;
+
+/// Rung by one thread, it can be read by another, until that one takes the rings.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    #[cfg(target_os = "linux")]
+    counter: OwnedFd,
+    /// What is rung, and what is waited for.
+    #[cfg(not(target_os = "linux"))]
+    pair: (UnixStream, UnixStream),
+}
+
+#[cfg(target_os = "linux")]
+impl Bell {
+    pub(crate) fn new() -> io::Result<Bell> {
+        // SAFETY: the call takes two integers and touches no memory.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        Ok(Bell { counter: super::owned(fd)? })
+    }
+
+    /// Wakes the thread that waits, or will. Never blocks.
+    pub(crate) fn ring(&self) {
+        let one = 1_u64;
+        let fd = self.counter.as_raw_fd();
+        // SAFETY: eight bytes are read from a valid u64. It can only fail by being full, and then
+        // the bell rings already.
+        unsafe { libc::write(fd, (&raw const one).cast(), size_of::<u64>()) };
+    }
+
+    /// Takes the rings so far: the next wait is for a new one. Look at what was rung for after it.
+    pub(crate) fn clear(&self) {
+        let mut rings = 0_u64;
+        let fd = self.counter.as_raw_fd();
+        // SAFETY: eight bytes are written to a valid u64. It fails where nobody has rung.
+        unsafe { libc::read(fd, (&raw mut rings).cast(), size_of::<u64>()) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Bell {
+    pub(crate) fn new() -> io::Result<Bell> {
+        let pair = UnixStream::pair()?;
+        pair.0.set_nonblocking(true)?;
+        pair.1.set_nonblocking(true)?;
+        Ok(Bell { pair })
+    }
+
+    /// Wakes the thread that waits, or will. Never blocks.
+    pub(crate) fn ring(&self) {
+        // It can only fail by being full, and then the bell rings already.
+        let _ = io::Write::write(&mut &self.pair.0, &[1]);
+    }
+
+    /// Takes the rings so far: the next wait is for a new one. Look at what was rung for after it.
+    pub(crate) fn clear(&self) {
+        while matches!(io::Read::read(&mut &self.pair.1, &mut [0; 64]), Ok(1..)) {}
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        #[cfg(target_os = "linux")]
+        return self.counter.as_fd();
+        #[cfg(not(target_os = "linux"))]
+        return self.pair.1.as_fd();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::{Ready, wait_readable};
+    use std::time::Duration;
+
+    #[test]
+    fn it_wakes_until_its_rings_are_taken() {
+        let bell = Bell::new().unwrap();
+        let now = Some(Duration::ZERO);
+        assert_eq!(wait_readable(&bell, now).unwrap(), Ready::TimedOut);
+        bell.ring();
+        bell.ring();
+        assert_eq!(wait_readable(&bell, None).unwrap(), Ready::Yes);
+        assert_eq!(wait_readable(&bell, now).unwrap(), Ready::Yes, "also for who comes later");
+        bell.clear();
+        assert_eq!(wait_readable(&bell, now).unwrap(), Ready::TimedOut, "all rings at once");
+        bell.clear();
+        bell.ring();
+        assert_eq!(wait_readable(&bell, None).unwrap(), Ready::Yes);
+    }
+}

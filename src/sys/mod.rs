@@ -1,0 +1,30 @@
+//! The few system calls that std lacks. The only folder with `unsafe` in it.
+
+mod bell;
+mod epoll;
+mod limits;
+mod poll;
+mod tcp;
+mod thread;
+
+pub(crate) use bell::Bell;
+pub(crate) use epoll::{Epoll, Happened, Interest};
+pub(crate) use limits::{Limit, is_root, soft_limit};
+pub(crate) use poll::{
+    Ready, wait_any_writable, wait_link, wait_readable, wait_room, wait_writable,
+};
+pub(crate) use tcp::{peek_now, recv_now, retransmission_timeout, set_longest_rto};
+pub(crate) use thread::{set_timer_slack, with_signals_blocked};
+
+#[cfg(not(unix))]
+compile_error!("keepbeat needs a Unix: it waits in poll(2). It is tested on Linux.");
+
+/// What a call has just made, or why it made nothing.
+#[cfg(target_os = "linux")]
+fn owned(fd: libc::c_int) -> std::io::Result<std::os::fd::OwnedFd> {
+    if fd < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the only callers are in here, and pass what the kernel has just made.
+    Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,141 @@
+//! A peer that does not read: writers wait, up to the write timeout; nothing deadlocks, and a death
+//! is found all the same.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use keepbeat::{Cause, EventKind, Heartbeat, State};
+
+use crate::watching::{LIMIT, eventually, ms};
+
+use super::{adopted, lines, lost, often, wait, wait_state};
+
+/// Fills the connection until nothing goes any more.
+const BIG: usize = 60_000;
+
+#[test]
+fn both_ends_blocked_in_write_is_no_deadlock() {
+    let heartbeat = often().write_timeout(ms(3000));
+    let (coordinator, link, mut theirs) = adopted(heartbeat, lines());
+    // The peer writes without end and reads only what its own writer leaves time for: nothing,
+    // until that is told to stop.
+    let enough = Arc::new(AtomicBool::new(false));
+    let mut out = theirs.try_clone().unwrap();
+    let told = Arc::clone(&enough);
+    let writing = thread::spawn(move || {
+        let data = [&[b'x'; 1000][..], b"\n"].concat();
+        let mut lines = 0_u64;
+        while !told.load(Ordering::SeqCst) {
+            out.write_all(&data).unwrap();
+            lines += 1;
+        }
+        lines
+    });
+    let taken = thread::spawn({
+        let link = link.try_clone().unwrap();
+        move || link.data().count() as u64
+    });
+    // Our own writer blocks: the peer reads nothing. Yet its frames are read.
+    let start = Instant::now();
+    let stalled = (0..10_000).find_map(|_| link.send([b'y'; BIG]).err()).expect("it stalls");
+    assert_eq!(stalled.cause(), Some(Cause::WriteStalled), "{stalled}");
+    assert!(start.elapsed() >= ms(2900), "the write timeout is waited for");
+    let (cause, detail) = lost_by_event(&coordinator);
+    assert_eq!(cause, Cause::WriteStalled, "{detail}");
+    enough.store(true, Ordering::SeqCst);
+    // The connection is gone: the peer's writer ends by it, too.
+    theirs.set_read_timeout(Some(LIMIT)).unwrap();
+    drop(theirs);
+    let _ = writing.join();
+    assert!(taken.join().unwrap() > 1000, "the peer's frames were read all the while");
+}
+
+fn lost_by_event(coordinator: &keepbeat::Coordinator) -> (Cause, String) {
+    match wait_state(coordinator, State::Down).kind() {
+        EventKind::State { loss: Some(loss), .. } => (loss.cause, loss.detail.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn while_writers_wait_for_the_peer_a_reset_is_known_at_once_to_all_of_them() {
+    let heartbeat = often().write_timeout(ms(20_000));
+    let (coordinator, link, theirs) = adopted(heartbeat, lines());
+    let writers: Vec<_> = (0..4)
+        .map(|_| {
+            let link = link.try_clone().unwrap();
+            thread::spawn(move || {
+                let error = (0..100_000).find_map(|_| link.send([b'y'; BIG]).err()).unwrap();
+                (error.cause(), Instant::now())
+            })
+        })
+        .collect();
+    // One is blocked in the kernel, the others behind it.
+    let mut before = 0;
+    eventually("the writers to stall", || {
+        let error = link.try_send("x").err();
+        thread::sleep(ms(20)); // between two looks
+        let now = u32::from(error.is_some_and(|error| error.is_busy()));
+        before = (before + now) * now;
+        before >= 10
+    });
+    let start = Instant::now();
+    socket2::SockRef::from(&theirs).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(theirs);
+    for writer in writers {
+        let (cause, at) = writer.join().unwrap();
+        assert_eq!(cause, Some(Cause::Reset));
+        assert!(at - start < ms(2000), "{:?}", at - start);
+    }
+    assert_eq!(lost(&link).0, Cause::Reset);
+    assert!(link.send("x").unwrap_err().cause() == Some(Cause::Reset));
+    wait(&coordinator, "the end", |kind| matches!(kind, EventKind::Ended));
+}
+
+#[test]
+fn a_beat_that_waits_for_a_slow_peer_goes_out_between_two_frames() {
+    let (_coordinator, link, mut theirs) = adopted(often(), lines());
+    let writer = thread::spawn({
+        let link = link.try_clone().unwrap();
+        move || (0..40).for_each(|_| drop(link.send([b'y'; BIG]).unwrap()))
+    });
+    // It reads slowly, everything, and finds whole lines only.
+    let (mut all, mut chunk) = (Vec::new(), vec![0; 20_000]);
+    while all.len() < 40 * (BIG + 1) {
+        let n = theirs.read(&mut chunk).unwrap();
+        all.extend_from_slice(&chunk[..n]);
+        theirs.write_all(&b"PONG\n".repeat(count(&chunk[..n]))).unwrap();
+        thread::sleep(ms(5)); // it is slow
+    }
+    writer.join().unwrap();
+    let text = String::from_utf8(all).unwrap();
+    let beats = text.split_terminator('\n').filter(|line| {
+        assert!(*line == "PING" || line.bytes().all(|b| b == b'y'), "{:.80}", line);
+        *line == "PING"
+    });
+    assert!(beats.count() >= 2, "beats starved behind the data");
+    assert_eq!(link.status().missed, 0);
+    theirs.shutdown(Shutdown::Both).unwrap();
+}
+
+/// Line ends of beats: a `G` before the end is one, data has none.
+fn count(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'G').count()
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_not_dead_until_the_write_timeout() {
+    let heartbeat = Heartbeat::every(ms(100)).timeout(ms(300)).fall(2).write_timeout(ms(4000));
+    let (coordinator, link, theirs) = adopted(heartbeat, lines());
+    let start = Instant::now();
+    // Whoever sends without waiting never stalls, and leaves the rest of a frame behind.
+    while !link.try_send([b'y'; BIG]).is_err_and(|error| error.is_busy()) {}
+    let (cause, detail) = lost_by_event(&coordinator);
+    assert_eq!(cause, Cause::WriteStalled, "{detail}");
+    assert!(start.elapsed() >= ms(3900), "{:?}: {detail}", start.elapsed());
+    drop(theirs);
+}
