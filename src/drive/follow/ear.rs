@@ -354,3 +354,68 @@ impl Parser {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Line;
+
+    fn ear(role: Role) -> Ear {
+        let beat = Heartbeat::default().role(role);
+        Ear::new(&beat, Guarded::new(Box::new(Line)), 1024).0
+    }
+
+    #[test]
+    fn acks_are_bounded_and_those_without_a_number_lose_none() {
+        let ear = ear(Role::Active);
+        let most = 100 * MOST_ACKS;
+        for seq in 0..most {
+            ear.acked(Some(seq as u64)).unwrap();
+        }
+        assert_eq!(ear.notes().acks.len(), MOST_ACKS);
+        ear.collect(&mut VecDeque::new(), true);
+        for _ in 0..most {
+            ear.acked(None).unwrap();
+        }
+        let mut told = VecDeque::new();
+        ear.collect(&mut told, true);
+        assert_eq!((told.len(), told[0].times), (1, most as u64));
+    }
+
+    #[test]
+    fn answers_that_are_owed_are_bounded() {
+        let ear = ear(Role::Passive);
+        let told = (0..).take_while(|_| ear.heard(b"beat 1\n").is_ok()).count();
+        assert_eq!((told, ear.notes().answers.len()), (MOST_ANSWERS, MOST_ANSWERS));
+    }
+
+    #[test]
+    fn what_was_told_comes_out_in_the_order_of_time() {
+        let ear = ear(Role::Active);
+        ear.acked(Some(1)).unwrap();
+        ear.on_sending(What::Beat(2));
+        ear.alive().unwrap();
+        ear.acked(Some(2)).unwrap();
+        ear.heard(b"ack").unwrap();
+        ear.lose(Cause::Reset.into());
+        assert!(ear.heard(b" 3\n").is_err());
+        let mut told = VecDeque::new();
+        ear.collect(&mut told, true);
+        assert!(told.iter().is_sorted_by_key(|told| told.at));
+        let kinds: Vec<_> = told.iter().map(|told| &told.input).collect();
+        assert!(
+            matches!(
+                kinds[..],
+                [
+                    Input::Ack(Some(1)),
+                    Input::Sent { seq: 2, .. },
+                    Input::Heard(_),
+                    Input::Ack(Some(2)),
+                    Input::Partial,
+                    Input::Lost(_)
+                ]
+            ),
+            "{kinds:?}"
+        );
+    }
+}
