@@ -57,8 +57,8 @@
 //! * **Queues are bounded.** A slow reader of events is told how many it lost, never slows a
 //!   heartbeat, and reads the truth from [`Coordinator::status`] at any time.
 //! * **Stop** joins every thread within a second, also those blocked in connect, read, write or
-//!   backoff; only name resolution and a protocol of one's own that blocks cannot be woken, and
-//!   that is said. Dropping only signals.
+//!   backoff; only name resolution and code of one's own that blocks, a protocol or the `send`
+//!   of a follower, cannot be woken, and that is said. Dropping only signals.
 //! * **Fork.** A coordinator belongs to the process that made it; in a forked child it does
 //!   nothing.
 //!

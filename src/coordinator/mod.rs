@@ -336,8 +336,8 @@ impl Coordinator {
     ///
     /// # Errors
     ///
-    /// No such link; or its thread is still busy after 0.9 s, inside name resolution or in a
-    /// protocol that blocks, which cannot be woken: then it ends by itself, and
+    /// No such link; or its thread is still busy after 0.9 s, inside name resolution, or in
+    /// a protocol or a `send` that blocks, which cannot be woken: then it ends by itself, and
     /// [`Error::is_left_behind`] says so.
     pub fn remove(&self, link: LinkId) -> Result<(), Error> {
         let running = self.links().running.remove(&link).ok_or_else(|| Error::unknown(link))?;
@@ -360,8 +360,8 @@ impl Coordinator {
     /// # Errors
     ///
     /// [`Error::is_left_behind`] names links whose threads were still busy after 0.9 s: inside name
-    /// resolution or in a protocol that blocks, which nothing can wake, or on a machine that is
-    /// starved. They have been told, and end by themselves. In a forked child, which has none of
+    /// resolution, in a protocol or a `send` that blocks, which nothing can wake, or on a machine
+    /// that is starved. They have been told, and end by themselves. In a forked child, which has none of
     /// the threads, it does nothing and says so.
     pub fn stop(&self) -> Result<(), Error> {
         if self.is_forked() {
