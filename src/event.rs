@@ -196,7 +196,9 @@ impl EventKind {
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            EventKind::Connected { took: Duration::ZERO, .. } => f.write_str("taken over"),
+            EventKind::Connected { took: Duration::ZERO, .. } => {
+                f.write_str("connected by the application")
+            }
             EventKind::Connected { attempt, took } => {
                 write!(f, "connected in {took:.1?} (attempt {attempt})")
             }
