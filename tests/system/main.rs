@@ -7,9 +7,11 @@
 mod child;
 mod haproxy;
 mod itself;
+mod lab;
 mod limits;
 mod nginx;
 mod redis;
+mod redis_link;
 #[path = "../it/session/relay.rs"]
 mod relay;
 mod scale;
@@ -47,6 +49,8 @@ fn main() {
     arguments.test_threads = Some(1);
     let trials = [
         redis::trials(),
+        redis_link::trials(),
+        lab::trials(),
         haproxy::trials(),
         nginx::trials(),
         stall::trials(),
