@@ -237,18 +237,21 @@ fn u64(told: &[u8], at: usize) -> Option<u64> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
+impl TcpInfo {
     /// A connection at rest, changed as wanted.
     pub(crate) fn calm(change: impl FnOnce(&mut TcpInfo)) -> TcpInfo {
         let mut bytes = [0; ROOM];
         bytes[0] = 1;
         bytes[228] = 1; // a window
-        let mut info = TcpInfo::parse(&bytes).unwrap();
+        let mut info = TcpInfo::parse(&bytes).expect("room for all");
         change(&mut info);
         info
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn each_field_stands_at_its_offset_and_is_none_past_the_length() {
@@ -283,7 +286,7 @@ pub(crate) mod tests {
 
     #[test]
     fn evidence_says_the_numbers_and_that_there_are_none() {
-        let words = |change: fn(&mut TcpInfo)| calm(change).evidence();
+        let words = |change: fn(&mut TcpInfo)| TcpInfo::calm(change).evidence();
         assert_eq!(words(|_| ()), "nothing of ours waits for an answer");
         assert_eq!(words(|info| info.probes = 3), "3 keepalive probes unanswered");
         assert_eq!(

@@ -4,6 +4,7 @@
 mod builder;
 mod follow;
 mod links;
+mod observe;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -113,12 +113,13 @@ impl AsRawFd for Foreign {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn a_cookie_tells_sockets_apart_and_a_closed_number_has_none() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

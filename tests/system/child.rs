@@ -9,7 +9,7 @@ use std::time::Duration;
 use keepbeat::{Coordinator, EventKind, Heartbeat};
 
 use crate::server::tutorial;
-use crate::{itself, lab, limits, session};
+use crate::{itself, lab, limits, observe, session};
 
 /// Runs the part of a child, if this process is one.
 pub fn run() -> bool {
@@ -29,6 +29,7 @@ pub fn run() -> bool {
         ["lab-forgets"] => lab::forgets(),
         ["lab-observed"] => lab::observed_lives(),
         ["lab-dropped"] => lab::dropped(),
+        ["observe", address] => observe::tell(address),
         ["itself"] => itself::connect(),
         ["few-files"] => limits::few_files(),
         ["all-threads"] => limits::all_threads(),

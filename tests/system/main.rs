@@ -8,8 +8,11 @@ mod child;
 mod haproxy;
 mod itself;
 mod lab;
+#[path = "../it/observe/lent.rs"]
+mod lent;
 mod limits;
 mod nginx;
+mod observe;
 mod redis;
 mod redis_link;
 #[path = "../it/session/relay.rs"]
@@ -57,6 +60,7 @@ fn main() {
         itself::trials(),
         limits::trials(),
         syscalls::trials(),
+        observe::trials(),
         session::trials(),
         scale::trials(),
     ];
