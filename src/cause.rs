@@ -1,6 +1,9 @@
 //! Cause: why a beat or a connection failed, as a word from a closed list and a sentence.
 
 use std::fmt;
+use std::io;
+
+use crate::drive::socket::cause_of;
 
 macro_rules! causes {
     ($($name:ident, $word:literal, $sentence:literal, $confirm:literal, $change:literal;)*) => {
@@ -123,6 +126,19 @@ impl From<Cause> for Loss {
     /// The cause's own sentence is the detail.
     fn from(cause: Cause) -> Loss {
         Loss::new(cause, cause.sentence())
+    }
+}
+
+impl From<io::Error> for Loss {
+    /// The word is what the kernel's number of the error says. Without one, an end in the middle
+    /// (`UnexpectedEof`) is `closed-by-peer`, and all else is `reset`. The text is the detail.
+    fn from(error: io::Error) -> Loss {
+        let cause = match error.kind() {
+            io::ErrorKind::UnexpectedEof => Cause::ClosedByPeer,
+            _ if error.raw_os_error() == Some(libc::ETIMEDOUT) => Cause::KernelGaveUp,
+            _ => cause_of(&error).unwrap_or(Cause::Reset),
+        };
+        Loss::new(cause, error.to_string())
     }
 }
 

@@ -221,6 +221,11 @@ impl Heartbeat {
         self
     }
 
+    /// On a watched link only acks are.
+    pub(crate) fn any_frame_is_life(&self) -> bool {
+        self.carries_data || self.after != After::Reconnect
+    }
+
     /// The longest silence of the peer that is no miss.
     pub(crate) fn longest_silence(&self) -> Option<Duration> {
         let listens = !self.role.sends();

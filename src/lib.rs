@@ -57,8 +57,8 @@
 //! * **Queues are bounded.** A slow reader of events is told how many it lost, never slows a
 //!   heartbeat, and reads the truth from [`Coordinator::status`] at any time.
 //! * **Stop** joins every thread within a second, also those blocked in connect, read, write or
-//!   backoff; only name resolution and a protocol of one's own that blocks cannot be woken, and
-//!   that is said. Dropping only signals.
+//!   backoff; only name resolution and code of one's own that blocks, a protocol or the `send`
+//!   of a follower, cannot be woken, and that is said. Dropping only signals.
 //! * **Fork.** A coordinator belongs to the process that made it; in a forked child it does
 //!   nothing.
 //!
@@ -67,6 +67,7 @@
 //! | | |
 //! |---|---|
 //! | [`Coordinator`], [`Heartbeat`], [`Target`] | watch an endpoint, how often, where |
+//! | [`Follower`] | a heartbeat on a connection of the application's own, whatever carries it |
 //! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, why |
 //! | [`Exchange`], [`Framed`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
 //! | [`Protocol`] | one of your own |
@@ -98,6 +99,7 @@ mod coordinator;
 mod drive;
 mod error;
 mod event;
+mod follower;
 mod heartbeat;
 mod link;
 mod login;
@@ -118,6 +120,7 @@ pub use cause::{Cause, Loss};
 pub use coordinator::{Builder, Coordinator};
 pub use error::Error;
 pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
+pub use follower::Follower;
 pub use heartbeat::Heartbeat;
 pub use link::{Adopt, Connect, Link, Login, Received, Returned};
 pub use observer::{Observe, Observed};

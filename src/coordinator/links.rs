@@ -31,7 +31,7 @@ impl Links {
         for link in ended {
             // Removed ones are joined by whoever removed them.
             let Some(running) = self.running.get_mut(&link) else { continue };
-            let over = running.handle.status().ended;
+            let over = running.handle.has_left();
             if let Some(thread) = running.thread.take_if(|_| over) {
                 let _ = thread.join(); // it is in its last instructions
             }
@@ -73,8 +73,13 @@ pub(super) fn join(
     }
     let place = |(handle, _): &(Arc<Handle>, JoinHandle<()>)| {
         let name = &handle.who.name;
-        let resolving = handle.is_resolving();
-        let place = if resolving { "in name resolution" } else { "in its protocol, or starved" };
+        let place = if handle.is_resolving() {
+            "in name resolution"
+        } else if handle.is_waiting_for_send() {
+            "in the `send` of the application"
+        } else {
+            "in its protocol, or starved"
+        };
         format!("{name} ({place})")
     };
     // A few names are enough to find the cause.

@@ -2,6 +2,7 @@
 //! hand.
 
 mod builder;
+mod follow;
 mod links;
 mod observe;
 
@@ -231,7 +232,7 @@ impl Coordinator {
         Ok(Link::new(handle, Arc::clone(&self.shared.feed), outlet, receiver))
     }
 
-    /// Starts the thread of a link, of whatever kind.
+    /// Starts the thread of a link, of whatever kind. One without a name gets a number.
     fn start(
         &self,
         name: String,
@@ -248,11 +249,11 @@ impl Coordinator {
         }
         let feed = &self.shared.feed;
         links.join_ended(feed.take_ended());
-        let running = feed.links.load(Ordering::SeqCst);
-        let open = self.shared.open.load(Ordering::Relaxed);
-        links.room.take(running.saturating_sub(open) as u64)?;
+        links.room.take(self.promised())?;
 
+        let running = feed.links.load(Ordering::SeqCst);
         let id = LinkId(self.next.fetch_add(1, Ordering::Relaxed));
+        let name = if name.is_empty() { format!("follow-{}", id.0) } else { name };
         let handle = Arc::new(Handle::new(Identity { id, name, target }));
         let seed = self.seed ^ id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let (theirs, shared) = (Arc::clone(&handle), Arc::clone(&self.shared));
@@ -337,8 +338,8 @@ impl Coordinator {
     ///
     /// # Errors
     ///
-    /// No such link; or its thread is still busy after 0.9 s, inside name resolution or in a
-    /// protocol that blocks, which cannot be woken: then it ends by itself, and
+    /// No such link; or its thread is still busy after 0.9 s, inside name resolution, or in
+    /// a protocol or a `send` that blocks, which cannot be woken: then it ends by itself, and
     /// [`Error::is_left_behind`] says so.
     pub fn remove(&self, link: LinkId) -> Result<(), Error> {
         let running = self.links().running.remove(&link).ok_or_else(|| Error::unknown(link))?;
@@ -361,8 +362,8 @@ impl Coordinator {
     /// # Errors
     ///
     /// [`Error::is_left_behind`] names links whose threads were still busy after 0.9 s: inside name
-    /// resolution or in a protocol that blocks, which nothing can wake, or on a machine that is
-    /// starved. They have been told, and end by themselves. In a forked child, which has none of
+    /// resolution, in a protocol or a `send` that blocks, which nothing can wake, or on a machine
+    /// that is starved. They have been told, and end by themselves. In a forked child, which has none of
     /// the threads, it does nothing and says so.
     pub fn stop(&self) -> Result<(), Error> {
         if self.is_forked() {
@@ -384,6 +385,13 @@ impl Coordinator {
             }
         }
         result
+    }
+
+    /// Links that run, have no socket open at this moment, and will want one.
+    fn promised(&self) -> u64 {
+        let running = self.shared.feed.links.load(Ordering::SeqCst);
+        let open = self.shared.open.load(Ordering::Relaxed);
+        running.saturating_sub(open) as u64
     }
 
     fn is_forked(&self) -> bool {

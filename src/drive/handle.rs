@@ -3,10 +3,11 @@
 //! Who waits for whom: each lock here is held for some nanoseconds and never while another is taken
 //! or a system call may block, so nobody waits for a link that is blocked.
 
+use std::fmt;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, Thread};
+use std::thread::{self, Thread, ThreadId};
 use std::time::Instant;
 
 use socket2::Socket;
@@ -21,10 +22,24 @@ pub(crate) struct Handle {
     paused: AtomicBool,
     resolving: AtomicBool,
     released: AtomicBool,
+    left: AtomicBool,
+    sending: AtomicBool,
     socket: Mutex<Option<Arc<Socket>>>,
     bell: Mutex<Option<Arc<Bell>>>,
     thread: OnceLock<Thread>,
+    /// The link's second thread, if it has one.
+    sender: OnceLock<ThreadId>,
+    waker: OnceLock<Waker>,
     status: Mutex<Status>,
+}
+
+/// Wakes a link that waits for something else than its socket.
+struct Waker(Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Waker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Waker")
+    }
 }
 
 impl Handle {
@@ -36,9 +51,13 @@ impl Handle {
             paused: AtomicBool::new(false),
             resolving: AtomicBool::new(false),
             released: AtomicBool::new(false),
+            left: AtomicBool::new(false),
+            sending: AtomicBool::new(false),
             socket: Mutex::new(None),
             bell: Mutex::new(None),
             thread: OnceLock::new(),
+            sender: OnceLock::new(),
+            waker: OnceLock::new(),
             status,
         }
     }
@@ -67,6 +86,20 @@ impl Handle {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
+        if let Some(Waker(wake)) = self.waker.get() {
+            wake();
+        }
+    }
+
+    /// Said once by the link's thread, before it first asks whether it is stopping: how to wake it.
+    /// Must not block.
+    pub(crate) fn set_waker(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.waker.set(Waker(Box::new(wake)));
+    }
+
+    /// Said once by the link's second thread.
+    pub(crate) fn enter_sender(&self) {
+        let _ = self.sender.set(thread::current().id());
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -95,6 +128,27 @@ impl Handle {
         self.resolving.load(Ordering::SeqCst)
     }
 
+    /// Waits, by `f`, for the application's `send`, which cannot be woken; says so to whoever asks.
+    pub(crate) fn waiting_for_send<T>(&self, f: impl FnOnce() -> T) -> T {
+        self.sending.store(true, Ordering::SeqCst);
+        let result = f();
+        self.sending.store(false, Ordering::SeqCst);
+        result
+    }
+
+    pub(crate) fn is_waiting_for_send(&self) -> bool {
+        self.sending.load(Ordering::SeqCst)
+    }
+
+    /// The last word of the link's thread: from here on a join takes no time.
+    pub(crate) fn leave(&self) {
+        self.left.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_left(&self) -> bool {
+        self.left.load(Ordering::SeqCst)
+    }
+
     /// The application has let go of what it held of this link: its status goes with its thread.
     pub(crate) fn release(&self) {
         self.released.store(true, Ordering::SeqCst);
@@ -104,9 +158,10 @@ impl Handle {
         self.released.load(Ordering::SeqCst)
     }
 
-    /// Whether the caller is this link's own thread, which must not wait for itself.
+    /// Whether the caller is a thread of this link, which must not wait for itself.
     pub(crate) fn is_current_thread(&self) -> bool {
-        self.thread.get().is_some_and(|thread| thread.id() == thread::current().id())
+        let own = [self.thread.get().map(Thread::id), self.sender.get().copied()];
+        own.contains(&Some(thread::current().id()))
     }
 
     /// The socket that `stop` shuts down.

@@ -7,6 +7,7 @@ mod connect;
 mod coordinator;
 pub(crate) mod dial;
 pub(crate) mod feed;
+pub(crate) mod follow;
 pub(crate) mod gate;
 pub(crate) mod guarded;
 pub(crate) mod handle;
@@ -81,6 +82,7 @@ impl Drop for Leaving {
         if thread::panicking() {
             self.tell_panic();
         }
+        self.handle.leave();
         self.feed.leave(self.handle.who.id);
     }
 }

@@ -56,6 +56,16 @@ impl Beats {
         }
     }
 
+    /// The beat never went out: nothing will answer it.
+    pub(super) fn skipped(&mut self, seq: u64) {
+        self.outstanding.retain(|beat| beat.seq != seq);
+    }
+
+    /// When the latest beat was sent, while its ack may still come.
+    pub(super) fn latest(&self) -> Option<Instant> {
+        self.outstanding.back().map(|beat| beat.sent)
+    }
+
     /// The beat that this ack answers. A numbered ack may overtake: a peer may answer from several
     /// threads.
     pub(super) fn ack(&mut self, seq: Option<u64>) -> Acked {

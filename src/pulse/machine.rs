@@ -143,6 +143,16 @@ impl Pulse {
         pulse
     }
 
+    /// A pulse for a connection that is somebody else's. It stays when the link falls by misses or
+    /// silence, and the link comes back Up on it; [`Input::Lost`] ends the pulse.
+    ///
+    /// # Panics
+    ///
+    /// If the heartbeat cannot work: ask [`Heartbeat::check`] first.
+    pub fn staying(heartbeat: Heartbeat, seed: u64, now: Instant) -> Pulse {
+        Pulse::new(Heartbeat { after: After::Stay, ..heartbeat }, seed, now)
+    }
+
     /// Takes one input. A `now` before an earlier one counts as that one.
     pub fn handle(&mut self, now: Instant, input: Input) {
         self.now = self.now.max(now);
@@ -152,7 +162,7 @@ impl Pulse {
             Input::Sent { seq, at } => self.on_sent(seq, at),
             Input::Ack(seq) => self.on_ack(seq),
             Input::Stands(seq) => self.on_stands(seq),
-            Input::Skipped(seq) => self.on_skipped(seq),
+            Input::Skipped(seq) => self.beats.skipped(seq),
             Input::Partial => self.on_partial(),
             Input::Heard(at) => self.on_heard(at),
             Input::Wrote(at) => self.on_wrote(at),

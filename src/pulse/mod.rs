@@ -65,8 +65,8 @@ pub enum Input {
     Ack(Option<u64>),
     /// This beat needs no ack: the protocol has none, and the connection stands.
     Stands(u64),
-    /// This beat was left out: the one before it still waits to be written. The round is judged by
-    /// other signs of life.
+    /// This beat was left out, because another still waits to be written: no ack of it will come,
+    /// and its round, if that is not over, is judged by other signs of life.
     Skipped(u64),
     /// Bytes came, but not yet a whole frame.
     Partial,
@@ -98,7 +98,7 @@ pub enum Input {
 pub enum Output {
     /// Open a connection, then say `Connected` or `Lost`.
     Connect,
-    /// Write this beat, then say `Sent`, `Stands` or `Lost`.
+    /// Write this beat, then say `Sent`, `Stands`, `Skipped` or `Lost`.
     Beat(u64),
     /// Close the connection.
     Close,

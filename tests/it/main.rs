@@ -3,6 +3,7 @@
 mod allocations;
 mod cli;
 mod faults;
+mod follow;
 mod http_link;
 mod link;
 mod noticing;

@@ -101,7 +101,7 @@ impl Watch {
 }
 
 /// Waits for a condition that no channel tells.
-pub fn eventually(what: &str, holds: impl Fn() -> bool) {
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
     while !holds() {
         assert!(Instant::now() < deadline, "{what}: not within {LIMIT:?}");

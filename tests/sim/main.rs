@@ -4,6 +4,8 @@
 //! failure prints its seed: `KEEPBEAT_SEED=7 cargo test --test sim` runs that one alone.
 
 mod checks;
+mod ends;
+mod roles;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -175,7 +177,10 @@ fn random_inputs_are_harmless_in_every_phase() {
         let mut rng = Rng::with_seed(seed);
         let params = Params::draw(seed);
         let mut now = world::start();
-        let mut pulse = Pulse::new(random_role(params.heartbeat(), &mut rng), seed, now);
+        let heartbeat = random_role(params.heartbeat(), &mut rng);
+        let stays = rng.bool();
+        let new = if stays { Pulse::staying } else { Pulse::new };
+        let mut pulse = new(heartbeat, seed, now);
         let mut stopped = false;
         for _ in 0..400 {
             let nanos = rng.u64(0..=2 * params.interval.as_nanos() as u64);
@@ -227,7 +232,8 @@ fn random_input(rng: &mut Rng, now: Instant) -> Input {
         0..40 => Input::Connected,
         40..70 => Input::Ack(None),
         70..90 => Input::Ack(Some(rng.u64(0..50))),
-        90..100 => Input::Stands(rng.u64(0..50)),
+        90..98 => Input::Stands(rng.u64(0..50)),
+        98..100 => Input::Skipped(rng.u64(0..50)),
         100..120 => Input::Sent { seq: rng.u64(0..50), at: world::start() },
         120..124 => Input::Partial,
         124..128 => Input::Heard(now),

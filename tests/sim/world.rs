@@ -27,7 +27,7 @@ pub struct Params {
     pub rise: u32,
     patience: Patience,
     /// One way.
-    delay: Duration,
+    pub delay: Duration,
     loss: f64,
     /// An idle flow is forgotten after this.
     nat: Option<Duration>,

@@ -243,7 +243,7 @@ pub fn dropped() {
     assert!(!reading.is_finished(), "the application sits in its read");
     rule("flush chain ip kb forward");
     wait_state(coordinator.events(), State::Up);
-    observed.stop();
+    observed.stop().unwrap();
     let ended = |kind: &EventKind| matches!(kind, EventKind::Ended);
     wait(coordinator.events(), "the end", ended);
     stream.shutdown(std::net::Shutdown::Both).unwrap();

@@ -25,11 +25,11 @@ impl Pulse {
     }
 
     pub(super) fn on_ack(&mut self, seq: Option<u64>) {
-        if !matches!(self.phase, Phase::Resting { .. } | Phase::Expecting { .. }) {
-            return;
-        }
         if !self.heartbeat.role.expects_acks() {
             return self.on_heard(self.now); // a sign of life, whatever it answers
+        }
+        if !matches!(self.phase, Phase::Resting { .. } | Phase::Expecting { .. }) {
+            return;
         }
         let beat = match self.beats.ack(seq) {
             Acked::Beat(beat) => beat,
@@ -58,7 +58,14 @@ impl Pulse {
                     self.end_round();
                 }
             }
-            _ => self.on_late_ack(beat.seq),
+            _ => {
+                self.on_late_ack(beat.seq);
+                // Where any whole frame is life, this one is, too. Without it a peer that once lost
+                // an ack, and so answers one beat behind for ever, would be down for ever.
+                if self.heartbeat.any_frame_is_life() {
+                    self.on_heard(self.now);
+                }
+            }
         }
     }
 
@@ -76,13 +83,6 @@ impl Pulse {
             self.end_round();
         } else {
             self.on_ack_in_time(stands, None);
-        }
-    }
-
-    /// No ack of this beat will come.
-    pub(super) fn on_skipped(&mut self, seq: u64) {
-        if self.beating() == Some(seq) {
-            self.beats.ack(Some(seq));
         }
     }
 

@@ -64,10 +64,13 @@ impl Pulse {
             return;
         }
         self.silence.heard(at.min(self.now));
+        // What came before the beat went out says nothing about its round.
+        let in_round = self.beats.latest().is_none_or(|sent| at >= sent);
+        let listens = self.silence.is_judged() || self.has_fallen_in_place();
         match &mut self.phase {
-            Phase::Expecting { extra, .. } => extra.alive = true,
+            Phase::Expecting { extra, .. } => extra.alive |= in_round,
             Phase::Listening => self.rise(),
-            Phase::Resting { .. } if self.silence.is_judged() => self.rise(),
+            Phase::Resting { .. } if listens => self.rise(),
             _ => {}
         }
     }
@@ -127,5 +130,64 @@ impl Pulse {
             }
             Miss::Fell => self.fall(loss),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heartbeat::Heartbeat;
+    use crate::pulse::{Input, Output};
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn settle(pulse: &mut Pulse, now: Instant) {
+        loop {
+            match pulse.poll() {
+                Output::Connect => pulse.handle(now, Input::Connected),
+                Output::Beat(seq) => pulse.handle(now, Input::Sent { seq, at: now }),
+                Output::Wait(_) | Output::Done => break,
+                Output::Close | Output::Report(_) => {}
+            }
+        }
+    }
+
+    fn staying(role: Role) -> (Pulse, Instant) {
+        let now = Instant::now();
+        let beat = Heartbeat::every(60 * S).timeout(5 * S).fall(1).role(role);
+        let mut pulse = Pulse::staying(beat, 7, now);
+        settle(&mut pulse, now);
+        (pulse, now)
+    }
+
+    #[test]
+    fn to_one_who_listens_an_ack_is_life_as_well() {
+        for role in [Role::Passive, Role::ListenOnly] {
+            let (mut pulse, now) = staying(role);
+            pulse.handle(now + S, Input::Ack(None));
+            assert_eq!(pulse.state(), State::Up, "{role:?}");
+        }
+    }
+
+    #[test]
+    fn what_came_before_a_beat_is_no_life_in_its_round() {
+        for (heard, state) in [(S, State::Up), (Duration::ZERO, State::Down)] {
+            let (mut pulse, start) = staying(Role::Active);
+            // It is told late, as the link's thread was busy.
+            let Some(sent) = pulse.beats.latest() else { panic!("no beat") };
+            pulse.handle(start + S, Input::Heard(sent + heard - S / 1000));
+            pulse.handle(start + 5 * S, Input::Tick);
+            assert_eq!(pulse.state(), state, "{heard:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_down_in_its_place_rises_by_any_frame_at_once() {
+        let (mut pulse, start) = staying(Role::Active);
+        pulse.handle(start + 5 * S, Input::Tick);
+        settle(&mut pulse, start + 5 * S);
+        assert_eq!(pulse.state(), State::Down);
+        pulse.handle(start + 6 * S, Input::Ack(None)); // late
+        assert_eq!(pulse.state(), State::Up);
     }
 }
