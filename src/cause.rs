@@ -94,6 +94,8 @@ causes! {
         "the panic's message on stderr", "the protocol's code";
     Renewed, "renewed", "the peer announced the end of its connection; the next beat opens one",
         "`curl -I URL` shows `Connection: close`", "nothing; a higher limit of requests there";
+    ClosedByApplication, "closed-by-application", "the application closed its own connection",
+        "the application's log", "nothing, if it was meant";
     Stopped, "stopped", "ended on request",
         "the caller", "nothing";
 }

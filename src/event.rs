@@ -85,7 +85,7 @@ pub enum EventKind {
     Connected {
         /// The number of this attempt since the link was last Up, from 1.
         attempt: u32,
-        /// How long name resolution and connecting took.
+        /// How long name resolution and connecting took; zero for one that stood before.
         took: Duration,
     },
     /// An ack came.
@@ -151,8 +151,8 @@ pub enum EventKind {
         /// How late.
         late: Duration,
     },
-    /// The last event of a link: it was removed, its rounds are over, its protocol panicked, or the
-    /// coordinator stopped.
+    /// The last event of a link: it was removed, its rounds are over, its protocol panicked, the
+    /// connection that it observed has ended, or the coordinator stopped.
     Ended,
     /// This queue was full: so many events are missing here. [`Coordinator::status`] has the truth.
     ///
@@ -196,9 +196,8 @@ impl EventKind {
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            EventKind::Connected { took: Duration::ZERO, .. } => {
-                f.write_str("connected by the application")
-            }
+            // It stood before the link was made: handed over, or observed.
+            EventKind::Connected { took: Duration::ZERO, .. } => f.write_str("connected already"),
             EventKind::Connected { attempt, took } => {
                 write!(f, "connected in {took:.1?} (attempt {attempt})")
             }

@@ -293,8 +293,31 @@ impl Heartbeat {
         Ok(())
     }
 
-    /// What the kernel is told as TCP_USER_TIMEOUT, if anything: never shorter than a verdict of ours, nor than
-    /// its own keepalive needs to ask `fall` times, because it overrides that count.
+    /// What makes sense where keepbeat only looks, and the kernel asks in whole seconds.
+    pub(crate) fn check_observe(&self) -> Result<(), Error> {
+        if !matches!(self.role, Role::Active | Role::ListenOnly)
+            || self.when_idle
+            || self.expect_every.is_some()
+            || self.rounds.is_some()
+        {
+            return Err(Error::invalid(
+                "an observed connection carries no beats: leave out the role, `when_idle`, \
+                 `expect_every` and `rounds`; its interval is the longest silence that is no miss",
+            ));
+        }
+        let least = Duration::from_secs(2);
+        if self.interval < least {
+            return Err(Error::invalid(format!(
+                "an interval of {:?} is too short to observe by: the kernel asks an idle peer in \
+                 whole seconds; use {least:?} or more",
+                self.interval
+            )));
+        }
+        Ok(())
+    }
+
+    /// What the kernel is told as TCP_USER_TIMEOUT, if anything: never shorter than a verdict of
+    /// ours, nor than its own keepalive needs to ask `fall` times, because it overrides that count.
     pub(crate) fn kernel_patience(&self) -> Option<Duration> {
         if self.carries_data && self.user_timeout.is_none() {
             return None;

@@ -72,6 +72,7 @@
 //! | [`Exchange`], [`Framed`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
 //! | [`Protocol`] | one of your own |
 //! | [`Responder`] | the other end |
+//! | [`Observed`], [`Observe`], [`Snapshot`] | look at a connection of the application's own |
 //! | [`Session`], [`Response`], [`Replay`] | HTTP with kept connections; [a guide](session) |
 //! | [`pulse`] | the state machine alone, without sockets or clocks |
 //!
@@ -102,8 +103,10 @@ mod follower;
 mod heartbeat;
 mod link;
 mod login;
+mod observer;
 mod responder;
 mod role;
+mod snapshot;
 mod state;
 mod sys;
 mod target;
@@ -120,6 +123,7 @@ pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
 pub use follower::Follower;
 pub use heartbeat::Heartbeat;
 pub use link::{Adopt, Connect, Link, Login, Received, Returned};
+pub use observer::{Observe, Observed};
 pub use protocol::{ConnectOnly, Exchange, Framed, Http, Line, Prefix, Protocol, Redis};
 pub use pulse::{Pace, Patience, Rtt};
 pub use responder::{Responder, ResponderBuilder};
@@ -128,6 +132,7 @@ pub use session::{
     Body, Eviction, Replay, Response, Session, SessionBuilder, SessionEvent, SessionEventKind,
     SessionStats, Warm,
 };
+pub use snapshot::Snapshot;
 pub use state::State;
 pub use target::Target;
 #[cfg(feature = "tls")]

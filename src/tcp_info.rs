@@ -1,17 +1,302 @@
-//! stand-in
+//! TCP_INFO: what the kernel knows of a connection, taken at the offsets of its ABI.
+//!
+//! The C library's own struct ends where the kernel of its day did. Here the length that the kernel
+//! returned decides: a field past it is `None`.
+
+use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
-pub(crate) struct TcpInfo;
+
+use crate::sys;
+
+/// Room for more than any kernel returns today.
+pub(crate) const ROOM: usize = 288;
+
+/// What every kernel since 2.6 tells.
+const LEAST: usize = 104;
+
+/// The state of a connection, by the kernel's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TcpState {
+    Established,
+    SynSent,
+    SynReceived,
+    FinWait1,
+    FinWait2,
+    TimeWait,
+    Closed,
+    CloseWait,
+    LastAck,
+    Listening,
+    Closing,
+    Unknown,
+}
+
+impl TcpState {
+    fn of(number: u8) -> TcpState {
+        match number {
+            1 => TcpState::Established,
+            2 => TcpState::SynSent,
+            3 => TcpState::SynReceived,
+            4 => TcpState::FinWait1,
+            5 => TcpState::FinWait2,
+            6 => TcpState::TimeWait,
+            7 => TcpState::Closed,
+            8 => TcpState::CloseWait,
+            9 => TcpState::LastAck,
+            10 => TcpState::Listening,
+            11 => TcpState::Closing,
+            _ => TcpState::Unknown,
+        }
+    }
+
+    /// The word, as RFC 9293 has it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            TcpState::Established => "established",
+            TcpState::SynSent => "syn-sent",
+            TcpState::SynReceived => "syn-received",
+            TcpState::FinWait1 => "fin-wait-1",
+            TcpState::FinWait2 => "fin-wait-2",
+            TcpState::TimeWait => "time-wait",
+            TcpState::Closed => "closed",
+            TcpState::CloseWait => "close-wait",
+            TcpState::LastAck => "last-ack",
+            TcpState::Listening => "listening",
+            TcpState::Closing => "closing",
+            TcpState::Unknown => "unknown",
+        }
+    }
+}
+
+/// One look of the kernel at a connection. Ages are since the last time, at the moment of the look.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(dead_code)] // a diagnosis of silence reads the rest
+pub(crate) struct TcpInfo {
+    pub(crate) state: TcpState,
+    /// Retransmission timeouts in a row.
+    pub(crate) retransmits: u8,
+    /// Probes without an answer: of the keepalive, or of a closed window.
+    pub(crate) probes: u8,
+    pub(crate) backoff: u8,
+    pub(crate) rto: Duration,
+    /// Segments sent and not yet acknowledged.
+    pub(crate) unacked: u32,
+    pub(crate) last_data_sent: Duration,
+    pub(crate) last_data_recv: Duration,
+    pub(crate) last_ack_recv: Duration,
+    pub(crate) rtt: Duration,
+    pub(crate) rtt_variation: Duration,
+    pub(crate) total_retransmits: u32,
+    /// SYN and FIN count as a byte each, where they were acknowledged.
+    pub(crate) bytes_acked: Option<u64>,
+    /// The FIN counts as a byte.
+    pub(crate) bytes_received: Option<u64>,
+    /// Segments of any kind that came.
+    pub(crate) segs_in: Option<u32>,
+    /// Bytes that wait in the queue and were not sent yet.
+    pub(crate) notsent_bytes: Option<u32>,
+    pub(crate) min_rtt: Option<Duration>,
+    pub(crate) data_segs_in: Option<u32>,
+    /// For how long the peer's window held sending up.
+    pub(crate) rwnd_limited: Option<Duration>,
+    /// Retransmissions included, SYN and FIN not.
+    pub(crate) bytes_sent: Option<u64>,
+    pub(crate) bytes_retrans: Option<u64>,
+    pub(crate) dsack_dups: Option<u32>,
+    /// The peer's window.
+    pub(crate) snd_wnd: Option<u32>,
+    pub(crate) rehash: Option<u32>,
+    pub(crate) total_rto: Option<u16>,
+    pub(crate) total_rto_recoveries: Option<u16>,
+    pub(crate) total_rto_time: Option<Duration>,
+}
+
 impl TcpInfo {
-    pub(crate) fn of(_: &impl std::os::fd::AsFd) -> Option<TcpInfo> {
-        None
+    /// # Errors
+    ///
+    /// `Unsupported` where the kernel tells nothing of this kind; else what is wrong with the
+    /// descriptor.
+    pub(crate) fn of(socket: &impl AsFd) -> io::Result<TcpInfo> {
+        let mut bytes = [0; ROOM];
+        let told = sys::tcp_info(socket, &mut bytes)?;
+        TcpInfo::parse(told).ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
-    pub(crate) fn last_ack_recv(&self) -> Option<Duration> {
-        None
+
+    /// None if these are too few bytes to be a `tcp_info`.
+    pub(crate) fn parse(told: &[u8]) -> Option<TcpInfo> {
+        if told.len() < LEAST {
+            return None;
+        }
+        let old = |at: usize| u32(told, at).unwrap_or_default();
+        let micros = |at: usize| Duration::from_micros(old(at).into());
+        let millis = |at: usize| Duration::from_millis(old(at).into());
+        let least = u32(told, 148).filter(|rtt| *rtt != u32::MAX); // it says: none yet
+        Some(TcpInfo {
+            state: TcpState::of(told[0]),
+            retransmits: told[2],
+            probes: told[3],
+            backoff: told[4],
+            rto: micros(8),
+            unacked: old(24),
+            last_data_sent: millis(44),
+            last_data_recv: millis(52),
+            last_ack_recv: millis(56),
+            rtt: micros(68),
+            rtt_variation: micros(72),
+            total_retransmits: old(100),
+            bytes_acked: u64(told, 120),
+            bytes_received: u64(told, 128),
+            segs_in: u32(told, 140),
+            notsent_bytes: u32(told, 144),
+            min_rtt: least.map(|rtt| Duration::from_micros(rtt.into())),
+            data_segs_in: u32(told, 152),
+            rwnd_limited: u64(told, 176).map(Duration::from_micros),
+            bytes_sent: u64(told, 200),
+            bytes_retrans: u64(told, 208),
+            dsack_dups: u32(told, 216),
+            snd_wnd: u32(told, 228),
+            rehash: u32(told, 236),
+            total_rto: u16(told, 240),
+            total_rto_recoveries: u16(told, 242),
+            total_rto_time: u32(told, 244).map(|time| Duration::from_millis(time.into())),
+        })
     }
-    pub(crate) fn has_zero_window(&self) -> bool {
-        false
+
+    /// How long ago the last segment came that the kernel accepted: data, or an acknowledgement.
+    pub(crate) fn silent(&self) -> Duration {
+        self.last_ack_recv.min(self.last_data_recv)
     }
-    pub(crate) fn probes(&self) -> u8 {
-        0
+
+    pub(crate) fn unsent(&self) -> u32 {
+        self.notsent_bytes.unwrap_or(0)
+    }
+
+    /// Whether anything of ours waits for an answer of the peer's kernel. Silence is no news where
+    /// nothing does.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.unacked > 0 || self.probes > 0 || self.unsent() > 0
+    }
+
+    /// The peer's window is closed, and bytes wait for it to open.
+    pub(crate) fn is_window_closed(&self) -> bool {
+        self.snd_wnd == Some(0) && self.unsent() > 0
+    }
+
+    /// What the peer acknowledged past the data that was sent: its SYN and FIN, as far as they are
+    /// ours. It grows past what it was at rest when our own FIN was acknowledged, and never else.
+    pub(crate) fn acked_past_data(&self) -> Option<i64> {
+        let unique = self.bytes_sent?.wrapping_sub(self.bytes_retrans?);
+        Some(self.bytes_acked?.wrapping_sub(unique) as i64)
+    }
+
+    /// What is wrong with the connection, in numbers.
+    pub(crate) fn evidence(&self) -> String {
+        let mut facts = Vec::new();
+        let mut say = |n: u64, one: &str, more: &str| match n {
+            0 => {}
+            1 => facts.push(format!("1 {one}")),
+            n => facts.push(format!("{n} {more}")),
+        };
+        // With bytes in the queue it is the window, or the way out, that is probed.
+        match self.unsent() > 0 || self.unacked > 0 {
+            true => say(self.probes.into(), "probe unanswered", "probes unanswered"),
+            false => {
+                let (one, more) = ("keepalive probe unanswered", "keepalive probes unanswered");
+                say(self.probes.into(), one, more);
+            }
+        }
+        say(self.unacked.into(), "segment unacked", "segments unacked");
+        let retransmits = self.retransmits.into();
+        say(retransmits, "retransmission in a row", "retransmissions in a row");
+        say(self.unsent().into(), "byte unsent", "bytes unsent");
+        if self.is_window_closed() {
+            facts.push("the peer's window is closed".to_owned());
+        }
+        if facts.is_empty() {
+            facts.push("nothing of ours waits for an answer".to_owned());
+        }
+        facts.join(", ")
+    }
+}
+
+fn field<const N: usize>(told: &[u8], at: usize) -> Option<[u8; N]> {
+    told.get(at..at + N)?.try_into().ok()
+}
+
+fn u16(told: &[u8], at: usize) -> Option<u16> {
+    field(told, at).map(u16::from_ne_bytes)
+}
+
+fn u32(told: &[u8], at: usize) -> Option<u32> {
+    field(told, at).map(u32::from_ne_bytes)
+}
+
+fn u64(told: &[u8], at: usize) -> Option<u64> {
+    field(told, at).map(u64::from_ne_bytes)
+}
+
+#[cfg(test)]
+impl TcpInfo {
+    /// A connection at rest, changed as wanted.
+    pub(crate) fn calm(change: impl FnOnce(&mut TcpInfo)) -> TcpInfo {
+        let mut bytes = [0; ROOM];
+        bytes[0] = 1;
+        bytes[228] = 1; // a window
+        let mut info = TcpInfo::parse(&bytes).expect("room for all");
+        change(&mut info);
+        info
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_field_stands_at_its_offset_and_is_none_past_the_length() {
+        let mut bytes = [0; ROOM];
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = at as u8; // so a field says where it was read
+        }
+        bytes[0] = 8;
+        let le = |at: usize, n: usize| {
+            let mut value = [0; 8];
+            value[..n].copy_from_slice(&bytes[at..at + n]);
+            u64::from_le_bytes(value)
+        };
+        let info = TcpInfo::parse(&bytes).unwrap();
+        assert_eq!(info.state, TcpState::CloseWait);
+        assert_eq!((info.retransmits, info.probes, info.backoff), (2, 3, 4));
+        if cfg!(target_endian = "little") {
+            assert_eq!(info.rto, Duration::from_micros(le(8, 4)));
+            assert_eq!(u64::from(info.unacked), le(24, 4));
+            assert_eq!(info.last_ack_recv, Duration::from_millis(le(56, 4)));
+            assert_eq!(info.bytes_received, Some(le(128, 8)));
+            assert_eq!(info.snd_wnd.map(u64::from), Some(le(228, 4)));
+            assert_eq!(info.total_rto_recoveries.map(u64::from), Some(le(242, 2)));
+        }
+        let short = TcpInfo::parse(&bytes[..LEAST]).unwrap();
+        assert_eq!(short.total_retransmits, info.total_retransmits);
+        assert_eq!((short.bytes_acked, short.snd_wnd, short.min_rtt), (None, None, None));
+        let half = TcpInfo::parse(&bytes[..230]).unwrap();
+        assert!(half.dsack_dups.is_some() && half.snd_wnd.is_none(), "two of its four bytes");
+        assert_eq!(TcpInfo::parse(&bytes[..LEAST - 1]), None);
+    }
+
+    #[test]
+    fn evidence_says_the_numbers_and_that_there_are_none() {
+        let words = |change: fn(&mut TcpInfo)| TcpInfo::calm(change).evidence();
+        assert_eq!(words(|_| ()), "nothing of ours waits for an answer");
+        assert_eq!(words(|info| info.probes = 3), "3 keepalive probes unanswered");
+        assert_eq!(
+            words(|info| (info.unacked, info.retransmits) = (12, 1)),
+            "12 segments unacked, 1 retransmission in a row"
+        );
+        let closed = |info: &mut TcpInfo| {
+            (info.snd_wnd, info.notsent_bytes, info.probes) = (Some(0), Some(9), 1);
+        };
+        let all = "1 probe unanswered, 9 bytes unsent, the peer's window is closed";
+        assert_eq!(words(closed), all);
     }
 }

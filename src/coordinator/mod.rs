@@ -4,6 +4,7 @@
 mod builder;
 mod follow;
 mod links;
+mod observe;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -136,8 +137,9 @@ impl Coordinator {
     /// Takes over a connection of the application's, and beats on it between the application's
     /// frames. It is not opened again: when it is lost the [`Link`] is over; adopt a new one.
     ///
-    /// Hand over a `TcpStream` that nobody else reads or writes, or [`Adopt`] for settings. Its
-    /// options are left as they are. What the protocol says on a new connection, a login say, it
+    /// Hand over a `TcpStream` that nobody else reads or writes, or [`Adopt`] for settings. Of its
+    /// options only `TCP_NOTSENT_LOWAT` is changed, to 128 KiB, so that beats do not wait behind
+    /// megabytes of data. What the protocol says on a new connection, a login say, it
     /// says on this one, too.
     ///
     /// # Errors

@@ -13,7 +13,10 @@ pub(crate) mod guarded;
 pub(crate) mod handle;
 pub(crate) mod in_band;
 pub(crate) mod inbox;
+pub(crate) mod keepalive;
+pub(crate) mod known;
 pub(crate) mod limits;
+pub(crate) mod observe;
 pub(crate) mod queues;
 mod reporter;
 pub(crate) mod resolve;
@@ -21,6 +24,7 @@ pub(crate) mod socket;
 pub(crate) mod spawn;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 pub(crate) mod tls;
+mod verdict;
 pub(crate) mod watch;
 
 use std::sync::Arc;

@@ -21,6 +21,10 @@ pub(crate) struct Happened {
     pub(crate) token: u64,
     /// A FIN, an RST or an error; otherwise bytes.
     pub(crate) ended: bool,
+    /// Both directions are over.
+    pub(crate) hung_up: bool,
+    /// An error waits to be read.
+    pub(crate) failed: bool,
 }
 
 /// What to be told of a socket.
@@ -39,6 +43,11 @@ impl Epoll {
     /// Wakes the thread that waits, or will.
     pub(crate) fn ring(&self) {
         self.bell.ring();
+    }
+
+    /// What [`ring`](Epoll::ring) rings. Its rings need not be taken: the wait is for new ones.
+    pub(crate) fn bell(&self) -> Arc<Bell> {
+        Arc::clone(&self.bell)
     }
 }
 
@@ -111,12 +120,14 @@ impl Epoll {
             let interrupted = error.kind() == io::ErrorKind::Interrupted;
             return if interrupted { Ok(Vec::new()) } else { Err(error) };
         }
-        let ends = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32;
-        let happened = events[..n as usize].iter().map(|event| (event.u64, event.events));
-        Ok(happened
-            .filter(|(token, _)| *token != BELL)
-            .map(|(token, events)| Happened { token, ended: events & ends != 0 })
-            .collect())
+        let happened = |event: &libc::epoll_event| {
+            let (token, events) = (event.u64, event.events as libc::c_int);
+            let hung_up = events & libc::EPOLLHUP != 0;
+            let failed = events & libc::EPOLLERR != 0;
+            let ended = hung_up || failed || events & libc::EPOLLRDHUP != 0;
+            (token != BELL).then_some(Happened { token, ended, hung_up, failed })
+        };
+        Ok(events[..n as usize].iter().filter_map(happened).collect())
     }
 }
 

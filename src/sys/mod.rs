@@ -2,6 +2,7 @@
 
 mod bell;
 mod epoll;
+mod foreign;
 mod limits;
 mod poll;
 mod tcp;
@@ -9,11 +10,12 @@ mod thread;
 
 pub(crate) use bell::Bell;
 pub(crate) use epoll::{Epoll, Happened, Interest};
+pub(crate) use foreign::{Foreign, IntOption};
 pub(crate) use limits::{Limit, is_root, soft_limit};
 pub(crate) use poll::{
     Ready, wait_any_writable, wait_link, wait_readable, wait_room, wait_writable,
 };
-pub(crate) use tcp::{peek_now, recv_now, retransmission_timeout, set_longest_rto};
+pub(crate) use tcp::{peek_now, recv_now, retransmission_timeout, set_longest_rto, tcp_info};
 pub(crate) use thread::{set_timer_slack, with_signals_blocked};
 
 #[cfg(not(unix))]

@@ -1,8 +1,10 @@
 //! What sockets of TCP are read and set by, past std.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
+
+use crate::tcp_info::TcpInfo;
 
 /// Reads what is there, without waiting; `WouldBlock` if that is nothing, 0 at the end.
 pub(crate) fn recv_now(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
@@ -23,33 +25,46 @@ pub(crate) fn peek_now(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<usiz
 
 /// The kernel's retransmission timeout of a connected TCP socket. None where the kernel tells none.
 pub(crate) fn retransmission_timeout(socket: &impl AsFd) -> Option<Duration> {
-    #[cfg(target_os = "linux")]
-    {
-        // tcp_info: eight bytes of state and options, then tcpi_rto as a u32 in microseconds.
-        let mut info = [0_u8; 12];
-        let mut len = info.len() as libc::socklen_t;
-        let fd = socket.as_fd().as_raw_fd();
-        // SAFETY: the kernel writes at most `len` bytes into `info`, which is that long.
-        let result = unsafe {
-            libc::getsockopt(
-                fd,
-                libc::IPPROTO_TCP,
-                libc::TCP_INFO,
-                info.as_mut_ptr().cast(),
-                &mut len,
-            )
-        };
-        if result != 0 || (len as usize) < info.len() {
-            return None;
-        }
-        let micros = u32::from_ne_bytes([info[8], info[9], info[10], info[11]]);
-        Some(Duration::from_micros(micros.into()))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = socket;
-        None
-    }
+    TcpInfo::of(socket).ok().map(|info| info.rto)
+}
+
+/// As much of TCP_INFO as the kernel tells and the room holds; [`TcpInfo`] reads it.
+#[cfg(target_os = "linux")]
+pub(crate) fn tcp_info<'a>(socket: &impl AsFd, room: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    get(socket.as_fd().as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, room)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn tcp_info<'a>(_: &impl AsFd, _: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Reads an option into the room, and returns the part of it that was written.
+pub(super) fn get(
+    fd: RawFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    room: &mut [u8],
+) -> io::Result<&[u8]> {
+    let mut len = room.len() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes into `room`, which is that long. A number that
+    // is no open descriptor is an error, and nothing worse.
+    let result = unsafe { libc::getsockopt(fd, level, name, room.as_mut_ptr().cast(), &mut len) };
+    if result == 0 { Ok(&room[..len as usize]) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets an option whose value is an int.
+pub(super) fn set(
+    fd: RawFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    let len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel reads one int from a valid pointer to one. A number that is no open
+    // descriptor is an error, and nothing worse.
+    let result = unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), len) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Asks for retransmissions at least this often, so that a link recovers within it after an outage.
@@ -57,17 +72,7 @@ pub(crate) fn retransmission_timeout(socket: &impl AsFd) -> Option<Duration> {
 pub(crate) fn set_longest_rto(socket: &impl AsFd, longest: Duration) -> io::Result<()> {
     const TCP_RTO_MAX_MS: libc::c_int = 44;
     let millis = i32::try_from(longest.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: the kernel reads one int from a valid pointer to one.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            TCP_RTO_MAX_MS,
-            (&raw const millis).cast(),
-            size_of::<i32>() as libc::socklen_t,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    set(socket.as_fd().as_raw_fd(), libc::IPPROTO_TCP, TCP_RTO_MAX_MS, millis)
 }
 
 #[cfg(test)]

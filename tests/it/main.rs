@@ -7,6 +7,7 @@ mod follow;
 mod http_link;
 mod link;
 mod noticing;
+mod observe;
 mod peer;
 mod protocols;
 mod responder;

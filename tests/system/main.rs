@@ -7,9 +7,14 @@
 mod child;
 mod haproxy;
 mod itself;
+mod lab;
+#[path = "../it/observe/lent.rs"]
+mod lent;
 mod limits;
 mod nginx;
+mod observe;
 mod redis;
+mod redis_link;
 #[path = "../it/session/relay.rs"]
 mod relay;
 mod scale;
@@ -47,12 +52,15 @@ fn main() {
     arguments.test_threads = Some(1);
     let trials = [
         redis::trials(),
+        redis_link::trials(),
+        lab::trials(),
         haproxy::trials(),
         nginx::trials(),
         stall::trials(),
         itself::trials(),
         limits::trials(),
         syscalls::trials(),
+        observe::trials(),
         session::trials(),
         scale::trials(),
     ];

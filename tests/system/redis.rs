@@ -22,7 +22,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-fn redis_on(port: u16, more: &[&str]) -> Server {
+pub fn redis_on(port: u16, more: &[&str]) -> Server {
     let port_text = port.to_string();
     let mut command = Command::new("redis-server");
     command
@@ -31,7 +31,7 @@ fn redis_on(port: u16, more: &[&str]) -> Server {
     Server::start(&mut command, port)
 }
 
-fn redis(more: &[&str]) -> Server {
+pub fn redis(more: &[&str]) -> Server {
     redis_on(free_port(), more)
 }
 

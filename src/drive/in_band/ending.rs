@@ -27,6 +27,9 @@ const GOOD_BYE: Duration = Duration::from_millis(100);
 /// into a reset that takes our last frames with it.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How far off the kernel's own ages may be.
+const TICK: Duration = Duration::from_millis(10);
+
 /// Reads of what came before an end that a writer found: a megabyte.
 const LAST_READS: u32 = 64;
 
@@ -83,12 +86,16 @@ impl InBand {
     /// Whether the peer's kernel has acknowledged anything since the beat was due, also a probe of
     /// its closed window; or was not asked, because its window is closed and no probe is out.
     pub(super) fn is_vouched_for(&self) -> bool {
-        let Some(info) = self.line.as_ref().and_then(|line| TcpInfo::of(&*line.socket)) else {
-            return false;
-        };
-        let since = self.beat_at.elapsed();
-        let acked = info.last_ack_recv().is_some_and(|ago| ago <= since);
-        acked || info.has_zero_window() && info.probes() == 0
+        let Some(line) = &self.line else { return false };
+        let Ok(info) = TcpInfo::of(&*line.socket) else { return false };
+        let unsent = info.notsent_bytes.unwrap_or_default();
+        // The beat among it. The ages count in ticks of the kernel's clock, 10 ms at the most.
+        let all = info.unacked == 0 && unsent == 0;
+        let lately = info.last_ack_recv <= self.beat_at.elapsed() + TICK;
+        // Bytes wait and none is on its way: for want of a window. One probe of it may be out at
+        // any time; two say that nobody answers.
+        let waits_for_window = info.unacked == 0 && unsent > 0 && info.probes < 2;
+        all || lately || waits_for_window
     }
 
     pub(super) fn obey(&mut self, command: Command) {
@@ -199,6 +206,8 @@ impl InBand {
             dialer.hang_up();
             let _ = socket.set_write_timeout(None); // ours
         }
+        #[cfg(target_os = "linux")]
+        let _ = socket.set_tcp_notsent_lowat(self.lowat); // as it was
         let frames = self.delivery.take_frames();
         let acks_due = self.pulse.outstanding();
         let unread = inbox.rest().to_vec();

@@ -43,6 +43,10 @@ const READS_IN_OVERTIME: u32 = 16;
 /// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats.
 const ASK_RTO_EVERY: u64 = 64;
 
+/// Bytes that wait in the socket and are not on their way yet: more would only make a beat wait
+/// behind them. Of the application's data the rest waits in its threads.
+const UNSENT: u32 = 128 * 1024;
+
 /// Where the connection comes from.
 pub(crate) enum Origin {
     /// From the application, with what it had read of it and not used.
@@ -94,6 +98,9 @@ pub(crate) struct InBand {
     loss: Option<Loss>,
     /// The last connection of which the reader was told.
     told: u64,
+    /// The socket's own limit for bytes that are not on their way yet.
+    #[cfg(target_os = "linux")]
+    lowat: u32,
     /// What was known of the frames when the link ended.
     remains: Option<Remains>,
 }
@@ -125,6 +132,8 @@ impl InBand {
             inputs: VecDeque::new(),
             loss: None,
             told: 0,
+            #[cfg(target_os = "linux")]
+            lowat: 0,
             remains: None,
         }
     }
@@ -167,6 +176,7 @@ impl InBand {
             Err(loss) => {
                 self.loss = Some(loss.clone());
                 self.close();
+                self.outlet.die(&loss, false); // also where no connection came to be
                 self.tell(Input::Lost(loss));
             }
         }
@@ -189,6 +199,11 @@ impl InBand {
                 (socket, peer, layer)
             }
         };
+        #[cfg(target_os = "linux")]
+        {
+            self.lowat = socket.tcp_notsent_lowat().unwrap_or_default();
+            let _ = socket.set_tcp_notsent_lowat(UNSENT); // it is faster with it, and works without
+        }
         self.reporter.peer = Some(peer);
         self.connections += 1;
         self.outlet.begin(Arc::clone(&socket), peer, layer);

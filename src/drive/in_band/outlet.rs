@@ -24,6 +24,7 @@ use crate::drive::tls::{Layer, Opened};
 use crate::error::Error;
 use crate::protocol::Framing;
 use crate::sys::{self, Bell};
+use crate::tcp_info::{TcpInfo, TcpState};
 
 use super::pending::Pending;
 use crate::link::Returned;
@@ -385,8 +386,6 @@ impl Outlet {
         };
         if let Some(seq) = state.pending.wrote(taken, n) {
             state.sent = Some((seq, at));
-            let written = state.numbers.written;
-            state.numbers.beats.push_back((seq, written));
         }
         if state.pending.is_empty() {
             state.stuck = None;
@@ -438,10 +437,13 @@ impl Outlet {
             state.broken = Some(Loss::new(Cause::WriteStalled, detail));
             return Pushed::NotOpen;
         }
-        let State { layer, pending, .. } = &mut *state;
+        let State { layer, pending, numbers, .. } = &mut *state;
         pending.append(layer.as_mut().map_or(bytes, |layer| layer.seal(bytes)));
         if let Some(seq) = beat {
             pending.mark_beat(seq);
+            // A frame that somebody is writing now goes before it, and is not counted: to be proven
+            // too late does no harm.
+            numbers.beats.push_back((seq, numbers.written));
         }
         if !state.busy {
             state = self.flush_now(state);
@@ -635,7 +637,7 @@ impl Outlet {
         let Some(layer) = &mut state.layer else {
             drop(state);
             return match sys::recv_now(socket, inbox.space()) {
-                Ok(0) => Woke::Lost(end(peer)),
+                Ok(0) => Woke::Lost(end_of(socket, peer)),
                 Ok(n) => {
                     inbox.filled(n);
                     Woke::Bytes
@@ -644,7 +646,7 @@ impl Outlet {
             };
         };
         match sys::recv_now(socket, layer.space()) {
-            Ok(0) => return Woke::Lost(end(peer)),
+            Ok(0) => return Woke::Lost(end_of(socket, peer)),
             Ok(n) => layer.filled(n, peer),
             Err(error) => return Woke::of(&error, peer),
         }
@@ -659,6 +661,19 @@ impl Outlet {
         let mut state = self.lock();
         let peer = state.peer;
         opened(state.layer.as_mut()?, inbox, peer)
+    }
+}
+
+/// What a read of no bytes means. A writer may have been told of the reset, and then nobody else
+/// is: the state that is left behind tells the two apart.
+fn end_of(socket: &Socket, peer: SocketAddr) -> Loss {
+    match TcpInfo::of(socket) {
+        Ok(info) if info.state == TcpState::Closed => match socket.take_error() {
+            // Nobody has seen the reset: it came behind the end that was read.
+            Ok(Some(_)) => end(peer),
+            _ => Loss::new(Cause::Reset, format!("{peer}: connection reset by peer")),
+        },
+        _ => end(peer),
     }
 }
 

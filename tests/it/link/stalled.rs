@@ -12,7 +12,7 @@ use keepbeat::{Cause, EventKind, Heartbeat, State};
 
 use crate::watching::{LIMIT, eventually, ms};
 
-use super::{adopted, lines, lost, often, wait, wait_state};
+use super::{adopted, line, lines, lost, often, wait, wait_state};
 
 /// Fills the connection until nothing goes any more.
 const BIG: usize = 60_000;
@@ -20,7 +20,7 @@ const BIG: usize = 60_000;
 #[test]
 fn both_ends_blocked_in_write_is_no_deadlock() {
     let heartbeat = often().write_timeout(ms(3000));
-    let (coordinator, link, mut theirs) = adopted(heartbeat, lines());
+    let (coordinator, link, theirs) = adopted(heartbeat, lines());
     // The peer writes without end and reads only what its own writer leaves time for: nothing,
     // until that is told to stop.
     let enough = Arc::new(AtomicBool::new(false));
@@ -75,14 +75,8 @@ fn while_writers_wait_for_the_peer_a_reset_is_known_at_once_to_all_of_them() {
         })
         .collect();
     // One is blocked in the kernel, the others behind it.
-    let mut before = 0;
-    eventually("the writers to stall", || {
-        let error = link.try_send("x").err();
-        thread::sleep(ms(20)); // between two looks
-        let now = u32::from(error.is_some_and(|error| error.is_busy()));
-        before = (before + now) * now;
-        before >= 10
-    });
+    let busy = || link.try_send("x").is_err_and(|error| error.is_busy());
+    eventually("the writers to stall", || (0..10).all(|_| busy() && rested()));
     let start = Instant::now();
     socket2::SockRef::from(&theirs).set_linger(Some(Duration::ZERO)).unwrap();
     drop(theirs);
@@ -101,7 +95,7 @@ fn a_beat_that_waits_for_a_slow_peer_goes_out_between_two_frames() {
     let (_coordinator, link, mut theirs) = adopted(often(), lines());
     let writer = thread::spawn({
         let link = link.try_clone().unwrap();
-        move || (0..40).for_each(|_| drop(link.send([b'y'; BIG]).unwrap()))
+        move || (0..40).for_each(|_| assert!(link.send([b'y'; BIG]).is_ok()))
     });
     // It reads slowly, everything, and finds whole lines only.
     let (mut all, mut chunk) = (Vec::new(), vec![0; 20_000]);
@@ -122,20 +116,31 @@ fn a_beat_that_waits_for_a_slow_peer_goes_out_between_two_frames() {
     theirs.shutdown(Shutdown::Both).unwrap();
 }
 
+/// Between two looks.
+fn rested() -> bool {
+    thread::sleep(ms(20));
+    true
+}
+
 /// Line ends of beats: a `G` before the end is one, data has none.
 fn count(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte == b'G').count()
 }
 
 #[test]
-fn a_peer_that_does_not_read_is_not_dead_until_the_write_timeout() {
-    let heartbeat = Heartbeat::every(ms(100)).timeout(ms(300)).fall(2).write_timeout(ms(4000));
-    let (coordinator, link, theirs) = adopted(heartbeat, lines());
+fn while_a_beat_waits_for_a_peer_that_does_not_read_its_kernel_vouches_for_it() {
+    let heartbeat = Heartbeat::every(ms(200)).timeout(ms(300)).fall(2).write_timeout(ms(4000));
+    let (coordinator, link, mut theirs) = adopted(heartbeat, lines());
+    assert_eq!(line(&mut theirs), "PING");
+    theirs.write_all(b"PONG\n").unwrap();
+    wait_state(&coordinator, State::Up);
     let start = Instant::now();
     // Whoever sends without waiting never stalls, and leaves the rest of a frame behind.
     while !link.try_send([b'y'; BIG]).is_err_and(|error| error.is_busy()) {}
+    wait(&coordinator, "a round with life", |kind| matches!(kind, EventKind::Alive { .. }));
     let (cause, detail) = lost_by_event(&coordinator);
     assert_eq!(cause, Cause::WriteStalled, "{detail}");
     assert!(start.elapsed() >= ms(3900), "{:?}: {detail}", start.elapsed());
+    assert_eq!(link.status().missed, 0);
     drop(theirs);
 }

@@ -2,9 +2,9 @@
 //! whole, in order, none lost, none twice; and the beats keep their pace.
 
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use keepbeat::{Coordinator, Framed, Heartbeat, Link, Prefix, Received, Role};
+use keepbeat::{Coordinator, Framed, Heartbeat, Link, Prefix, Received, Role, Status};
 
 use crate::watching::ms;
 
@@ -56,34 +56,55 @@ fn read_all(link: Link) -> thread::JoinHandle<Link> {
     })
 }
 
-#[test]
-fn eighty_thousand_frames_each_way_are_whole_and_in_order_and_beats_keep_their_pace() {
+fn stress(heartbeats: [Heartbeat; 2], protocol: fn() -> Framed) -> ([Status; 2], Duration) {
     let (one, other) = pair();
     let coordinator = Coordinator::builder().events_capacity(1 << 20).build().unwrap();
-    let beat = Heartbeat::every(ms(2)).timeout(ms(10_000)).write_timeout(ms(30_000));
-    let one = coordinator.adopt(one, beat.clone(), protocol()).unwrap();
-    let other = coordinator.adopt(other, beat.role(Role::Passive), protocol()).unwrap();
+    let [first, second] = heartbeats;
+    let one = coordinator.adopt(one, first, protocol()).unwrap();
+    let other = coordinator.adopt(other, second, protocol()).unwrap();
     let start = Instant::now();
     let writers = [write_all(&one), write_all(&other)].concat_all();
     let readers = [read_all(one), read_all(other)];
     for writer in writers {
         writer.join().expect("a writer");
     }
-    let [one, other] = readers.map(|reader| reader.join().expect("a reader"));
+    let links = readers.map(|reader| reader.join().expect("a reader"));
     let elapsed = start.elapsed();
-    let (status, passive) = (one.status(), other.status());
-    assert_eq!((status.missed, passive.missed), (0, 0));
-    // A beat is acked behind all that was sent before it: some round trips under load, not 2 ms.
-    let pace = status.sent as f64 / (elapsed.as_secs_f64() / 0.002);
-    println!(
-        "{} beats in {elapsed:?}: {:.0} % of the pace; {:?}",
-        status.sent,
-        pace * 100.0,
-        status.rtt.avg()
-    );
-    assert!(status.acked >= status.sent - 1, "{status:?}");
-    assert!(status.sent >= 50, "the beats starved: {} in {elapsed:?}", status.sent);
-    one.close().unwrap();
+    let status = links.each_ref().map(Link::status);
+    assert_eq!((status[0].missed, status[1].missed), (0, 0));
+    (status, elapsed)
+}
+
+fn beat() -> Heartbeat {
+    Heartbeat::every(ms(2)).timeout(ms(20_000)).write_timeout(ms(30_000))
+}
+
+#[test]
+fn eighty_thousand_frames_each_way_are_whole_and_in_order_and_every_beat_is_acked_in_turn() {
+    let (status, elapsed) = stress([beat(), beat().role(Role::Passive)], protocol);
+    let [active, passive] = &status;
+    // One beat waits at a time, behind all the data that was sent before it: its pace is that of
+    // the round trips.
+    let round = active.rtt.avg().expect("acks").max(ms(2));
+    let turns = elapsed.as_secs_f64() / round.as_secs_f64();
+    println!("{} beats in {elapsed:?}, {turns:.0} would be the pace", active.sent);
+    assert!(active.sent as f64 >= turns * 0.6, "{} of {turns:.0} beats", active.sent);
+    assert!(active.acked + 1 >= active.sent, "{active:?}");
+    assert_eq!(passive.sent, 0);
+}
+
+#[test]
+fn beats_that_need_no_ack_keep_the_pace_of_the_clock_under_eighty_thousand_frames() {
+    let beat = beat().role(Role::SendOnly);
+    let (status, elapsed) = stress([beat.clone(), beat], || {
+        Framed::prefixed(Prefix::U32Le, "beat", "ack").unwrap().unanswered()
+    });
+    let turns = elapsed.as_secs_f64() / 0.002;
+    for end in status {
+        println!("{} beats in {elapsed:?}, {turns:.0} would be the pace", end.sent);
+        // A busy machine is late, and what it was late for is left out.
+        assert!(end.sent as f64 >= turns * 0.3, "{} of {turns:.0} beats", end.sent);
+    }
 }
 
 trait ConcatAll<T> {
