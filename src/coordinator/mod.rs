@@ -363,8 +363,8 @@ impl Coordinator {
     ///
     /// [`Error::is_left_behind`] names links whose threads were still busy after 0.9 s: inside name
     /// resolution, in a protocol or a `send` that blocks, which nothing can wake, or on a machine
-    /// that is starved. They have been told, and end by themselves. In a forked child, which has none of
-    /// the threads, it does nothing and says so.
+    /// that is starved. They have been told, and end by themselves. In a forked child, which has
+    /// none of the threads, it does nothing and says so.
     pub fn stop(&self) -> Result<(), Error> {
         if self.is_forked() {
             return Err(Error::forked());

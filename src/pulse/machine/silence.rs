@@ -66,12 +66,19 @@ impl Pulse {
         self.silence.heard(at.min(self.now));
         // What came before the beat went out says nothing about its round.
         let in_round = self.beats.latest().is_none_or(|sent| at >= sent);
-        let listens = self.silence.is_judged() || self.has_fallen_in_place();
-        match &mut self.phase {
-            Phase::Expecting { extra, .. } => extra.alive |= in_round,
-            Phase::Listening => self.rise(),
-            Phase::Resting { .. } if listens => self.rise(),
-            _ => {}
+        if let Phase::Expecting { extra, .. } = &mut self.phase {
+            extra.alive |= in_round;
+        }
+        let judged = self.silence.is_judged();
+        let rises = match self.phase {
+            Phase::Listening => true,
+            Phase::Resting { .. } => judged || self.has_fallen_in_place(),
+            // Where no ack is expected, no end of a round tells more about the peer.
+            Phase::Expecting { .. } => judged && !self.heartbeat.role.expects_acks(),
+            _ => false,
+        };
+        if rises {
+            self.rise();
         }
     }
 
@@ -167,6 +174,16 @@ mod tests {
             pulse.handle(now + S, Input::Ack(None));
             assert_eq!(pulse.state(), State::Up, "{role:?}");
         }
+    }
+
+    #[test]
+    fn one_who_only_sends_rises_by_what_it_hears_while_a_beat_is_being_written() {
+        let now = Instant::now();
+        let beat = Heartbeat::every(60 * S).role(Role::SendOnly).expect_every(120 * S);
+        let mut pulse = Pulse::staying(beat, 7, now);
+        settle(&mut pulse, now);
+        pulse.handle(now + S, Input::Heard(now - S));
+        assert_eq!(pulse.state(), State::Up);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use keepbeat::{Cause, Coordinator, EventKind, Follower, Heartbeat, Line, Loss, P
 use super::{Chat, Wire, following};
 use crate::watching::{LIMIT, eventually, ms, quick, tutorial};
 
+type Flood = (&'static str, fn(&mut Wire));
+
 /// Every call says the same.
 fn assert_over(follower: &Follower, cause: Cause) {
     for result in [follower.heard(b"x"), follower.acked(None), follower.alive(), follower.wrote()] {
@@ -34,7 +36,7 @@ fn a_rejected_byte_ends_the_link_and_is_told_to_whoever_heard_it() {
 
 #[test]
 fn more_acks_than_beats_are_no_acks_and_a_flood_of_them_is_bounded() {
-    let floods: [(&str, fn(&mut Wire)); 4] = [
+    let floods: [Flood; 4] = [
         ("by bytes", |wire| drop(wire.follower.heard(&b"heartbeat_ack".repeat(100_000)))),
         ("by calls", |wire| while wire.follower.acked(None).is_ok() {}),
         ("by numbers", |wire| {

@@ -150,7 +150,8 @@ fn two_followers_are_each_others_peer_and_answer_while_they_ask() {
         read_for(&follower, stream);
         (watch, follower)
     });
-    for (mut watch, _follower) in both {
+    let [(mut one, _one), (mut other, _other)] = both;
+    for watch in [&mut one, &mut other] {
         watch.wait_beats(10);
         assert_eq!((watch.misses(), watch.status().late), (0, 0));
     }

@@ -1,5 +1,7 @@
 //! Who asks, who answers, who only listens; and coming back on a connection that stays.
 
+use std::time::Duration;
+
 use keepbeat::{EventKind, Line, Role, State};
 
 use super::{Chat, Wire};
@@ -61,6 +63,18 @@ fn a_link_that_only_listens_is_suspect_then_down_and_comes_back_when_it_hears_ag
     assert_eq!(wire.watch.states(), [State::Up, State::Suspect, State::Down, State::Up]);
     assert!(wire.watch.count(|kind| matches!(kind, EventKind::Silent { .. })) >= 3);
     assert!(wire.frames.is_empty());
+}
+
+#[test]
+fn what_is_heard_is_told_at_once_and_not_when_the_limit_is_over() {
+    let hour = Duration::from_secs(3600);
+    for role in [Role::ListenOnly, Role::Passive] {
+        let mut wire = Wire::new(quick().role(role).expect_every(hour), Chat);
+        // From here on its thread has nothing to do, as a rule, but to wait.
+        wire.watch.wait("connect", |kind| matches!(kind, EventKind::Connected { .. }));
+        wire.hear("a reading\n");
+        wire.watch.wait_state(State::Up);
+    }
 }
 
 #[test]

@@ -81,12 +81,12 @@ fn stop_leaves_a_stuck_send_behind_within_a_second_and_says_so() {
 fn another_link_starts_while_one_that_was_let_go_hangs_in_its_send() {
     let stuck = Stuck::new(quick(), Line);
     stuck.frame();
-    let (coordinator, id) = (stuck.watch.coordinator, stuck.watch.link);
+    let (coordinator, id) = (Arc::new(stuck.watch.coordinator), stuck.watch.link);
     drop(stuck.follower);
     eventually("it is over", || coordinator.status(id).unwrap().ended);
-    let start = Instant::now();
-    let other = coordinator.follow(quick(), Line, |_| Ok(())).unwrap();
-    assert!(start.elapsed() < STOP, "it waited for the `send` of another");
+    let ((started, starting), theirs) = (bounded(1), Arc::clone(&coordinator));
+    std::thread::spawn(move || started.send(theirs.follow(quick(), Line, |_| Ok(()))));
+    let other = starting.recv_timeout(LIMIT).expect("it waits for the `send` of another").unwrap();
     drop(stuck.hold);
     // Its thread is joined, and it is forgotten, when others start.
     eventually("nobody knows it any more", || {
