@@ -3,6 +3,8 @@
 mod allocations;
 mod cli;
 mod faults;
+mod framing;
+mod fuzzed;
 mod http_link;
 mod noticing;
 mod peer;

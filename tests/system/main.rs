@@ -10,6 +10,7 @@ mod itself;
 mod limits;
 mod nginx;
 mod redis;
+mod redis_in_band;
 #[path = "../it/session/relay.rs"]
 mod relay;
 mod scale;
@@ -47,6 +48,7 @@ fn main() {
     arguments.test_threads = Some(1);
     let trials = [
         redis::trials(),
+        redis_in_band::trials(),
         haproxy::trials(),
         nginx::trials(),
         stall::trials(),
