@@ -69,7 +69,8 @@
 //! | [`Coordinator`], [`Heartbeat`], [`Target`] | watch an endpoint, how often, where |
 //! | [`Follower`] | a heartbeat on a connection of the application's own, whatever carries it |
 //! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, why |
-//! | [`Exchange`], [`Framed`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
+//! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
+//! | [`Framed`], [`Prefix`] | frames that carry data, and beats among them |
 //! | [`Protocol`] | one of your own |
 //! | [`Responder`] | the other end |
 //! | [`Observed`], [`Observe`], [`Snapshot`] | look at a connection of the application's own |

@@ -93,8 +93,8 @@ impl Redis {
     ///   be longer than the block.
     /// * `CLIENT REPLY OFF` and `MONITOR` do not go with it.
     /// * Redis may answer any command with an error, PING too: `-LOADING`, `-BUSY`, `-MISCONF`. It
-    ///   looks like the application's. The next answer to a beat shows that one is missing, and the
-    ///   link is lost with `wrong-reply`, because replies no longer belong to their commands.
+    ///   looks like the application's. When the next beat is answered it shows that one is missing,
+    ///   and the link is lost with `wrong-reply`: replies no longer belong to their commands.
     ///
     /// # Examples
     ///

@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use crossbeam_channel::{Sender, bounded};
 use keepbeat::protocol::{Frame, Rejected};
-use keepbeat::{Exchange, Heartbeat, Http, Line, Protocol, Redis, Responder};
+use keepbeat::{Exchange, Framed, Heartbeat, Http, Line, Prefix, Protocol, Redis, Responder};
 
 use crate::watching::{LIMIT, Watch, ms};
 
@@ -90,6 +90,22 @@ impl Protocol for Server {
     }
 }
 
+/// Says what it was pinged with, as Redis does, for pings in one piece.
+struct Echo(Vec<u8>);
+
+impl Protocol for Echo {
+    fn beat(&mut self, _seq: u64, _out: &mut Vec<u8>) {}
+
+    fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
+        self.0 = bytes.strip_prefix(b"*2\r\n$4\r\nPING\r\n").unwrap().to_vec();
+        Ok(Some((Frame::Beat(None), bytes.len())))
+    }
+
+    fn ack(&mut self, _seq: Option<u64>, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0);
+    }
+}
+
 #[test]
 fn two_hundred_beats_allocate_nothing() {
     let tutorial = Exchange::new("heartbeat", "heartbeat_ack");
@@ -97,6 +113,11 @@ fn two_hundred_beats_allocate_nothing() {
     assert_eq!(between_two_beats(tutorial, answering), 0);
     assert_eq!(between_two_beats(Line, || Line), 0);
     assert_eq!(between_two_beats(Redis::new(), Redis::new), 0);
+    assert_eq!(between_two_beats(Redis::new().in_band(), || Echo(Vec::new())), 0);
+    let lines = || Framed::lines("ping", "pong").unwrap().crlf();
+    assert_eq!(between_two_beats(lines(), lines), 0);
+    let framed = || Framed::prefixed(Prefix::Varint, "ping", "pong").unwrap().numbered();
+    assert_eq!(between_two_beats(framed(), framed), 0);
     let http = Http::new("h").and_then(|http| http.expect_body("done")).unwrap();
     assert_eq!(between_two_beats(http, || Server), 0);
 }

@@ -4,6 +4,8 @@ mod allocations;
 mod cli;
 mod faults;
 mod follow;
+mod framing;
+mod fuzzed;
 mod http_link;
 mod link;
 mod noticing;

@@ -14,6 +14,7 @@ mod limits;
 mod nginx;
 mod observe;
 mod redis;
+mod redis_in_band;
 mod redis_link;
 #[path = "../it/session/relay.rs"]
 mod relay;
@@ -54,6 +55,7 @@ fn main() {
         redis::trials(),
         redis_link::trials(),
         lab::trials(),
+        redis_in_band::trials(),
         haproxy::trials(),
         nginx::trials(),
         stall::trials(),

@@ -35,11 +35,11 @@ pub fn redis(more: &[&str]) -> Server {
     redis_on(free_port(), more)
 }
 
-fn quick() -> Heartbeat {
+pub fn quick() -> Heartbeat {
     Heartbeat::every(ms(300)).timeout(ms(300)).fall(3).backoff(ms(50), ms(200))
 }
 
-fn watch(server: &Server, beat: Heartbeat, protocol: Redis) -> (Coordinator, LinkId) {
+pub fn watch(server: &Server, beat: Heartbeat, protocol: Redis) -> (Coordinator, LinkId) {
     let coordinator = Coordinator::new().unwrap();
     let link = coordinator.watch(server.address, beat, protocol).unwrap();
     (coordinator, link)

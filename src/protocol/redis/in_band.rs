@@ -1,10 +1,14 @@
 //! Beats among an application's own commands: a PING with an argument that nobody else sends, and
 //! its answer, found among all others without counting them.
 
+use std::collections::VecDeque;
 use std::io::Write;
 
 use super::resp::Value;
 use crate::protocol::line::number;
+
+/// Beats that are remembered until they are answered. Older ones are given up.
+const MOST_UNANSWERED: usize = 64;
 
 /// Longer is no answer to a beat.
 const LONGEST_ANSWER: usize = 128;
@@ -14,8 +18,10 @@ pub(super) struct InBand {
     /// Begins the argument of each beat, and of nothing else.
     mark: String,
     pub(super) value: Value,
-    /// The beat that is answered next on this connection, if one was sent.
-    due: Option<u64>,
+    /// Beats that were asked for on this connection, and not answered yet.
+    unanswered: VecDeque<u64>,
+    /// Since the last answer the application got something that a PING may be answered with.
+    suspicious: bool,
 }
 
 impl InBand {
@@ -25,15 +31,20 @@ impl InBand {
 
     fn with(nonce: u64) -> InBand {
         let mark = format!("keepbeat:{nonce:016x}:");
-        InBand { mark, value: Value::default(), due: None }
+        let unanswered = VecDeque::with_capacity(MOST_UNANSWERED);
+        InBand { mark, value: Value::default(), unanswered, suspicious: false }
     }
 
     pub(super) fn connected(&mut self) {
-        (self.value, self.due) = (Value::default(), None);
+        (self.value, self.suspicious) = (Value::default(), false);
+        self.unanswered.clear();
     }
 
     pub(super) fn beat(&mut self, seq: u64, inline: bool, out: &mut Vec<u8>) {
-        self.due.get_or_insert(seq);
+        if self.unanswered.len() == MOST_UNANSWERED {
+            self.unanswered.pop_front();
+        }
+        self.unanswered.push_back(seq);
         let mark = &self.mark;
         let len = mark.len() + seq.checked_ilog10().unwrap_or(0) as usize + 1;
         let result = if inline {
@@ -46,8 +57,11 @@ impl InBand {
 
     /// The number of the beat that this whole value answers, if it is an answer to one.
     pub(super) fn acked(&mut self, value: &[u8]) -> Result<Option<u64>, String> {
-        let seq = self.answered(value);
-        seq.map_or(Ok(()), |seq| self.in_order(seq)).map(|()| seq)
+        let Some(seq) = self.answered(value) else {
+            self.suspicious |= value.starts_with(b"-") || value.starts_with(b"+QUEUED\r\n");
+            return Ok(None);
+        };
+        self.in_order(seq).map(|()| Some(seq))
     }
 
     fn answered(&self, value: &[u8]) -> Option<u64> {
@@ -67,19 +81,20 @@ impl InBand {
         number(text.strip_prefix(self.mark.as_bytes()).filter(|_| rest.is_empty())?)
     }
 
-    /// Redis answers in order. So an answer that overtakes another beat's proves that to have been
-    /// an error or the like, and to be in the hands of the application, whose replies no longer
-    /// belong to its commands.
+    /// Redis answers in order. So where an answer overtakes another beat's, an error that came
+    /// before it was that: it is in the hands of the application, whose replies no longer belong to
+    /// its commands. Without an error, the other beat was never written.
     fn in_order(&mut self, seq: u64) -> Result<(), String> {
-        match self.due {
-            Some(due) if seq > due => Err(format!(
+        let suspicious = std::mem::take(&mut self.suspicious);
+        let Some(at) = self.unanswered.iter().position(|asked| *asked == seq) else {
+            return Ok(()); // the pulse knows what to make of it
+        };
+        let before = self.unanswered.drain(..=at).next();
+        match before {
+            Some(due) if due != seq && suspicious => Err(format!(
                 "PING of beat {seq} was answered, that of beat {due} not: an error or QUEUED came \
                  instead and went to the application, whose replies are out of step now"
             )),
-            Some(due) if seq == due => {
-                self.due = due.checked_add(1);
-                Ok(())
-            }
             _ => Ok(()),
         }
     }
@@ -139,18 +154,41 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_answer_that_overtakes_shows_that_the_replies_are_out_of_step() {
-        let mut mine = InBand::new();
-        for seq in 5..10 {
+    /// Whether these replies are in step with beats 5 to 9, asked for but for beat 7.
+    fn told(replies: &[&str]) -> Result<(), String> {
+        let mut mine = InBand::with(0xab);
+        for seq in [5, 6, 8, 9] {
             mine.beat(seq, false, &mut Vec::new());
         }
-        assert_eq!((mine.in_order(5), mine.in_order(6)), (Ok(()), Ok(())));
-        assert_eq!(mine.in_order(6), Ok(()), "the pulse knows that it was acked before");
-        let told = mine.in_order(8).expect_err("7 was left out");
-        assert!(told.contains("beat 8 was answered, that of beat 7 not"), "{told}");
+        replies.iter().try_for_each(|reply| {
+            let answer = format!("+keepbeat:00000000000000ab:{reply}\r\n");
+            let is_beat = reply.parse::<u64>().is_ok();
+            let reply = if is_beat { answer } else { format!("{reply}\r\n") };
+            mine.acked(reply.as_bytes()).map(|acked| assert_eq!(acked.is_some(), is_beat))
+        })
+    }
+
+    #[test]
+    fn an_answer_that_overtakes_after_an_error_shows_that_the_replies_are_out_of_step() {
+        for error in ["-LOADING what", "+QUEUED"] {
+            let why = told(&["5", error, "+OK", "8"]).expect_err("6 got the error");
+            assert!(why.contains("beat 8 was answered, that of beat 6 not"), "{why}");
+        }
+        assert_eq!(told(&["5", "-ERR x", "6", "-ERR x", "8", "-ERR x", "9"]), Ok(()), "in step");
+        assert_eq!(told(&["-ERR x", "5", "+OK", "9"]), Ok(()), "6 and 8 were never written");
+        assert_eq!(told(&["6", "-ERR x", "6", "5", "7"]), Ok(()), "the pulse knows better");
+    }
+
+    #[test]
+    fn beats_of_an_old_connection_and_very_old_ones_are_forgotten() {
+        let mut mine = InBand::with(0xab);
+        for seq in 1..=1000 {
+            mine.beat(seq, false, &mut Vec::new());
+        }
+        assert_eq!(mine.unanswered.len(), MOST_UNANSWERED);
         mine.connected();
-        mine.beat(11, false, &mut Vec::new());
-        assert_eq!(mine.in_order(11), Ok(()), "old beats are forgotten with their connection");
+        mine.beat(1001, false, &mut Vec::new());
+        mine.suspicious = true;
+        assert_eq!(mine.in_order(1001), Ok(()));
     }
 }
