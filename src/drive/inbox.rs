@@ -58,14 +58,11 @@ impl Inbox {
     }
 
     /// Bytes that were read by somebody else.
-    pub(crate) fn preload(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let space = self.space();
-            let n = space.len().min(bytes.len());
-            space[..n].copy_from_slice(&bytes[..n]);
-            self.filled(n);
-            bytes = &bytes[n..];
-        }
+    pub(crate) fn preload(&mut self, bytes: &[u8]) {
+        // Whatever their number: the limit is one of a frame.
+        self.buffer.resize(self.buffer.len().max(bytes.len() + 1), 0);
+        self.buffer[..bytes.len()].copy_from_slice(bytes);
+        (self.end, self.fresh) = (bytes.len(), !bytes.is_empty());
     }
 
     /// Whether bytes came that were not looked at.
@@ -88,7 +85,7 @@ impl Inbox {
         }
         let len = self.buffer.len();
         if self.end == len || (self.filled_up && len < SMALL) {
-            let most = self.limit.saturating_add(1).max(FIRST);
+            let most = self.limit.saturating_add(1).max(FIRST).max(len);
             self.buffer.resize((len * 2).min(most), 0);
         }
         &mut self.buffer[self.end..]

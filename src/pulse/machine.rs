@@ -60,9 +60,11 @@ struct Extra {
     partial: Partial,
     /// We slept over the deadline: a fresh timeout. What the ack took is then not known any more.
     granted: bool,
-    /// The peer is alive, whatever became of the ack: it sent another frame, or its kernel
-    /// acknowledged what was sent while our own side kept the ack from being read.
+    /// The peer is alive, whatever became of the ack: it sent another frame.
     alive: bool,
+    /// Its kernel acknowledged what was sent, while our own side kept the ack from being read: no
+    /// miss, and no proof that somebody answers.
+    vouched: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

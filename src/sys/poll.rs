@@ -76,6 +76,8 @@ pub(crate) struct Stirred {
     pub(crate) write: bool,
     /// Both directions are over, or the connection failed.
     pub(crate) ended: bool,
+    /// The peer has closed, if bytes are not wanted; else that is among what is read.
+    pub(crate) closed: bool,
     pub(crate) bell: bool,
 }
 
@@ -83,11 +85,16 @@ pub(crate) struct Stirred {
 pub(crate) fn wait_link(
     bell: &impl AsFd,
     socket: Option<&impl AsFd>,
-    (read, write): (bool, bool),
+    (read, write, closed): (bool, bool, bool),
     most: Option<Duration>,
 ) -> io::Result<Stirred> {
     let entry = |fd: BorrowedFd, events| libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
-    let wanted = if read { libc::POLLIN } else { 0 } | if write { libc::POLLOUT } else { 0 };
+    #[cfg(target_os = "linux")]
+    let close = if closed { libc::POLLRDHUP } else { 0 };
+    #[cfg(not(target_os = "linux"))]
+    let (_, close) = (closed, 0);
+    let wanted =
+        close | if read { libc::POLLIN } else { 0 } | if write { libc::POLLOUT } else { 0 };
     let bell = entry(bell.as_fd(), libc::POLLIN);
     let mut entries = [bell, socket.map_or(bell, |socket| entry(socket.as_fd(), wanted))];
     let n = if socket.is_some() { 2 } else { 1 };
@@ -101,9 +108,10 @@ pub(crate) fn wait_link(
     let bell = entries[0].revents != 0;
     let found = if n == 2 { entries[1].revents } else { 0 };
     let has = |events| found & events != 0;
+    let closed = has(close);
     let ended = has(libc::POLLERR | libc::POLLHUP);
     let read = has(libc::POLLIN) || read && ended;
-    Ok(Stirred { read, write: has(libc::POLLOUT) || write && ended, ended, bell })
+    Ok(Stirred { read, write: has(libc::POLLOUT) || write && ended, ended, closed, bell })
 }
 
 /// What a blocked writer found.

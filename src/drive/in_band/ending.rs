@@ -109,7 +109,7 @@ impl InBand {
             }
             Command::HandBack(to) => {
                 let result = self.hand_back();
-                let over = result.is_ok();
+                let over = self.outlet.over().is_some();
                 let _ = to.send(result);
                 if over {
                     self.tell(Input::Stop);
@@ -133,10 +133,12 @@ impl InBand {
                 if self.line.is_some() {
                     self.protocol.farewell(&mut last)?;
                     self.outlet.push(&last, None);
+                    self.outlet.push_tls_farewell();
                 }
                 self.finish(&closed, until)
             })
-            .map_err(|loss| Error::lost(&loss))?;
+            .map_err(|loss| Error::lost(&loss))
+            .inspect_err(|_| self.linger(GOOD_BYE))?;
         self.linger(linger);
         Ok(())
     }
@@ -149,6 +151,7 @@ impl InBand {
             if self.outlet.finish(why, until.min(step))? {
                 return Ok(());
             }
+            self.make_room();
             if self.handle.is_stopping() {
                 until = until.min(step);
             }
@@ -156,6 +159,20 @@ impl InBand {
                 let n = self.outlet.waiting();
                 let detail = format!("{n} frames, or a part of one, could not be written any more");
                 return Err(Loss::new(Cause::WriteStalled, detail));
+            }
+        }
+    }
+
+    /// A peer that is itself blocked in a write reads nothing: what it says is taken, as far as the
+    /// application has room for it.
+    fn make_room(&mut self) {
+        for _ in 0..LAST_READS {
+            self.pump();
+            let more = !self.delivery.is_blocked() && matches!(self.read(), Woke::Bytes);
+            match self.next_input() {
+                Ok(Some(input)) => self.tell(input),
+                Ok(None) if more => {}
+                _ => return,
             }
         }
     }
@@ -169,7 +186,7 @@ impl InBand {
         loop {
             match sys::recv_now(&*line.socket, &mut waste) {
                 Ok(0) => return,
-                Ok(_) => continue,
+                Ok(_) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(_) => return,
             }
@@ -237,8 +254,15 @@ impl InBand {
 
     /// The last deed: whoever reads or writes learns that it is over, and why.
     pub(super) fn end(&mut self) {
-        let loss = self.loss.take().unwrap_or_else(|| Cause::Stopped.into());
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let stopped = || Cause::Stopped.into();
+        let loss = self.outlet.over().or(self.loss.take()).unwrap_or_else(stopped);
         let last = self.outlet.die(&loss, true);
+        if let (Some(_), Origin::Dialed(dialer, _)) = (self.line.take(), &self.origin) {
+            dialer.hang_up();
+        }
         let remains = self.remains.take().unwrap_or(last);
         self.delivery.close(loss, remains);
     }

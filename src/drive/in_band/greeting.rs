@@ -79,7 +79,7 @@ impl<'a> Greeting<'a> {
             let link = &mut *self.link;
             match self.line.inbox.next(&mut link.protocol)? {
                 Next::Frame(Frame::Data) => {
-                    return Ok(Some(link.outlet.data(self.line.inbox.frame_bytes()).to_vec()));
+                    return link.outlet.data(self.line.inbox.frame_bytes()).map(Some);
                 }
                 Next::Frame(Frame::Beat(seq)) => {
                     link.answer(seq)?;
@@ -93,7 +93,7 @@ impl<'a> Greeting<'a> {
 
     fn wait(&mut self) -> Result<(), Loss> {
         let link = &mut *self.link;
-        if link.handle.is_stopping() {
+        if link.handle.is_stopping() || link.outlet.is_to_close() {
             return Err(Cause::Stopped.into());
         }
         if let Some(loss) = link.outlet.broken() {
@@ -111,7 +111,7 @@ impl<'a> Greeting<'a> {
         let woke = match link.outlet.opened(&mut self.line.inbox) {
             Some(woke) => woke,
             None => {
-                let wants = (true, link.outlet.wants_room());
+                let wants = (true, link.outlet.wants_room(), false);
                 let socket = Some(&*self.line.socket);
                 let stirred = sys::wait_link(&*link.bell, socket, wants, Some(left)).map_err(
                     |error: io::Error| Loss::new(Cause::LocalResources, error.to_string()),

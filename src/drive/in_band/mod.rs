@@ -71,6 +71,8 @@ pub(crate) struct Line {
     inbox: Inbox,
     /// Whether it was seen, since the last wake-up, that no FIN waits to be read.
     looked: bool,
+    /// The peer has closed, behind bytes that nobody has read yet.
+    closed: bool,
     overtime: u32,
 }
 
@@ -103,6 +105,14 @@ pub(crate) struct InBand {
     lowat: u32,
     /// What was known of the frames when the link ended.
     remains: Option<Remains>,
+    ended: bool,
+}
+
+impl Drop for InBand {
+    /// However it ends, whoever reads and writes learns it.
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 impl InBand {
@@ -135,6 +145,7 @@ impl InBand {
             #[cfg(target_os = "linux")]
             lowat: 0,
             remains: None,
+            ended: false,
         }
     }
 
@@ -152,7 +163,6 @@ impl InBand {
                 Output::Done => break,
             }
         }
-        self.end();
     }
 
     /// In the order in which they are told, each when all is done that followed from the last.
@@ -162,7 +172,8 @@ impl InBand {
 
     fn report(&mut self, report: Report) {
         match &report {
-            Report::Beat { seq, .. } => self.outlet.prove(*seq),
+            // Without either it was no ack: it only could be written.
+            Report::Beat { seq, rtt, late } if rtt.is_some() || *late => self.outlet.prove(*seq),
             Report::Disconnected { loss, .. } => self.loss = Some(loss.clone()),
             _ => {}
         }
@@ -172,7 +183,8 @@ impl InBand {
     fn connect(&mut self) {
         match self.open() {
             Ok(()) => self.tell(Input::Connected),
-            Err(loss) if loss.cause == Cause::Stopped => {} // the next wait ends it
+            // The next wait ends it. What our own shutdown looks like is nobody's death.
+            Err(loss) if loss.cause == Cause::Stopped || self.handle.is_stopping() => {}
             Err(loss) => {
                 self.loss = Some(loss.clone());
                 self.close();
@@ -207,7 +219,7 @@ impl InBand {
         self.reporter.peer = Some(peer);
         self.connections += 1;
         self.outlet.begin(Arc::clone(&socket), peer, layer);
-        let line = Line { socket, peer, inbox, looked: false, overtime: 0 };
+        let line = Line { socket, peer, inbox, looked: false, closed: false, overtime: 0 };
         let early = self.greet(line)?;
         if let Origin::Dialed(..) = self.origin {
             // From here on the bell wakes, and the end can be an orderly one.
@@ -266,10 +278,20 @@ impl InBand {
 
     fn push_beat(&mut self, seq: u64) -> Result<Option<Input>, Loss> {
         // A FIN that nobody looked at would turn into a reset by what is written now.
-        if self.line.as_ref().is_some_and(|line| !line.looked) && !self.delivery.is_blocked() {
+        let unseen = |line: &Line| !line.looked && !line.inbox.is_fresh();
+        if self.line.as_ref().is_some_and(unseen) && !self.delivery.is_blocked() {
             if let Woke::Lost(loss) = self.read() {
-                return Err(loss);
+                self.on_end(loss);
+                return Ok(None);
             }
+        }
+        let closed = self.line.as_ref().is_some_and(|line| line.closed);
+        if closed && self.delivery.is_blocked() {
+            return Ok(None); // it would be answered by a reset, which takes what is unread with it
+        }
+        // A protocol may count the beats that it is asked for.
+        if self.outlet.holds_a_beat() {
+            return Ok(Some(Input::Skipped(seq)));
         }
         self.out.clear();
         self.protocol.beat(seq, &mut self.out)?;
@@ -352,14 +374,25 @@ impl InBand {
     }
 
     fn wait_without_connection(&mut self, until: Option<Instant>) {
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let now = Instant::now();
+        let pause = self.delivery.is_blocked().then(|| now + self.delivery.pause());
+        let until = [until, pause].into_iter().flatten().min();
+        let left = until.map(|until| until.saturating_duration_since(now));
         let none = None::<&Socket>;
-        match sys::wait_link(&*self.bell, none, (false, false), left) {
+        match sys::wait_link(&*self.bell, none, (false, false, false), left) {
             Ok(stirred) if stirred.bell => self.bell.clear(),
             _ => {}
         }
-        self.delivery.pump();
+        self.pump();
         self.tick();
+    }
+
+    /// Hands on what the reader has room for.
+    fn pump(&mut self) {
+        if self.delivery.is_blocked() {
+            self.delivery.pump();
+            self.handle.status().unread = self.delivery.is_blocked();
+        }
     }
 
     fn wait_for_line(&mut self, until: Option<Instant>, now: Instant) {
@@ -367,13 +400,14 @@ impl InBand {
         let pause = blocked.then(|| now + self.delivery.pause());
         let until = [until, self.outlet.stuck_until(), pause].into_iter().flatten().min();
         let left = until.map(|until| until.saturating_duration_since(now));
-        let wants = (!blocked, self.outlet.wants_room());
         let Some(line) = &mut self.line else { return };
+        let wants = (!blocked, self.outlet.wants_room(), blocked && !line.closed);
         let woke = match self.outlet.opened(&mut line.inbox).filter(|_| !blocked) {
             Some(woke) => woke,
             None => match sys::wait_link(&*self.bell, Some(&*line.socket), wants, left) {
                 Ok(stirred) => {
                     line.overtime = 0;
+                    line.closed |= stirred.closed;
                     // Without a wish to read, an empty poll is no look.
                     line.looked = !blocked && !stirred.read;
                     if stirred.bell {
@@ -400,11 +434,7 @@ impl InBand {
     }
 
     fn deliver_or_tick(&mut self, until: Option<Instant>) {
-        if self.delivery.is_blocked() {
-            self.delivery.pump();
-            let blocked = self.delivery.is_blocked();
-            self.handle.status().unread = blocked;
-        }
+        self.pump();
         let bytes = self.line.as_ref().is_some_and(|line| line.inbox.is_fresh());
         if !bytes && until.is_some_and(|until| until <= Instant::now()) {
             self.tick();
@@ -417,7 +447,7 @@ impl InBand {
         line.overtime += 1;
         if line.overtime > READS_IN_OVERTIME || self.delivery.is_blocked() {
             line.overtime = 0;
-            self.delivery.pump();
+            self.pump();
             return self.tick();
         }
         match self.read() {
@@ -451,7 +481,7 @@ impl InBand {
             let Some(line) = &mut self.line else { return Ok(None) };
             match line.inbox.next(&mut self.protocol)? {
                 Next::Frame(Frame::Data) => {
-                    let data = self.outlet.data(line.inbox.frame_bytes()).to_vec();
+                    let data = self.outlet.data(line.inbox.frame_bytes())?;
                     self.delivery.push(Received::Frame(data));
                     if self.delivery.is_blocked() {
                         self.handle.status().unread = true;

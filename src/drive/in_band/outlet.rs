@@ -18,6 +18,7 @@ use crossbeam_channel::Sender;
 use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
+use crate::drive::guarded::caught;
 use crate::drive::inbox::Inbox;
 use crate::drive::socket::{Sent, Woke, end, send_some};
 use crate::drive::tls::{Layer, Opened};
@@ -32,6 +33,9 @@ use crate::link::Returned;
 /// Answers to the peer's beats that may wait for it to read: more is a peer that asks and does not
 /// listen.
 const MOST_PENDING: usize = 64 * 1024;
+
+/// Beats whose acks may still prove something.
+const MOST_BEATS: usize = 256;
 
 /// Frames of the queue that go out in one piece after a reconnect: enough for a fast path.
 const ONE_FLUSH: usize = 64 * 1024;
@@ -84,6 +88,8 @@ struct State {
     layer: Option<Box<Layer>>,
     /// Somebody writes.
     busy: bool,
+    /// A frame of the application, which has no number yet.
+    writing: bool,
     pending: Pending,
     /// Since when bytes wait and none could be written.
     stuck: Option<Instant>,
@@ -168,6 +174,7 @@ impl Outlet {
             peer: NOBODY,
             layer: None,
             busy: false,
+            writing: false,
             pending: Pending::default(),
             stuck: None,
             queue: VecDeque::new(),
@@ -194,8 +201,9 @@ impl Outlet {
     }
 
     /// The data within a frame that has come.
-    pub(crate) fn data<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
-        self.framing.data(frame)
+    pub(crate) fn data(&self, frame: &[u8]) -> Result<Vec<u8>, Loss> {
+        caught(|| self.framing.data(frame).to_vec())
+            .map_err(|text| Loss::new(Cause::ProtocolPanicked, format!("the framing {text}")))
     }
 
     /// A whole frame.
@@ -241,7 +249,7 @@ impl Outlet {
                     }
                 }
                 _ => match self.meanwhile {
-                    Meanwhile::Queue(most) if state.queue.len() < most => {
+                    Meanwhile::Queue(most) if !state.writing && state.queue.len() < most => {
                         return Ok(self.enqueue(&mut state, frame));
                     }
                     Meanwhile::Queue(_) => {}
@@ -280,10 +288,12 @@ impl Outlet {
         until: Instant,
     ) -> Result<u64, Error> {
         let start = Instant::now();
-        state.busy = true;
+        (state.busy, state.writing) = (true, true);
         while !state.pending.is_empty() {
-            state = self.write_pending(state, until);
-            if state.broken.is_some() || !state.pending.is_empty() {
+            let before = state.pending.len();
+            state = self.write_pending(state, self.limit_of(patience, until));
+            let moved = matches!(patience, Patience::WriteTimeout) && state.pending.len() < before;
+            if state.broken.is_some() || !state.pending.is_empty() && !moved {
                 self.free(&mut state);
                 return match state.broken.clone() {
                     Some(loss) => self.keep_or_fail(&mut state, frame, &loss),
@@ -296,7 +306,7 @@ impl Outlet {
         let socket = state.socket.clone().expect("an open outlet has a socket");
         let peer = state.peer;
         drop(state);
-        let result = send_some(&socket, peer, bytes, until);
+        let result = self.send_frame(&socket, peer, bytes, patience, until);
         let mut state = self.lock();
         let done = match result {
             Sent::Failed(loss) => {
@@ -319,7 +329,7 @@ impl Outlet {
             }
             // It goes on without the caller: a sealed frame must, and a begun one, too.
             state.pending.push_front(&bytes[done..]);
-            state.stuck.get_or_insert(start);
+            state.stuck = Some(Instant::now());
         }
         state.numbers.accepted += 1;
         state.numbers.written = state.numbers.accepted;
@@ -329,6 +339,37 @@ impl Outlet {
         state = self.write_pending(state, start);
         self.free(&mut state);
         Ok(number)
+    }
+
+    /// Until when a write may wait from now: the write timeout counts from the last progress, and
+    /// from when the turn came.
+    fn limit_of(&self, patience: Patience, until: Instant) -> Instant {
+        match patience {
+            Patience::WriteTimeout => Instant::now() + self.write_timeout,
+            Patience::Never | Patience::Until(_) => until,
+        }
+    }
+
+    fn send_frame(
+        &self,
+        socket: &Socket,
+        peer: SocketAddr,
+        bytes: &[u8],
+        patience: Patience,
+        until: Instant,
+    ) -> Sent {
+        let mut done = 0;
+        loop {
+            match send_some(socket, peer, &bytes[done..], self.limit_of(patience, until)) {
+                Sent::Part(n) => {
+                    done += n;
+                    if n == 0 || !matches!(patience, Patience::WriteTimeout) {
+                        return Sent::Part(done);
+                    }
+                }
+                end => return end,
+            }
+        }
     }
 
     /// The caller could not write it all in time.
@@ -397,7 +438,7 @@ impl Outlet {
 
     /// The outlet is free again. What still waits is the link's thread's business.
     fn free(&self, state: &mut State) {
-        state.busy = false;
+        (state.busy, state.writing) = (false, false);
         if !state.pending.is_empty() || !state.queue.is_empty() {
             self.bell.ring();
         }
@@ -432,7 +473,7 @@ impl Outlet {
         if beat.is_some() && state.pending.has_beat() {
             return Pushed::LeftOut;
         }
-        if state.pending.len() + bytes.len() > self.limit + MOST_PENDING {
+        if state.pending.len() + bytes.len() > self.limit.saturating_add(2 * MOST_PENDING) {
             let detail = "the peer asks and does not read the answers";
             state.broken = Some(Loss::new(Cause::WriteStalled, detail));
             return Pushed::NotOpen;
@@ -443,6 +484,9 @@ impl Outlet {
             pending.mark_beat(seq);
             // A frame that somebody is writing now goes before it, and is not counted: to be proven
             // too late does no harm.
+            if numbers.beats.len() == MOST_BEATS {
+                numbers.beats.pop_front();
+            }
             numbers.beats.push_back((seq, numbers.written));
         }
         if !state.busy {
@@ -504,7 +548,9 @@ impl Outlet {
 
     /// When what waits has waited too long.
     pub(super) fn stuck_until(&self) -> Option<Instant> {
-        self.lock().stuck.map(|since| since + self.write_timeout)
+        let state = self.lock();
+        // Whoever writes finds out by itself.
+        state.stuck.filter(|_| !state.busy).map(|since| since + self.write_timeout)
     }
 
     /// Whether a beat waits that could not be written yet.
@@ -516,7 +562,7 @@ impl Outlet {
     pub(super) fn broken(&self) -> Option<Loss> {
         let state = self.lock();
         let late = |since: Instant| since.elapsed() >= self.write_timeout;
-        if state.broken.is_none() && state.stuck.is_some_and(late) {
+        if state.broken.is_none() && !state.busy && state.stuck.is_some_and(late) {
             let (n, timeout) = (state.pending.len(), self.write_timeout);
             let detail = format!(
                 "{n} bytes, a beat among them or the rest of a frame, could not be written to {} \
@@ -536,6 +582,11 @@ impl Outlet {
     /// The peer acked this beat, and so has read every frame before it.
     pub(super) fn prove(&self, seq: u64) {
         self.lock().numbers.prove(seq);
+    }
+
+    /// Whether the link is to be closed.
+    pub(super) fn is_to_close(&self) -> bool {
+        matches!(self.lock().command, Some(Command::Close(_)))
     }
 
     pub(super) fn take_command(&self) -> Option<Command> {
@@ -568,9 +619,23 @@ impl Outlet {
             state = self.write_pending(state, until);
         }
         state.busy = false;
+        let flows = matches!(state.stage, Stage::Closing(_, true));
         match state.broken.clone() {
             Some(loss) => Err(loss),
+            None if !flows && state.pending.is_empty() && !state.queue.is_empty() => {
+                let n = state.queue.len();
+                Err(Loss::new(Cause::Stopped, format!("{n} frames waited for a connection")))
+            }
             None => Ok(state.pending.is_empty() && state.queue.is_empty()),
+        }
+    }
+
+    /// The good-bye within TLS, if there is TLS.
+    pub(super) fn push_tls_farewell(&self) {
+        let mut state = self.lock();
+        let State { layer, pending, .. } = &mut *state;
+        if let Some(layer) = layer {
+            pending.append(layer.farewell());
         }
     }
 
@@ -620,6 +685,7 @@ impl Outlet {
         numbers.beats.clear();
         if matches!(state.stage, Stage::Over(_)) {
             state.queue.clear();
+            state.command = None; // whoever asked learns that it is over
         }
         remains
     }
@@ -646,7 +712,11 @@ impl Outlet {
             };
         };
         match sys::recv_now(socket, layer.space()) {
-            Ok(0) => return Woke::Lost(end_of(socket, peer)),
+            Ok(0) => {
+                // What it has and did not hand on comes first.
+                let rest = opened(layer, inbox, peer);
+                return rest.unwrap_or_else(|| Woke::Lost(end_of(socket, peer)));
+            }
             Ok(n) => layer.filled(n, peer),
             Err(error) => return Woke::of(&error, peer),
         }
@@ -693,6 +763,9 @@ impl Outlet {
         let mut state = self.lock();
         if let Stage::Closing(loss, _) | Stage::Over(loss) = &state.stage {
             return Err(Error::lost(loss));
+        }
+        if let Some(Command::Close(_)) = state.command {
+            return Err(Error::lost(&Loss::new(Cause::Stopped, "the link is being closed")));
         }
         state.command = Some(command);
         drop(state);

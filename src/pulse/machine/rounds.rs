@@ -97,10 +97,12 @@ impl Pulse {
     }
 
     /// The ack did not come in time, but other signs of life did: no miss. It may still come.
-    fn on_alive(&mut self, seq: u64) {
+    fn on_alive(&mut self, seq: u64, heard: bool) {
         self.doubt.on_clean_round();
         self.report(Report::Alive { seq });
-        self.rise();
+        if heard || self.health.state == State::Up {
+            self.rise();
+        }
         self.end_round();
     }
 
@@ -120,9 +122,9 @@ impl Pulse {
     /// The deadline of the beat in flight has passed, and no byte waits to be read.
     pub(super) fn judge(&mut self) {
         let Phase::Expecting { seq, deadline, timeout, mut extra } = self.phase else { return };
-        if extra.alive {
+        if extra.alive || extra.vouched {
             self.notice_stall(deadline, timeout);
-            return self.on_alive(seq);
+            return self.on_alive(seq, extra.alive);
         }
         let extended = if self.notice_stall(deadline, timeout) {
             extra.granted = self.doubt.grant();

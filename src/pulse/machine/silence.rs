@@ -91,7 +91,7 @@ impl Pulse {
             return;
         }
         if let Phase::Expecting { extra, .. } = &mut self.phase {
-            extra.alive = true;
+            extra.vouched = true;
         }
         self.silence.due = self.now + self.silence.limit.unwrap_or_default();
     }

@@ -6,6 +6,7 @@ mod ends;
 mod handing;
 mod idle;
 mod restarts;
+mod review;
 mod roles;
 mod slow_reader;
 mod stalled;

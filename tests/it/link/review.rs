@@ -1,0 +1,708 @@
+//! Of a review: each test here fails, or did, for a fault that was suspected.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use keepbeat::protocol::{Frame, Framing, Protocol, Rejected};
+use keepbeat::pulse::{Input, Output, Pulse, Report};
+use keepbeat::{
+    Adopt, Cause, Connect, Coordinator, Error, Framed, Heartbeat, Link, Received, Role, State,
+};
+
+use crate::watching::{LIMIT, eventually, ms};
+
+use super::{adopted, frame, line, lines, next, often, pair, rarely, wait_state};
+
+/// Runs it on a thread of its own, which is left behind if it hangs.
+fn within<T: Send + 'static>(
+    most: Duration,
+    f: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let (told, done) = mpsc::channel();
+    thread::spawn(move || told.send(f()));
+    done.recv_timeout(most).map_err(|_| format!("it hangs: not done within {most:?}"))
+}
+
+fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// Everything up to the last word.
+fn all(link: &Link) -> Vec<Received> {
+    std::iter::from_fn(|| link.frames().recv_timeout(LIMIT).ok()).collect()
+}
+
+/// Never ready, so that frames never flow.
+struct NeverReady(Framed);
+
+impl Protocol for NeverReady {
+    fn beat(&mut self, seq: u64, out: &mut Vec<u8>) {
+        self.0.beat(seq, out)
+    }
+    fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
+        self.0.parse(bytes)
+    }
+    fn framing(&self) -> Box<dyn Framing> {
+        self.0.framing()
+    }
+    fn is_ready(&self) -> bool {
+        false
+    }
+}
+
+// --- commands that nobody takes ---
+
+#[test]
+fn a_close_is_answered_though_the_link_ends_before_it_takes_the_command() {
+    let (ours, _theirs) = pair();
+    let coordinator = Coordinator::new().unwrap();
+    let heartbeat = rarely().connect_timeout(ms(300));
+    let link = coordinator.adopt(ours, heartbeat, NeverReady(lines())).unwrap();
+    let closed = within(ms(5000), move || link.close().map_err(|error| error.to_string()));
+    println!("{closed:?}");
+    assert!(closed.is_ok(), "{closed:?}");
+}
+
+#[test]
+fn a_close_in_a_login_ends_with_the_coordinator_that_stops() {
+    let (listener, address) = listen();
+    let coordinator = Coordinator::new().unwrap();
+    let connect = Connect::from(address).login(|login| login.receive().map(drop));
+    let link = coordinator.connect(connect, rarely(), lines()).unwrap();
+    let _peer = listener.accept().unwrap();
+    let (told, done) = mpsc::channel();
+    thread::spawn(move || told.send(link.close().map_err(|error| error.to_string())));
+    thread::sleep(ms(200)); // into the close
+    coordinator.stop().unwrap();
+    let closed = done.recv_timeout(ms(3000));
+    assert!(closed.is_ok(), "close() hangs after the coordinator has stopped");
+}
+
+#[test]
+fn closes_that_race_with_a_stop_come_back() {
+    let coordinator = Coordinator::new().unwrap();
+    let mut peers = Vec::new();
+    let (told, done) = mpsc::channel();
+    let go = Arc::new(std::sync::Barrier::new(41));
+    for _ in 0..40 {
+        let (ours, theirs) = pair();
+        let link = coordinator.adopt(ours, rarely(), lines()).unwrap();
+        peers.push(theirs);
+        let (told, go) = (told.clone(), Arc::clone(&go));
+        thread::spawn(move || {
+            go.wait();
+            let _ = link.close();
+            told.send(()).unwrap();
+        });
+    }
+    thread::sleep(ms(100)); // all of them stand
+    go.wait();
+    coordinator.stop().unwrap();
+    let back = (0..40).take_while(|_| done.recv_timeout(ms(3000)).is_ok()).count();
+    assert_eq!(back, 40, "so many of 40 came back");
+}
+
+// --- the end of links ---
+
+/// Processor time of the threads of this process that are not among `before`.
+fn new_threads_time(before: &[String]) -> Duration {
+    let mut ticks = 0;
+    for tid in tids() {
+        if before.contains(&tid) {
+            continue;
+        }
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/self/task/{tid}/stat")) else {
+            continue;
+        };
+        let rest = stat.rsplit_once(')').unwrap().1;
+        let fields: Vec<_> = rest.split_whitespace().collect();
+        ticks += fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    }
+    Duration::from_millis(ticks * 10)
+}
+
+fn tids() -> Vec<String> {
+    let dir = std::fs::read_dir("/proc/self/task").unwrap();
+    dir.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn closing_a_link_that_is_down_with_frames_in_its_queue_does_not_spin() {
+    let (listener, address) = listen();
+    drop(listener);
+    let before = tids();
+    let coordinator = Coordinator::new().unwrap();
+    let heartbeat = rarely().write_timeout(ms(3000));
+    let link = coordinator.connect(Connect::from(address).queue(10), heartbeat, lines()).unwrap();
+    wait_state(&coordinator, State::Down);
+    link.send("queued").unwrap();
+    let start = Instant::now();
+    let closing = thread::spawn(move || link.close().map_err(|error| error.to_string()));
+    thread::sleep(ms(1500)); // into the close
+    let spent = new_threads_time(&before);
+    let result = closing.join().unwrap();
+    println!("{result:?} after {:?}", start.elapsed());
+    assert!(spent < ms(300), "{spent:?} of processor time in 1.5 s of closing");
+}
+
+#[test]
+fn a_link_that_could_not_be_handed_back_does_not_live_on_for_ever() {
+    let (listener, address) = listen();
+    let coordinator = Coordinator::new().unwrap();
+    let heartbeat = Heartbeat::every(ms(200)).timeout(ms(5000)).backoff(ms(10), ms(50));
+    let link = coordinator.connect(address, heartbeat.write_timeout(ms(500)), lines()).unwrap();
+    let (first, _) = listener.accept().unwrap(); // it never reads
+    assert_eq!(next(&link), Received::Connected { connection: 1 });
+    while !link.try_send([b'y'; 60_000]).is_err_and(|error| error.is_busy()) {}
+    let id = link.id();
+    let error = link.into_stream().unwrap_err(); // and with it the last handle is gone
+    println!("{error}");
+    listener.set_nonblocking(true).unwrap();
+    let (mut again, start) = (Vec::new(), Instant::now());
+    while start.elapsed() < ms(3000) {
+        again.extend(listener.accept());
+        thread::sleep(ms(20));
+    }
+    let ended = coordinator.status(id).map_or(true, |status| status.ended);
+    drop(first);
+    assert!(
+        ended && again.is_empty(),
+        "{} connections were opened for a link that nobody holds; ended: {ended}",
+        again.len()
+    );
+}
+
+#[test]
+fn a_close_ends_though_the_peer_goes_on_talking() {
+    let (coordinator, link, theirs) = adopted(rarely(), lines());
+    let stop = Arc::new(AtomicBool::new(false));
+    for _ in 0..8 {
+        let (mut out, stop) = (theirs.try_clone().unwrap(), Arc::clone(&stop));
+        thread::spawn(move || {
+            let flood = b"0123456789\n".repeat(100_000);
+            while !stop.load(Ordering::SeqCst) && out.write_all(&flood).is_ok() {}
+        });
+    }
+    let reading = link.frames().clone();
+    thread::spawn(move || reading.iter().count());
+    thread::sleep(ms(200)); // it floods
+    let start = Instant::now();
+    let closed = within(ms(6000), move || link.close().map_err(|error| error.to_string()));
+    let took = start.elapsed();
+    let stopped = within(ms(3000), move || coordinator.stop().map_err(|error| error.to_string()));
+    stop.store(true, Ordering::SeqCst);
+    println!("{closed:?} after {took:?}; stop: {stopped:?}");
+    assert!(closed.is_ok() && took < ms(2500), "{closed:?} after {took:?}; stop: {stopped:?}");
+}
+
+#[test]
+fn a_close_reads_while_it_writes() {
+    // An echo: it reads what it has room to write.
+    let heartbeat = rarely().write_timeout(ms(3000));
+    let (_coordinator, link, theirs) = adopted(heartbeat, lines());
+    let (got, told) = mpsc::channel();
+    thread::spawn(move || {
+        let mut out = theirs.try_clone().unwrap();
+        let (mut theirs, mut chunk, mut n) = (theirs, vec![0; 65_536], 0);
+        while let Ok(read @ 1..) = theirs.read(&mut chunk) {
+            n += chunk[..read].iter().filter(|byte| **byte == b'y').count();
+            let _ = out.write_all(&chunk[..read]); // back to who sent it, as long as that reads
+        }
+        let _ = got.send(n / 50_000);
+    });
+    // Until all is full: nobody takes what comes back. It is not yet the write timeout.
+    let deadline = || Instant::now() + ms(200);
+    let sent = (0..).take_while(|_| link.send_deadline([b'y'; 50_000], deadline()).is_ok()).count();
+    // Now somebody does, and the link is closed in good order.
+    let frames = link.frames().clone();
+    let taken = thread::spawn(move || frames.iter().count());
+    let start = Instant::now();
+    let closed = link.close().map_err(|error| error.to_string());
+    let took = start.elapsed();
+    let got = told.recv_timeout(ms(5000));
+    taken.join().unwrap();
+    assert!(
+        closed.is_ok() && got == Ok(sent),
+        "{closed:?} after {took:?}; {got:?} of {sent} frames arrived"
+    );
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_login_is_nobodys_fault() {
+    let (listener, address) = listen();
+    let coordinator = Coordinator::new().unwrap();
+    let connect = Connect::from(address).login(|login| login.receive().map(drop));
+    let link = coordinator.connect(connect, rarely(), lines()).unwrap();
+    let _peer = listener.accept().unwrap();
+    thread::sleep(ms(100)); // into the login
+    coordinator.stop().unwrap();
+    let Some(Received::Lost { loss, .. }) = all(&link).pop() else { panic!("no end") };
+    let events: Vec<_> = coordinator.events().iter().map(|event| event.to_string()).collect();
+    assert_eq!(loss.cause, Cause::Stopped, "{loss}; {events:#?}");
+}
+
+#[test]
+fn a_link_that_is_closed_while_it_is_down_says_the_same_to_everybody() {
+    let (listener, address) = listen();
+    drop(listener);
+    let coordinator = Coordinator::new().unwrap();
+    let heartbeat = rarely().backoff(ms(60_000), ms(60_000));
+    let link = coordinator.connect(address, heartbeat, lines()).unwrap();
+    wait_state(&coordinator, State::Down);
+    let frames = link.frames().clone();
+    let other = link.try_clone().unwrap();
+    link.close().unwrap();
+    let Some(Received::Lost { loss, .. }) = frames.iter().last() else { panic!("no end") };
+    assert_eq!(Some(loss), other.loss(), "frames() and loss() differ");
+}
+
+#[test]
+fn a_drop_of_the_last_handle_ends_a_login() {
+    let (listener, address) = listen();
+    let coordinator = Coordinator::new().unwrap();
+    let connect = Connect::from(address).login(|login| login.receive().map(drop));
+    let heartbeat = rarely().connect_timeout(ms(20_000));
+    let link = coordinator.connect(connect, heartbeat, lines()).unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    drop(link);
+    peer.set_read_timeout(Some(ms(3000))).unwrap();
+    let end = peer.read(&mut [0; 64]);
+    assert!(matches!(end, Ok(0)), "still logging in for nobody: {end:?}");
+}
+
+// --- what is known of frames ---
+
+#[test]
+fn an_ack_proves_nothing_about_frames_behind_its_beat() {
+    let (listener, address) = listen();
+    let coordinator = Coordinator::new().unwrap();
+    let connect = Connect::from(address).queue(100);
+    let link = coordinator.connect(connect, rarely(), lines()).unwrap();
+    for n in 0..10 {
+        let _ = link.try_send(format!("frame {n}"));
+    }
+    let (mut peer, _) = listener.accept().unwrap();
+    let first = line(&mut peer);
+    assert_eq!(first, "PING", "else this tells nothing");
+    // It has read the beat, and no frame.
+    peer.write_all(b"PONG\n").unwrap();
+    eventually("the ack", || link.status().acked == 1);
+    reset(peer);
+    let lost = loop {
+        match next(&link) {
+            Received::Lost { in_doubt, unsent, .. } => break (in_doubt, unsent),
+            Received::Connected { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(lost, (1..11, 11..11), "none of ten frames was read by the peer");
+}
+
+#[test]
+fn without_acks_nothing_is_proven() {
+    let heartbeat = Heartbeat::every(ms(50)).timeout(ms(2000)).role(Role::SendOnly);
+    let (_coordinator, link, theirs) = adopted(heartbeat, lines().unanswered());
+    link.send("never read").unwrap();
+    let sent = link.status().sent;
+    eventually("beats behind it", || link.status().sent >= sent + 3);
+    reset(theirs); // it has read nothing at all
+    let Some(Received::Lost { in_doubt, .. }) = all(&link).pop() else { panic!("no end") };
+    assert_eq!(in_doubt, 1..2, "told as read by the peer, which has read nothing");
+}
+
+#[test]
+fn numbers_stay_right_when_connections_end_under_writers() {
+    let (listener, address) = listen();
+    let got = Arc::new(Mutex::new(Vec::<u64>::new()));
+    let seen = Arc::clone(&got);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            let mut out = stream.try_clone().unwrap();
+            let mut lines = BufReader::new(stream).lines();
+            let mut n = 0;
+            while let Some(Ok(line)) = lines.next() {
+                if line == "PING" {
+                    let _ = out.write_all(b"PONG\n");
+                } else if let Ok(id) = line.parse() {
+                    seen.lock().unwrap().push(id);
+                    n += 1;
+                    if n == 60 {
+                        // More acks than beats: the link gives the connection up, which is well.
+                        let _ = out.write_all(&b"PONG\n".repeat(10));
+                    }
+                }
+            }
+        }
+    });
+    let coordinator = Coordinator::builder().connects_per_second(100_000).build().unwrap();
+    let heartbeat = Heartbeat::every(ms(5)).timeout(ms(20_000)).backoff(ms(1), ms(2));
+    let connect = Connect::from(address).queue(1_000_000);
+    let link = coordinator.connect(connect, heartbeat, lines()).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..6_u64)
+        .map(|writer| {
+            let (link, stop) = (link.try_clone().unwrap(), Arc::clone(&stop));
+            thread::spawn(move || {
+                let mut taken = Vec::new();
+                for n in 0.. {
+                    if stop.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    let id = n * 6 + writer;
+                    taken.push((link.send(id.to_string()).unwrap(), id));
+                    if n % 4 == 0 {
+                        thread::sleep(Duration::from_micros(100));
+                    }
+                }
+                taken
+            })
+        })
+        .collect();
+    let start = Instant::now();
+    let (mut wrong, mut losses, mut doubtful) = (None, 0, std::collections::HashSet::new());
+    while start.elapsed() < ms(12_000) && wrong.is_none() {
+        if let Ok(Received::Lost { in_doubt, unsent, .. }) = link.frames().recv_timeout(ms(100)) {
+            losses += 1;
+            doubtful.extend(in_doubt.clone());
+            if unsent.start > unsent.end {
+                wrong = Some(format!("loss {losses}: in doubt {in_doubt:?}, unsent {unsent:?}"));
+            }
+        }
+    }
+    stop.store(true, Ordering::SeqCst);
+    let _ = writers.into_iter().map(|writer| writer.join().unwrap()).count();
+    println!("{losses} losses, {} frames", got.lock().unwrap().len());
+    assert_eq!(wrong, None);
+}
+
+// --- the write timeout ---
+
+/// Reads so much in each tenth of a second, for ever.
+fn reads_steadily(mut theirs: TcpStream, bytes: usize) {
+    thread::spawn(move || {
+        let mut chunk = vec![0; bytes];
+        loop {
+            if theirs.read_exact(&mut chunk).is_err() {
+                return;
+            }
+            let beats = String::from_utf8_lossy(&chunk).matches("PING").count();
+            let _ = theirs.write_all(&b"PONG\n".repeat(beats));
+            thread::sleep(ms(100));
+        }
+    });
+}
+
+/// With little room in the kernels.
+fn narrow() -> (TcpStream, TcpStream) {
+    let (ours, theirs) = pair();
+    socket2::SockRef::from(&ours).set_send_buffer_size(16_384).unwrap();
+    socket2::SockRef::from(&theirs).set_recv_buffer_size(16_384).unwrap();
+    (ours, theirs)
+}
+
+#[test]
+fn writers_behind_each_other_do_not_kill_a_connection_whose_peer_reads_steadily() {
+    let (ours, theirs) = narrow();
+    let coordinator = Coordinator::new().unwrap();
+    let heartbeat = rarely().write_timeout(ms(1000));
+    let link = coordinator.adopt(ours, heartbeat, lines()).unwrap();
+    reads_steadily(theirs, 20_000); // 200 kB a second; a frame takes 0.3 s
+    for _ in 0..5 {
+        let link = link.try_clone().unwrap();
+        thread::spawn(move || {
+            loop {
+                match link.send([b'y'; 60_000]) {
+                    Ok(_) => {}
+                    Err(error) if error.is_timeout() => {} // its turn did not come
+                    Err(_) => return,
+                }
+            }
+        });
+    }
+    let lost = link.frames().recv_timeout(ms(10_000));
+    assert!(lost.is_err(), "the peer reads all the while: {lost:?}");
+}
+
+#[test]
+fn a_frame_begun_before_its_deadline_goes_on_where_the_peer_reads() {
+    let (ours, theirs) = narrow();
+    let coordinator = Coordinator::new().unwrap();
+    let heartbeat = rarely().write_timeout(ms(1000));
+    let protocol = lines().limit(2_000_000);
+    let link = coordinator.adopt(ours, heartbeat, protocol).unwrap();
+    reads_steadily(theirs, 20_000);
+    let start = Instant::now();
+    let result = link.send_deadline(vec![b'y'; 1_000_000], start + ms(2000));
+    println!("{result:?} after {:?}", start.elapsed());
+    assert_eq!(result.unwrap(), 1);
+    let lost = link.frames().recv_timeout(ms(4000));
+    assert!(lost.is_err(), "{:?}: the peer reads all the while: {lost:?}", start.elapsed());
+}
+
+// --- what came before the end ---
+
+#[test]
+fn what_the_application_had_read_is_parsed_though_the_peer_has_closed() {
+    let (ours, theirs) = pair();
+    drop(theirs);
+    thread::sleep(ms(50)); // the FIN is here
+    let coordinator = Coordinator::new().unwrap();
+    let adopt = Adopt::new(ours).already_read(b"one\ntwo\n");
+    let link = coordinator.adopt(adopt, rarely(), lines()).unwrap();
+    let all = all(&link);
+    assert_eq!(all.len(), 3, "{all:?}");
+}
+
+#[test]
+fn what_came_with_the_answer_to_the_login_is_delivered_though_the_peer_has_closed() {
+    let (listener, address) = listen();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert_eq!(line(&mut stream), "LOGIN");
+        stream.write_all(b"WELCOME\nnews\nmore news\n").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        thread::sleep(ms(1000));
+    });
+    let coordinator = Coordinator::new().unwrap();
+    let connect = Connect::from(address).login(|login| {
+        login.send("LOGIN")?;
+        let result = login.receive().map(drop);
+        thread::sleep(ms(50)); // it does something else, and the FIN comes
+        result
+    });
+    let link = coordinator.connect(connect, rarely(), lines()).unwrap();
+    assert_eq!(next(&link), Received::Connected { connection: 1 });
+    assert_eq!(next(&link), frame("news"));
+    assert_eq!(next(&link), frame("more news"));
+}
+
+#[test]
+fn a_slow_reader_gets_all_that_came_before_an_orderly_close_though_beats_go_out() {
+    let (ours, mut theirs) = pair();
+    let coordinator = Coordinator::new().unwrap();
+    let adopt = Adopt::new(ours).frames_capacity(1);
+    let link = coordinator.adopt(adopt, often(), lines()).unwrap();
+    assert_eq!(line(&mut theirs), "PING");
+    let mut sent = String::from("PONG\n");
+    (0..500).for_each(|n| sent.push_str(&format!("{n:>100}\n")));
+    theirs.write_all(sent.as_bytes()).unwrap();
+    // It reads what there is, answers nothing more, and closes in good order.
+    theirs.shutdown(Shutdown::Write).unwrap();
+    drop(theirs);
+    thread::sleep(ms(500)); // the reader is slow
+    let all = all(&link);
+    let frames = all.iter().filter(|item| matches!(item, Received::Frame(_))).count();
+    assert_eq!(frames, 500, "{:?}", all.last());
+}
+
+#[test]
+fn a_reader_learns_of_the_loss_at_once_and_not_after_the_backoff() {
+    let (listener, address) = listen();
+    let coordinator = Coordinator::new().unwrap();
+    let connect = Connect::from(address).frames_capacity(2);
+    let heartbeat = rarely().backoff(ms(600_000), ms(600_000));
+    let link = coordinator.connect(connect, heartbeat, lines()).unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    drop(listener);
+    assert_eq!(line(&mut peer), "PING");
+    assert_eq!(next(&link), Received::Connected { connection: 1 });
+    peer.write_all(b"one\ntwo\n").unwrap();
+    peer.shutdown(Shutdown::Both).unwrap();
+    wait_state(&coordinator, State::Down);
+    thread::sleep(ms(100)); // into the backoff
+    assert_eq!((next(&link), next(&link)), (frame("one"), frame("two")));
+    let lost = link.frames().recv_timeout(ms(5000));
+    assert!(lost.is_ok(), "the reader waits, and is told nothing");
+}
+
+#[test]
+fn unread_is_over_when_all_was_read() {
+    let (listener, address) = listen();
+    let coordinator = Coordinator::new().unwrap();
+    let connect = Connect::from(address).frames_capacity(1);
+    let link = coordinator.connect(connect, rarely(), lines()).unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    assert_eq!(line(&mut peer), "PING");
+    assert_eq!(next(&link), Received::Connected { connection: 1 });
+    peer.write_all(b"1\n2\n3\n").unwrap();
+    eventually("backpressure", || link.status().unread);
+    drop(listener);
+    reset(peer);
+    wait_state(&coordinator, State::Down);
+    thread::sleep(ms(100)); // into the backoff
+    while let Ok(_item) = link.frames().recv_timeout(ms(500)) {}
+    assert!(!link.status().unread, "nothing is unread, and nothing can be");
+}
+
+// --- bytes that were read before ---
+
+#[test]
+fn more_bytes_than_the_limit_may_have_been_read_before() {
+    let (ours, _theirs) = pair();
+    let coordinator = Coordinator::new().unwrap();
+    let bytes = b"0123456789\n".repeat(100);
+    let adopt = Adopt::new(ours).already_read(bytes).frames_capacity(1000);
+    let link = coordinator.adopt(adopt, rarely(), lines().limit(200)).unwrap();
+    let first = link.frames().recv_timeout(ms(3000));
+    let stopped = coordinator.stop().map_err(|error| error.to_string());
+    assert!(first.is_ok() && stopped.is_ok(), "{first:?} {stopped:?}");
+}
+
+// --- panics and limits of the user's protocol ---
+
+struct Panics(Framed);
+
+struct PanicsInData(Box<dyn Framing>);
+
+impl Framing for PanicsInData {
+    fn wrap(&self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        self.0.wrap(data, out)
+    }
+    fn data<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
+        assert!(!frame.starts_with(b"boom"), "on purpose");
+        self.0.data(frame)
+    }
+}
+
+impl Protocol for Panics {
+    fn beat(&mut self, seq: u64, out: &mut Vec<u8>) {
+        self.0.beat(seq, out)
+    }
+    fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
+        self.0.parse(bytes)
+    }
+    fn framing(&self) -> Box<dyn Framing> {
+        Box::new(PanicsInData(self.0.framing()))
+    }
+}
+
+#[test]
+fn a_framing_that_panics_ends_its_link_for_all_who_hold_it() {
+    let (coordinator, link, mut theirs) = adopted(rarely(), Panics(lines()));
+    theirs.write_all(b"boom\n").unwrap();
+    wait_state(&coordinator, State::Down);
+    thread::sleep(ms(100)); // its thread is over
+    let (last, loss, sent) = (all(&link).pop(), link.loss(), link.send("to nobody"));
+    let closed = within(ms(3000), move || link.close().map_err(|error| error.to_string()));
+    assert!(
+        last.is_some() && loss.is_some() && sent.is_err() && closed.is_ok(),
+        "the last word {last:?}, loss() {loss:?}, send() {sent:?}, close() {closed:?}"
+    );
+}
+
+#[test]
+fn no_limit_is_a_limit_as_well() {
+    let (coordinator, link, mut theirs) = adopted(often(), lines().limit(usize::MAX));
+    theirs.set_read_timeout(Some(ms(2000))).unwrap();
+    let mut first = [0; 5];
+    let read = theirs.read_exact(&mut first);
+    let status = link.status();
+    std::mem::forget(link);
+    drop(coordinator);
+    assert!(read.is_ok() && !status.ended, "{read:?}, {status:?}");
+}
+
+// --- signs of life ---
+
+#[test]
+fn any_whole_frame_is_life_for_an_end_that_listens() {
+    let heartbeat = Heartbeat::every(ms(300)).timeout(ms(300)).fall(2).role(Role::ListenOnly);
+    // Where beat and ack are the same bytes, they are the ack to whoever does not answer.
+    let (_coordinator, link, mut theirs) = adopted(heartbeat, Framed::lines("hb", "hb").unwrap());
+    let start = Instant::now();
+    while start.elapsed() < ms(3000) {
+        let _ = theirs.write_all(b"hb\n");
+        thread::sleep(ms(50));
+    }
+    let status = link.status();
+    assert_eq!((status.state, link.loss()), (State::Up, None), "it heard a beat each 50 ms");
+}
+
+#[test]
+fn a_peer_that_never_said_a_byte_is_not_up() {
+    let heartbeat = Heartbeat::every(ms(100)).timeout(ms(150)).fall(10).write_timeout(ms(20_000));
+    let (coordinator, link, _theirs) = adopted(heartbeat, lines());
+    link.send("first").unwrap();
+    while !link.try_send([b'y'; 60_000]).is_err_and(|error| error.is_busy()) {}
+    thread::sleep(ms(1500));
+    let events: Vec<_> = coordinator.events().try_iter().map(|e| e.to_string()).collect();
+    assert_ne!(link.status().state, State::Up, "{events:#?}");
+}
+
+#[test]
+fn a_beat_that_was_never_sent_is_no_miss_where_the_one_before_is_acked() {
+    let start = Instant::now();
+    let heartbeat = Heartbeat::every(ms(1000)).timeout(ms(500)).fall(1).jitter(0.0);
+    let mut pulse = Pulse::new(heartbeat, 1, start);
+    let mut reports = Vec::new();
+    let mut drain = |pulse: &mut Pulse| loop {
+        match pulse.poll() {
+            Output::Wait(until) => break until,
+            Output::Report(report) => reports.push(report),
+            Output::Done => break None,
+            _ => {}
+        }
+    };
+    drain(&mut pulse);
+    pulse.handle(start, Input::Connected); // beat 1
+    drain(&mut pulse);
+    pulse.handle(start, Input::Sent { seq: 1, at: start });
+    drain(&mut pulse);
+    pulse.handle(start + ms(1), Input::Ack(None));
+    let due = drain(&mut pulse).unwrap();
+    pulse.handle(due, Input::Tick); // beat 2: waits behind data
+    let judged = drain(&mut pulse).unwrap();
+    pulse.handle(judged, Input::Vouched);
+    drain(&mut pulse);
+    pulse.handle(judged, Input::Tick);
+    let due = drain(&mut pulse).unwrap();
+    pulse.handle(due, Input::Tick); // beat 3: left out, for beat 2 still waits
+    drain(&mut pulse);
+    pulse.handle(due, Input::Skipped(3));
+    drain(&mut pulse);
+    // The peer reads again: beat 2 goes out and is acked.
+    pulse.handle(due + ms(100), Input::Sent { seq: 2, at: due + ms(100) });
+    drain(&mut pulse);
+    pulse.handle(due + ms(101), Input::Ack(None));
+    let judged = drain(&mut pulse).unwrap();
+    pulse.handle(judged, Input::Tick);
+    drain(&mut pulse);
+    let missed = reports.iter().any(|report| matches!(report, Report::Missed { .. }));
+    assert!(!missed && pulse.state() == State::Up, "{reports:#?}");
+}
+
+// --- TLS ---
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_close_under_tls_says_good_bye_within_tls() {
+    let (told, heard) = mpsc::channel();
+    let told = Mutex::new(told);
+    let authority = crate::tls_link::Authority::new(|_| {});
+    let peer = authority.serve(move |mut stream, _| {
+        let mut all = Vec::new();
+        let end = stream.read_to_end(&mut all).map_err(|error| error.to_string());
+        let _ = told.lock().unwrap().send((end, String::from_utf8(all).unwrap()));
+        Ok(())
+    });
+    let coordinator = Coordinator::new().unwrap();
+    let target = keepbeat::Target::from(peer.address).tls(authority.tls());
+    let link = coordinator.connect(target, rarely(), lines().farewell("BYE").unwrap()).unwrap();
+    assert_eq!(next(&link), Received::Connected { connection: 1 });
+    link.send("hello").unwrap();
+    link.close().unwrap();
+    let (end, all) = heard.recv_timeout(LIMIT).unwrap();
+    assert!(end.is_ok(), "cut off, for all the peer knows: {end:?} after {all:?}");
+}
