@@ -1,5 +1,5 @@
-//! The edges of frames: beats of both ends at once, acks within data, frames of no length and of the
-//! longest.
+//! The edges of frames: beats of both ends at once, acks within data, frames of no length and of
+//! the longest.
 
 use std::io::{Read, Write};
 

@@ -1,5 +1,5 @@
-//! The end of a connection: every writer and every reader learns it at once, and what came before it
-//! is the application's.
+//! The end of a connection: every writer and every reader learns it at once, and what came before
+//! it is the application's.
 
 use std::io::Write;
 use std::net::Shutdown;

@@ -100,11 +100,7 @@ fn threads_and_files() -> (usize, usize) {
 }
 
 /// Sends frames until told to stop: the number that the link gave to each.
-fn write(
-    link: Link,
-    writer: u64,
-    stop: Arc<AtomicBool>,
-) -> JoinHandle<(Vec<(u64, u64)>, Vec<u64>)> {
+fn write(link: Link, writer: u64, stop: Arc<AtomicBool>) -> JoinHandle<Results> {
     thread::spawn(move || {
         let (mut taken, mut refused) = (Vec::new(), Vec::new());
         for n in 0.. {
@@ -122,6 +118,57 @@ fn write(
         }
         (taken, refused)
     })
+}
+
+/// Of each writer: frames that were taken, with their numbers, and frames that were refused.
+type Results = (Vec<(u64, u64)>, Vec<u64>);
+
+fn check(account: &Account, changes: &[Received], results: &[Results], queue: usize) {
+    let got = account.frames.lock().unwrap().clone();
+    let set: HashSet<u64> = got.iter().copied().collect();
+    assert_eq!(set.len(), got.len(), "none twice");
+    let mut doubtful = HashSet::new();
+    let (mut connected, mut lost) = (0, 0);
+    for change in changes {
+        match change {
+            Received::Connected { connection } => {
+                assert!(*connection > connected, "new connections are told");
+                connected = *connection;
+            }
+            Received::Lost { in_doubt, unsent, .. } => {
+                lost += 1;
+                doubtful.extend(in_doubt.clone());
+                if lost == changes.len() {
+                    doubtful.extend(unsent.clone());
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(lost >= RESTARTS && connected as usize >= RESTARTS, "{lost} {connected}");
+    let (mut taken, mut missing) = (0, 0);
+    for (numbers, refused) in results {
+        taken += numbers.len();
+        for (number, id) in numbers {
+            let delivered = set.contains(id);
+            missing += usize::from(!delivered);
+            assert!(delivered || doubtful.contains(number), "frame {number} vanished");
+        }
+        for id in refused {
+            assert!(!set.contains(id), "an error means that nobody has got it");
+        }
+    }
+    let refused: usize = results.iter().map(|(_, refused)| refused.len()).sum();
+    println!(
+        "{taken} taken, {missing} not delivered and told so, {} in doubt, {refused} refused, \
+         {} logins",
+        doubtful.len(),
+        account.logins.load(Ordering::SeqCst)
+    );
+    if queue > 0 {
+        assert_eq!(refused, 0, "with a queue nothing is refused");
+    }
+    assert!(doubtful.len() < taken, "acks prove some");
 }
 
 fn restart_under_load(queue: usize) {
@@ -160,51 +207,7 @@ fn restart_under_load(queue: usize) {
     coordinator.stop().unwrap();
     server.kill();
 
-    let got = account.frames.lock().unwrap().clone();
-    let set: HashSet<u64> = got.iter().copied().collect();
-    assert_eq!(set.len(), got.len(), "none twice");
-    let mut doubtful = HashSet::new();
-    let (mut connected, mut lost) = (0, 0);
-    for change in &changes {
-        match change {
-            Received::Connected { connection } => {
-                assert!(*connection > connected, "new connections are told");
-                connected = *connection;
-            }
-            Received::Lost { in_doubt, unsent, .. } => {
-                lost += 1;
-                doubtful.extend(in_doubt.clone());
-                if lost == changes.len() {
-                    doubtful.extend(unsent.clone());
-                }
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-    assert!(lost >= RESTARTS && connected as usize >= RESTARTS, "{lost} {connected}");
-    let (mut taken, mut missing) = (0, 0);
-    for (numbers, refused) in &results {
-        taken += numbers.len();
-        for (number, id) in numbers {
-            let delivered = set.contains(id);
-            missing += usize::from(!delivered);
-            assert!(delivered || doubtful.contains(number), "frame {number} vanished");
-        }
-        for id in refused {
-            assert!(!set.contains(id), "an error means that nobody has got it");
-        }
-    }
-    let refused: usize = results.iter().map(|(_, refused)| refused.len()).sum();
-    println!(
-        "{taken} taken, {missing} not delivered and told so, {} in doubt, {refused} refused, \
-         {} logins",
-        doubtful.len(),
-        account.logins.load(Ordering::SeqCst)
-    );
-    if queue > 0 {
-        assert_eq!(refused, 0, "with a queue nothing is refused");
-    }
-    assert!(doubtful.len() < taken, "acks prove some");
+    check(&account, &changes, &results, queue);
     drop(coordinator);
     let deadline = std::time::Instant::now() + LIMIT;
     while threads_and_files().1 > before.1 + 40 {
