@@ -7,6 +7,7 @@
 mod delivery;
 mod ending;
 mod greeting;
+mod intake;
 pub(crate) mod outlet;
 mod pending;
 
@@ -22,13 +23,12 @@ use crate::drive::Seat;
 use crate::drive::dial::Dialer;
 use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
-use crate::drive::inbox::{Inbox, Next};
+use crate::drive::inbox::Inbox;
 use crate::drive::reporter::Reporter;
 use crate::drive::socket::Woke;
 use crate::drive::tls::Layer;
 use crate::heartbeat::Heartbeat;
 use crate::link::{LoginHook, Received};
-use crate::protocol::Frame;
 use crate::pulse::{Input, Output, Patience, Pulse, Report};
 use crate::sys::{self, Bell};
 
@@ -469,41 +469,5 @@ impl InBand {
             self.tell(Input::Vouched);
         }
         self.tell(Input::Tick);
-    }
-
-    /// What the bytes that came amount to.
-    fn next_input(&mut self) -> Result<Option<Input>, Loss> {
-        let mut heard = false;
-        loop {
-            if self.delivery.is_blocked() {
-                break;
-            }
-            let Some(line) = &mut self.line else { return Ok(None) };
-            match line.inbox.next(&mut self.protocol)? {
-                Next::Frame(Frame::Data) => {
-                    let data = self.outlet.data(line.inbox.frame_bytes())?;
-                    self.delivery.push(Received::Frame(data));
-                    if self.delivery.is_blocked() {
-                        self.handle.status().unread = true;
-                    }
-                    heard = true;
-                }
-                Next::Frame(Frame::Own) => heard = true,
-                Next::Frame(Frame::Beat(seq)) => {
-                    heard = true;
-                    self.answer(seq)?;
-                }
-                Next::Frame(Frame::Ack(seq)) => {
-                    if let Some((sent, at)) = self.outlet.take_sent() {
-                        let input = self.on_sent(sent, at);
-                        self.tell(input);
-                    }
-                    return Ok(Some(Input::Ack(seq)));
-                }
-                Next::Partial if !heard => return Ok(Some(Input::Partial)),
-                Next::Partial | Next::Nothing => break,
-            }
-        }
-        Ok(heard.then(|| Input::Heard(Instant::now())))
     }
 }

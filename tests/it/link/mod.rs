@@ -1,12 +1,13 @@
 //! Links on connections that carry data: adopted ones, and ones that reconnect.
 
+mod closing;
 mod connect;
 mod edges;
 mod ends;
 mod handing;
+mod hardships;
 mod idle;
 mod restarts;
-mod review;
 mod roles;
 mod slow_reader;
 mod stalled;
