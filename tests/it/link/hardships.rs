@@ -1,6 +1,6 @@
 //! Slow peers and slow readers, ends behind unread bytes, panics of a protocol, signs of life.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Mutex, mpsc};
 use std::thread;
