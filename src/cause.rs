@@ -39,6 +39,16 @@ macro_rules! causes {
                 match self { $(Cause::$name => $sentence,)* }
             }
 
+            /// How to see it for oneself, by hand.
+            pub fn confirm(self) -> &'static str {
+                match self { $(Cause::$name => $confirm,)* }
+            }
+
+            /// The cause with this word.
+            pub fn from_word(word: &str) -> Option<Cause> {
+                Cause::ALL.iter().copied().find(|cause| cause.word() == word)
+            }
+
             /// What to change so that it does not happen again.
             pub fn remedy(self) -> &'static str {
                 match self { $(Cause::$name => $change,)* }
@@ -60,32 +70,99 @@ causes! {
         "`openssl s_client -connect HOST:PORT`",
         "what the detail's first word says: the certificate (`expired`), the name (`wrong-name`), \
          whom to trust (`untrusted`), the TLS settings (`protocol`), the port (`plaintext`)";
+    ProxyFailed, "proxy-failed", "a proxy on the way could not reach the peer, or refused to",
+        "the proxy's log", "the proxy, or its rules";
     ClosedByPeer, "closed-by-peer", "the peer closed the connection in an orderly way",
         "the peer's log", "the peer's idle limit or its client limit; a shorter interval";
+    ClosedWithReason, "closed-with-reason", "the peer said why, and closed the connection",
+        "the reason, in the detail", "what the reason says";
+    IdleClosed, "idle-closed", "the peer closes connections that were idle for so long",
+        "the idle limit in the peer's settings; `tcpdump` shows its FIN after the same pause",
+        "a shorter interval than the idle limit, or a longer limit there";
     Reset, "reset", "the connection was reset",
         "`tcpdump` shows the RST and who sent it", "the peer, or the firewall before it";
+    ResetByMiddlebox, "reset-by-middlebox",
+        "the reset came sooner than the peer could have sent it",
+        "`tcpdump` on the peer: it sent no RST", "ask whoever runs the firewall or proxy between";
     AckTimeout, "ack-timeout", "no ack came in time, or nothing at all where something was due",
         "`ss -tino` shows unacked bytes and the backoff", "the peer or the path; a longer timeout";
+    PeerSilent, "peer-silent", "the peer's kernel acknowledged the beat, and no answer came",
+        "`ss -tino`: nothing unacked; on the peer `ss -tn` shows a filling Recv-Q",
+        "the process on the peer: it hangs, or is overloaded";
+    RepliesFiltered, "replies-filtered", "the beats arrive, and the answers are lost on the way",
+        "`tcpdump` on the peer shows the answers leave, here none comes",
+        "ask whoever runs the firewall: answers of the peer are dropped";
+    ConversationSilent, "conversation-silent",
+        "this connection is not answered, and a fresh one is",
+        "a second connection by hand, with the same beat", "the peer: one of its sessions hangs";
+    AcceptQueueFull, "accept-queue-full", "the peer listens and accepts nobody",
+        "`ss -ltn` on the peer: Recv-Q has reached Send-Q",
+        "the process on the peer: it hangs, or its backlog is too short";
+    PeerNotReading, "peer-not-reading", "the peer's window is closed: it lives and does not read",
+        "`ss -tino` shows `rwnd_limited` and a persist timer", "the reader on the peer";
+    QueuedBehindData, "queued-behind-data", "the beat waits behind data of our own",
+        "`ss -tn` shows a long Send-Q that moves", "less data at once, or a longer timeout";
+    PathDead, "path-dead", "nothing comes back from the host at all",
+        "`ss -tino` shows the backoff; `ping` and `traceroute` are silent, too",
+        "the network on the way, or the host: it may be off";
+    SomePathsDead, "some-paths-dead", "one of several parallel paths to the peer is dead",
+        "several connections in a row: some are answered, some are not",
+        "ask whoever runs the network: a link of a bundle, or a router among several, is dead";
+    PortFiltered, "port-filtered", "packets to this port are dropped, the host answers on others",
+        "`tcpdump` shows SYNs without an answer; another port refuses at once",
+        "ask whoever runs the firewall: this port is dropped";
+    FlowDropped, "flow-dropped", "packets of this connection are dropped, a fresh one is answered",
+        "`ss -tino` shows the backoff; a second connection by hand works",
+        "ask whoever runs the firewall: the packets of this connection are dropped";
+    FlowForgotten, "flow-forgotten", "a firewall or NAT has forgotten the connection while idle",
+        "`ss -tino` shows the backoff after a pause; a second connection by hand works",
+        "a shorter interval than the firewall's memory, or a longer memory there";
+    PayloadFiltered, "payload-filtered", "packets with these bytes are dropped, others pass",
+        "`tcpdump` on both sides: the same packet leaves again and again, and never arrives",
+        "ask whoever runs the firewall: packets with the bytes of the heartbeat are dropped";
+    SizeFiltered, "size-filtered", "packets of this size are dropped, smaller ones pass",
+        "`ping -M do -s SIZE`; `tracepath` shows where",
+        "the MTU on the way, or a firewall that drops by length and eats ICMP";
+    AllPayloadDropped, "all-payload-dropped", "connections are opened, and no data passes",
+        "`tcpdump` on the peer: the handshake arrives, and no data",
+        "ask whoever runs the firewall: data packets are dropped";
+    RateLimited, "rate-limited", "only so many beats in a while pass, the rest come late or never",
+        "`ss -tino` shows retransmissions that grow with each beat",
+        "a longer interval, or ask whoever runs the firewall for its rate limit";
     Unreachable, "unreachable", "a router says that the host or its network cannot be reached",
-        "`tcpdump icmp`", "the route to the peer";
-    Prohibited, "prohibited", "a firewall forbids the connection",
+        "`tcpdump icmp`", "the route to the peer; the host may be off";
+    Prohibited, "prohibited", "a firewall says that it forbids the connection",
         "`tcpdump icmp`; the own host's rules", "ask whoever runs the firewall";
     LocalStall, "local-stall", "this process slept or starved; nobody else is to blame",
         "load, a stopped process, a suspended machine", "more room for this process";
+    ResumedFromSleep, "resumed-from-sleep", "this machine was suspended; nobody else is to blame",
+        "the system's log", "nothing; connections that fell meanwhile come back";
     LocalAddressGone, "local-address-gone", "the own address vanished from this machine",
         "`ip addr`", "the own network's settings";
     NoLocalRoute, "no-local-route", "this machine has no route to the peer",
         "`ip route get ADDRESS`", "the own routes";
+    LinkDown, "link-down", "the own network interface is down, or its cable is out",
+        "`ip link`", "the own interface, its cable or its switch";
+    NotTransmitted, "not-transmitted", "this machine does not send what was written",
+        "`ss -tino`: unsent bytes, none unacked; `nft list ruleset`; `tc -s qdisc`",
+        "the own firewall, or a full queue of the own interface";
     LocalResources, "local-resources", "this machine ran out of descriptors, ports or memory",
         "`ulimit -n`, `ss -s`", "the limit that the detail names";
+    LocalNetwork, "local-network", "many links fail at once: it is our network, told once",
+        "`ping` of the own gateway", "the own uplink, or what all the links share";
     WrongReply, "wrong-reply", "bytes came that are not the ack",
         "the first bytes, in the detail", "the protocol or the port: another service answers";
     BadStatus, "bad-status", "the server answered with a status that was not expected",
         "`curl -I URL`", "the server; or the path, or the statuses to expect";
     PartialReply, "partial-reply", "only a part of the ack came",
         "`tcpdump -X` shows the reply", "the peer: it stopped in the middle of a reply";
+    UnaskedBytes, "unasked-bytes", "bytes came that nobody had asked for",
+        "the first bytes, in the detail", "the peer: it speaks first, or twice";
     LoginRefused, "login-refused", "the peer refused the credentials, or asks for some",
         "log in by hand", "user and password";
+    LossyPath, "lossy-path", "packets are lost on the way and sent again; a warning",
+        "`ss -tino` shows retransmissions; `ping -c 100`",
+        "the network on the way; a longer timeout meanwhile";
     WriteStalled, "write-stalled", "a beat could not be written in time: the peer does not read",
         "`ss -tn` shows a full send queue", "the peer";
     KernelGaveUp, "kernel-gave-up", "the kernel gave the connection up after sending in vain",

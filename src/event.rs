@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::cause::{Cause, Loss};
+use crate::diagnose::Diagnosis;
 use crate::pulse::Rtt;
 use crate::state::State;
 
@@ -45,7 +46,8 @@ impl Event {
         self.time
     }
 
-    /// The link; none for [`EventKind::Lost`], which concerns a queue.
+    /// The link; none for [`EventKind::Lost`], which concerns a queue, and for a diagnosis that
+    /// concerns many links.
     pub fn link(&self) -> Option<LinkId> {
         self.link.as_ref().map(|link| link.id)
     }
@@ -135,6 +137,16 @@ pub enum EventKind {
         loss: Option<Loss>,
         /// Back up: how long it had been down.
         down: Option<Duration>,
+        /// Why, as far as it could be worked out by now; what comes later is told by
+        /// [`Diagnosed`](EventKind::Diagnosed). None where it turned for the better, or where
+        /// diagnosis is [off](crate::Diagnose::off).
+        diagnosis: Option<Arc<Diagnosis>>,
+    },
+    /// More was worked out of a trouble than an event before has told; or a warning of one that
+    /// is none yet. Without a link where many links are concerned at once.
+    Diagnosed {
+        /// What.
+        diagnosis: Arc<Diagnosis>,
     },
     /// A connection ended, or an attempt to open one failed; with [`Cause::Renewed`] neither is a
     /// trouble, and the state stays.
@@ -150,6 +162,9 @@ pub enum EventKind {
     Stalled {
         /// How late.
         late: Duration,
+        /// Whether it was the process, or the whole machine that was suspended. None where
+        /// diagnosis is off.
+        diagnosis: Option<Arc<Diagnosis>>,
     },
     /// The last event of a link: it was removed, its rounds are over, its protocol panicked, the
     /// connection that it observed has ended, or the coordinator stopped.
@@ -174,7 +189,7 @@ impl EventKind {
             EventKind::Missed { .. } => "miss",
             EventKind::State { .. } => "state",
             EventKind::Disconnected { .. } => "disconnect",
-            EventKind::Stalled { .. } => "diagnosis",
+            EventKind::Stalled { .. } | EventKind::Diagnosed { .. } => "diagnosis",
             EventKind::Ended => "end",
             EventKind::Lost { .. } => "lost",
         }
@@ -187,7 +202,21 @@ impl EventKind {
             EventKind::Silent { .. } => Some(Cause::AckTimeout),
             EventKind::State { loss, .. } => loss.as_ref().map(|loss| loss.cause),
             EventKind::Disconnected { loss, .. } => Some(loss.cause),
-            EventKind::Stalled { .. } => Some(Cause::LocalStall),
+            EventKind::Stalled { diagnosis, .. } => {
+                Some(diagnosis.as_ref().map_or(Cause::LocalStall, |told| told.cause()))
+            }
+            EventKind::Diagnosed { diagnosis } => Some(diagnosis.cause()),
+            _ => None,
+        }
+    }
+
+    /// Why, where that was worked out.
+    pub fn diagnosis(&self) -> Option<&Arc<Diagnosis>> {
+        match self {
+            EventKind::State { diagnosis, .. } | EventKind::Stalled { diagnosis, .. } => {
+                diagnosis.as_ref()
+            }
+            EventKind::Diagnosed { diagnosis } => Some(diagnosis),
             _ => None,
         }
     }
@@ -219,6 +248,9 @@ impl fmt::Display for EventKind {
                 "{cause}: no ack of beat {seq} within {timeout:?} ({misses} in a row, after {good} \
                  good beats)"
             ),
+            EventKind::State { to, diagnosis: Some(diagnosis), .. } => {
+                write!(f, "{to}: {diagnosis}")
+            }
             EventKind::State { to, loss: Some(loss), .. } => write!(f, "{to}: {loss}"),
             EventKind::State { to, down: Some(down), .. } => {
                 write!(f, "{to} after {down:.1?} down")
@@ -230,7 +262,9 @@ impl fmt::Display for EventKind {
             EventKind::Disconnected { loss, lived, beats } => {
                 write!(f, "disconnected after {lived:.1?} and {beats} beats: {loss}")
             }
-            EventKind::Stalled { late } => {
+            EventKind::Diagnosed { diagnosis }
+            | EventKind::Stalled { diagnosis: Some(diagnosis), .. } => diagnosis.fmt(f),
+            EventKind::Stalled { late, .. } => {
                 write!(f, "{}: this process woke {late:.1?} too late", Cause::LocalStall)
             }
             EventKind::Ended => f.write_str("ended"),
@@ -253,6 +287,8 @@ pub struct Status {
     pub state: State,
     /// Why it is not Up, or what ended the last connection.
     pub loss: Option<Loss>,
+    /// Why it is not Up, as far as that could be worked out.
+    pub diagnosis: Option<Arc<Diagnosis>>,
     /// The address it is connected to.
     pub peer: Option<SocketAddr>,
     /// When it took its state.
@@ -291,6 +327,7 @@ impl Status {
             target: who.target.clone(),
             state: State::Connecting,
             loss: None,
+            diagnosis: None,
             peer: None,
             since: now,
             sent: 0,

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::diagnose::Diagnose;
 use crate::error::Error;
 use crate::pulse::{Pace, Patience};
 use crate::role::{After, Role};
@@ -23,6 +24,7 @@ use crate::role::{After, Role};
 /// | [`role`](Heartbeat::role) | active | |
 /// | [`when_idle`](Heartbeat::when_idle) | off | |
 /// | [`expect_every`](Heartbeat::expect_every) | by role | 1 ms to 7 days |
+/// | [`diagnose`](Heartbeat::diagnose) | what the kernel knows | |
 /// | [`connect_timeout`](Heartbeat::connect_timeout) | 10 s | 1 ms to 1 hour |
 /// | [`write_timeout`](Heartbeat::write_timeout) | 10 s | 1 ms to 1 hour |
 ///
@@ -59,6 +61,7 @@ pub struct Heartbeat {
     pub(crate) role: Role,
     pub(crate) when_idle: bool,
     pub(crate) expect_every: Option<Duration>,
+    pub(crate) diagnose: Diagnose,
     /// Set by the way in which the link is made.
     pub(crate) after: After,
     /// The connection carries the application's data, too: a peer with a closed window is slow, and
@@ -86,6 +89,7 @@ impl Default for Heartbeat {
             role: Role::Active,
             when_idle: false,
             expect_every: None,
+            diagnose: Diagnose::kernel(),
             after: After::Reconnect,
             carries_data: false,
         }
@@ -218,6 +222,13 @@ impl Heartbeat {
     /// others. The limit for nothing *sent* is the interval itself.
     pub fn expect_every(mut self, limit: Duration) -> Heartbeat {
         self.expect_every = Some(limit);
+        self
+    }
+
+    /// How far to go to find out why the link failed. Default [`Diagnose::kernel`]: what this
+    /// machine knows, and no packet more than the heartbeat sends.
+    pub fn diagnose(mut self, diagnose: Diagnose) -> Heartbeat {
+        self.diagnose = diagnose;
         self
     }
 

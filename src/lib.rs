@@ -97,6 +97,7 @@ pub mod session;
 
 mod cause;
 mod coordinator;
+mod diagnose;
 mod drive;
 mod error;
 mod event;
@@ -119,6 +120,7 @@ mod tls_words;
 
 pub use cause::{Cause, Loss};
 pub use coordinator::{Builder, Coordinator};
+pub use diagnose::{BeatEnd, BeatRecord, Confidence, Diagnose, Diagnosis, Evidence, Fact};
 pub use error::Error;
 pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
 pub use follower::Follower;

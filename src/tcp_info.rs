@@ -172,6 +172,16 @@ impl TcpInfo {
         self.notsent_bytes.unwrap_or(0)
     }
 
+    /// Bytes of ours that were written and not yet acknowledged; off by one at most.
+    pub(crate) fn bytes_ahead(&self) -> Option<u64> {
+        let unique = self.bytes_sent?.saturating_sub(self.bytes_retrans?);
+        let on_the_way = match self.unacked {
+            0 => 0,
+            _ => unique.saturating_sub(self.bytes_acked?).saturating_add(1),
+        };
+        Some(on_the_way + u64::from(self.unsent()))
+    }
+
     /// Whether anything of ours waits for an answer of the peer's kernel. Silence is no news where
     /// nothing does.
     pub(crate) fn is_asking(&self) -> bool {

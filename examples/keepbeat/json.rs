@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 use std::time::{Duration, Instant, SystemTime};
 
-use keepbeat::{Cause, Event, EventKind, Loss, Status};
+use keepbeat::{Diagnosis, Event, EventKind, Fact, Loss, Status};
 
 /// The line of an event, with its end; empty for the end of a link, which is no news.
 pub fn event(event: &Event) -> String {
@@ -32,9 +32,12 @@ pub fn event(event: &Event) -> String {
             .value("misses", misses)
             .text("cause", cause.word())
             .end(),
-        EventKind::State { from, to, loss, down } => {
+        EventKind::State { from, to, loss, down, diagnosis } => {
             let line = line.text("from", from.word()).text("to", to.word());
-            let line = line.loss(loss.as_ref());
+            let mut line = line.loss(loss.as_ref());
+            if let Some(diagnosis) = diagnosis {
+                line = line.sureness(diagnosis).text("advice", diagnosis.advice());
+            }
             match down {
                 Some(down) => line.value("down_ms", down.as_millis()).end(),
                 None => line.end(),
@@ -45,19 +48,19 @@ pub fn event(event: &Event) -> String {
             let lived = lived.as_millis().max(u128::from(!lived.is_zero()));
             line.loss(Some(loss)).value("lived_ms", lived).value("beats", beats).end()
         }
-        EventKind::Stalled { late } => stalled(line, *late),
-        _ => String::new(),
+        kind => match kind.diagnosis() {
+            Some(diagnosis) => diagnosed(line, diagnosis),
+            None => String::new(),
+        },
     }
 }
 
-fn stalled(line: Line, late: Duration) -> String {
-    let late = late.as_millis();
-    line.text("cause", Cause::LocalStall.word())
-        .text("confidence", "certain")
-        .value("alternatives", "[]")
-        .text("detail", &format!("this process woke {late} ms too late"))
-        .value("evidence", format_args!("{{\"late_ms\":{late}}}"))
-        .text("advice", Cause::LocalStall.remedy())
+fn diagnosed(line: Line, diagnosis: &Diagnosis) -> String {
+    line.text("cause", diagnosis.cause().word())
+        .sureness(diagnosis)
+        .text("detail", diagnosis.detail())
+        .value("evidence", Facts(&diagnosis.evidence().facts()))
+        .text("advice", diagnosis.advice())
         .end()
 }
 
@@ -114,9 +117,32 @@ impl Line {
             .optional_text("detail", loss.map(|loss| loss.detail.as_str()))
     }
 
+    fn sureness(self, diagnosis: &Diagnosis) -> Line {
+        let words = diagnosis.alternatives().iter().map(|cause| format!("\"{cause}\""));
+        let alternatives = words.collect::<Vec<_>>().join(",");
+        self.text("confidence", diagnosis.confidence().word())
+            .value("alternatives", format_args!("[{alternatives}]"))
+    }
+
     fn end(mut self) -> String {
         self.0.push_str("}\n");
         self.0
+    }
+}
+
+/// Facts as an object of JSON.
+struct Facts<'a>(&'a [(&'static str, Fact)]);
+
+impl Display for Facts<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (n, (name, fact)) in self.0.iter().enumerate() {
+            f.write_char(if n == 0 { '{' } else { ',' })?;
+            match fact {
+                Fact::Text(text) => write!(f, "\"{name}\":{}", Quoted(text))?,
+                fact => write!(f, "\"{name}\":{fact}")?,
+            }
+        }
+        f.write_str(if self.0.is_empty() { "{}" } else { "}" })
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use keepbeat::{Cause, Event, EventKind, LinkId, Loss, State};
+use keepbeat::{Cause, Diagnosis, Event, EventKind, LinkId, Loss, State};
 
 /// Turns events into lines. It remembers what was told of each link, so that no fact is told twice
 /// and a target that is dead for days is not told at every attempt.
@@ -48,6 +48,7 @@ const FAILED: Mark = Mark("○", "attempt", DIM);
 const MISS: Mark = Mark("◌", "miss", YELLOW);
 const LATE: Mark = Mark("◌", "late ack", YELLOW);
 const STALL: Mark = Mark("◌", "stall", YELLOW);
+const WHY: Mark = Mark("↳", "why", YELLOW);
 const LOST: Mark = Mark("…", "lost", YELLOW);
 
 const DIM: &str = "2";
@@ -113,7 +114,7 @@ impl Text {
                 told.renewing = true;
                 String::new()
             }
-            EventKind::State { to, loss, down, .. } => {
+            EventKind::State { to, loss, down, diagnosis, .. } => {
                 told.renewing = false;
                 let before = told.connected.take().unwrap_or_default();
                 (told.state, told.late) = (*to, false);
@@ -122,7 +123,10 @@ impl Text {
                     Some(Loss { detail, .. }) => detail.clone(),
                     None => recovered(*down, told.rtt),
                 };
-                before + &line(mark(*to), told.cause, &detail)
+                let why = diagnosis.as_ref().map_or_else(String::new, |diagnosis| {
+                    line(WHY, Some(diagnosis.cause()), &why(diagnosis))
+                });
+                before + &line(mark(*to), told.cause, &detail) + &why
             }
             EventKind::Disconnected { loss, lived, beats } => {
                 let before = told.connected.take().unwrap_or_default();
@@ -138,7 +142,10 @@ impl Text {
                 }
                 line(DISCONNECTED, None, &format!("after {} and {beats} acks", short(*lived)))
             }
-            EventKind::Stalled { late } => {
+            EventKind::Diagnosed { diagnosis } => {
+                line(WHY, Some(diagnosis.cause()), &why(diagnosis))
+            }
+            EventKind::Stalled { late, .. } => {
                 let words = format!("this process woke {} late; nobody is blamed", short(*late));
                 line(STALL, Some(Cause::LocalStall), &words)
             }
@@ -196,6 +203,17 @@ fn mark(state: State) -> Mark {
         State::Down => Mark("✖", "down", RED),
         _ => CONNECTING,
     }
+}
+
+/// How sure it is, what else it could be, who should act.
+fn why(diagnosis: &Diagnosis) -> String {
+    let mut words = format!("{}: {}", diagnosis.confidence(), diagnosis.detail());
+    if !diagnosis.alternatives().is_empty() {
+        let others: Vec<_> = diagnosis.alternatives().iter().map(|cause| cause.word()).collect();
+        let _ = write!(words, "; or {}", others.join(", "));
+    }
+    let _ = write!(words, ". {}", diagnosis.advice());
+    words
 }
 
 fn connected(event: &Event, attempt: u32, took: Duration) -> String {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use crate::drive::feed::Feed;
 use crate::drive::gate::Gate;
 use crate::drive::queues::Queues;
 use crate::drive::resolve::{Resolve, by_system};
+use crate::drive::side::Sides;
 use crate::drive::{self, Shared, spawn};
 use crate::error::Error;
 
@@ -24,6 +25,8 @@ pub struct Builder {
     stack: usize,
     seed: Option<u64>,
     resolve: Box<Resolve>,
+    sides_at_once: usize,
+    sides_per_minute: u32,
 }
 
 impl Default for Builder {
@@ -35,6 +38,8 @@ impl Default for Builder {
             stack: spawn::STACK,
             seed: None,
             resolve: Box::new(by_system),
+            sides_at_once: 8,
+            sides_per_minute: 60,
         }
     }
 }
@@ -66,6 +71,15 @@ impl Builder {
     /// costs nothing. Raise it for a protocol that needs more.
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack = bytes;
+        self
+    }
+
+    /// The budget of [side connections](crate::Diagnose::side_connections), over all links: of so
+    /// many links at once, and so many connections a minute. A quarter of a minute's worth may be
+    /// opened at once, so that no minute sees more than five quarters. Default 8 and 60; 0 a minute
+    /// for none.
+    pub fn side_connections(mut self, at_once: usize, per_minute: u32) -> Builder {
+        (self.sides_at_once, self.sides_per_minute) = (at_once, per_minute);
         self
     }
 
@@ -118,6 +132,9 @@ impl Builder {
             resolve: self.resolve,
             timer_slack: self.timer_slack,
             open: AtomicUsize::new(0),
+            sides: Sides::new(self.sides_at_once, self.sides_per_minute, Instant::now()),
+            lookers: AtomicU32::new(0),
+            roster: Mutex::default(),
         });
         Ok(Coordinator {
             shared,

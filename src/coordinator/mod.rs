@@ -412,6 +412,7 @@ impl Coordinator {
             running.handle.stop();
             threads.extend(running.thread.take().map(|t| (Arc::clone(&running.handle), t)));
         }
+        threads.extend(self.shared.sides.stop());
         threads
     }
 

@@ -63,6 +63,14 @@ impl Guarded {
         self.guard(|protocol| protocol.farewell(out))
     }
 
+    pub(crate) fn fresh(&mut self) -> Result<Option<Guarded>, Loss> {
+        Ok(self.guard(|protocol| protocol.fresh())?.map(Guarded::new))
+    }
+
+    pub(crate) fn neutral(&mut self, len: usize) -> Result<Option<Vec<u8>>, Loss> {
+        Ok(self.guard(|protocol| protocol.neutral(len))?.filter(|bytes| bytes.len() == len))
+    }
+
     /// Unwind safety: after a panic the protocol is only dropped, never called again.
     fn guard<T>(&mut self, call: impl FnOnce(&mut dyn Protocol) -> T) -> Result<T, Loss> {
         let protocol = self.0.as_mut().expect("it is taken by its drop alone");

@@ -79,6 +79,11 @@ impl Handle {
             // NotConnected: it has not begun to connect, or is over; then there is nothing to wake.
             let _ = socket.shutdown(Shutdown::Both);
         }
+        self.wake();
+    }
+
+    /// Wakes the link where it waits for something else than its socket, and changes nothing.
+    pub(crate) fn wake(&self) {
         let bell = self.bell().clone();
         if let Some(bell) = bell {
             bell.ring();

@@ -13,6 +13,7 @@ pub(crate) mod guarded;
 pub(crate) mod handle;
 pub(crate) mod in_band;
 pub(crate) mod inbox;
+mod inquiry;
 pub(crate) mod keepalive;
 pub(crate) mod known;
 pub(crate) mod limits;
@@ -20,6 +21,7 @@ pub(crate) mod observe;
 pub(crate) mod queues;
 mod reporter;
 pub(crate) mod resolve;
+pub(crate) mod side;
 pub(crate) mod socket;
 pub(crate) mod spawn;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
@@ -27,13 +29,14 @@ pub(crate) mod tls;
 mod verdict;
 pub(crate) mod watch;
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::cause::{Cause, Loss};
 use crate::event::{Event, EventKind};
+use crate::pulse::Roster;
 use crate::state::State;
 use crate::sys;
 
@@ -43,6 +46,7 @@ use feed::Feed;
 use gate::Gate;
 use handle::Handle;
 use resolve::Resolve;
+use side::Sides;
 
 /// What all links of a coordinator share.
 pub(crate) struct Shared {
@@ -52,6 +56,11 @@ pub(crate) struct Shared {
     pub(crate) timer_slack: Duration,
     /// Sockets open at this moment.
     pub(crate) open: AtomicUsize,
+    pub(crate) sides: Sides,
+    /// Links that look at a beat which is not answered.
+    pub(crate) lookers: AtomicU32,
+    /// Held for some nanoseconds.
+    pub(crate) roster: Mutex<Roster>,
 }
 
 /// What every link, of whatever kind, has from its coordinator.
@@ -98,7 +107,13 @@ impl Leaving {
         status.loss = Some(loss.clone());
         status.ended = true;
         drop(status);
-        let down = EventKind::State { from, to: State::Down, loss: Some(loss), down: None };
+        let down = EventKind::State {
+            from,
+            to: State::Down,
+            loss: Some(loss),
+            down: None,
+            diagnosis: None,
+        };
         for kind in [down, EventKind::Ended] {
             let link = Some(Arc::clone(who));
             let event = Event { time: SystemTime::now(), link, peer: None, kind };

@@ -11,6 +11,7 @@ use crate::drive::inbox::Inbox;
 use crate::error::Error;
 use crate::target::Target;
 
+#[derive(Clone)]
 pub(crate) enum Secure {}
 
 impl Secure {

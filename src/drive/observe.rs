@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use log::warn;
+use socket2::SockRef;
 
 use crate::cause::{Cause, Loss};
 use crate::drive::handle::Handle;
+use crate::drive::inquiry::{Allowed, Inquiry, Scene};
 use crate::drive::keepalive::Keepalive;
 use crate::drive::known::Known;
 use crate::drive::reporter::Reporter;
@@ -40,6 +42,7 @@ const TICKS: Duration = Duration::from_millis(50);
 pub(crate) struct Sight {
     pub(crate) socket: Known,
     pub(crate) peer: SocketAddr,
+    local: Option<SocketAddr>,
     first: TcpInfo,
     epoll: Epoll,
     keepalive: Option<Keepalive>,
@@ -68,7 +71,16 @@ impl Sight {
         let switched = keepalive.then(on).transpose().map_err(|error| {
             Error::io("its keepalive cannot be switched on: observe without it", error)
         })?;
-        Ok(Sight { socket, peer, first, epoll, keepalive: switched.flatten(), asks: keepalive })
+        let local = SockRef::from(&borrowed).local_addr().ok().and_then(|local| local.as_socket());
+        Ok(Sight {
+            socket,
+            peer,
+            local,
+            first,
+            epoll,
+            keepalive: switched.flatten(),
+            asks: keepalive,
+        })
     }
 }
 
@@ -76,9 +88,11 @@ pub(crate) struct Observing {
     handle: Arc<Handle>,
     shared: Arc<Shared>,
     reporter: Reporter,
+    inquiry: Inquiry,
     pulse: Pulse,
     socket: Known,
     peer: SocketAddr,
+    local: Option<SocketAddr>,
     epoll: Epoll,
     keepalive: Option<Keepalive>,
     asks: bool,
@@ -121,9 +135,10 @@ impl Observing {
         heartbeat: &Heartbeat,
         over: Sender<()>,
     ) -> Observing {
-        let Seat { handle, shared, seed } = seat;
-        let Sight { socket, peer, first, epoll, keepalive, asks } = sight;
         let now = Instant::now();
+        let inquiry = Inquiry::new(&seat, heartbeat, now);
+        let Seat { handle, shared, seed } = seat;
+        let Sight { socket, peer, local, first, epoll, keepalive, asks } = sight;
         let mut reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
         reporter.peer = Some(peer);
         // Its descriptors are open already: the link has no more to come.
@@ -133,9 +148,11 @@ impl Observing {
             handle,
             shared,
             reporter,
+            inquiry,
             pulse: Pulse::new(listening(heartbeat), seed, now),
             socket,
             peer,
+            local,
             epoll,
             keepalive,
             asks,
@@ -153,8 +170,7 @@ impl Observing {
     pub(crate) fn run(&mut self) {
         loop {
             match self.pulse.poll() {
-                // It stands.
-                Output::Connect => self.tell(Input::Connected),
+                Output::Connect => self.connect(),
                 Output::Report(report) => self.report(report),
                 Output::Wait(until) => self.wait(until),
                 // The connection is the application's; and who only listens sends no beats.
@@ -168,6 +184,13 @@ impl Observing {
         self.pulse.handle(Instant::now(), input);
     }
 
+    /// It stands.
+    fn connect(&mut self) {
+        let view = View { last: self.before.last(), local: self.local };
+        self.inquiry.on_connected(Some(self.peer), &view);
+        self.tell(Input::Connected);
+    }
+
     /// One step towards `until`: a flag, a look, the verdict that is due, or sleep.
     fn wait(&mut self, until: Option<Instant>) {
         if self.handle.is_stopping() {
@@ -177,6 +200,7 @@ impl Observing {
             self.paused = !self.paused;
             return self.tell(if self.paused { Input::Pause } else { Input::Resume });
         }
+        self.inquiry.collect(&mut self.reporter);
         // Before each verdict: after a stall of our own, too.
         if !std::mem::replace(&mut self.is_fresh, true) {
             if let Some(input) = self.look() {
@@ -218,6 +242,8 @@ impl Observing {
         }
         let look = look.ok()?;
         let silent = look.silent();
+        let idle = look.last_data_recv.min(look.last_data_sent);
+        self.inquiry.case().on_traffic(now.checked_sub(idle).unwrap_or(now));
         if let Some(keepalive) = &mut self.keepalive {
             keepalive.on_look(look.probes, silent);
         }
@@ -252,10 +278,33 @@ impl Observing {
             Report::Ended => drop(self.keepalive.take()),
             _ => {}
         }
-        self.reporter.report(report, self.pulse.rtt());
+        let Observing { inquiry, pulse, reporter, before, local, .. } = self;
+        let mut view = View { last: before.last(), local: *local };
+        inquiry.report(report, pulse.rtt(), &mut view, reporter);
     }
 
     fn with_evidence(&self, loss: &Loss) -> Loss {
         Loss::new(loss.cause, format!("{}; {}", loss.detail, self.before.last().evidence()))
+    }
+}
+
+/// What an inquiry may see of an observed link: the last look. It has no protocol, so a side
+/// connection carries nothing.
+struct View<'a> {
+    last: &'a TcpInfo,
+    local: Option<SocketAddr>,
+}
+
+impl Scene for View<'_> {
+    fn look(&self) -> Option<TcpInfo> {
+        Some(self.last.clone())
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    fn allowed(&mut self, _beat_bytes: usize) -> Result<Allowed, Loss> {
+        Ok(Allowed::default())
     }
 }

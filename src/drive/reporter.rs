@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::{debug, info, trace, warn};
 
+use crate::diagnose::Diagnosis;
 use crate::drive::feed::Feed;
 use crate::drive::handle::Handle;
 use crate::event::{Event, EventKind, Status};
@@ -32,20 +33,48 @@ impl Reporter {
         self.handle.status().sent += 1;
     }
 
-    pub(crate) fn report(&mut self, report: Report, rtt: &Rtt) {
-        let urgent = !matches!(report, Report::Beat { .. });
-        let kind = self.kind(report);
+    /// With why, where that is known.
+    pub(crate) fn report(&mut self, report: Report, rtt: &Rtt, why: Option<Arc<Diagnosis>>) {
+        let kind = self.kind(report, why);
         self.log(&kind);
-        self.note(&mut self.handle.status(), &kind, rtt);
+        self.keep(&mut self.handle.status(), &kind, rtt);
         if matches!(kind, EventKind::Connected { .. }) {
             self.connections += 1;
         }
+        self.push(kind);
+    }
+
+    /// What was worked out beside the events of the link.
+    pub(crate) fn diagnosed(&mut self, diagnosis: Arc<Diagnosis>) {
+        self.note(Arc::clone(&diagnosis));
+        let kind = EventKind::Diagnosed { diagnosis };
+        self.log(&kind);
+        self.push(kind);
+    }
+
+    /// The same for the status alone, where there is no news in it.
+    pub(crate) fn note(&self, diagnosis: Arc<Diagnosis>) {
+        let mut status = self.handle.status();
+        if status.state != State::Up {
+            status.diagnosis = Some(diagnosis);
+        }
+    }
+
+    /// What concerns many links: an event of none.
+    pub(crate) fn alarm(&self, diagnosis: Arc<Diagnosis>) {
+        warn!("{diagnosis}");
+        let kind = EventKind::Diagnosed { diagnosis };
+        self.feed.push(Event { time: SystemTime::now(), link: None, peer: None, kind }, true);
+    }
+
+    fn push(&self, kind: EventKind) {
+        let urgent = !matches!(kind, EventKind::Beat { .. });
         let link = Some(Arc::clone(&self.handle.who));
         let event = Event { time: SystemTime::now(), link, peer: self.peer, kind };
         self.feed.push(event, urgent);
     }
 
-    fn kind(&self, report: Report) -> EventKind {
+    fn kind(&self, report: Report, diagnosis: Option<Arc<Diagnosis>>) -> EventKind {
         match report {
             Report::Connected { attempt } => EventKind::Connected { attempt, took: self.took },
             Report::Beat { seq, rtt, late } => EventKind::Beat { seq, rtt, late },
@@ -54,16 +83,18 @@ impl Reporter {
             Report::Missed { seq, timeout, misses, cause, good } => {
                 EventKind::Missed { seq, timeout, misses, cause, good }
             }
-            Report::State { from, to, loss, down } => EventKind::State { from, to, loss, down },
+            Report::State { from, to, loss, down } => {
+                EventKind::State { from, to, loss, down, diagnosis }
+            }
             Report::Disconnected { loss, lived, beats } => {
                 EventKind::Disconnected { loss, lived, beats }
             }
-            Report::Stalled { late } => EventKind::Stalled { late },
+            Report::Stalled { late } => EventKind::Stalled { late, diagnosis },
             Report::Ended => EventKind::Ended,
         }
     }
 
-    fn note(&self, status: &mut Status, kind: &EventKind, rtt: &Rtt) {
+    fn keep(&self, status: &mut Status, kind: &EventKind, rtt: &Rtt) {
         match kind {
             EventKind::Connected { .. } => {
                 status.peer = self.peer;
@@ -75,9 +106,10 @@ impl Reporter {
                 status.rtt.clone_from(rtt);
             }
             EventKind::Missed { .. } | EventKind::Silent { .. } => status.missed += 1,
-            EventKind::State { to, loss, .. } => {
+            EventKind::State { to, loss, diagnosis, .. } => {
                 status.turn(*to, Instant::now());
                 status.loss.clone_from(loss);
+                status.diagnosis.clone_from(diagnosis);
             }
             EventKind::Disconnected { loss, .. } => {
                 status.peer = None;
@@ -92,7 +124,7 @@ impl Reporter {
                 status.turn(state, Instant::now());
                 status.ended = true;
             }
-            EventKind::Alive { .. } | EventKind::Lost { .. } => {}
+            EventKind::Alive { .. } | EventKind::Diagnosed { .. } | EventKind::Lost { .. } => {}
         }
     }
 

@@ -12,6 +12,7 @@ use crate::cause::{Cause, Loss};
 use crate::drive::inbox::Inbox;
 use crate::drive::tls::{Layer, Opened, Secure};
 use crate::sys::{self, Ready};
+use crate::tcp_info::TcpInfo;
 
 /// Reads past a deadline before it is judged: what waited is read first, but a peer that floods
 /// cannot put off the verdict.
@@ -97,7 +98,8 @@ impl Connection {
         Ok(handed)
     }
 
-    /// Waits for bytes, at most until then. `ack` is the timeout of the beat in flight, if one is.
+    /// Waits for bytes, at most until then. `ack` is how long a beat in flight is waited for in one
+    /// piece, if one is: its timeout, or the time until it is looked at.
     pub(crate) fn wait(&mut self, until: Option<Instant>, ack: Option<Duration>) -> Woke {
         if let Some(woke) = self.opened() {
             return woke; // the rest of what came with an earlier read
@@ -209,6 +211,15 @@ impl Connection {
     /// What it is made of, for whoever reads and writes in other ways.
     pub(crate) fn into_parts(mut self) -> (Arc<Socket>, Option<Box<Layer>>) {
         (Arc::clone(&self.socket), self.layer.take())
+    }
+
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// What the kernel knows of it, if it tells.
+    pub(crate) fn tcp_info(&self) -> Option<TcpInfo> {
+        TcpInfo::of(&*self.socket).ok()
     }
 
     /// The kernel's retransmission timeout for this path.

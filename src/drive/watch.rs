@@ -4,6 +4,7 @@
 //! the socket's read timeout), `poll` until the next beat. A FIN or RST in between ends the
 //! `poll` at once.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -14,13 +15,16 @@ use crate::drive::dial::Dialer;
 use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
 use crate::drive::inbox::Next;
+use crate::drive::inquiry::{Allowed, Inquiry, Scene, attention};
 use crate::drive::reporter::Reporter;
-use crate::drive::socket::{Connection, Woke};
+use crate::drive::socket::{Connection, Woke, loss_of};
 use crate::drive::tls::Secure;
 use crate::heartbeat::Heartbeat;
 use crate::protocol::Frame;
-use crate::pulse::{Input, Output, Patience, Pulse};
+use crate::protocol::shown::shown;
+use crate::pulse::{Input, Output, Patience, Pulse, Report};
 use crate::target::Target;
+use crate::tcp_info::{TcpInfo, TcpState};
 
 /// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats: 0.016 system
 /// calls a beat.
@@ -33,7 +37,10 @@ pub(crate) struct Watch {
     protocol: Guarded,
     pulse: Pulse,
     reporter: Reporter,
+    inquiry: Inquiry,
     connection: Option<Connection>,
+    /// When the last beat was written.
+    sent: Instant,
     /// The beat on its way out; kept, so that no beat allocates.
     out: Vec<u8>,
     paused: bool,
@@ -56,8 +63,10 @@ impl Watch {
         heartbeat: Heartbeat,
         protocol: Guarded,
     ) -> Watch {
+        let now = Instant::now();
+        let inquiry = Inquiry::new(&seat, &heartbeat, now);
         let Seat { handle, shared, seed } = seat;
-        let pulse = Pulse::new(heartbeat.clone(), seed, Instant::now());
+        let pulse = Pulse::new(heartbeat.clone(), seed, now);
         let reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
         // Room for the beats of most protocols from the start.
         let (connection, out) = (None, Vec::with_capacity(128));
@@ -69,7 +78,9 @@ impl Watch {
             protocol,
             pulse,
             reporter,
+            inquiry,
             connection,
+            sent: now,
             out,
             paused: false,
             over: false,
@@ -82,7 +93,7 @@ impl Watch {
                 Output::Connect => self.connect(),
                 Output::Beat(seq) => self.beat(seq),
                 Output::Close => self.close(),
-                Output::Report(report) => self.reporter.report(report, self.pulse.rtt()),
+                Output::Report(report) => self.report(report),
                 Output::Wait(until) => self.wait(until),
                 Output::Done => break,
             }
@@ -91,6 +102,12 @@ impl Watch {
 
     fn tell(&mut self, input: Input) {
         self.pulse.handle(Instant::now(), input);
+    }
+
+    fn report(&mut self, report: Report) {
+        let Watch { inquiry, pulse, reporter, connection, protocol, dialer, .. } = self;
+        let mut view = View { connection: connection.as_ref(), protocol, dialer };
+        inquiry.report(report, pulse.rtt(), &mut view, reporter);
     }
 
     fn connect(&mut self) {
@@ -108,7 +125,11 @@ impl Watch {
         self.reporter.peer = None;
         let (connection, took) = self.dialer.dial(&self.heartbeat)?;
         (self.reporter.peer, self.reporter.took) = (Some(connection.peer), took);
+        let peer = connection.peer;
         self.connection = Some(connection);
+        let Watch { inquiry, connection, protocol, dialer, .. } = self;
+        let view = View { connection: connection.as_ref(), protocol, dialer };
+        inquiry.on_connected(Some(peer), &view);
         self.out.clear();
         self.over = false;
         self.protocol.connected(&mut self.out)?;
@@ -146,8 +167,21 @@ impl Watch {
         };
         let before = self.out.len();
         self.protocol.beat(seq, &mut self.out)?;
-        let silent = self.out.len() == before;
+        let beat = &self.out[before..];
+        let (bytes, silent) = (beat.len(), beat.is_empty());
+        let mut known = None;
+        if self.inquiry.is_on() && !silent {
+            known = connection.tcp_info();
+            // Once, and where the protocol says that these bytes mean nothing to anybody.
+            if seq == 1 && self.protocol.neutral(bytes)?.is_some() {
+                self.inquiry.case().set_beat(Some(shown(beat, &[])));
+            }
+        }
         let at = connection.write(&self.out, self.heartbeat.write_timeout)?;
+        if !silent {
+            self.inquiry.on_sent(seq, at, bytes, known);
+        }
+        self.sent = at;
         self.out.clear();
         self.reporter.on_sent();
         if seq % ASK_RTO_EVERY == 0 {
@@ -168,9 +202,18 @@ impl Watch {
         if std::mem::take(&mut self.over) {
             return self.tell(Input::Renew);
         }
+        self.inquiry.collect(&mut self.reporter);
         if let Some(input) = self.next_input() {
             let input = self.and_is_it_over(input);
             return self.tell(input);
+        }
+        if let Some(loss) = self.inquiry.take_broken() {
+            return self.tell(Input::Lost(loss));
+        }
+        let expecting = self.pulse.expecting();
+        let look = self.inquiry.look_due(expecting.is_some(), self.sent, self.pulse.rtt());
+        if look.is_some_and(|look| look <= Instant::now()) && until > look {
+            return self.look();
         }
         let Some(connection) = &mut self.connection else {
             match until {
@@ -181,7 +224,9 @@ impl Watch {
             }
             return self.tick();
         };
-        match connection.wait(until, self.pulse.expecting()) {
+        let piece = look.and(expecting.map(|timeout| timeout.min(attention(self.pulse.rtt()))));
+        let until = look.into_iter().chain(until).min();
+        match connection.wait(until, piece.or(expecting)) {
             Woke::Bytes | Woke::Interrupted => {}
             Woke::Quiet => self.tick(),
             // Our own shutdown looks like an end, too.
@@ -190,6 +235,28 @@ impl Watch {
                 let input = self.last_input(loss);
                 self.tell(input);
             }
+        }
+    }
+
+    /// The beat in flight is not answered as soon as usual: has a router said something?
+    fn look(&mut self) {
+        let now = Instant::now();
+        self.inquiry.on_looked(now);
+        let Some(connection) = &self.connection else { return };
+        let Ok(Some(error)) = connection.socket().take_error() else { return };
+        let ended = connection.tcp_info().is_none_or(|info| info.state == TcpState::Closed);
+        if ended {
+            // It was no word of a router, but the end, which no read will tell any more.
+            let loss = loss_of(&error, connection.peer);
+            if !self.handle.is_stopping() {
+                self.tell(Input::Lost(loss));
+            }
+            return;
+        }
+        if let Some(errno) = error.raw_os_error() {
+            let Watch { inquiry, reporter, connection, protocol, dialer, .. } = self;
+            let mut view = View { connection: connection.as_ref(), protocol, dialer };
+            inquiry.on_icmp(errno, &mut view, reporter);
         }
     }
 
@@ -246,5 +313,27 @@ impl Watch {
                 Err(loss) => Input::Lost(loss),
             });
         }
+    }
+}
+
+/// What an inquiry may see of a watched link.
+struct View<'a> {
+    connection: Option<&'a Connection>,
+    protocol: &'a mut Guarded,
+    dialer: &'a Dialer,
+}
+
+impl Scene for View<'_> {
+    fn look(&self) -> Option<TcpInfo> {
+        self.connection.and_then(Connection::tcp_info)
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        self.connection?.socket().local_addr().ok()?.as_socket()
+    }
+
+    fn allowed(&mut self, beat_bytes: usize) -> Result<Allowed, Loss> {
+        let secure = self.dialer.secure.clone();
+        Ok(Allowed { secure, ..Allowed::by(self.protocol, beat_bytes)? })
     }
 }

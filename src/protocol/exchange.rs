@@ -23,7 +23,12 @@ pub struct Exchange {
     expect: Vec<u8>,
     side: Side,
     rest: Rest,
+    /// Other bytes than these do no harm.
+    other_bytes: bool,
 }
+
+/// The bytes of the tutorial, which mean nothing to anybody else.
+const TUTORIAL: &[u8] = b"heartbeat";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Side {
@@ -45,7 +50,8 @@ impl Exchange {
     /// Sends `send`, expects exactly `expect`.
     pub fn new(send: impl Into<Vec<u8>>, expect: impl Into<Vec<u8>>) -> Exchange {
         let (send, expect) = (send.into(), expect.into());
-        Exchange { send, expect, side: Side::Asking, rest: Rest::None }
+        let other_bytes = send == TUTORIAL;
+        Exchange { send, expect, side: Side::Asking, rest: Rest::None, other_bytes }
     }
 
     /// The other end, for a [`Responder`](crate::Responder): answers each `expect` with `send`.
@@ -60,6 +66,15 @@ impl Exchange {
     /// answering side.
     pub fn with_any_rest(mut self) -> Exchange {
         self.rest = Rest::Any { waiting: 0, open: false, len: 0 };
+        self
+    }
+
+    /// Where the peer does not answer on a fresh connection either, bytes that are no beat may be
+    /// sent to it on further ones, to see whether a filter has read the beat
+    /// ([`Diagnose::side_connections`](crate::Diagnose::side_connections)). Only for a peer that
+    /// takes them without harm. Allowed without this for the bytes `heartbeat`.
+    pub fn allow_other_bytes(mut self) -> Exchange {
+        self.other_bytes = true;
         self
     }
 
@@ -98,6 +113,16 @@ impl Protocol for Exchange {
 
     fn ack(&mut self, _seq: Option<u64>, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.send);
+    }
+
+    fn fresh(&self) -> Option<Box<dyn Protocol>> {
+        let mut fresh = self.clone();
+        fresh.connected(&mut Vec::new());
+        (self.side == Side::Asking).then(|| Box::new(fresh) as Box<dyn Protocol>)
+    }
+
+    fn neutral(&self, len: usize) -> Option<Vec<u8>> {
+        (self.side == Side::Asking && self.other_bytes).then(|| vec![b'x'; len])
     }
 
     fn connected(&mut self, _out: &mut Vec<u8>) {

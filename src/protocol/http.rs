@@ -418,6 +418,16 @@ impl Protocol for Http {
         self.replies.are_over()
     }
 
+    /// The same request, where asking twice does no harm (RFC 9110, section 9.2.1).
+    fn fresh(&self) -> Option<Box<dyn Protocol>> {
+        if !matches!(self.verb(), "HEAD" | "GET" | "OPTIONS") {
+            return None;
+        }
+        let mut fresh = self.clone();
+        fresh.connected(&mut Vec::new());
+        Some(Box::new(fresh))
+    }
+
     fn closed(&mut self) -> Result<Option<Frame>, Rejected> {
         if self.replies.close() { self.end().map(Some) } else { Ok(None) }
     }

@@ -18,6 +18,10 @@ const LONGEST: usize = 64;
 pub struct Line;
 
 impl Protocol for Line {
+    fn fresh(&self) -> Option<Box<dyn Protocol>> {
+        Some(Box::new(Line))
+    }
+
     fn beat(&mut self, seq: u64, out: &mut Vec<u8>) {
         line(out, "beat", seq);
     }

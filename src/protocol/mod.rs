@@ -49,6 +49,12 @@ impl Rejected {
         Rejected(Loss::new(Cause::WrongReply, detail))
     }
 
+    /// The peer said, in its own protocol, why it ends the connection: for
+    /// [`closed`](Protocol::closed).
+    pub fn closed_with_reason(reason: impl Into<String>) -> Rejected {
+        Rejected(Loss::new(Cause::ClosedWithReason, reason))
+    }
+
     /// The peer refused the credentials. The link tries again, at most every 10 s.
     pub fn login_refused(detail: impl Into<String>) -> Rejected {
         Rejected(Loss::new(Cause::LoginRefused, detail))
@@ -168,6 +174,23 @@ pub trait Protocol: Send {
         true
     }
 
+    /// What may be said on another connection to the same peer, where the live one is silent and
+    /// [side connections](crate::Diagnose::side_connections) are allowed: a protocol like this one,
+    /// for a conversation of its own of one beat. Asked on the link's thread. None by default, and
+    /// for every protocol where a second client would harm the first: one that logs in with an
+    /// identity of its own, as MQTT's client id, throws the live one out.
+    fn fresh(&self) -> Option<Box<dyn Protocol>> {
+        None
+    }
+
+    /// Bytes of exactly this length, other than the beat, that do no harm to the peer: where it
+    /// acknowledges these and not the beat, a filter has read the beat. They need no answer. None by
+    /// default: what a service makes of bytes that it does not know is its own affair.
+    fn neutral(&self, len: usize) -> Option<Vec<u8>> {
+        let _ = len;
+        None
+    }
+
     /// Appends what says good-bye, when a [`Link`](crate::Link) is closed. Nothing by default.
     fn farewell(&mut self, out: &mut Vec<u8>) {
         let _ = out;
@@ -244,6 +267,14 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
     fn farewell(&mut self, out: &mut Vec<u8>) {
         (**self).farewell(out)
+    }
+
+    fn fresh(&self) -> Option<Box<dyn Protocol>> {
+        (**self).fresh()
+    }
+
+    fn neutral(&self, len: usize) -> Option<Vec<u8>> {
+        (**self).neutral(len)
     }
 }
 

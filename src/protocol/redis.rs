@@ -229,6 +229,21 @@ impl Protocol for Redis {
         out.extend_from_slice(b"+PONG\r\n");
     }
 
+    /// A client of its own, which logs in as this one does and says PING.
+    fn fresh(&self) -> Option<Box<dyn Protocol>> {
+        Some(Box::new(Redis { in_band: None, logging_in: false, ..self.clone() }))
+    }
+
+    /// A command of that length, for Redis takes spaces at the end of one: TIME, which changes
+    /// nothing; or an empty line, which it passes over.
+    fn neutral(&self, len: usize) -> Option<Vec<u8>> {
+        match len {
+            2 => Some(b"\r\n".to_vec()),
+            6.. => Some(format!("{:<width$}\r\n", "TIME", width = len - 2).into_bytes()),
+            _ => None,
+        }
+    }
+
     fn limit(&self) -> usize {
         match &self.in_band {
             Some(_) => self.limit.unwrap_or(LONGEST_REPLY).max(TELLING),

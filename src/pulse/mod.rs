@@ -35,6 +35,7 @@ mod health;
 mod machine;
 mod pace;
 mod patience;
+mod roster;
 mod rtt;
 
 use std::time::{Duration, Instant};
@@ -45,6 +46,7 @@ use crate::state::State;
 pub use machine::Pulse;
 pub use pace::Pace;
 pub use patience::Patience;
+pub(crate) use roster::{Roster, is_many};
 pub use rtt::Rtt;
 
 /// What happened, told to a pulse.

@@ -1,17 +1,21 @@
 //! The few system calls that std lacks. The only folder with `unsafe` in it.
 
 mod bell;
+mod clock;
 mod epoll;
 mod foreign;
 mod limits;
+mod net;
 mod poll;
 mod tcp;
 mod thread;
 
 pub(crate) use bell::Bell;
+pub(crate) use clock::suspended;
 pub(crate) use epoll::{Epoll, Happened, Interest};
 pub(crate) use foreign::{Foreign, IntOption};
 pub(crate) use limits::{Limit, is_root, soft_limit};
+pub(crate) use net::{has_route, interface_of, is_own};
 pub(crate) use poll::{
     Ready, wait_any_writable, wait_link, wait_readable, wait_room, wait_writable,
 };

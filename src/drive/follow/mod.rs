@@ -11,6 +11,7 @@ pub(crate) mod ear;
 pub(crate) mod sender;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -20,10 +21,12 @@ use crossbeam_channel::Receiver;
 use crate::cause::{Cause, Loss};
 use crate::drive::Seat;
 use crate::drive::handle::Handle;
+use crate::drive::inquiry::{Allowed, Inquiry, Scene};
 use crate::drive::reporter::Reporter;
 use crate::heartbeat::Heartbeat;
 use crate::pulse::{Input, Output, Pulse, Report};
 use crate::state::State;
+use crate::tcp_info::TcpInfo;
 
 use ear::{Ear, Told, What, not_back};
 use sender::{Item, SendFn, Sender};
@@ -46,6 +49,7 @@ pub(crate) struct Follow {
     rung: Receiver<()>,
     pulse: Pulse,
     reporter: Reporter,
+    inquiry: Inquiry,
     /// Told by the application, and not yet to the pulse.
     inputs: VecDeque<Told>,
     opening: Vec<u8>,
@@ -62,6 +66,7 @@ pub(crate) struct Follow {
 
 impl Follow {
     pub(crate) fn new(seat: Seat, from: Followed) -> Follow {
+        let inquiry = Inquiry::new(&seat, &from.heartbeat, Instant::now());
         let Seat { handle, shared, seed } = seat;
         let Followed { heartbeat, ear, rung, opening, send, stack } = from;
         let bell = ear.bell();
@@ -72,6 +77,7 @@ impl Follow {
         let now = ear.since;
         Follow {
             reporter: Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed)),
+            inquiry,
             pulse: Pulse::staying(heartbeat.clone(), seed, now),
             handle,
             heartbeat,
@@ -112,6 +118,7 @@ impl Follow {
         match Sender::start(handle, ear, self.stack, send) {
             Ok(sender) => {
                 self.sender = Some(sender);
+                self.inquiry.on_connected(None, &Elsewhere);
                 self.pulse.handle(self.ear.since, Input::Connected);
             }
             Err(error) => {
@@ -138,6 +145,7 @@ impl Follow {
             self.paused = !self.paused;
             return self.tell(if self.paused { Input::Pause } else { Input::Resume });
         }
+        self.inquiry.collect(&mut self.reporter);
         if self.inputs.is_empty() {
             self.collect(until);
         }
@@ -173,7 +181,11 @@ impl Follow {
             match input {
                 // Of a frame that began before the beat: no part of its ack.
                 Input::Partial if at < self.asked => continue,
-                Input::Sent { .. } => self.reporter.on_sent(),
+                Input::Sent { seq, at } => {
+                    self.reporter.on_sent();
+                    self.inquiry.on_sent(seq, at, 0, None);
+                }
+                Input::Heard(_) => self.inquiry.case().on_traffic(at),
                 _ => {}
             }
             return Some((at, input));
@@ -227,7 +239,8 @@ impl Follow {
             Report::Disconnected { loss, .. } => drop(self.ear.lose(loss.clone())),
             _ => {}
         }
-        self.reporter.report(report, self.pulse.rtt());
+        let Follow { inquiry, pulse, reporter, .. } = self;
+        inquiry.report(report, pulse.rtt(), &mut Elsewhere, reporter);
     }
 
     /// Nothing came, and `send` hangs: that may be why.
@@ -241,6 +254,23 @@ impl Follow {
         if stuck >= write_timeout {
             loss.cause = Cause::WriteStalled;
         }
+    }
+}
+
+/// The connection is the application's, and nothing is seen of it.
+struct Elsewhere;
+
+impl Scene for Elsewhere {
+    fn look(&self) -> Option<TcpInfo> {
+        None
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    fn allowed(&mut self, _beat_bytes: usize) -> Result<Allowed, Loss> {
+        Ok(Allowed::default())
     }
 }
 

@@ -8,6 +8,7 @@ mod delivery;
 mod ending;
 mod greeting;
 mod intake;
+mod looks;
 pub(crate) mod outlet;
 mod pending;
 
@@ -24,6 +25,7 @@ use crate::drive::dial::Dialer;
 use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
 use crate::drive::inbox::Inbox;
+use crate::drive::inquiry::Inquiry;
 use crate::drive::reporter::Reporter;
 use crate::drive::socket::Woke;
 use crate::drive::tls::Layer;
@@ -31,6 +33,7 @@ use crate::heartbeat::Heartbeat;
 use crate::link::{LoginHook, Received};
 use crate::pulse::{Input, Output, Patience, Pulse, Report};
 use crate::sys::{self, Bell};
+use crate::tcp_info::TcpInfo;
 
 pub(crate) use delivery::Delivery;
 pub(crate) use greeting::Conversation;
@@ -79,6 +82,7 @@ pub(crate) struct Line {
 pub(crate) struct InBand {
     handle: Arc<Handle>,
     reporter: Reporter,
+    inquiry: Inquiry,
     heartbeat: Heartbeat,
     protocol: Guarded,
     limit: usize,
@@ -94,6 +98,8 @@ pub(crate) struct InBand {
     paused: bool,
     /// When the beat in flight was due, for asking the peer's kernel.
     beat_at: Instant,
+    /// How long it is, and what the kernel knew before it.
+    beat: (usize, Option<TcpInfo>),
     /// What happened, to be told to the pulse, one thing at a time.
     inputs: VecDeque<(Instant, Input)>,
     /// Why the connection ended, for those who read and write.
@@ -117,15 +123,17 @@ impl Drop for InBand {
 
 impl InBand {
     pub(crate) fn new(seat: Seat, plan: Plan, origin: Origin) -> InBand {
-        let Seat { handle, shared, seed } = seat;
         let Plan { heartbeat, protocol, limit, outlet, delivery, bell } = plan;
         let now = Instant::now();
+        let inquiry = Inquiry::new(&seat, &heartbeat, now);
+        let Seat { handle, shared, seed } = seat;
         let pulse = Pulse::new(heartbeat.clone(), seed, now);
         let reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
         handle.set_bell(Arc::clone(&bell));
         InBand {
             handle,
             reporter,
+            inquiry,
             heartbeat,
             protocol,
             limit,
@@ -139,6 +147,7 @@ impl InBand {
             out: Vec::with_capacity(128),
             paused: false,
             beat_at: now,
+            beat: (0, None),
             inputs: VecDeque::new(),
             loss: None,
             told: 0,
@@ -167,6 +176,9 @@ impl InBand {
 
     /// In the order in which they are told, each when all is done that followed from the last.
     fn tell(&mut self, input: Input) {
+        if let Input::Heard(at) | Input::Wrote(at) = input {
+            self.inquiry.case().on_traffic(at);
+        }
         self.inputs.push_back((Instant::now(), input));
     }
 
@@ -174,10 +186,11 @@ impl InBand {
         match &report {
             // Without either it was no ack: it only could be written.
             Report::Beat { seq, rtt, late } if rtt.is_some() || *late => self.outlet.prove(*seq),
-            Report::Disconnected { loss, .. } => self.loss = Some(loss.clone()),
+            // Whoever reads and writes hears of the end as the events tell it.
+            Report::Disconnected { loss, .. } => self.loss = Some(self.inquiry.refined(loss)),
             _ => {}
         }
-        self.reporter.report(report, self.pulse.rtt());
+        self.report_with_cause(report);
     }
 
     fn connect(&mut self) {
@@ -227,6 +240,7 @@ impl InBand {
             self.delivery.push(Received::Connected { connection: self.connections });
         }
         self.told = self.connections;
+        self.begin_inquiry(peer);
         for frame in early {
             self.delivery.push(Received::Frame(frame));
         }
@@ -298,6 +312,7 @@ impl InBand {
         if self.out.is_empty() {
             return Ok(Some(Input::Stands(seq)));
         }
+        self.beat = (self.out.len(), self.look_before());
         Ok(match self.outlet.push(&self.out, Some(seq)) {
             Pushed::Sent(at) => Some(self.on_sent(seq, at)),
             Pushed::LeftOut => Some(Input::Skipped(seq)),
@@ -307,6 +322,8 @@ impl InBand {
 
     fn on_sent(&mut self, seq: u64, at: Instant) -> Input {
         self.reporter.on_sent();
+        let (bytes, before) = std::mem::take(&mut self.beat);
+        self.inquiry.on_sent(seq, at, bytes, before);
         if self.heartbeat.role.expects_acks() {
             Input::Sent { seq, at }
         } else {
@@ -355,6 +372,7 @@ impl InBand {
             let input = self.on_sent(seq, at);
             return self.tell(input);
         }
+        self.inquiry.collect(&mut self.reporter);
         match self.next_input() {
             Ok(Some(input)) => return self.tell(input),
             Ok(None) => {}
@@ -366,11 +384,19 @@ impl InBand {
         if let Some(loss) = self.outlet.broken() {
             return self.on_broken(loss);
         }
+        if let Some(loss) = self.inquiry.take_broken() {
+            return self.lose(loss);
+        }
         let now = Instant::now();
         if until.is_some_and(|until| until <= now) {
             return self.read_in_overtime();
         }
-        self.wait_for_line(until, now);
+        let expecting = self.pulse.expecting().is_some();
+        let look = self.inquiry.look_due(expecting, self.beat_at, self.pulse.rtt());
+        if look.is_some_and(|look| look <= now) {
+            return self.look(now);
+        }
+        self.wait_for_line(look.into_iter().chain(until).min(), now);
     }
 
     fn wait_without_connection(&mut self, until: Option<Instant>) {

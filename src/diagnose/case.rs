@@ -1,0 +1,448 @@
+//! What is known of one link, in case it fails: the beat in flight and what the kernel knew as it
+//! was written, the flight recorder, the pauses so far. Kept by the link's own thread; pure, times
+//! and looks are arguments.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::decide::decide;
+use super::diagnosis::{Confidence, Diagnosis};
+use super::evidence::{Carried, Evidence, Fresh, Kept, Stage};
+use super::history::History;
+use super::recorder::{BeatEnd, Recorder};
+use super::settings::Diagnose;
+use crate::cause::{Cause, Loss};
+use crate::tcp_info::{TcpInfo, TcpState};
+
+/// So many beats are looked back on for packets that are lost again and again.
+const LOOK_BACK: u32 = 8;
+
+/// So many of them with retransmissions are worth a warning.
+const LOSSY: u32 = 3;
+
+/// A beat on its way, or the first of those that were not answered.
+#[derive(Clone, Debug)]
+struct Sent {
+    at: Instant,
+    bytes: u32,
+    /// For how long nothing had gone either way before it.
+    idle: Duration,
+    before: Option<TcpInfo>,
+}
+
+/// What is known of a link.
+#[derive(Debug)]
+pub(crate) struct Case {
+    settings: Diagnose,
+    timeout: Duration,
+    recorder: Recorder,
+    history: History,
+    peer: Option<SocketAddr>,
+    /// The bytes of the beat, where they are no secret.
+    beat: Option<String>,
+    /// Since when the connection stands.
+    since: Instant,
+    stands: bool,
+    /// When bytes last went either way.
+    busy: Instant,
+    /// The beats without an ack: how many, the first, the last.
+    outstanding: u32,
+    first: Option<Sent>,
+    last: Option<Sent>,
+    misses: u32,
+    good: u64,
+    icmp: Option<u32>,
+    /// Which of the last beats took retransmissions, a bit each.
+    resent: u8,
+    /// They were told of.
+    is_lossy: bool,
+    least_rtt: Option<Duration>,
+    /// This trouble has been remembered.
+    has_learnt: bool,
+    /// What side connections have found in this trouble.
+    side: Evidence,
+    /// A death by silence that the next connection may explain.
+    open: Option<Box<Evidence>>,
+    told: Option<Arc<Diagnosis>>,
+    surest: Option<Confidence>,
+}
+
+impl Case {
+    pub(crate) fn new(settings: Diagnose, timeout: Duration, now: Instant) -> Case {
+        Case {
+            settings,
+            timeout,
+            recorder: if settings.evidence { Recorder::new() } else { Recorder::default() },
+            history: History::default(),
+            peer: None,
+            beat: None,
+            since: now,
+            stands: false,
+            busy: now,
+            outstanding: 0,
+            first: None,
+            last: None,
+            misses: 0,
+            good: 0,
+            icmp: None,
+            resent: 0,
+            is_lossy: false,
+            least_rtt: None,
+            has_learnt: false,
+            side: Evidence::default(),
+            open: None,
+            told: None,
+            surest: None,
+        }
+    }
+
+    /// Whether evidence is taken at all.
+    pub(crate) fn is_on(&self) -> bool {
+        self.settings.evidence
+    }
+
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// The bytes of the beat, for people.
+    pub(crate) fn set_beat(&mut self, shown: Option<String>) {
+        self.beat = shown;
+    }
+
+    /// A connection stands.
+    pub(crate) fn on_connected(&mut self, peer: Option<SocketAddr>, now: Instant) {
+        self.peer = peer.or(self.peer);
+        (self.since, self.busy, self.stands) = (now, now, true);
+        (self.outstanding, self.first, self.last) = (0, None, None);
+        (self.misses, self.icmp, self.resent, self.is_lossy) = (0, None, 0, false);
+        self.side = Evidence::default();
+        if let Some(open) = &mut self.open {
+            (open.fresh, open.fresh_is_next) = (Some(Fresh::Connected), Some(true));
+        }
+    }
+
+    /// A beat was written; `before` is what the kernel knew just before it.
+    pub(crate) fn on_sent(&mut self, seq: u64, at: Instant, bytes: usize, before: Option<TcpInfo>) {
+        if !self.is_on() {
+            return;
+        }
+        self.recorder.on_sent(seq, at, before.as_ref());
+        self.count_resent(before.as_ref());
+        let idle = at.saturating_duration_since(self.busy);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let sent = Sent { at, bytes, idle, before };
+        self.first.get_or_insert_with(|| sent.clone());
+        self.last = Some(sent);
+        self.outstanding += 1;
+        self.busy = at;
+    }
+
+    /// Between two beats: whether segments were sent again.
+    fn count_resent(&mut self, now: Option<&TcpInfo>) {
+        let before = self.last.as_ref().and_then(|last| last.before.as_ref());
+        let Some((now, before)) = now.zip(before) else { return };
+        let again = now.total_retransmits > before.total_retransmits;
+        self.resent = self.resent << 1 | u8::from(again);
+    }
+
+    /// Bytes of the application's own went out, or came.
+    pub(crate) fn on_traffic(&mut self, at: Instant) {
+        self.busy = self.busy.max(at);
+    }
+
+    /// An ack came: there is no trouble any more.
+    pub(crate) fn on_ack(&mut self, seq: u64, rtt: Option<Duration>, late: bool, now: Instant) {
+        if !self.is_on() {
+            return;
+        }
+        self.busy = now;
+        self.recorder.on_end(seq, rtt.map_or(BeatEnd::Late, BeatEnd::Acked));
+        self.least_rtt = self.least_rtt.into_iter().chain(rtt).min();
+        if let Some(first) = &self.first {
+            self.history.survived(first.idle);
+        }
+        self.good += u64::from(!late);
+        self.outstanding = self.outstanding.saturating_sub(1);
+        if self.outstanding == 0 {
+            self.first = None;
+        }
+        self.misses = 0;
+        (self.icmp, self.side) = (None, Evidence::default());
+        if self.told.as_ref().is_some_and(|told| told.is_warning()) {
+            self.told = None;
+        }
+    }
+
+    pub(crate) fn on_missed(&mut self, seq: u64, misses: u32) {
+        self.recorder.on_end(seq, BeatEnd::Missed);
+        self.misses = misses;
+        self.has_learnt &= misses > 1;
+    }
+
+    /// Nothing was received for too long, where no beat asks.
+    pub(crate) fn on_silent(&mut self, misses: u32) {
+        self.misses = misses;
+    }
+
+    /// The state turned Up: what was told is over.
+    pub(crate) fn on_up(&mut self) {
+        self.told = None;
+        self.misses = 0;
+    }
+
+    /// A router or firewall said something of the live connection. True if that is news.
+    pub(crate) fn on_icmp(&mut self, errno: i32) -> bool {
+        let errno = u32::try_from(errno).ok();
+        std::mem::replace(&mut self.icmp, errno) != errno
+    }
+
+    /// What side connections have found so far.
+    pub(crate) fn on_side(&mut self, found: &Evidence) {
+        self.side.merge(found);
+        if let Some(open) = &mut self.open {
+            // The link's own next connection knows less than those that were made to find out.
+            open.merge(found);
+            open.fresh_is_next = None;
+        }
+    }
+
+    /// When the connection, or the attempt, is over.
+    pub(crate) fn on_disconnected(&mut self) {
+        self.stands = false;
+    }
+
+    /// The trouble by silence, as far as it is known: the kernel's look, and our own side's.
+    pub(crate) fn silence(
+        &self,
+        loss: &Loss,
+        now: Instant,
+        info: Option<&TcpInfo>,
+        own: Option<OwnSide>,
+    ) -> Evidence {
+        let mut evidence = self.begin(Stage::Silence, loss, now);
+        self.add_beat(&mut evidence, now);
+        self.add_kernel(&mut evidence, info);
+        self.add_own_side(&mut evidence, own);
+        evidence.merge(&self.side);
+        evidence
+    }
+
+    /// The end of a connection that stood, or of an attempt.
+    pub(crate) fn end(
+        &mut self,
+        loss: &Loss,
+        now: Instant,
+        info: Option<&TcpInfo>,
+        own: Option<OwnSide>,
+    ) -> Evidence {
+        let stage = if self.stands { Stage::End } else { Stage::Connect };
+        let mut evidence = self.begin(stage, loss, now);
+        self.add_own_side(&mut evidence, own);
+        if stage == Stage::Connect {
+            return evidence;
+        }
+        self.add_beat(&mut evidence, now);
+        if self.outstanding == 0 {
+            let idle = now.saturating_duration_since(self.busy);
+            evidence.idle_us = Some(idle);
+            if loss.cause == Cause::ClosedByPeer {
+                evidence.idle_closes = self.history.closed(idle);
+            }
+        }
+        // After death most of it reads 0: then what was known before is the evidence.
+        let alive = info.filter(|info| info.state != TcpState::Closed);
+        let before = self.last.as_ref().and_then(|last| last.before.as_ref());
+        match alive {
+            Some(info) => self.add_kernel(&mut evidence, Some(info)),
+            None => evidence.least_rtt_us = before.and_then(|before| before.min_rtt),
+        }
+        evidence
+    }
+
+    /// A trouble that is none yet.
+    pub(crate) fn warning(&self, cause: Cause, now: Instant, info: Option<&TcpInfo>) -> Evidence {
+        let loss = Loss::new(cause, String::new());
+        let mut evidence = self.begin(Stage::Warning, &loss, now);
+        evidence.detail = None;
+        self.add_beat(&mut evidence, now);
+        self.add_kernel(&mut evidence, info);
+        evidence
+    }
+
+    /// Packets are lost again and again: told once, until it is better.
+    pub(crate) fn lossy(&mut self, now: Instant, info: Option<&TcpInfo>) -> Option<Evidence> {
+        let beats = self.resent.count_ones();
+        let was = self.is_lossy;
+        self.is_lossy = beats >= LOSSY || was && beats > 0;
+        if !self.is_lossy || was {
+            return None;
+        }
+        let mut evidence = self.warning(Cause::LossyPath, now, info);
+        let text =
+            format!("segments had to be sent again for {beats} of the last {LOOK_BACK} beats");
+        evidence.detail = Some(text);
+        Some(evidence)
+    }
+
+    fn begin(&self, stage: Stage, loss: &Loss, now: Instant) -> Evidence {
+        let waited = self.last.as_ref().map(|sent| now.saturating_duration_since(sent.at));
+        Evidence {
+            word: Some(loss.cause),
+            stage: Some(stage),
+            detail: Some(loss.detail.clone()),
+            peer: self.peer.map(|peer| peer.to_string()),
+            timeout_us: Some(self.timeout),
+            waited_us: waited,
+            ..Evidence::default()
+        }
+    }
+
+    fn add_beat(&self, evidence: &mut Evidence, now: Instant) {
+        evidence.outstanding = Some(self.outstanding);
+        evidence.misses = Some(self.misses);
+        evidence.good = Some(self.good);
+        evidence.beat_rtt_us = self.least_rtt;
+        evidence.idle_survived_us = self.history.longest();
+        if let Some(last) = &self.last {
+            evidence.beat_bytes = Some(last.bytes);
+            evidence.beat.clone_from(&self.beat);
+            evidence.waited_us = Some(now.saturating_duration_since(last.at));
+        }
+        if let Some(first) = &self.first {
+            evidence.idle_us = Some(first.idle);
+            let (times, least) = self.history.forgets(first.idle);
+            if times > 0 {
+                evidence.idle_forgotten = Some(times + 1);
+                evidence.forgotten_after_us = least.into_iter().chain([first.idle]).min();
+            }
+        }
+    }
+
+    /// What the kernel knows now, against what it knew before the first beat that was not answered.
+    fn add_kernel(&self, evidence: &mut Evidence, info: Option<&TcpInfo>) {
+        evidence.icmp_errno = self.icmp;
+        let Some(info) = info else { return };
+        evidence.tcp_state = Some(info.state.word().to_owned());
+        evidence.unacked = Some(info.unacked);
+        evidence.unsent_bytes = info.notsent_bytes;
+        evidence.window_bytes = info.snd_wnd;
+        evidence.retransmits = Some(info.retransmits);
+        evidence.backoff = Some(info.backoff);
+        evidence.probes = Some(info.probes);
+        evidence.rto_us = Some(info.rto);
+        evidence.rtt_us = Some(info.rtt);
+        evidence.least_rtt_us = info.min_rtt;
+        evidence.ack_age_us = Some(info.last_ack_recv);
+        evidence.resent_beats = Some(self.resent.count_ones()).filter(|beats| *beats > 0);
+        let first = self.first.as_ref().or(self.last.as_ref());
+        let Some(before) = first.and_then(|sent| sent.before.as_ref()) else { return };
+        let since = |now: Option<u64>, then: Option<u64>| Some(now?.saturating_sub(then?));
+        let since32 = |now: Option<u32>, then: Option<u32>| Some(now?.saturating_sub(then?));
+        evidence.segments_in = since32(info.segs_in, before.segs_in);
+        evidence.acked_bytes = since(info.bytes_acked, before.bytes_acked);
+        evidence.resent = Some(info.total_retransmits.saturating_sub(before.total_retransmits));
+        evidence.duplicates = since32(info.dsack_dups, before.dsack_dups);
+        evidence.ahead_bytes = before.bytes_ahead();
+        let held = info.rwnd_limited.zip(before.rwnd_limited);
+        evidence.window_closed_us = held.map(|(now, then)| now.saturating_sub(then));
+    }
+
+    fn add_own_side(&self, evidence: &mut Evidence, own: Option<OwnSide>) {
+        let Some(own) = own else { return };
+        evidence.address_gone = Some(own.address_gone);
+        evidence.no_route = Some(own.no_route);
+        if let Some((name, carrier)) = own.interface {
+            (evidence.interface, evidence.carrier) = (Some(name), Some(carrier));
+        }
+    }
+
+    /// The diagnosis of this evidence, with the last beats; and whether it is news: another cause
+    /// than the last, or the same more surely than ever in this trouble.
+    pub(crate) fn diagnose(&mut self, evidence: Evidence, now: Instant) -> (Arc<Diagnosis>, bool) {
+        let diagnosis = Arc::new(Diagnosis::recorded(evidence, self.recorder.beats(now)));
+        let before = self.told.replace(Arc::clone(&diagnosis));
+        let same = before.is_some_and(|before| before.cause() == diagnosis.cause());
+        let surest = self.surest.filter(|_| same);
+        self.surest = surest.max(Some(diagnosis.confidence()));
+        (diagnosis, self.surest > surest)
+    }
+
+    /// Whether other connections are to be made to tell more of this evidence.
+    pub(crate) fn wants_side(&self, evidence: &Evidence) -> bool {
+        let untried = self.side.fresh.is_none() && self.side.side.is_none();
+        if !self.settings.side || !untried || self.peer.is_none() {
+            return false;
+        }
+        let open = [Cause::AckTimeout, Cause::PeerSilent, Cause::FlowForgotten];
+        open.contains(&decide(evidence).cause)
+    }
+
+    /// They have been asked for, or refused; a budget that was spent may have more the next time.
+    pub(crate) fn on_side_asked(&mut self, kept: Kept) {
+        self.side.side = Some(kept).filter(|kept| *kept != Kept::Budget);
+    }
+
+    /// What was told last of this trouble.
+    pub(crate) fn told(&self) -> Option<Arc<Diagnosis>> {
+        self.told.clone()
+    }
+
+    /// The link fell by a silence that nothing has explained yet: the next connection may.
+    pub(crate) fn keep_open(&mut self, evidence: &Evidence) {
+        if self.is_on() && evidence.unacked != Some(0) && evidence.fresh.is_none() {
+            self.open = Some(Box::new(evidence.clone()));
+        }
+    }
+
+    /// An attempt to open the next connection failed.
+    pub(crate) fn on_next_failed(&mut self, loss: &Loss) -> Option<Evidence> {
+        let open = self.open.as_mut().filter(|open| open.fresh.is_none())?;
+        open.fresh = Some(match loss.cause {
+            Cause::Refused => Fresh::Refused,
+            Cause::ConnectTimeout => Fresh::Silent,
+            Cause::Unreachable => Fresh::Unreachable,
+            Cause::Prohibited => Fresh::Prohibited,
+            Cause::TlsFailed | Cause::LoginRefused => Fresh::Failed,
+            _ => return None, // it says nothing of the path
+        });
+        open.fresh_is_next = Some(true);
+        self.open.take().map(|open| *open)
+    }
+
+    /// The first beat on the next connection has ended.
+    pub(crate) fn on_next_beat(&mut self, acked: bool, info: Option<&TcpInfo>) -> Option<Evidence> {
+        let open = self.open.as_mut()?;
+        if open.fresh_is_next == Some(true) && open.fresh_beat.is_none() {
+            open.fresh_beat = Some(match (acked, info.map(|info| info.unacked)) {
+                (true, _) => Carried::Answered,
+                (_, Some(0)) => Carried::Acked,
+                (_, Some(_)) => Carried::Unacked,
+                (_, None) => Carried::Unanswered,
+            });
+            return self.open.take().map(|open| *open);
+        }
+        self.open = None;
+        None
+    }
+
+    /// What became clear of a pause: it is remembered for the next time.
+    pub(crate) fn learn(&mut self, diagnosis: &Diagnosis) {
+        let Evidence { idle_us, fresh, .. } = diagnosis.evidence();
+        if let (Cause::FlowForgotten, Some(idle), Some(_)) = (diagnosis.cause(), idle_us, fresh) {
+            // Once for each trouble, however often it is told.
+            if !std::mem::replace(&mut self.has_learnt, true) {
+                self.history.forgotten(*idle);
+            }
+        }
+    }
+}
+
+/// What this machine says of its own side.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnSide {
+    pub(crate) address_gone: bool,
+    pub(crate) no_route: bool,
+    pub(crate) interface: Option<(String, bool)>,
+}

@@ -1,0 +1,48 @@
+//! DECIDES: why a connection never came to be.
+
+use super::{Verdict, certain, likely, local};
+use crate::cause::Cause;
+use crate::diagnose::evidence::{Evidence, Fresh};
+
+pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
+    match word {
+        // A name is asked of somebody else, whom the own route does not tell about.
+        Cause::NameNotResolved | Cause::NameServerSilent => certain(word),
+        Cause::ConnectTimeout | Cause::NoLocalRoute | Cause::LocalResources => {
+            local(evidence).unwrap_or_else(|| by_itself(evidence, word))
+        }
+        Cause::Unreachable | Cause::Prohibited => local(evidence).unwrap_or(certain(word)),
+        _ => certain(word),
+    }
+}
+
+fn by_itself(evidence: &Evidence, word: Cause) -> Verdict {
+    if word != Cause::ConnectTimeout {
+        return certain(word);
+    }
+    if let Some(verdict) = many_at_once(evidence) {
+        return verdict;
+    }
+    match evidence.closed_port {
+        Some(Fresh::Refused) => {
+            likely(Cause::PortFiltered, &[Cause::AcceptQueueFull, Cause::SomePathsDead])
+        }
+        Some(Fresh::Silent) => likely(Cause::PathDead, &[Cause::SomePathsDead]),
+        // That nothing answered is certain, and is all that is known.
+        _ => {
+            let others = [
+                Cause::PathDead,
+                Cause::PortFiltered,
+                Cause::AcceptQueueFull,
+                Cause::SomePathsDead,
+            ];
+            Verdict { alternatives: others.to_vec(), ..certain(Cause::ConnectTimeout) }
+        }
+    }
+}
+
+/// Question 7.
+pub(super) fn many_at_once(evidence: &Evidence) -> Option<Verdict> {
+    let (suspects, hosts) = (evidence.suspects?, evidence.hosts?);
+    crate::pulse::is_many(suspects, hosts).then(|| likely(Cause::LocalNetwork, &[Cause::PathDead]))
+}

@@ -1,0 +1,69 @@
+//! DECIDES: why a connection that stood has ended. The word of the end is certain; what made it
+//! can be more.
+
+use super::{Verdict, certain, likely, local, silence};
+use crate::cause::Cause;
+use crate::diagnose::diagnosis::Confidence;
+use crate::diagnose::evidence::{Evidence, Fresh};
+
+/// So often the peer closes after the same pause until that is its rule.
+const TWICE: u32 = 2;
+const THRICE: u32 = 3;
+
+pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
+    match word {
+        Cause::ClosedByPeer => closed(evidence),
+        Cause::Reset => reset(evidence),
+        Cause::KernelGaveUp => gave_up(evidence),
+        // A soft error that became the last word: our own side leaves the same.
+        Cause::Unreachable | Cause::Prohibited => {
+            local(evidence).unwrap_or_else(|| silence::rejected(evidence).unwrap_or(certain(word)))
+        }
+        Cause::WrongReply if evidence.outstanding == Some(0) => certain(Cause::UnaskedBytes),
+        Cause::WriteStalled => match silence::held_up(evidence) {
+            Some(held) => Verdict { alternatives: vec![held.cause], ..certain(word) },
+            None => certain(word),
+        },
+        _ => certain(word),
+    }
+}
+
+fn closed(evidence: &Evidence) -> Verdict {
+    match (evidence.idle_closes, evidence.outstanding) {
+        (Some(THRICE..), _) => certain(Cause::IdleClosed),
+        (Some(TWICE..), _) => likely(Cause::IdleClosed, &[Cause::ClosedByPeer]),
+        (Some(1), Some(0)) => certain(Cause::ClosedByPeer).or(Cause::IdleClosed),
+        _ => certain(Cause::ClosedByPeer),
+    }
+}
+
+fn reset(evidence: &Evidence) -> Verdict {
+    // Nothing that the peer does can be here before half a round trip is over.
+    let sooner = evidence
+        .waited_us
+        .zip(evidence.least_rtt_us)
+        .is_some_and(|(waited, least)| waited < least / 2);
+    let outstanding = evidence.outstanding.is_some_and(|beats| beats > 0);
+    if outstanding && sooner {
+        return likely(Cause::ResetByMiddlebox, &[Cause::Reset]);
+    }
+    let reset = certain(Cause::Reset);
+    // It answered a beat after a pause, and the peer still accepts: somebody forgot the flow.
+    let after_pause = outstanding && evidence.misses.unwrap_or(0) == 0;
+    match evidence.fresh {
+        Some(Fresh::Connected) if after_pause => {
+            reset.or(Cause::ResetByMiddlebox).or(Cause::FlowForgotten)
+        }
+        Some(Fresh::Refused) => reset,
+        _ => reset.or(Cause::ResetByMiddlebox),
+    }
+}
+
+/// The kernel sent in vain until it had enough: what a silence would have been, if it is known.
+fn gave_up(evidence: &Evidence) -> Verdict {
+    let silence = silence::decide(evidence, Cause::AckTimeout);
+    if silence.cause == Cause::AckTimeout || silence.confidence == Confidence::Possible {
+        return Verdict { cause: Cause::KernelGaveUp, ..silence };
+    }
+    silence
+}

@@ -1,0 +1,105 @@
+//! DECIDES: from evidence to a verdict, by questions in a fixed order; the first that is answered
+//! wins. Pure: the same evidence gives the same verdict, here and now or elsewhere and later.
+//!
+//! 1. Was this process, or the machine, away? Then nobody is convicted.
+//! 2. Did the connection ever stand ([`connect`])? Has it ended ([`end`])?
+//! 3. Did something come, and was not the ack?
+//! 4. Is it our own address, interface, route? That sends nothing and comes before what follows,
+//!    because a local failure leaves the same errors behind as a router's word.
+//! 5. Did a router or firewall say so?
+//! 6. What does the kernel know: a closed window, bytes that never left, bytes that were
+//!    acknowledged and not answered ([`silence`])?
+//! 7. Are many links silent at once?
+//! 8. What became of other connections to the same address ([`beyond`])?
+
+mod beyond;
+mod connect;
+mod end;
+mod silence;
+#[cfg(test)]
+mod tests;
+
+use super::diagnosis::Confidence;
+use super::evidence::{Evidence, Stage};
+use crate::cause::Cause;
+
+/// What the evidence says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) cause: Cause,
+    pub(crate) confidence: Confidence,
+    pub(crate) alternatives: Vec<Cause>,
+}
+
+fn certain(cause: Cause) -> Verdict {
+    Verdict { cause, confidence: Confidence::Certain, alternatives: Vec::new() }
+}
+
+fn likely(cause: Cause, alternatives: &[Cause]) -> Verdict {
+    Verdict { cause, confidence: Confidence::Likely, alternatives: alternatives.to_vec() }
+}
+
+fn possible(cause: Cause, alternatives: &[Cause]) -> Verdict {
+    Verdict { cause, confidence: Confidence::Possible, alternatives: alternatives.to_vec() }
+}
+
+impl Verdict {
+    fn or(mut self, alternative: Cause) -> Verdict {
+        if !self.alternatives.contains(&alternative) {
+            self.alternatives.push(alternative);
+        }
+        self
+    }
+}
+
+pub(super) fn decide(evidence: &Evidence) -> Verdict {
+    let word = evidence.word.unwrap_or(Cause::AckTimeout);
+    if let Some(verdict) = away(evidence) {
+        return verdict;
+    }
+    match evidence.stage.unwrap_or(Stage::Silence) {
+        Stage::Connect => connect::decide(evidence, word),
+        Stage::End => end::decide(evidence, word),
+        Stage::Silence => silence::decide(evidence, word),
+        Stage::Warning => warning(evidence, word),
+        Stage::Away => certain(word),
+    }
+}
+
+/// Question 1.
+fn away(evidence: &Evidence) -> Option<Verdict> {
+    if evidence.suspended_us.is_some() {
+        return Some(certain(Cause::ResumedFromSleep));
+    }
+    evidence.late_us.is_some().then(|| certain(Cause::LocalStall))
+}
+
+/// Question 4.
+fn local(evidence: &Evidence) -> Option<Verdict> {
+    // Without a carrier the address may be gone and the route as well: the root comes first.
+    if evidence.carrier == Some(false) {
+        return Some(certain(Cause::LinkDown));
+    }
+    if evidence.address_gone == Some(true) {
+        return Some(certain(Cause::LocalAddressGone));
+    }
+    (evidence.no_route == Some(true)).then(|| certain(Cause::NoLocalRoute))
+}
+
+/// It answers, but packets are lost: a warning.
+fn warning(evidence: &Evidence, word: Cause) -> Verdict {
+    match word {
+        // Every beat being hit is a rule; some of them are chance.
+        Cause::LossyPath if evidence.resent_beats.is_some_and(|beats| beats >= 6) => {
+            possible(Cause::RateLimited, &[Cause::LossyPath])
+        }
+        Cause::LossyPath => likely(Cause::LossyPath, &[Cause::RateLimited]),
+        Cause::Prohibited | Cause::Unreachable => {
+            silence::rejected(evidence).unwrap_or(certain(word))
+        }
+        Cause::PeerNotReading | Cause::QueuedBehindData => {
+            silence::held_up(evidence).unwrap_or(certain(word))
+        }
+        _ => certain(word),
+    }
+}

@@ -1,0 +1,119 @@
+//! DECIDES: the connection stands, and what was due did not come.
+
+use std::time::Duration;
+
+use super::connect::many_at_once;
+use super::{Verdict, beyond, certain, likely, local, possible};
+use crate::cause::Cause;
+use crate::diagnose::diagnosis::Confidence;
+use crate::diagnose::evidence::{Carried, Evidence, Fresh};
+
+/// The word of the kernel for a connection whose peer has closed.
+const CLOSE_WAIT: &str = "close-wait";
+
+pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
+    if evidence.tcp_state.as_deref() == Some(CLOSE_WAIT) {
+        return certain(Cause::ClosedByPeer);
+    }
+    if word == Cause::PartialReply || evidence.partial == Some(true) {
+        return certain(Cause::PartialReply);
+    }
+    if word == Cause::WriteStalled {
+        return certain(Cause::WriteStalled);
+    }
+    let questions = [local, rejected, held_up, not_transmitted, not_answered, many_at_once];
+    if let Some(verdict) = questions.iter().find_map(|question| question(evidence)) {
+        return verdict;
+    }
+    let verdict = beyond::decide(evidence);
+    if is_early(evidence) { less_sure(verdict) } else { verdict }
+}
+
+/// Question 5. What a router says of an address that it cannot reach makes the kernel take its
+/// doubled timeout back (RFC 6069), what a firewall says does not.
+pub(super) fn rejected(evidence: &Evidence) -> Option<Verdict> {
+    let errno = i32::try_from(evidence.icmp_errno?).ok()?;
+    let (sent_again, backoff) = (evidence.retransmits.unwrap_or(0), evidence.backoff.unwrap_or(0));
+    Some(match errno {
+        libc::ECONNREFUSED | libc::EACCES | libc::EPERM => certain(Cause::Prohibited),
+        _ if sent_again >= 2 && backoff < sent_again => certain(Cause::Unreachable),
+        _ if sent_again >= 2 => certain(Cause::Prohibited),
+        // Too early to tell: both are a router's word.
+        libc::ENETUNREACH => likely(Cause::Unreachable, &[Cause::Prohibited]),
+        _ => likely(Cause::Prohibited, &[Cause::Unreachable]),
+    })
+}
+
+/// Question 6: nothing is wrong with the path, the beat waits its turn.
+pub(super) fn held_up(evidence: &Evidence) -> Option<Verdict> {
+    let (unsent, window) = (evidence.unsent_bytes?, evidence.window_bytes);
+    if unsent > 0 && window == Some(0) {
+        return Some(certain(Cause::PeerNotReading));
+    }
+    let ahead = evidence.ahead_bytes.unwrap_or(0);
+    let acked = evidence.acked_bytes.unwrap_or(0);
+    let moves = acked > 0 && (unsent > 0 || evidence.unacked.unwrap_or(0) > 0);
+    (ahead > 0 && moves).then(|| likely(Cause::QueuedBehindData, &[Cause::PeerNotReading]))
+}
+
+/// Bytes were written, and none is on its way.
+fn not_transmitted(evidence: &Evidence) -> Option<Verdict> {
+    let nothing_left = evidence.unacked == Some(0) && evidence.unsent_bytes? > 0;
+    if !nothing_left {
+        return None;
+    }
+    // The kernel tries again, as with a closed window, though the window is open.
+    Some(match evidence.probes {
+        Some(1..) => certain(Cause::NotTransmitted),
+        _ => possible(Cause::NotTransmitted, &[Cause::PathDead]),
+    })
+}
+
+/// All was acknowledged, and nobody answered.
+fn not_answered(evidence: &Evidence) -> Option<Verdict> {
+    let acked = evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0);
+    // Probes of the keepalive are no bytes, and count nowhere else.
+    if !acked || evidence.probes.is_some_and(|probes| probes > 0) {
+        return None;
+    }
+    if evidence.outstanding == Some(0) {
+        // Nothing was asked, so nothing was answered.
+        let others = [Cause::PeerSilent, Cause::PathDead, Cause::FlowForgotten];
+        return Some(possible(Cause::AckTimeout, &others));
+    }
+    // A segment that arrived twice: its first acknowledgement went with the answer it rode on.
+    let eaten = evidence.duplicates.unwrap_or(0) > 0;
+    Some(match (evidence.fresh, evidence.fresh_beat) {
+        (_, Some(Carried::Answered)) if eaten => {
+            likely(Cause::ConversationSilent, &[Cause::RepliesFiltered])
+        }
+        (_, Some(Carried::Answered)) => likely(Cause::ConversationSilent, &[]),
+        _ if eaten => likely(Cause::RepliesFiltered, &[Cause::PeerSilent]),
+        (Some(Fresh::Silent), _) => likely(Cause::AcceptQueueFull, &[Cause::PeerSilent]),
+        (Some(Fresh::Refused), _) => likely(Cause::PeerSilent, &[]),
+        (_, Some(Carried::Acked | Carried::Unanswered)) => {
+            likely(Cause::PeerSilent, &[Cause::RepliesFiltered])
+        }
+        _ => likely(
+            Cause::PeerSilent,
+            &[Cause::RepliesFiltered, Cause::ConversationSilent, Cause::AcceptQueueFull],
+        ),
+    })
+}
+
+/// Looked at before the kernel could show much: it sends again after one timeout, then two, and
+/// the third is a fact.
+fn is_early(evidence: &Evidence) -> bool {
+    let (Some(waited), Some(rto)) = (evidence.waited_us, evidence.rto_us) else { return false };
+    let rtt = evidence.rtt_us.unwrap_or_default();
+    let spoken = (3 * rto).max(4 * rtt + Duration::from_millis(200));
+    waited < spoken && evidence.misses.unwrap_or(0) <= 1
+}
+
+fn less_sure(verdict: Verdict) -> Verdict {
+    let confidence = match verdict.confidence {
+        Confidence::Likely => Confidence::Possible,
+        same => same,
+    };
+    Verdict { confidence, ..verdict }
+}

@@ -1,0 +1,3 @@
+//! Each rule, and the order between them.
+
+use super::*;

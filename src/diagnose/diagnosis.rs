@@ -1,0 +1,136 @@
+//! Diagnosis: what a user is told of a trouble: the cause, how sure it is, what else it could be,
+//! what was measured, and who should act.
+
+use std::fmt;
+
+use super::decide::{self, Verdict};
+use super::evidence::{Evidence, Stage};
+use super::recorder::BeatRecord;
+use super::{advice, story};
+use crate::cause::Cause;
+
+/// How sure a diagnosis is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Confidence {
+    /// One of several that fit; the others stand beside it.
+    Possible,
+    /// The evidence speaks for it, and what else would fit is rarer.
+    Likely,
+    /// Nothing else would have shown this.
+    Certain,
+}
+
+impl Confidence {
+    /// `possible`, `likely` or `certain`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Confidence::Possible => "possible",
+            Confidence::Likely => "likely",
+            Confidence::Certain => "certain",
+        }
+    }
+}
+
+impl fmt::Display for Confidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// Why a link is in trouble, from the evidence of one end of its connection.
+///
+/// It never claims more than was measured: what fits the evidence as well stands among the
+/// [alternatives](Diagnosis::alternatives). `Display` is one readable line.
+///
+/// # Examples
+///
+/// A diagnosis can be made again from its evidence, elsewhere and later:
+///
+/// ```
+/// use keepbeat::{Cause, Diagnosis, Evidence, Fact};
+///
+/// let mut evidence = Evidence::default();
+/// evidence.set("word", &Fact::Text("ack-timeout".into()))?;
+/// evidence.set("stage", &Fact::Text("silence".into()))?;
+/// evidence.set("unacked", &Fact::Number(0))?;
+/// evidence.set("unsent_bytes", &Fact::Number(9))?;
+/// evidence.set("window_bytes", &Fact::Number(0))?;
+/// let diagnosis = Diagnosis::of(evidence);
+/// assert_eq!(diagnosis.cause(), Cause::PeerNotReading);
+/// # Ok::<(), keepbeat::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Diagnosis {
+    verdict: Verdict,
+    detail: String,
+    advice: String,
+    evidence: Evidence,
+    beats: Vec<BeatRecord>,
+}
+
+impl Diagnosis {
+    /// What this evidence says.
+    pub fn of(evidence: Evidence) -> Diagnosis {
+        Diagnosis::recorded(evidence, Vec::new())
+    }
+
+    /// With the beats that went before.
+    pub(crate) fn recorded(evidence: Evidence, beats: Vec<BeatRecord>) -> Diagnosis {
+        let verdict = decide::decide(&evidence);
+        let detail = story::tell(&evidence, &verdict);
+        let advice = advice::advise(&evidence, &verdict);
+        Diagnosis { verdict, detail, advice, evidence, beats }
+    }
+
+    /// The most likely cause.
+    pub fn cause(&self) -> Cause {
+        self.verdict.cause
+    }
+
+    /// How sure that is.
+    pub fn confidence(&self) -> Confidence {
+        self.verdict.confidence
+    }
+
+    /// What else would fit the evidence, the likeliest first.
+    pub fn alternatives(&self) -> &[Cause] {
+        &self.verdict.alternatives
+    }
+
+    /// What speaks for it, in words, with the numbers.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Who should act, and how.
+    pub fn advice(&self) -> &str {
+        &self.advice
+    }
+
+    /// What was measured.
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    /// The flight recorder: the last beats before it, the oldest first, each with what the kernel
+    /// knew as it was written.
+    pub fn beats(&self) -> &[BeatRecord] {
+        &self.beats
+    }
+
+    pub(crate) fn is_warning(&self) -> bool {
+        self.evidence.stage == Some(Stage::Warning)
+    }
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.cause(), self.confidence(), self.detail)?;
+        if !self.alternatives().is_empty() {
+            let others: Vec<_> = self.alternatives().iter().map(|cause| cause.word()).collect();
+            write!(f, "; or {}", others.join(", "))?;
+        }
+        write!(f, "; {}", self.advice)
+    }
+}

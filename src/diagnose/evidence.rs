@@ -1,0 +1,237 @@
+//! Evidence: all that was measured about one trouble, flat, each fact under its name. What was not
+//! or could not be measured is absent, and no rule may read its absence as a measurement.
+
+use std::time::Duration;
+
+use super::fact::{Fact, Value, words};
+use crate::cause::Cause;
+use crate::error::Error;
+
+words! {
+    /// In which part of a connection's life the trouble came.
+    Stage {
+        /// The connection never came to be.
+        Connect = "connect",
+        /// It stands, and what was due did not come.
+        Silence = "silence",
+        /// It has ended.
+        End = "end",
+        /// It stands and answers, but not well.
+        Warning = "warning",
+        /// This process itself was away.
+        Away = "away",
+    }
+}
+
+words! {
+    /// What became of another connection to the same address.
+    Fresh {
+        Connected = "connected",
+        Refused = "refused",
+        Silent = "silent",
+        Unreachable = "unreachable",
+        Prohibited = "prohibited",
+        /// It never left this machine.
+        Local = "local",
+        /// It stands, and TLS or the login on it failed.
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// What became of bytes that were sent on another connection.
+    Carried {
+        /// The peer answered.
+        Answered = "answered",
+        /// Its kernel acknowledged them, and no answer came.
+        Acked = "acked",
+        /// Not even its kernel did.
+        Unacked = "unacked",
+        /// The connection ended over them.
+        Ended = "ended",
+        /// The kernel here does not tell, and no answer came.
+        Unanswered = "unanswered",
+    }
+}
+
+words! {
+    /// Why there is no word of another connection.
+    Kept {
+        /// Nobody allowed any.
+        Off = "off",
+        /// More were asked for than the budget has.
+        Budget = "budget",
+        /// The answer is still to come.
+        Pending = "pending",
+        /// It is known already where the trouble is, or no address is known.
+        Needless = "needless",
+    }
+}
+
+macro_rules! evidence {
+    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty,)*) => {
+        /// What was measured: a flat list of facts, as the JSON lines have them.
+        ///
+        /// Times are in microseconds (`_us`). What was not measured is absent.
+        ///
+        /// | fact | |
+        /// |---|---|
+        $(#[doc = concat!("| `", stringify!($name), "` |", $($doc,)+ " |")])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Evidence {
+            $($(#[doc = $doc])+ pub(crate) $name: Option<$kind>,)*
+        }
+
+        impl Evidence {
+            /// Every fact that is known, in a fixed order.
+            pub fn facts(&self) -> Vec<(&'static str, Fact)> {
+                let mut facts = Vec::new();
+                $(if let Some(value) = &self.$name {
+                    facts.push((stringify!($name), Value::to_fact(value)));
+                })*
+                facts
+            }
+
+            /// Adds a fact, as [`facts`](Evidence::facts) has told it before.
+            ///
+            /// # Errors
+            ///
+            /// A value that cannot be one of that name. A name that is not known, of a later
+            /// version say, is passed over, and that is no error.
+            pub fn set(&mut self, name: &str, fact: &Fact) -> Result<(), Error> {
+                $(if name == stringify!($name) {
+                    self.$name = Some(Value::of(fact).ok_or_else(|| unfit(name, fact))?);
+                    return Ok(());
+                })*
+                Ok(())
+            }
+
+            /// Takes every fact that the other one knows.
+            pub(crate) fn merge(&mut self, other: &Evidence) {
+                $(if other.$name.is_some() {
+                    self.$name.clone_from(&other.$name);
+                })*
+            }
+        }
+    };
+}
+
+fn unfit(name: &str, fact: &Fact) -> Error {
+    Error::invalid(format!("`{fact}` cannot be the evidence called `{name}`"))
+}
+
+evidence! {
+    /// What is certain without any diagnosis: the word of the event.
+    word: Cause,
+    /// `connect`, `silence`, `end`, `warning` or `away`.
+    stage: Stage,
+    /// The peer's address.
+    peer: String,
+    /// What was seen, in words.
+    detail: String,
+    /// The bytes of the beat, escaped, where the protocol says that they are no secret.
+    beat: String,
+    /// How long the beat is.
+    beat_bytes: u32,
+    /// The longest wait for an ack.
+    timeout_us: Duration,
+    /// How long the beat has waited for its ack; for an end, since the last beat was written.
+    waited_us: Duration,
+    /// Misses in a row.
+    misses: u32,
+    /// Beats acked in time before it.
+    good: u64,
+    /// Beats without an ack so far.
+    outstanding: u32,
+    /// A part of an answer came.
+    partial: bool,
+    /// This process woke so much too late.
+    late_us: Duration,
+    /// This machine was suspended for so long.
+    suspended_us: Duration,
+    /// For how long nothing had gone either way, before the beat that failed or the end.
+    idle_us: Duration,
+    /// The longest such pause that was survived.
+    idle_survived_us: Duration,
+    /// How often a connection of this link was closed by the peer after the same pause, this time
+    /// included.
+    idle_closes: u32,
+    /// How often one was forgotten after the same pause or a longer one, this time included.
+    idle_forgotten: u32,
+    /// The shortest pause after which one was forgotten.
+    forgotten_after_us: Duration,
+    /// The least round-trip time of a beat.
+    beat_rtt_us: Duration,
+    /// The kernel's word for the state of the connection.
+    tcp_state: String,
+    /// Segments sent and not acknowledged.
+    unacked: u32,
+    /// Bytes written and not yet sent.
+    unsent_bytes: u32,
+    /// The window of the peer.
+    window_bytes: u32,
+    /// Retransmission timeouts in a row.
+    retransmits: u8,
+    /// How often the timeout was doubled.
+    backoff: u8,
+    /// Probes without an answer, of a closed window, the keepalive or a queue of ours.
+    probes: u8,
+    /// The retransmission timeout.
+    rto_us: Duration,
+    /// The smoothed round-trip time of segments.
+    rtt_us: Duration,
+    /// The least one.
+    least_rtt_us: Duration,
+    /// Since a segment came that acknowledged something.
+    ack_age_us: Duration,
+    /// Segments that came since the beat.
+    segments_in: u32,
+    /// Bytes that were acknowledged since the beat.
+    acked_bytes: u64,
+    /// Segments that were sent again since the beat.
+    resent: u32,
+    /// Segments of ours that arrived twice since the beat: their first acknowledgement was lost.
+    duplicates: u32,
+    /// Since the beat the peer's window held sending up for so long.
+    window_closed_us: Duration,
+    /// Bytes of ours before the beat that were not acknowledged as it was written.
+    ahead_bytes: u64,
+    /// Beats of the last eight before which segments had to be sent again.
+    resent_beats: u32,
+    /// The kernel's number for what a router or firewall said (ICMP).
+    icmp_errno: u32,
+    /// The own address is not on this machine any more.
+    address_gone: bool,
+    /// This machine has no route to the peer.
+    no_route: bool,
+    /// The interface of the own address.
+    interface: String,
+    /// That interface is up and has a carrier.
+    carrier: bool,
+    /// The application's `send` has not come back for so long.
+    send_stuck_us: Duration,
+    /// Links to different hosts that fell silent at about the same time, this one included.
+    suspects: u32,
+    /// Of so many.
+    hosts: u32,
+    /// Why no other connection was made: `off`, `budget`, `pending`, `needless`.
+    side: Kept,
+    /// Another connection to the same address: `connected`, `refused`, `silent`, `unreachable`,
+    /// `prohibited`, `local`, `failed`.
+    fresh: Fresh,
+    /// It is the link's own next one.
+    fresh_is_next: bool,
+    /// The same beat on it: `answered`, `acked` (by the kernel alone), `unacked`, `ended`,
+    /// `unanswered`.
+    fresh_beat: Carried,
+    /// Other bytes of the same length on it.
+    fresh_same_length: Carried,
+    /// A tiny payload on it.
+    fresh_tiny: Carried,
+    /// So many more connections were tried, each from another port.
+    more_fresh: u32,
+    /// So many of them were answered.
+    more_answered: u32,
+    /// A port of the same host on which nobody listens.
+    closed_port: Fresh,
+}

@@ -1,0 +1,100 @@
+//! DECIDES: what pauses a link's connections have survived, and after which they died. Pure: times
+//! are arguments.
+
+use std::time::Duration;
+
+/// So many ends are remembered.
+const KEPT: usize = 8;
+
+/// Shorter pauses are no pauses.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What is known of a link's pauses, over all its connections.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    survived: Option<Duration>,
+    closes: Vec<Duration>,
+    forgotten: Vec<Duration>,
+}
+
+/// Whether two pauses are the same one by the clock of a server, which looks at its connections
+/// once in a while: a tenth, or half a second.
+fn same(one: Duration, other: Duration) -> bool {
+    one.abs_diff(other) <= (one.max(other) / 10).max(Duration::from_millis(500))
+}
+
+fn remember(pauses: &mut Vec<Duration>, idle: Duration) {
+    if pauses.len() == KEPT {
+        pauses.remove(0);
+    }
+    pauses.push(idle);
+}
+
+impl History {
+    /// A beat after such a pause was answered.
+    pub(crate) fn survived(&mut self, idle: Duration) {
+        self.survived = self.survived.max(Some(idle));
+        // What was survived is no limit, whatever it looked like.
+        self.closes.retain(|limit| *limit > idle + PAUSE);
+        self.forgotten.retain(|limit| *limit > idle + PAUSE);
+    }
+
+    /// The longest pause that was survived.
+    pub(crate) fn longest(&self) -> Option<Duration> {
+        self.survived
+    }
+
+    /// The peer closed an idle connection after such a pause. How often it has, after the same one.
+    pub(crate) fn closed(&mut self, idle: Duration) -> Option<u32> {
+        if idle < PAUSE {
+            return None;
+        }
+        remember(&mut self.closes, idle);
+        Some(self.closes.iter().filter(|pause| same(**pause, idle)).count() as u32)
+    }
+
+    /// A connection was found forgotten, or dropped, after such a pause.
+    pub(crate) fn forgotten(&mut self, idle: Duration) {
+        remember(&mut self.forgotten, idle);
+    }
+
+    /// How often one was forgotten after such a pause or a shorter one, and the shortest.
+    pub(crate) fn forgets(&self, idle: Duration) -> (u32, Option<Duration>) {
+        let as_short = |pause: &&Duration| **pause <= idle || same(**pause, idle);
+        let times = self.forgotten.iter().filter(as_short).count() as u32;
+        (times, self.forgotten.iter().min().copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_same_pause_three_times_is_a_limit_and_others_are_not() {
+        let mut history = History::default();
+        assert_eq!(history.closed(60 * S), Some(1));
+        assert_eq!(history.closed(17 * S), Some(1), "a restart");
+        assert_eq!(history.closed(61 * S), Some(2));
+        assert_eq!(history.closed(59 * S), Some(3));
+        assert_eq!(history.closed(S / 10), None, "no pause at all");
+        for _ in 0..100 {
+            history.closed(5 * S);
+        }
+        assert_eq!(history.closes.len(), KEPT);
+    }
+
+    #[test]
+    fn a_pause_that_was_survived_takes_the_limits_below_it_back() {
+        let mut history = History::default();
+        history.forgotten(4 * S);
+        history.forgotten(6 * S);
+        assert_eq!(history.forgets(5 * S), (1, Some(4 * S)));
+        assert_eq!(history.forgets(6 * S), (2, Some(4 * S)));
+        history.survived(5 * S);
+        assert_eq!(history.forgets(6 * S), (1, Some(6 * S)));
+        assert_eq!(history.longest(), Some(5 * S));
+    }
+}

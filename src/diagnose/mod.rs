@@ -1,0 +1,30 @@
+//! Why a link failed.
+//!
+//! ```text
+//! link thread ─ looks ─▶ Case ─ Evidence ─▶ decide ─▶ Diagnosis ─▶ event, status
+//!      │                  ▲
+//!      └─ asks ─▶ side connections (threads of their own) ─ Evidence ─┘
+//! ```
+//!
+//! The evidence of the live socket is taken by the link's own thread, which alone may read its
+//! errors. Side connections run beside the link and touch nothing of it; what they find goes back
+//! by value. [`decide`] is pure, so that a recorded trouble can be explained again.
+
+mod advice;
+mod case;
+mod decide;
+mod diagnosis;
+mod evidence;
+mod fact;
+mod history;
+mod recorder;
+mod settings;
+mod story;
+
+pub(crate) use case::{Case, OwnSide};
+pub use diagnosis::{Confidence, Diagnosis};
+pub use evidence::Evidence;
+pub(crate) use evidence::{Carried, Fresh, Kept, Stage};
+pub use fact::Fact;
+pub use recorder::{BeatEnd, BeatRecord};
+pub use settings::Diagnose;

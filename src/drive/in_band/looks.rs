@@ -1,0 +1,74 @@
+//! What an inquiry may see of a link that carries data.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::cause::Loss;
+use crate::drive::guarded::Guarded;
+use crate::drive::inquiry::{Allowed, Scene};
+use crate::drive::socket::loss_of;
+use crate::pulse::Report;
+use crate::tcp_info::{TcpInfo, TcpState};
+
+use super::{InBand, Line, Origin};
+
+struct View<'a> {
+    line: Option<&'a Line>,
+    protocol: &'a mut Guarded,
+    origin: &'a Origin,
+}
+
+impl Scene for View<'_> {
+    fn look(&self) -> Option<TcpInfo> {
+        TcpInfo::of(&*self.line?.socket).ok()
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        self.line?.socket.local_addr().ok()?.as_socket()
+    }
+
+    fn allowed(&mut self, beat_bytes: usize) -> Result<Allowed, Loss> {
+        let secure = match self.origin {
+            Origin::Dialed(dialer, _) => dialer.secure.clone(),
+            Origin::Adopted(_) => None,
+        };
+        Ok(Allowed { secure, ..Allowed::by(self.protocol, beat_bytes)? })
+    }
+}
+
+impl InBand {
+    pub(super) fn report_with_cause(&mut self, report: Report) {
+        let InBand { inquiry, pulse, reporter, line, protocol, origin, .. } = self;
+        let mut view = View { line: line.as_ref(), protocol, origin };
+        inquiry.report(report, pulse.rtt(), &mut view, reporter);
+    }
+
+    pub(super) fn begin_inquiry(&mut self, peer: SocketAddr) {
+        let InBand { inquiry, line, protocol, origin, .. } = self;
+        inquiry.on_connected(Some(peer), &View { line: line.as_ref(), protocol, origin });
+    }
+
+    /// What the kernel knows just before a beat.
+    pub(super) fn look_before(&self) -> Option<TcpInfo> {
+        let line = self.line.as_ref().filter(|_| self.inquiry.is_on())?;
+        TcpInfo::of(&*line.socket).ok()
+    }
+
+    /// The beat in flight is not answered as soon as usual: has a router said something?
+    pub(super) fn look(&mut self, now: Instant) {
+        self.inquiry.on_looked(now);
+        let Some(line) = &self.line else { return };
+        let Ok(Some(error)) = line.socket.take_error() else { return };
+        let info = TcpInfo::of(&*line.socket).ok();
+        if info.is_none_or(|info| info.state == TcpState::Closed) {
+            // It was no word of a router, but the end, which no read will tell any more.
+            let loss = loss_of(&error, line.peer);
+            return self.on_end(loss);
+        }
+        if let Some(errno) = error.raw_os_error() {
+            let InBand { inquiry, reporter, line, protocol, origin, .. } = self;
+            let mut view = View { line: line.as_ref(), protocol, origin };
+            inquiry.on_icmp(errno, &mut view, reporter);
+        }
+    }
+}

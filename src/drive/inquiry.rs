@@ -1,0 +1,547 @@
+//! From what a link's thread sees to what its user is told of why: takes the looks that a report
+//! calls for, keeps the [`Case`], asks for side connections, and hands the reporter each report
+//! with its diagnosis.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::cause::{Cause, Loss};
+use crate::diagnose::{Case, Confidence, Diagnosis, Evidence, Kept, OwnSide, Stage};
+use crate::drive::guarded::Guarded;
+use crate::drive::handle::Handle;
+use crate::drive::reporter::Reporter;
+use crate::drive::side::{Question, Slot};
+use crate::drive::tls::Secure;
+use crate::drive::{Seat, Shared};
+use crate::heartbeat::Heartbeat;
+use crate::pulse::{Report, Roster, Rtt};
+use crate::state::State;
+use crate::sys;
+use crate::tcp_info::TcpInfo;
+
+/// How long after a beat the first look is taken, at least, and how often from then on: what a
+/// router says is told within 50 ms of its coming, and a healthy beat is answered before.
+const LOOK: Duration = Duration::from_millis(40);
+
+/// So many links may look at that pace; more share it.
+const LOOKERS: u32 = 250;
+
+/// Less is no suspension: the two clocks are read one after the other.
+const SUSPENSION: Duration = Duration::from_millis(500);
+
+/// What an inquiry may look at and ask of a link, as far as the link has it.
+pub(crate) trait Scene {
+    /// What the kernel knows of the connection now.
+    fn look(&self) -> Option<TcpInfo>;
+
+    fn local(&self) -> Option<SocketAddr>;
+
+    /// What may be said on another connection, beside a beat of so many bytes. A loss is a panic of
+    /// the protocol.
+    fn allowed(&mut self, beat_bytes: usize) -> Result<Allowed, Loss>;
+}
+
+/// What another connection to the same address may carry.
+#[derive(Default)]
+pub(crate) struct Allowed {
+    pub(crate) secure: Option<Secure>,
+    /// A fresh instance of the protocol.
+    pub(crate) protocol: Option<Guarded>,
+    /// Other bytes of the beat's length, and a tiny payload.
+    pub(crate) same_length: Option<Vec<u8>>,
+    pub(crate) tiny: Option<Vec<u8>>,
+}
+
+impl Allowed {
+    /// What this protocol allows.
+    pub(crate) fn by(protocol: &mut Guarded, beat_bytes: usize) -> Result<Allowed, Loss> {
+        let same_length = if beat_bytes > 0 { protocol.neutral(beat_bytes)? } else { None };
+        let tiny = match protocol.neutral(1)? {
+            Some(one) => Some(one),
+            None => protocol.neutral(2)?,
+        };
+        Ok(Allowed { secure: None, protocol: protocol.fresh()?, same_length, tiny })
+    }
+}
+
+pub(crate) struct Inquiry {
+    handle: Arc<Handle>,
+    shared: Arc<Shared>,
+    heartbeat: Heartbeat,
+    case: Case,
+    slot: Arc<Slot>,
+    /// Side connections are being made.
+    asked: bool,
+    /// The host that the roster knows this link by.
+    host: Option<IpAddr>,
+    /// The own address of the connection.
+    local: Option<SocketAddr>,
+    /// When the beat in flight is to be looked at next.
+    next_look: Option<Instant>,
+    is_looker: bool,
+    /// A diagnosis that goes with the state event behind it, or alone.
+    held: Option<(Arc<Diagnosis>, bool)>,
+    /// The last evidence of silence, to be completed by what side connections find.
+    silence: Option<Evidence>,
+    suspended: Duration,
+    /// The protocol panicked as it was asked.
+    broken: Option<Loss>,
+}
+
+impl Drop for Inquiry {
+    fn drop(&mut self) {
+        self.stop_looking();
+        if let Some(host) = self.host {
+            self.roster().leave(host);
+        }
+    }
+}
+
+impl Inquiry {
+    pub(crate) fn new(seat: &Seat, heartbeat: &Heartbeat, now: Instant) -> Inquiry {
+        Inquiry {
+            handle: Arc::clone(&seat.handle),
+            shared: Arc::clone(&seat.shared),
+            heartbeat: heartbeat.clone(),
+            case: Case::new(heartbeat.diagnose, heartbeat.timeout, now),
+            slot: Arc::default(),
+            asked: false,
+            host: None,
+            local: None,
+            next_look: None,
+            is_looker: false,
+            held: None,
+            silence: None,
+            suspended: sys::suspended(),
+            broken: None,
+        }
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.case.is_on()
+    }
+
+    pub(crate) fn case(&mut self) -> &mut Case {
+        &mut self.case
+    }
+
+    /// A connection stands, before the pulse is told.
+    pub(crate) fn on_connected(&mut self, peer: Option<SocketAddr>, scene: &dyn Scene) {
+        if !self.is_on() {
+            return;
+        }
+        self.local = scene.local();
+        self.case.on_connected(peer, Instant::now());
+        (self.asked, self.silence) = (false, None);
+        let host = peer.map(|peer| peer.ip());
+        if self.host != host {
+            let (old, mut roster) = (self.host, self.roster());
+            old.into_iter().for_each(|host| roster.leave(host));
+            host.into_iter().for_each(|host| roster.join(host));
+            drop(roster);
+            self.host = host;
+        }
+    }
+
+    /// A beat was written.
+    pub(crate) fn on_sent(&mut self, seq: u64, at: Instant, bytes: usize, before: Option<TcpInfo>) {
+        self.case.on_sent(seq, at, bytes, before);
+    }
+
+    /// When the beat in flight is to be looked at, while one waits.
+    pub(crate) fn look_due(
+        &mut self,
+        expecting: bool,
+        sent: Instant,
+        rtt: &Rtt,
+    ) -> Option<Instant> {
+        if !self.is_on() || !expecting {
+            self.next_look = None;
+            self.stop_looking();
+            return None;
+        }
+        Some(*self.next_look.get_or_insert(sent + attention(rtt)))
+    }
+
+    /// A look was taken; when the next is due.
+    pub(crate) fn on_looked(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.is_looker, true) {
+            self.shared.lookers.fetch_add(1, Ordering::Relaxed);
+        }
+        let lookers = self.shared.lookers.load(Ordering::Relaxed);
+        self.next_look = Some(now + LOOK * (1 + lookers / LOOKERS));
+    }
+
+    fn stop_looking(&mut self) {
+        if std::mem::take(&mut self.is_looker) {
+            self.shared.lookers.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A router or firewall said something of the live connection.
+    pub(crate) fn on_icmp(&mut self, errno: i32, scene: &mut dyn Scene, reporter: &mut Reporter) {
+        if self.case.on_icmp(errno) {
+            let now = Instant::now();
+            // A local failure leaves the same error behind.
+            let (info, own) = (scene.look(), Some(self.own_side()));
+            let evidence = self.case.silence(&Cause::AckTimeout.into(), now, info.as_ref(), own);
+            self.tell(Evidence { detail: None, ..evidence }, now, reporter);
+        }
+    }
+
+    /// What side connections have found since the last time goes into the diagnosis.
+    pub(crate) fn collect(&mut self, reporter: &mut Reporter) {
+        self.flush(reporter);
+        if !self.asked {
+            return;
+        }
+        let Some(found) = self.slot.take() else { return };
+        self.case.on_side(&found);
+        if let Some(mut evidence) = self.silence.take() {
+            evidence.merge(&found);
+            if evidence.side == Some(Kept::Pending) {
+                evidence.side = found.side;
+            }
+            self.tell(evidence.clone(), Instant::now(), reporter);
+            self.silence = Some(evidence);
+        }
+    }
+
+    /// A panic of the protocol that came to light here.
+    pub(crate) fn take_broken(&mut self) -> Option<Loss> {
+        self.broken.take()
+    }
+
+    /// A report of the pulse, with what it calls for.
+    pub(crate) fn report(
+        &mut self,
+        mut report: Report,
+        rtt: &Rtt,
+        scene: &mut dyn Scene,
+        reporter: &mut Reporter,
+    ) {
+        if !self.is_on() {
+            return reporter.report(report, rtt, None);
+        }
+        let now = Instant::now();
+        if !matches!(report, Report::State { loss: Some(_), .. }) {
+            self.flush(reporter);
+        }
+        let diagnosis = match &mut report {
+            Report::State { to, loss: Some(loss), .. } => {
+                self.on_trouble(loss, *to == State::Down, now, scene)
+            }
+            Report::State { loss: None, .. } => {
+                self.on_up();
+                None
+            }
+            Report::Missed { seq, timeout, misses, cause, .. } => {
+                self.case.on_missed(*seq, *misses);
+                let detail = format!("no ack of beat {seq} within {timeout:?}");
+                self.on_silence(Loss::new(*cause, detail), now, scene, reporter);
+                None
+            }
+            Report::Silent { silent, misses } => {
+                self.case.on_silent(*misses);
+                let detail = format!("nothing received for {silent:.1?}");
+                self.on_silence(Loss::new(Cause::AckTimeout, detail), now, scene, reporter);
+                None
+            }
+            Report::Disconnected { loss, lived, .. } => {
+                self.on_disconnected(loss, lived.is_zero(), now, reporter);
+                None
+            }
+            Report::Stalled { late } => Some(self.away(*late)),
+            Report::Alive { .. } => {
+                self.on_alive(now, scene, reporter);
+                None
+            }
+            Report::Connected { .. } | Report::Beat { .. } | Report::Ended => None,
+        };
+        let beat = match report {
+            Report::Beat { seq, rtt, late } => Some((seq, rtt, late)),
+            _ => None,
+        };
+        reporter.report(report, rtt, diagnosis);
+        if let Some((seq, rtt, late)) = beat {
+            self.on_beat(seq, rtt, late, now, scene, reporter);
+        }
+    }
+
+    /// The loss as the events tell it.
+    pub(crate) fn refined(&self, loss: &Loss) -> Loss {
+        let mut loss = loss.clone();
+        self.case.told().into_iter().for_each(|told| refine(&mut loss, &told));
+        loss
+    }
+
+    fn on_up(&mut self) {
+        self.case.on_up();
+        self.silence = None;
+        if let Some(host) = self.host {
+            self.roster().well(host);
+        }
+    }
+
+    fn on_beat(
+        &mut self,
+        seq: u64,
+        rtt: Option<Duration>,
+        late: bool,
+        now: Instant,
+        scene: &dyn Scene,
+        reporter: &mut Reporter,
+    ) {
+        self.case.on_ack(seq, rtt, late, now);
+        if let Some(evidence) = self.case.on_next_beat(true, None) {
+            self.explain(evidence, now, reporter);
+        }
+        if let Some(evidence) = self.case.lossy(now, scene.look().as_ref()) {
+            let diagnosis = Arc::new(Diagnosis::of(evidence));
+            reporter.diagnosed(diagnosis);
+        }
+    }
+
+    /// No ack in time, and no miss: where the beat is held up by what the peer does not read, that
+    /// is worth a word.
+    fn on_alive(&mut self, now: Instant, scene: &dyn Scene, reporter: &mut Reporter) {
+        let info = scene.look();
+        if info.as_ref().is_some_and(TcpInfo::is_asking) {
+            let evidence = self.case.warning(Cause::PeerNotReading, now, info.as_ref());
+            self.tell(evidence, now, reporter);
+        }
+    }
+
+    /// A miss: the looks are taken now, and the words go with the state, if that turns.
+    fn on_silence(
+        &mut self,
+        loss: Loss,
+        now: Instant,
+        scene: &mut dyn Scene,
+        reporter: &mut Reporter,
+    ) {
+        let info = scene.look();
+        if let Some(evidence) = self.case.on_next_beat(false, info.as_ref()) {
+            self.explain(evidence, now, reporter);
+        }
+        let own = Some(self.own_side());
+        let mut evidence = self.case.silence(&loss, now, info.as_ref(), own);
+        self.count_suspects(&mut evidence, now, reporter);
+        if self.case.wants_side(&evidence) {
+            evidence.side = Some(self.ask(scene, &evidence));
+        }
+        self.held = Some(self.case.diagnose(evidence.clone(), now));
+        self.silence = Some(evidence);
+    }
+
+    /// The state turns for the worse.
+    fn on_trouble(
+        &mut self,
+        loss: &mut Loss,
+        is_down: bool,
+        now: Instant,
+        scene: &dyn Scene,
+    ) -> Option<Arc<Diagnosis>> {
+        let silence = matches!(loss.cause, Cause::AckTimeout | Cause::PartialReply);
+        if let Some((diagnosis, _)) = self.held.take().filter(|_| silence) {
+            refine(loss, &diagnosis);
+            if let Some(evidence) = self.silence.as_ref().filter(|_| is_down) {
+                self.case.keep_open(evidence);
+            }
+            return Some(diagnosis);
+        }
+        if matches!(loss.cause, Cause::Stopped | Cause::Renewed | Cause::ClosedByApplication) {
+            return None;
+        }
+        let own = is_about_the_path(loss.cause).then(|| self.own_side());
+        let evidence = self.case.end(loss, now, scene.look().as_ref(), own);
+        let (diagnosis, _) = self.case.diagnose(evidence, now);
+        refine(loss, &diagnosis);
+        Some(diagnosis)
+    }
+
+    fn on_disconnected(
+        &mut self,
+        loss: &mut Loss,
+        is_attempt: bool,
+        now: Instant,
+        reporter: &mut Reporter,
+    ) {
+        if is_attempt {
+            self.on_failed_attempt(loss, now, reporter);
+        } else if let Some(told) = self.case.told() {
+            refine(loss, &told);
+        }
+        self.case.on_disconnected();
+        self.next_look = None;
+        self.stop_looking();
+    }
+
+    fn on_failed_attempt(&mut self, loss: &mut Loss, now: Instant, reporter: &mut Reporter) {
+        if let Some(evidence) = self.case.on_next_failed(loss) {
+            return self.explain(evidence, now, reporter);
+        }
+        // The state event before it has told of this very attempt, or of another trouble.
+        let told = self.case.told();
+        let same = told.is_some_and(|told| told.evidence().word == Some(loss.cause));
+        if same || matches!(loss.cause, Cause::Stopped | Cause::Renewed) {
+            return;
+        }
+        let own = is_about_the_path(loss.cause).then(|| self.own_side());
+        let evidence = self.case.end(loss, now, None, own);
+        self.tell(evidence, now, reporter);
+    }
+
+    /// What was silent is explained by what came after it.
+    fn explain(&mut self, evidence: Evidence, now: Instant, reporter: &mut Reporter) {
+        let (diagnosis, news) = self.case.diagnose(evidence, now);
+        self.case.learn(&diagnosis);
+        if news {
+            reporter.diagnosed(diagnosis);
+        }
+    }
+
+    fn tell(&mut self, evidence: Evidence, now: Instant, reporter: &mut Reporter) {
+        let (diagnosis, news) = self.case.diagnose(evidence, now);
+        self.case.learn(&diagnosis);
+        self.hand_out(diagnosis, news, reporter);
+    }
+
+    /// One alarm for all links is enough.
+    fn hand_out(&self, diagnosis: Arc<Diagnosis>, news: bool, reporter: &mut Reporter) {
+        if news && diagnosis.cause() != Cause::LocalNetwork {
+            reporter.diagnosed(diagnosis);
+        } else {
+            reporter.note(diagnosis);
+        }
+    }
+
+    /// A miss that turned no state, and yet is news.
+    fn flush(&mut self, reporter: &mut Reporter) {
+        if let Some((diagnosis, news)) = self.held.take() {
+            self.hand_out(diagnosis, news, reporter);
+        }
+    }
+
+    fn away(&mut self, late: Duration) -> Arc<Diagnosis> {
+        let suspended = sys::suspended();
+        let gone = suspended.saturating_sub(std::mem::replace(&mut self.suspended, suspended));
+        Arc::new(Diagnosis::of(Evidence {
+            word: Some(Cause::LocalStall),
+            stage: Some(Stage::Away),
+            detail: Some(format!("this process woke {late:.1?} too late")),
+            late_us: Some(late),
+            suspended_us: Some(gone).filter(|gone| *gone > SUSPENSION),
+            ..Evidence::default()
+        }))
+    }
+
+    /// The own address, interface and route; nothing is sent. Some tens of microseconds.
+    fn own_side(&self) -> OwnSide {
+        let local = self.local.map(|local| local.ip());
+        OwnSide {
+            address_gone: local.is_some_and(|local| !sys::is_own(local)),
+            no_route: self.case.peer().is_some_and(|peer| !sys::has_route(peer)),
+            interface: local.and_then(sys::interface_of),
+        }
+    }
+
+    fn count_suspects(&self, evidence: &mut Evidence, now: Instant, reporter: &mut Reporter) {
+        let Some(host) = self.host else { return };
+        let Heartbeat { interval, timeout, fall, .. } = self.heartbeat;
+        // Beats are spread over an interval, so that is how far apart links notice.
+        let count = self.roster().suspect(host, now, interval * 11 / 10 + fall * timeout);
+        (evidence.suspects, evidence.hosts) = (Some(count.suspects), Some(count.hosts));
+        if count.is_alarm {
+            let all = Evidence {
+                word: Some(Cause::AckTimeout),
+                stage: Some(Stage::Silence),
+                suspects: evidence.suspects,
+                hosts: evidence.hosts,
+                ..Evidence::default()
+            };
+            reporter.alarm(Arc::new(Diagnosis::of(all)));
+        }
+    }
+
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.shared.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for side connections; what becomes of that.
+    fn ask(&mut self, scene: &mut dyn Scene, evidence: &Evidence) -> Kept {
+        let Some(address) = self.case.peer() else { return Kept::Needless };
+        let len = evidence.beat_bytes.unwrap_or(0) as usize;
+        let allowed = match scene.allowed(len) {
+            Ok(allowed) => allowed,
+            Err(loss) => {
+                self.broken = Some(loss);
+                return Kept::Needless;
+            }
+        };
+        let question = Question {
+            link: Arc::clone(&self.handle),
+            slot: Arc::clone(&self.slot),
+            address,
+            allowed,
+            heartbeat: self.heartbeat.clone(),
+            acked: evidence.unacked == Some(0),
+            connecting: evidence.stage == Some(Stage::Connect),
+        };
+        self.slot.take(); // of an earlier trouble
+        let kept = match self.shared.sides.ask(question) {
+            Ok(()) => Kept::Pending,
+            Err(kept) => kept,
+        };
+        self.asked = kept == Kept::Pending;
+        self.case.on_side_asked(kept);
+        kept
+    }
+}
+
+/// When the first look is taken: doubled until it is well past a usual answer, so that it moves
+/// seldom.
+pub(crate) fn attention(rtt: &Rtt) -> Duration {
+    let usual = rtt.avg().unwrap_or_default();
+    let mut look = LOOK;
+    while look < 2 * usual {
+        look *= 2;
+    }
+    look
+}
+
+/// The headline is what is likely; what is only possible stays among the diagnosis.
+fn refine(loss: &mut Loss, diagnosis: &Diagnosis) {
+    let open = matches!(
+        loss.cause,
+        Cause::AckTimeout
+            | Cause::ClosedByPeer
+            | Cause::Reset
+            | Cause::KernelGaveUp
+            | Cause::ConnectTimeout
+            | Cause::WrongReply
+            | Cause::Unreachable
+            | Cause::Prohibited
+            | Cause::NoLocalRoute
+            | Cause::LocalResources
+    );
+    let sure = diagnosis.confidence() >= Confidence::Likely;
+    if open && sure && diagnosis.evidence().word == Some(loss.cause) {
+        loss.cause = diagnosis.cause();
+    }
+}
+
+/// Whether our own side may be what is behind it.
+fn is_about_the_path(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::ConnectTimeout
+            | Cause::Unreachable
+            | Cause::Prohibited
+            | Cause::NoLocalRoute
+            | Cause::LocalResources
+            | Cause::KernelGaveUp
+    )
+}

@@ -1,0 +1,123 @@
+//! Side connections: to the address of a link that is silent, to tell where its packets are lost.
+//! Each link's run on a thread of its own, beside the link, one at a time; all of them share a
+//! budget.
+//!
+//! Who waits for whom: a link asks and goes on; the answer lies in a slot until the link looks. The
+//! lock of the budget is held for some nanoseconds, and while a thread is started. `stop` tells all
+//! threads to end, which wakes them wherever they wait, and joins them.
+
+mod budget;
+mod exam;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use log::debug;
+
+use crate::diagnose::{Evidence, Kept};
+use crate::drive::handle::Handle;
+use crate::drive::spawn;
+use crate::event::Identity;
+
+pub(crate) use budget::Budget;
+pub(crate) use exam::Question;
+
+/// What was found so far, by value: from the thread of the side connections to the link's.
+#[derive(Debug, Default)]
+pub(crate) struct Slot(Mutex<Option<Evidence>>);
+
+impl Slot {
+    fn put(&self, found: &Evidence) {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = Some(found.clone());
+    }
+
+    /// What is new since this was last asked.
+    pub(crate) fn take(&self) -> Option<Evidence> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+struct Running {
+    handle: Arc<Handle>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct State {
+    running: Vec<Running>,
+    stopped: bool,
+}
+
+/// All side connections of a coordinator.
+pub(crate) struct Sides {
+    budget: Arc<Budget>,
+    at_once: usize,
+    state: Mutex<State>,
+}
+
+impl Sides {
+    pub(crate) fn new(at_once: usize, per_minute: u32, now: Instant) -> Sides {
+        let budget = Arc::new(Budget::new(per_minute, now));
+        Sides { budget, at_once, state: Mutex::default() }
+    }
+
+    /// Starts to answer; what is found comes into the question's slot. Else why not.
+    pub(crate) fn ask(&self, question: Question) -> Result<(), Kept> {
+        let mut state = self.state();
+        reap(&mut state.running);
+        if state.stopped {
+            return Err(Kept::Off);
+        }
+        if state.running.len() >= self.at_once || !self.budget.has(Instant::now()) {
+            return Err(Kept::Budget);
+        }
+        let who = &question.link.who;
+        let (id, name, target) = (who.id, who.name.clone(), who.target.clone());
+        let handle = Arc::new(Handle::new(Identity { id, name, target }));
+        let (theirs, budget) = (Arc::clone(&handle), Arc::clone(&self.budget));
+        let body = move || {
+            theirs.enter();
+            exam::run(question, &theirs, &budget);
+        };
+        match spawn::spawn(format!("keepbeat-why-{}", id.0), spawn::STACK, body) {
+            Ok(thread) => {
+                state.running.push(Running { handle, thread });
+                Ok(())
+            }
+            Err(error) => {
+                debug!("no thread for side connections: {error}");
+                Err(Kept::Budget)
+            }
+        }
+    }
+
+    /// Tells every thread to end; the threads that nobody waits for yet.
+    pub(crate) fn stop(&self) -> Vec<(Arc<Handle>, JoinHandle<()>)> {
+        let mut state = self.state();
+        state.stopped = true;
+        let running = std::mem::take(&mut state.running);
+        running
+            .into_iter()
+            .map(|Running { handle, thread }| {
+                handle.stop();
+                (handle, thread)
+            })
+            .collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Joins those that are over.
+fn reap(running: &mut Vec<Running>) {
+    let (over, left): (Vec<_>, Vec<_>) =
+        running.drain(..).partition(|running| running.thread.is_finished());
+    *running = left;
+    for running in over {
+        let _ = running.thread.join(); // a panic in there is nobody's but its own
+    }
+}

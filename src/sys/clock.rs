@@ -1,0 +1,35 @@
+//! For how long this machine was suspended.
+
+use std::time::Duration;
+
+/// The time that the machine has spent suspended since it was started: what the clock that counts
+/// it is ahead of the one that does not. Nothing where there is no such clock.
+pub(crate) fn suspended() -> Duration {
+    #[cfg(target_os = "linux")]
+    {
+        let (with, without) = (read(libc::CLOCK_BOOTTIME), read(libc::CLOCK_MONOTONIC));
+        with.saturating_sub(without)
+    }
+    #[cfg(not(target_os = "linux"))]
+    Duration::ZERO
+}
+
+#[cfg(target_os = "linux")]
+fn read(clock: libc::clockid_t) -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: it writes one timespec, which is valid; these clocks always exist.
+    unsafe { libc::clock_gettime(clock, &mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_is_awake_does_not_sleep() {
+        let before = suspended();
+        let after = suspended();
+        assert!(after.abs_diff(before) < Duration::from_millis(100), "{before:?} {after:?}");
+    }
+}
