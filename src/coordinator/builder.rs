@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -133,7 +133,7 @@ impl Builder {
             timer_slack: self.timer_slack,
             open: AtomicUsize::new(0),
             sides: Sides::new(self.sides_at_once, self.sides_per_minute, Instant::now()),
-            lookers: AtomicU32::new(0),
+            lookers: Arc::default(),
             roster: Mutex::default(),
         });
         Ok(Coordinator {

@@ -3,17 +3,16 @@
 //! with its diagnosis.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
 use crate::diagnose::{Case, Confidence, Diagnosis, Evidence, Kept, OwnSide, Stage};
-use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
+use crate::drive::looks::Looks;
 use crate::drive::reporter::Reporter;
+use crate::drive::scene::Scene;
 use crate::drive::side::{Question, Slot};
-use crate::drive::tls::Secure;
 use crate::drive::{Seat, Shared};
 use crate::heartbeat::Heartbeat;
 use crate::pulse::{Report, Roster, Rtt};
@@ -21,50 +20,8 @@ use crate::state::State;
 use crate::sys;
 use crate::tcp_info::TcpInfo;
 
-/// How long after a beat the first look is taken, at least, and how often from then on: what a
-/// router says is told within 50 ms of its coming, and a healthy beat is answered before.
-const LOOK: Duration = Duration::from_millis(40);
-
-/// So many links may look at that pace; more share it.
-const LOOKERS: u32 = 250;
-
 /// Less is no suspension: the two clocks are read one after the other.
 const SUSPENSION: Duration = Duration::from_millis(500);
-
-/// What an inquiry may look at and ask of a link, as far as the link has it.
-pub(crate) trait Scene {
-    /// What the kernel knows of the connection now.
-    fn look(&self) -> Option<TcpInfo>;
-
-    fn local(&self) -> Option<SocketAddr>;
-
-    /// What may be said on another connection, beside a beat of so many bytes. A loss is a panic of
-    /// the protocol.
-    fn allowed(&mut self, beat_bytes: usize) -> Result<Allowed, Loss>;
-}
-
-/// What another connection to the same address may carry.
-#[derive(Default)]
-pub(crate) struct Allowed {
-    pub(crate) secure: Option<Secure>,
-    /// A fresh instance of the protocol.
-    pub(crate) protocol: Option<Guarded>,
-    /// Other bytes of the beat's length, and a tiny payload.
-    pub(crate) same_length: Option<Vec<u8>>,
-    pub(crate) tiny: Option<Vec<u8>>,
-}
-
-impl Allowed {
-    /// What this protocol allows.
-    pub(crate) fn by(protocol: &mut Guarded, beat_bytes: usize) -> Result<Allowed, Loss> {
-        let same_length = if beat_bytes > 0 { protocol.neutral(beat_bytes)? } else { None };
-        let tiny = match protocol.neutral(1)? {
-            Some(one) => Some(one),
-            None => protocol.neutral(2)?,
-        };
-        Ok(Allowed { secure: None, protocol: protocol.fresh()?, same_length, tiny })
-    }
-}
 
 pub(crate) struct Inquiry {
     handle: Arc<Handle>,
@@ -78,9 +35,7 @@ pub(crate) struct Inquiry {
     host: Option<IpAddr>,
     /// The own address of the connection.
     local: Option<SocketAddr>,
-    /// When the beat in flight is to be looked at next.
-    next_look: Option<Instant>,
-    is_looker: bool,
+    looks: Looks,
     /// A diagnosis that goes with the state event behind it, or alone.
     held: Option<(Arc<Diagnosis>, bool)>,
     /// The last evidence of silence, to be completed by what side connections find.
@@ -92,7 +47,6 @@ pub(crate) struct Inquiry {
 
 impl Drop for Inquiry {
     fn drop(&mut self) {
-        self.stop_looking();
         if let Some(host) = self.host {
             self.roster().leave(host);
         }
@@ -110,8 +64,7 @@ impl Inquiry {
             asked: false,
             host: None,
             local: None,
-            next_look: None,
-            is_looker: false,
+            looks: Looks::new(Arc::clone(&seat.shared.lookers)),
             held: None,
             silence: None,
             suspended: sys::suspended(),
@@ -158,26 +111,14 @@ impl Inquiry {
         rtt: &Rtt,
     ) -> Option<Instant> {
         if !self.is_on() || !expecting {
-            self.next_look = None;
-            self.stop_looking();
+            self.looks.stop();
             return None;
         }
-        Some(*self.next_look.get_or_insert(sent + attention(rtt)))
+        Some(self.looks.due(sent, rtt))
     }
 
-    /// A look was taken; when the next is due.
     pub(crate) fn on_looked(&mut self, now: Instant) {
-        if !std::mem::replace(&mut self.is_looker, true) {
-            self.shared.lookers.fetch_add(1, Ordering::Relaxed);
-        }
-        let lookers = self.shared.lookers.load(Ordering::Relaxed);
-        self.next_look = Some(now + LOOK * (1 + lookers / LOOKERS));
-    }
-
-    fn stop_looking(&mut self) {
-        if std::mem::take(&mut self.is_looker) {
-            self.shared.lookers.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.looks.on_looked(now);
     }
 
     /// A router or firewall said something of the live connection.
@@ -375,8 +316,7 @@ impl Inquiry {
             refine(loss, &told);
         }
         self.case.on_disconnected();
-        self.next_look = None;
-        self.stop_looking();
+        self.looks.stop();
     }
 
     fn on_failed_attempt(&mut self, loss: &mut Loss, now: Instant, reporter: &mut Reporter) {
@@ -466,7 +406,7 @@ impl Inquiry {
         }
     }
 
-    fn roster(&self) -> MutexGuard<'_, Roster> {
+    fn roster(&self) -> MutexGuard<'_, Roster<IpAddr>> {
         self.shared.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -499,17 +439,6 @@ impl Inquiry {
         self.case.on_side_asked(kept);
         kept
     }
-}
-
-/// When the first look is taken: doubled until it is well past a usual answer, so that it moves
-/// seldom.
-pub(crate) fn attention(rtt: &Rtt) -> Duration {
-    let usual = rtt.avg().unwrap_or_default();
-    let mut look = LOOK;
-    while look < 2 * usual {
-        look *= 2;
-    }
-    look
 }
 
 /// The headline is what is likely; what is only possible stays among the diagnosis.

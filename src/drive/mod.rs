@@ -17,10 +17,12 @@ mod inquiry;
 pub(crate) mod keepalive;
 pub(crate) mod known;
 pub(crate) mod limits;
+mod looks;
 pub(crate) mod observe;
 pub(crate) mod queues;
 mod reporter;
 pub(crate) mod resolve;
+mod scene;
 pub(crate) mod side;
 pub(crate) mod socket;
 pub(crate) mod spawn;
@@ -29,6 +31,7 @@ pub(crate) mod tls;
 mod verdict;
 pub(crate) mod watch;
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -58,9 +61,9 @@ pub(crate) struct Shared {
     pub(crate) open: AtomicUsize,
     pub(crate) sides: Sides,
     /// Links that look at a beat which is not answered.
-    pub(crate) lookers: AtomicU32,
+    pub(crate) lookers: Arc<AtomicU32>,
     /// Held for some nanoseconds.
-    pub(crate) roster: Mutex<Roster>,
+    pub(crate) roster: Mutex<Roster<IpAddr>>,
 }
 
 /// What every link, of whatever kind, has from its coordinator.

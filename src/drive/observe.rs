@@ -17,10 +17,11 @@ use socket2::SockRef;
 
 use crate::cause::{Cause, Loss};
 use crate::drive::handle::Handle;
-use crate::drive::inquiry::{Allowed, Inquiry, Scene};
+use crate::drive::inquiry::Inquiry;
 use crate::drive::keepalive::Keepalive;
 use crate::drive::known::Known;
 use crate::drive::reporter::Reporter;
+use crate::drive::scene::{Allowed, Scene};
 use crate::drive::verdict::{Before, Signs};
 use crate::drive::{Seat, Shared};
 use crate::error::Error;

@@ -2,7 +2,7 @@
 //! that it is our own network. Pure: times are arguments.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 /// Fewer hosts than this fall silent together by chance.
@@ -31,25 +31,33 @@ struct Host {
     is_old: bool,
 }
 
-/// Hosts count, not links: ten links to one host that dies are one host.
-#[derive(Debug, Default)]
-pub(crate) struct Roster {
-    hosts: HashMap<IpAddr, Host>,
+/// Hosts count, not links: ten links to one host that dies are one host. `H` is what a host is
+/// known by.
+#[derive(Debug)]
+pub(crate) struct Roster<H> {
+    hosts: HashMap<H, Host>,
     /// In the order in which they fell silent; some have come back since.
-    silent: VecDeque<(Instant, IpAddr)>,
+    silent: VecDeque<(Instant, H)>,
     suspects: u32,
     old: u32,
     alarmed: bool,
 }
 
-impl Roster {
+impl<H> Default for Roster<H> {
+    fn default() -> Roster<H> {
+        let (hosts, silent) = (HashMap::new(), VecDeque::new());
+        Roster { hosts, silent, suspects: 0, old: 0, alarmed: false }
+    }
+}
+
+impl<H: Copy + Eq + Hash> Roster<H> {
     /// A link has a host now.
-    pub(crate) fn join(&mut self, host: IpAddr) {
+    pub(crate) fn join(&mut self, host: H) {
         self.hosts.entry(host).or_default().links += 1;
     }
 
     /// It has not any more.
-    pub(crate) fn leave(&mut self, host: IpAddr) {
+    pub(crate) fn leave(&mut self, host: H) {
         self.well(host);
         if let Some(entry) = self.hosts.get_mut(&host) {
             entry.links = entry.links.saturating_sub(1);
@@ -61,7 +69,7 @@ impl Roster {
 
     /// A link to this host does not answer. Those that fell silent more than `window` ago count no
     /// more, neither as silent nor as hosts.
-    pub(crate) fn suspect(&mut self, host: IpAddr, now: Instant, window: Duration) -> Count {
+    pub(crate) fn suspect(&mut self, host: H, now: Instant, window: Duration) -> Count {
         if let Some(entry) = self.hosts.get_mut(&host) {
             if entry.silent_since.is_none() {
                 entry.silent_since = Some(now);
@@ -78,7 +86,7 @@ impl Roster {
     }
 
     /// It answers.
-    pub(crate) fn well(&mut self, host: IpAddr) {
+    pub(crate) fn well(&mut self, host: H) {
         let Some(entry) = self.hosts.get_mut(&host) else { return };
         if entry.silent_since.take().is_none() {
             return;
@@ -113,13 +121,9 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    fn host(n: u8) -> IpAddr {
-        IpAddr::from([10, 0, 0, n])
-    }
-
-    fn roster(hosts: u8) -> Roster {
+    fn roster(hosts: u32) -> Roster<u32> {
         let mut roster = Roster::default();
-        (0..hosts).for_each(|n| roster.join(host(n)));
+        (0..hosts).for_each(|n| roster.join(n));
         roster
     }
 
@@ -127,10 +131,10 @@ mod tests {
     fn three_tenths_and_at_least_three_are_many_and_told_once() {
         let now = Instant::now();
         let mut roster = roster(10);
-        let alarms: Vec<_> = (0..5).map(|n| roster.suspect(host(n), now, S).is_alarm).collect();
+        let alarms: Vec<_> = (0..5).map(|n| roster.suspect(n, now, S).is_alarm).collect();
         assert_eq!(alarms, [false, false, true, false, false]);
-        (0..5).for_each(|n| roster.well(host(n)));
-        let again = (5..8).map(|n| roster.suspect(host(n), now, S).is_alarm);
+        (0..5).for_each(|n| roster.well(n));
+        let again = (5..8).map(|n| roster.suspect(n, now, S).is_alarm);
         assert_eq!(again.collect::<Vec<_>>(), [false, false, true], "another time");
     }
 
@@ -138,8 +142,8 @@ mod tests {
     fn many_links_to_one_host_are_one_host() {
         let now = Instant::now();
         let mut roster = roster(4);
-        (0..100).for_each(|_| roster.join(host(0)));
-        let count = (0..100).map(|_| roster.suspect(host(0), now, S)).last();
+        (0..100).for_each(|_| roster.join(0));
+        let count = (0..100).map(|_| roster.suspect(0, now, S)).last();
         assert_eq!(count, Some(Count { suspects: 1, hosts: 4, is_alarm: false }));
     }
 
@@ -147,12 +151,14 @@ mod tests {
     fn those_that_were_silent_before_have_nothing_to_do_with_it() {
         let now = Instant::now();
         let mut roster = roster(9);
-        (0..2).for_each(|n| drop(roster.suspect(host(n), now, S)));
-        let later = roster.suspect(host(2), now + 5 * S, S);
+        for n in 0..2 {
+            roster.suspect(n, now, S);
+        }
+        let later = roster.suspect(2, now + 5 * S, S);
         assert_eq!(later, Count { suspects: 1, hosts: 7, is_alarm: false });
-        roster.well(host(0));
-        roster.leave(host(1));
-        let count = roster.suspect(host(0), now + 5 * S, S);
+        roster.well(0);
+        roster.leave(1);
+        let count = roster.suspect(0, now + 5 * S, S);
         assert_eq!(count, Count { suspects: 2, hosts: 8, is_alarm: false });
     }
 }

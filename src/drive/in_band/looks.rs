@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::cause::Loss;
 use crate::drive::guarded::Guarded;
-use crate::drive::inquiry::{Allowed, Scene};
+use crate::drive::scene::{Allowed, Scene};
 use crate::drive::socket::loss_of;
 use crate::pulse::Report;
 use crate::tcp_info::{TcpInfo, TcpState};

@@ -15,7 +15,7 @@ use crate::drive::connect::connect;
 use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
 use crate::drive::inbox::Next;
-use crate::drive::inquiry::Allowed;
+use crate::drive::scene::Allowed;
 use crate::drive::socket::{Connection, Woke};
 use crate::drive::tls::Secure;
 use crate::heartbeat::Heartbeat;

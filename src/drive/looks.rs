@@ -1,0 +1,88 @@
+//! When a beat that is not answered is looked at: what a router says is told within 50 ms of its
+//! coming, and a healthy beat is answered before the first look.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::pulse::Rtt;
+
+/// How long after a beat the first look is taken, at least, and how often from then on.
+const LOOK: Duration = Duration::from_millis(40);
+
+/// So many links may look at that pace; more share it.
+const LOOKERS: u32 = 250;
+
+/// When the first look is taken: doubled until it is well past a usual answer, so that it moves
+/// seldom.
+pub(crate) fn attention(rtt: &Rtt) -> Duration {
+    let usual = rtt.avg().unwrap_or_default();
+    let mut look = LOOK;
+    while look < 2 * usual {
+        look *= 2;
+    }
+    look
+}
+
+pub(crate) struct Looks {
+    next: Option<Instant>,
+    is_looker: bool,
+    /// Of all links of the coordinator, those that look.
+    lookers: Arc<AtomicU32>,
+}
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Looks {
+    pub(crate) fn new(lookers: Arc<AtomicU32>) -> Looks {
+        Looks { next: None, is_looker: false, lookers }
+    }
+
+    /// When the beat that was written then is looked at next.
+    pub(crate) fn due(&mut self, sent: Instant, rtt: &Rtt) -> Instant {
+        *self.next.get_or_insert(sent + attention(rtt))
+    }
+
+    pub(crate) fn on_looked(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.is_looker, true) {
+            self.lookers.fetch_add(1, Ordering::Relaxed);
+        }
+        let lookers = self.lookers.load(Ordering::Relaxed);
+        self.next = Some(now + LOOK * (1 + lookers / LOOKERS));
+    }
+
+    /// No beat is in flight.
+    pub(crate) fn stop(&mut self) {
+        self.next = None;
+        if std::mem::take(&mut self.is_looker) {
+            self.lookers.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_look_comes_after_a_usual_answer_and_many_lookers_share_the_pace() {
+        let (now, ms) = (Instant::now(), Duration::from_millis);
+        let (lookers, mut rtt) = (Arc::new(AtomicU32::new(0)), Rtt::default());
+        let mut looks = Looks::new(Arc::clone(&lookers));
+        assert_eq!(looks.due(now, &rtt), now + ms(40));
+        looks.on_looked(now + ms(40));
+        assert_eq!((looks.due(now, &rtt), lookers.load(Ordering::Relaxed)), (now + ms(80), 1));
+        lookers.fetch_add(1000, Ordering::Relaxed);
+        looks.on_looked(now);
+        assert_eq!(looks.due(now, &rtt), now + ms(200));
+        looks.stop();
+        drop(looks);
+        assert_eq!(lookers.load(Ordering::Relaxed), 1000, "counted once");
+        rtt.sample(ms(70));
+        assert_eq!(attention(&rtt), ms(160));
+    }
+}

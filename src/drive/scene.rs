@@ -1,0 +1,43 @@
+//! What an inquiry may look at, and what the protocol of a link allows on another connection.
+
+use std::net::SocketAddr;
+
+use crate::cause::Loss;
+use crate::drive::guarded::Guarded;
+use crate::drive::tls::Secure;
+use crate::tcp_info::TcpInfo;
+
+/// What an inquiry may look at and ask of a link, as far as the link has it.
+pub(crate) trait Scene {
+    /// What the kernel knows of the connection now.
+    fn look(&self) -> Option<TcpInfo>;
+
+    fn local(&self) -> Option<SocketAddr>;
+
+    /// What may be said on another connection, beside a beat of so many bytes. A loss is a panic of
+    /// the protocol.
+    fn allowed(&mut self, beat_bytes: usize) -> Result<Allowed, Loss>;
+}
+
+/// What another connection to the same address may carry.
+#[derive(Default)]
+pub(crate) struct Allowed {
+    pub(crate) secure: Option<Secure>,
+    /// A fresh instance of the protocol.
+    pub(crate) protocol: Option<Guarded>,
+    /// Other bytes of the beat's length, and a tiny payload.
+    pub(crate) same_length: Option<Vec<u8>>,
+    pub(crate) tiny: Option<Vec<u8>>,
+}
+
+impl Allowed {
+    /// What this protocol allows.
+    pub(crate) fn by(protocol: &mut Guarded, beat_bytes: usize) -> Result<Allowed, Loss> {
+        let same_length = if beat_bytes > 0 { protocol.neutral(beat_bytes)? } else { None };
+        let tiny = match protocol.neutral(1)? {
+            Some(one) => Some(one),
+            None => protocol.neutral(2)?,
+        };
+        Ok(Allowed { secure: None, protocol: protocol.fresh()?, same_length, tiny })
+    }
+}
