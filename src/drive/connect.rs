@@ -13,7 +13,7 @@ use crate::drive::handle::Handle;
 use crate::drive::socket::{Connection, cause_of};
 use crate::drive::tls::Secure;
 use crate::heartbeat::Heartbeat;
-use crate::sys::{self, Ready};
+use crate::sys::{self, Icmp, Ready};
 
 /// Addresses of one name that are tried. More would leave each a share too short to answer in.
 const MOST_ADDRESSES: usize = 16;
@@ -70,7 +70,11 @@ fn open(
         .map_err(failed)?;
     let socket = Arc::new(socket);
     handle.set_socket(Some(Arc::clone(&socket)));
+    // So that a router's word tells who says it, and whether it is a rule. Without it, it works too.
+    let _ = sys::listen_to_icmp(&*socket, address.is_ipv6(), true);
     let result = establish(handle, &socket, address, share).and_then(|()| {
+        // On a live connection it would turn a passing trouble into the end.
+        sys::listen_to_icmp(&*socket, address.is_ipv6(), false).map_err(failed)?;
         set_options(&socket, heartbeat).map_err(failed)?;
         let connection = Connection::new(Arc::clone(&socket), address, heartbeat.write_timeout)
             .map_err(failed)?;
@@ -79,10 +83,21 @@ fn open(
             None => Ok(connection),
         }
     });
-    if result.is_err() {
+    result.map_err(|loss| {
         handle.set_socket(None);
-    }
-    result
+        sys::take_icmp(&*socket).map_or(loss, |icmp| icmp_loss(icmp, address))
+    })
+}
+
+/// What a router or firewall said of the attempt.
+fn icmp_loss(icmp: Icmp, address: SocketAddr) -> Loss {
+    let cause = if icmp.is_prohibition() { Cause::Prohibited } else { Cause::Unreachable };
+    let from = match icmp.from {
+        Some(from) if sys::is_own(from) => "this machine".to_owned(),
+        Some(from) => from.to_string(),
+        None => "a router".to_owned(),
+    };
+    Loss::new(cause, format!("{from} says of {address}: {}", icmp.words()))
 }
 
 /// A connect that `stop` can end: it shuts the socket down, which wakes the poll.

@@ -114,7 +114,7 @@ impl Inquiry {
             self.looks.stop();
             return None;
         }
-        Some(self.looks.due(sent, rtt))
+        Some(self.looks.due(sent, rtt.avg()))
     }
 
     pub(crate) fn on_looked(&mut self, now: Instant) {

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::pulse::Rtt;
-
 /// How long after a beat the first look is taken, at least, and how often from then on.
 const LOOK: Duration = Duration::from_millis(40);
 
@@ -15,8 +13,8 @@ const LOOKERS: u32 = 250;
 
 /// When the first look is taken: doubled until it is well past a usual answer, so that it moves
 /// seldom.
-pub(crate) fn attention(rtt: &Rtt) -> Duration {
-    let usual = rtt.avg().unwrap_or_default();
+pub(crate) fn attention(usual: Option<Duration>) -> Duration {
+    let usual = usual.unwrap_or_default();
     let mut look = LOOK;
     while look < 2 * usual {
         look *= 2;
@@ -43,8 +41,8 @@ impl Looks {
     }
 
     /// When the beat that was written then is looked at next.
-    pub(crate) fn due(&mut self, sent: Instant, rtt: &Rtt) -> Instant {
-        *self.next.get_or_insert(sent + attention(rtt))
+    pub(crate) fn due(&mut self, sent: Instant, usual: Option<Duration>) -> Instant {
+        *self.next.get_or_insert(sent + attention(usual))
     }
 
     pub(crate) fn on_looked(&mut self, now: Instant) {
@@ -71,18 +69,17 @@ mod tests {
     #[test]
     fn the_first_look_comes_after_a_usual_answer_and_many_lookers_share_the_pace() {
         let (now, ms) = (Instant::now(), Duration::from_millis);
-        let (lookers, mut rtt) = (Arc::new(AtomicU32::new(0)), Rtt::default());
+        let lookers = Arc::new(AtomicU32::new(0));
         let mut looks = Looks::new(Arc::clone(&lookers));
-        assert_eq!(looks.due(now, &rtt), now + ms(40));
+        assert_eq!(looks.due(now, None), now + ms(40));
         looks.on_looked(now + ms(40));
-        assert_eq!((looks.due(now, &rtt), lookers.load(Ordering::Relaxed)), (now + ms(80), 1));
+        assert_eq!((looks.due(now, None), lookers.load(Ordering::Relaxed)), (now + ms(80), 1));
         lookers.fetch_add(1000, Ordering::Relaxed);
         looks.on_looked(now);
-        assert_eq!(looks.due(now, &rtt), now + ms(200));
+        assert_eq!(looks.due(now, None), now + ms(200));
         looks.stop();
         drop(looks);
         assert_eq!(lookers.load(Ordering::Relaxed), 1000, "counted once");
-        rtt.sample(ms(70));
-        assert_eq!(attention(&rtt), ms(160));
+        assert_eq!(attention(Some(ms(70))), ms(160));
     }
 }

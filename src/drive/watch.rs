@@ -226,7 +226,8 @@ impl Watch {
             }
             return self.tick();
         };
-        let piece = look.and(expecting.map(|timeout| timeout.min(attention(self.pulse.rtt()))));
+        let piece =
+            look.and(expecting.map(|timeout| timeout.min(attention(self.pulse.rtt().avg()))));
         let until = look.into_iter().chain(until).min();
         match connection.wait(until, piece.or(expecting)) {
             Woke::Bytes | Woke::Interrupted => {}

@@ -4,6 +4,7 @@ mod bell;
 mod clock;
 mod epoll;
 mod foreign;
+mod icmp;
 mod limits;
 mod net;
 mod poll;
@@ -14,6 +15,7 @@ pub(crate) use bell::Bell;
 pub(crate) use clock::suspended;
 pub(crate) use epoll::{Epoll, Happened, Interest};
 pub(crate) use foreign::{Foreign, IntOption};
+pub(crate) use icmp::{Icmp, listen_to_icmp, take_icmp};
 pub(crate) use limits::{Limit, is_root, soft_limit};
 pub(crate) use net::{has_route, interface_of, is_own};
 pub(crate) use poll::{

@@ -1,3 +1,304 @@
-//! Each rule, and the order between them.
+//! Each rule, and the order between them: the table of faults as one end of a connection sees them.
+
+use std::time::Duration;
 
 use super::*;
+use crate::diagnose::evidence::{Carried, Fresh};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A beat that was not answered, a second after it was written, as the kernel tells of it where
+/// nothing at all came back.
+fn silence() -> Evidence {
+    Evidence {
+        word: Some(Cause::AckTimeout),
+        stage: Some(Stage::Silence),
+        waited_us: Some(1000 * MS),
+        rto_us: Some(204 * MS),
+        rtt_us: Some(MS / 10),
+        idle_us: Some(10_000 * MS),
+        idle_survived_us: Some(10_000 * MS),
+        outstanding: Some(1),
+        misses: Some(1),
+        tcp_state: Some("established".to_owned()),
+        unacked: Some(1),
+        unsent_bytes: Some(0),
+        window_bytes: Some(64_000),
+        retransmits: Some(2),
+        backoff: Some(2),
+        probes: Some(0),
+        address_gone: Some(false),
+        no_route: Some(false),
+        carrier: Some(true),
+        ..Evidence::default()
+    }
+}
+
+/// The kernel of the peer acknowledged it.
+fn acked() -> Evidence {
+    Evidence { unacked: Some(0), retransmits: Some(0), backoff: Some(0), ..silence() }
+}
+
+fn of(change: impl FnOnce(&mut Evidence)) -> Verdict {
+    let mut evidence = silence();
+    change(&mut evidence);
+    decide(&evidence)
+}
+
+fn fresh(fresh: Fresh, beat: Option<Carried>) -> Evidence {
+    Evidence { fresh: Some(fresh), fresh_beat: beat, ..silence() }
+}
+
+fn end(word: Cause) -> Evidence {
+    let (word, stage) = (Some(word), Some(Stage::End));
+    Evidence { word, stage, retransmits: None, backoff: None, ..silence() }
+}
+
+#[test]
+fn without_other_connections_silence_stays_what_it_is_and_names_all_that_fit() {
+    let alone = of(|_| ());
+    assert_eq!((alone.cause, alone.confidence), (Cause::AckTimeout, Confidence::Possible));
+    for fits in [
+        Cause::PathDead,
+        Cause::PortFiltered,
+        Cause::FlowDropped,
+        Cause::FlowForgotten,
+        Cause::PayloadFiltered,
+        Cause::SizeFiltered,
+        Cause::AllPayloadDropped,
+        Cause::SomePathsDead,
+    ] {
+        assert!(alone.alternatives.contains(&fits), "{fits}");
+    }
+    assert!(!alone.alternatives.contains(&Cause::PeerSilent), "its kernel acknowledged nothing");
+    let blind = decide(&Evidence { word: Some(Cause::AckTimeout), ..Evidence::default() });
+    assert_eq!(blind.cause, Cause::AckTimeout);
+    assert!(blind.alternatives.contains(&Cause::PeerSilent), "without TCP_INFO");
+}
+
+#[test]
+fn other_connections_tell_where_it_is_lost() {
+    use Carried::{Acked, Answered, Unacked};
+    let path = decide(&fresh(Fresh::Silent, None));
+    assert_eq!((path.cause, path.confidence), (Cause::PathDead, Confidence::Likely));
+    assert!(path.alternatives.contains(&Cause::PortFiltered), "nobody asked another port");
+    let closed_port = |said| Evidence { closed_port: Some(said), ..fresh(Fresh::Silent, None) };
+    assert_eq!(decide(&closed_port(Fresh::Refused)).cause, Cause::PortFiltered);
+    let dead = decide(&closed_port(Fresh::Silent));
+    assert_eq!(dead.cause, Cause::PathDead);
+    assert!(!dead.alternatives.contains(&Cause::PortFiltered));
+    let flow = decide(&fresh(Fresh::Connected, Some(Answered)));
+    assert_eq!((flow.cause, flow.confidence), (Cause::FlowDropped, Confidence::Likely));
+    let payloads = |same, tiny| Evidence {
+        fresh_same_length: same,
+        fresh_tiny: tiny,
+        ..fresh(Fresh::Connected, Some(Unacked))
+    };
+    let filtered = decide(&payloads(Some(Acked), None));
+    assert_eq!(filtered.cause, Cause::PayloadFiltered);
+    assert!(filtered.alternatives.contains(&Cause::RateLimited), "one round cannot tell");
+    let repeated = Evidence { misses: Some(3), ..payloads(Some(Acked), None) };
+    assert!(!decide(&repeated).alternatives.contains(&Cause::RateLimited));
+    assert_eq!(decide(&payloads(Some(Unacked), Some(Acked))).cause, Cause::SizeFiltered);
+    assert_eq!(decide(&payloads(Some(Unacked), Some(Unacked))).cause, Cause::AllPayloadDropped);
+    let untried = decide(&payloads(None, None));
+    assert_eq!((untried.cause, untried.confidence), (Cause::PayloadFiltered, Confidence::Possible));
+    assert!(untried.alternatives.contains(&Cause::SizeFiltered));
+    assert_eq!(decide(&fresh(Fresh::Prohibited, None)).cause, Cause::Prohibited);
+    assert_eq!(decide(&fresh(Fresh::Unreachable, None)).cause, Cause::Unreachable);
+    assert_eq!(decide(&fresh(Fresh::Refused, None)).cause, Cause::Refused);
+}
+
+#[test]
+fn a_pause_that_was_survived_before_is_no_reason_to_forget() {
+    let answered = || fresh(Fresh::Connected, Some(Carried::Answered));
+    let known = decide(&answered());
+    assert_eq!(known.cause, Cause::FlowDropped);
+    assert!(known.alternatives.contains(&Cause::FlowForgotten));
+    for survived in [None, Some(4000 * MS)] {
+        let longer = decide(&Evidence { idle_survived_us: survived, ..answered() });
+        assert_eq!(longer.cause, Cause::FlowForgotten, "{survived:?}");
+        assert!(longer.alternatives.contains(&Cause::FlowDropped));
+    }
+    let jitter = Evidence { idle_survived_us: Some(9_500 * MS), ..answered() };
+    assert_eq!(decide(&jitter).cause, Cause::FlowDropped, "intervals are jittered");
+    let again = of(|e| e.idle_forgotten = Some(2));
+    assert_eq!((again.cause, again.confidence), (Cause::FlowForgotten, Confidence::Likely));
+}
+
+#[test]
+fn a_mix_of_answers_means_several_paths_and_few_connections_name_it_as_possible() {
+    let more = |first, tried, answered| {
+        decide(&Evidence {
+            more_fresh: Some(tried),
+            more_answered: Some(answered),
+            ..fresh(first, Some(Carried::Answered))
+        })
+    };
+    assert_eq!(more(Fresh::Connected, 2, 1).cause, Cause::SomePathsDead);
+    assert_eq!(more(Fresh::Silent, 1, 1).cause, Cause::SomePathsDead);
+    let all = more(Fresh::Connected, 4, 4);
+    assert_eq!((all.cause, all.alternatives), (Cause::FlowDropped, vec![Cause::FlowForgotten]));
+    let none = more(Fresh::Silent, 4, 0);
+    assert!(none.cause == Cause::PathDead && !none.alternatives.contains(&Cause::SomePathsDead));
+    let few = more(Fresh::Connected, 2, 2);
+    assert!(few.alternatives.contains(&Cause::SomePathsDead));
+}
+
+#[test]
+fn what_the_kernel_knows_comes_before_other_connections() {
+    let held = of(|e| (e.unacked, e.unsent_bytes, e.window_bytes) = (Some(0), Some(9), Some(0)));
+    assert_eq!((held.cause, held.confidence), (Cause::PeerNotReading, Confidence::Certain));
+    let ours =
+        |probes| of(|e| (e.unacked, e.unsent_bytes, e.probes) = (Some(0), Some(9), Some(probes)));
+    assert_eq!((ours(2).cause, ours(2).confidence), (Cause::NotTransmitted, Confidence::Certain));
+    assert_eq!(ours(0).confidence, Confidence::Possible, "too early");
+    let behind = of(|e| (e.ahead_bytes, e.acked_bytes) = (Some(90_000), Some(4_000)));
+    assert_eq!(behind.cause, Cause::QueuedBehindData);
+    let silent = decide(&acked());
+    assert_eq!((silent.cause, silent.confidence), (Cause::PeerSilent, Confidence::Likely));
+    assert!(silent.alternatives.contains(&Cause::RepliesFiltered), "no duplicates were seen");
+    let eaten = decide(&Evidence { duplicates: Some(1), ..acked() });
+    assert_eq!(eaten.cause, Cause::RepliesFiltered);
+    let fresh =
+        |fresh, beat| decide(&Evidence { fresh: Some(fresh), fresh_beat: beat, ..acked() }).cause;
+    assert_eq!(fresh(Fresh::Silent, None), Cause::AcceptQueueFull);
+    assert_eq!(fresh(Fresh::Connected, Some(Carried::Answered)), Cause::ConversationSilent);
+    assert_eq!(fresh(Fresh::Connected, Some(Carried::Acked)), Cause::PeerSilent);
+    let probing = of(|e| (e.unacked, e.outstanding, e.probes) = (Some(0), Some(0), Some(3)));
+    assert_eq!(probing.cause, Cause::AckTimeout, "the keepalive asks, and nobody answers");
+    let unasked = decide(&Evidence { outstanding: Some(0), ..acked() });
+    assert_eq!((unasked.cause, unasked.confidence), (Cause::AckTimeout, Confidence::Possible));
+}
+
+#[test]
+fn our_own_side_comes_before_what_it_makes_the_kernel_say() {
+    let ours = |change: fn(&mut Evidence)| {
+        of(|e| {
+            (e.icmp_errno, e.fresh) = (Some(libc::ENETUNREACH as u32), Some(Fresh::Silent));
+            (e.suspects, e.hosts) = (Some(9), Some(9));
+            change(e);
+        })
+    };
+    assert_eq!(ours(|e| e.no_route = Some(true)).cause, Cause::NoLocalRoute);
+    assert_eq!(ours(|e| e.address_gone = Some(true)).cause, Cause::LocalAddressGone);
+    let all =
+        ours(|e| (e.carrier, e.no_route, e.address_gone) = (Some(false), Some(true), Some(true)));
+    assert_eq!(all, certain(Cause::LinkDown), "the root of all three");
+    for word in [Cause::ConnectTimeout, Cause::NoLocalRoute, Cause::Unreachable] {
+        let connect = Evidence {
+            word: Some(word),
+            stage: Some(Stage::Connect),
+            carrier: Some(false),
+            ..Evidence::default()
+        };
+        assert_eq!(decide(&connect).cause, Cause::LinkDown, "{word}");
+    }
+}
+
+#[test]
+fn a_routers_word_is_told_from_a_firewalls_by_the_kernels_doubling() {
+    let said = |errno: i32, retransmits, backoff| {
+        of(|e| {
+            e.icmp_errno = Some(errno as u32);
+            (e.retransmits, e.backoff) = (Some(retransmits), Some(backoff));
+        })
+    };
+    assert_eq!(said(libc::EHOSTUNREACH, 3, 0), certain(Cause::Unreachable));
+    assert_eq!(said(libc::ENETUNREACH, 3, 0), certain(Cause::Unreachable));
+    assert_eq!(said(libc::EHOSTUNREACH, 2, 2), certain(Cause::Prohibited));
+    assert_eq!(said(libc::ECONNREFUSED, 0, 0), certain(Cause::Prohibited));
+    assert_eq!(said(libc::EACCES, 0, 0), certain(Cause::Prohibited));
+    let early = said(libc::EHOSTUNREACH, 1, 1);
+    assert_eq!(early.confidence, Confidence::Likely);
+    assert_eq!(early.alternatives, [Cause::Unreachable], "too early to tell");
+}
+
+#[test]
+fn many_hosts_at_once_are_our_network_but_not_where_a_peer_has_acknowledged() {
+    let many = of(|e| (e.suspects, e.hosts) = (Some(3), Some(10)));
+    assert_eq!((many.cause, many.confidence), (Cause::LocalNetwork, Confidence::Likely));
+    assert_eq!(of(|e| (e.suspects, e.hosts) = (Some(2), Some(2))).cause, Cause::AckTimeout);
+    let acked = Evidence { suspects: Some(3), hosts: Some(3), ..acked() };
+    assert_eq!(decide(&acked).cause, Cause::PeerSilent, "its packets pass both ways");
+}
+
+#[test]
+fn an_early_look_is_less_sure_and_a_second_one_is_not() {
+    let early = |misses| Evidence {
+        waited_us: Some(300 * MS),
+        misses: Some(misses),
+        ..fresh(Fresh::Silent, None)
+    };
+    assert_eq!(decide(&early(1)).confidence, Confidence::Possible);
+    assert_eq!(decide(&early(2)).confidence, Confidence::Likely);
+}
+
+#[test]
+fn who_was_away_convicts_nobody() {
+    let late = of(|e| (e.late_us, e.no_route) = (Some(900 * MS), Some(true)));
+    assert_eq!(late, certain(Cause::LocalStall));
+    let slept = of(|e| (e.late_us, e.suspended_us) = (Some(900 * MS), Some(800 * MS)));
+    assert_eq!(slept, certain(Cause::ResumedFromSleep));
+}
+
+#[test]
+fn a_close_after_the_same_pause_again_is_the_servers_limit() {
+    let closed = |times| {
+        decide(&Evidence { outstanding: Some(0), idle_closes: times, ..end(Cause::ClosedByPeer) })
+    };
+    assert_eq!(closed(None), certain(Cause::ClosedByPeer));
+    assert_eq!(closed(Some(1)), certain(Cause::ClosedByPeer).or(Cause::IdleClosed));
+    assert_eq!(closed(Some(2)), likely(Cause::IdleClosed, &[Cause::ClosedByPeer]));
+    assert_eq!(closed(Some(3)), certain(Cause::IdleClosed));
+}
+
+#[test]
+fn a_reset_that_came_too_soon_was_made_nearer() {
+    let reset = |waited, outstanding| {
+        decide(&Evidence {
+            waited_us: Some(waited),
+            least_rtt_us: Some(20 * MS),
+            outstanding: Some(outstanding),
+            ..end(Cause::Reset)
+        })
+    };
+    assert_eq!(reset(9 * MS, 1).cause, Cause::ResetByMiddlebox);
+    assert_eq!(reset(11 * MS, 1).cause, Cause::Reset);
+    assert_eq!(reset(9 * MS, 0).cause, Cause::Reset, "it answers no beat");
+    assert!(reset(11 * MS, 1).alternatives.contains(&Cause::ResetByMiddlebox));
+}
+
+#[test]
+fn ends_keep_their_word_unless_more_is_known() {
+    let asked = |outstanding| {
+        decide(&Evidence { outstanding: Some(outstanding), ..end(Cause::WrongReply) }).cause
+    };
+    assert_eq!((asked(0), asked(1)), (Cause::UnaskedBytes, Cause::WrongReply));
+    assert_eq!(decide(&end(Cause::KernelGaveUp)).cause, Cause::KernelGaveUp);
+    let ours = Evidence { no_route: Some(true), ..end(Cause::KernelGaveUp) };
+    assert_eq!(decide(&ours).cause, Cause::NoLocalRoute);
+    for word in [Cause::ProtocolPanicked, Cause::LoginRefused, Cause::PartialReply] {
+        assert_eq!(decide(&end(word)), certain(word));
+    }
+    let connect = |word| {
+        let (word, stage) = (Some(word), Some(Stage::Connect));
+        decide(&Evidence { word, stage, ..Evidence::default() })
+    };
+    for word in [Cause::NameNotResolved, Cause::Refused, Cause::TlsFailed, Cause::Prohibited] {
+        assert_eq!(connect(word), certain(word));
+    }
+    assert!(connect(Cause::ConnectTimeout).alternatives.contains(&Cause::AcceptQueueFull));
+}
+
+#[test]
+fn a_warning_of_lost_packets_names_the_rate_limit_that_every_beat_would_show() {
+    let lossy = |beats| Evidence {
+        word: Some(Cause::LossyPath),
+        stage: Some(Stage::Warning),
+        resent_beats: Some(beats),
+        ..Evidence::default()
+    };
+    assert_eq!(decide(&lossy(3)), likely(Cause::LossyPath, &[Cause::RateLimited]));
+    assert_eq!(decide(&lossy(7)), possible(Cause::RateLimited, &[Cause::LossyPath]));
+}
