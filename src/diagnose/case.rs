@@ -18,6 +18,9 @@ use crate::tcp_info::{TcpInfo, TcpState};
 /// So many beats are looked back on for packets that are lost again and again.
 const LOOK_BACK: u32 = 8;
 
+/// So long what other connections have found is true of the same trouble.
+const SIDE_LASTS: Duration = Duration::from_secs(60);
+
 /// So many of them with retransmissions are worth a warning.
 const LOSSY: u32 = 3;
 
@@ -62,6 +65,8 @@ pub(crate) struct Case {
     has_learnt: bool,
     /// What side connections have found in this trouble.
     side: Evidence,
+    /// When they were asked for.
+    side_at: Option<Instant>,
     /// A death by silence that the next connection may explain.
     open: Option<Box<Evidence>>,
     told: Option<Arc<Diagnosis>>,
@@ -91,6 +96,7 @@ impl Case {
             least_rtt: None,
             has_learnt: false,
             side: Evidence::default(),
+            side_at: None,
             open: None,
             told: None,
             surest: None,
@@ -117,7 +123,6 @@ impl Case {
         (self.since, self.busy, self.stands) = (now, now, true);
         (self.outstanding, self.first, self.last) = (0, None, None);
         (self.misses, self.icmp, self.resent, self.is_lossy) = (0, None, 0, false);
-        self.side = Evidence::default();
         if let Some(open) = &mut self.open {
             (open.fresh, open.fresh_is_next) = (Some(Fresh::Connected), Some(true));
         }
@@ -169,7 +174,7 @@ impl Case {
             self.first = None;
         }
         self.misses = 0;
-        (self.icmp, self.side) = (None, Evidence::default());
+        (self.icmp, self.side, self.side_at) = (None, Evidence::default(), None);
         if self.told.as_ref().is_some_and(|told| told.is_warning()) {
             self.told = None;
         }
@@ -271,19 +276,19 @@ impl Case {
         evidence
     }
 
-    /// Packets are lost again and again: told once, until it is better.
-    pub(crate) fn lossy(&mut self, now: Instant, info: Option<&TcpInfo>) -> Option<Evidence> {
-        let beats = self.resent.count_ones();
-        let was = self.is_lossy;
+    /// Packets are lost again and again, and were not before.
+    pub(crate) fn has_turned_lossy(&mut self) -> bool {
+        let (was, beats) = (self.is_lossy, self.resent.count_ones());
         self.is_lossy = beats >= LOSSY || was && beats > 0;
-        if !self.is_lossy || was {
-            return None;
-        }
-        let mut evidence = self.warning(Cause::LossyPath, now, info);
+        self.is_lossy && !was
+    }
+
+    pub(crate) fn lossy(&self, now: Instant, info: Option<&TcpInfo>) -> Evidence {
+        let beats = self.resent.count_ones();
         let text =
             format!("segments had to be sent again for {beats} of the last {LOOK_BACK} beats");
-        evidence.detail = Some(text);
-        Some(evidence)
+        let evidence = self.warning(Cause::LossyPath, now, info);
+        Evidence { detail: Some(text), ..evidence }
     }
 
     fn begin(&self, stage: Stage, loss: &Loss, now: Instant) -> Evidence {
@@ -369,19 +374,27 @@ impl Case {
         (diagnosis, self.surest > surest)
     }
 
-    /// Whether other connections are to be made to tell more of this evidence.
-    pub(crate) fn wants_side(&self, evidence: &Evidence) -> bool {
-        let untried = self.side.fresh.is_none() && self.side.side.is_none();
-        if !self.settings.side || !untried || self.peer.is_none() {
+    /// Whether other connections are to be made to tell more of this evidence: once in a trouble,
+    /// and again when what they found is old.
+    pub(crate) fn wants_side(&mut self, evidence: &Evidence, now: Instant) -> bool {
+        if !self.settings.side || self.peer.is_none() {
             return false;
         }
-        let open = [Cause::AckTimeout, Cause::PeerSilent, Cause::FlowForgotten];
-        open.contains(&decide(evidence).cause)
+        if self.side_at.is_some_and(|at| now.saturating_duration_since(at) > SIDE_LASTS) {
+            (self.side, self.side_at) = (Evidence::default(), None);
+        }
+        let open = match decide(evidence).cause {
+            Cause::AckTimeout | Cause::PeerSilent | Cause::FlowForgotten => true,
+            // Only another port can tell more.
+            Cause::ConnectTimeout => self.settings.closed_port,
+            _ => false,
+        };
+        self.side_at.is_none() && open
     }
 
     /// They have been asked for, or refused; a budget that was spent may have more the next time.
-    pub(crate) fn on_side_asked(&mut self, kept: Kept) {
-        self.side.side = Some(kept).filter(|kept| *kept != Kept::Budget);
+    pub(crate) fn on_side_asked(&mut self, kept: Kept, now: Instant) {
+        self.side_at = Some(now).filter(|_| kept != Kept::Budget);
     }
 
     /// What was told last of this trouble.

@@ -87,7 +87,6 @@ impl Inquiry {
         }
         self.local = scene.local();
         self.case.on_connected(peer, Instant::now());
-        (self.asked, self.silence) = (false, None);
         let host = peer.map(|peer| peer.ip());
         if self.host != host {
             let (old, mut roster) = (self.host, self.roster());
@@ -191,7 +190,7 @@ impl Inquiry {
                 None
             }
             Report::Disconnected { loss, lived, .. } => {
-                self.on_disconnected(loss, lived.is_zero(), now, reporter);
+                self.on_disconnected(loss, lived.is_zero(), now, scene, reporter);
                 None
             }
             Report::Stalled { late } => Some(self.away(*late)),
@@ -239,9 +238,9 @@ impl Inquiry {
         if let Some(evidence) = self.case.on_next_beat(true, None) {
             self.explain(evidence, now, reporter);
         }
-        if let Some(evidence) = self.case.lossy(now, scene.look().as_ref()) {
-            let diagnosis = Arc::new(Diagnosis::of(evidence));
-            reporter.diagnosed(diagnosis);
+        if self.case.has_turned_lossy() {
+            let evidence = self.case.lossy(now, scene.look().as_ref());
+            reporter.diagnosed(Arc::new(Diagnosis::of(evidence)));
         }
     }
 
@@ -270,8 +269,8 @@ impl Inquiry {
         let own = Some(self.own_side());
         let mut evidence = self.case.silence(&loss, now, info.as_ref(), own);
         self.count_suspects(&mut evidence, now, reporter);
-        if self.case.wants_side(&evidence) {
-            evidence.side = Some(self.ask(scene, &evidence));
+        if self.case.wants_side(&evidence, now) {
+            evidence.side = Some(self.ask(scene, &evidence, now));
         }
         self.held = Some(self.case.diagnose(evidence.clone(), now));
         self.silence = Some(evidence);
@@ -308,10 +307,11 @@ impl Inquiry {
         loss: &mut Loss,
         is_attempt: bool,
         now: Instant,
+        scene: &mut dyn Scene,
         reporter: &mut Reporter,
     ) {
         if is_attempt {
-            self.on_failed_attempt(loss, now, reporter);
+            self.on_failed_attempt(loss, now, scene, reporter);
         } else if let Some(told) = self.case.told() {
             refine(loss, &told);
         }
@@ -319,7 +319,13 @@ impl Inquiry {
         self.looks.stop();
     }
 
-    fn on_failed_attempt(&mut self, loss: &mut Loss, now: Instant, reporter: &mut Reporter) {
+    fn on_failed_attempt(
+        &mut self,
+        loss: &Loss,
+        now: Instant,
+        scene: &mut dyn Scene,
+        reporter: &mut Reporter,
+    ) {
         if let Some(evidence) = self.case.on_next_failed(loss) {
             return self.explain(evidence, now, reporter);
         }
@@ -330,7 +336,11 @@ impl Inquiry {
             return;
         }
         let own = is_about_the_path(loss.cause).then(|| self.own_side());
-        let evidence = self.case.end(loss, now, None, own);
+        let mut evidence = self.case.end(loss, now, None, own);
+        if self.case.wants_side(&evidence, now) {
+            evidence.side = Some(self.ask(scene, &evidence, now));
+            self.silence = Some(evidence.clone());
+        }
         self.tell(evidence, now, reporter);
     }
 
@@ -411,7 +421,7 @@ impl Inquiry {
     }
 
     /// Asks for side connections; what becomes of that.
-    fn ask(&mut self, scene: &mut dyn Scene, evidence: &Evidence) -> Kept {
+    fn ask(&mut self, scene: &mut dyn Scene, evidence: &Evidence, now: Instant) -> Kept {
         let Some(address) = self.case.peer() else { return Kept::Needless };
         let len = evidence.beat_bytes.unwrap_or(0) as usize;
         let allowed = match scene.allowed(len) {
@@ -430,13 +440,12 @@ impl Inquiry {
             acked: evidence.unacked == Some(0),
             connecting: evidence.stage == Some(Stage::Connect),
         };
-        self.slot.take(); // of an earlier trouble
         let kept = match self.shared.sides.ask(question) {
             Ok(()) => Kept::Pending,
             Err(kept) => kept,
         };
         self.asked = kept == Kept::Pending;
-        self.case.on_side_asked(kept);
+        self.case.on_side_asked(kept, now);
         kept
     }
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::{debug, info, trace, warn};
 
-use crate::diagnose::Diagnosis;
+use crate::cause::Cause;
+use crate::diagnose::{Confidence, Diagnosis};
 use crate::drive::feed::Feed;
 use crate::drive::handle::Handle;
 use crate::event::{Event, EventKind, Status};
@@ -55,9 +56,14 @@ impl Reporter {
     /// The same for the status alone, where there is no news in it.
     pub(crate) fn note(&self, diagnosis: Arc<Diagnosis>) {
         let mut status = self.handle.status();
-        if status.state != State::Up {
-            status.diagnosis = Some(diagnosis);
+        if status.state == State::Up {
+            return; // a warning: why it is not Up is no question
         }
+        let silence = status.loss.as_mut().filter(|loss| loss.cause == Cause::AckTimeout);
+        if let Some(loss) = silence.filter(|_| diagnosis.confidence() >= Confidence::Likely) {
+            loss.cause = diagnosis.cause();
+        }
+        status.diagnosis = Some(diagnosis);
     }
 
     /// What concerns many links: an event of none.

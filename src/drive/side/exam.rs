@@ -64,6 +64,7 @@ pub(super) fn run(question: Question, handle: &Handle, budget: &Budget) {
     let mut exam = Exam { question, handle, budget, heartbeat, patience, found };
     // A budget that is spent, or a stop, ends it where it is.
     let _ = exam.all();
+    handle.set_socket(None);
     exam.found.side = exam.found.side.filter(|side| *side != Kept::Pending);
     exam.tell();
 }
@@ -110,6 +111,8 @@ impl Exam<'_> {
         address: SocketAddr,
         secure: Option<Secure>,
     ) -> Result<Result<Connection, Loss>, Over> {
+        // One at a time: the last one is closed by now, but for what holds it to wake it.
+        self.handle.set_socket(None);
         if self.handle.is_stopping() {
             return Err(Over);
         }

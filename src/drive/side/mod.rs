@@ -70,6 +70,9 @@ impl Sides {
         if state.stopped {
             return Err(Kept::Off);
         }
+        if state.running.iter().any(|one| one.handle.who.id == question.link.who.id) {
+            return Err(Kept::Pending); // one at a time for each link
+        }
         if state.running.len() >= self.at_once || !self.budget.has(Instant::now()) {
             return Err(Kept::Budget);
         }
