@@ -54,6 +54,9 @@
 //!   as [`EventKind::Stalled`] and convicts nobody.
 //! * **Cause.** Every event for the worse carries a [`Cause`], a word from a closed list, and a
 //!   sentence with the numbers.
+//! * **Diagnosis.** And why: a [`Diagnosis`] with what else it could be, what was measured, and who
+//!   should act. By default from what this machine's kernel knows; [`Diagnose`] says how far it may
+//!   go.
 //! * **Queues are bounded.** A slow reader of events is told how many it lost, never slows a
 //!   heartbeat, and reads the truth from [`Coordinator::status`] at any time.
 //! * **Stop** joins every thread within a second, also those blocked in connect, read, write or
@@ -68,7 +71,8 @@
 //! |---|---|
 //! | [`Coordinator`], [`Heartbeat`], [`Target`] | watch an endpoint, how often, where |
 //! | [`Follower`] | a heartbeat on a connection of the application's own, whatever carries it |
-//! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, why |
+//! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, in a word why |
+//! | [`Diagnosis`], [`Evidence`], [`Diagnose`] | why, from what evidence, and how far to go for it |
 //! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
 //! | [`Framed`], [`Prefix`] | frames that carry data, and beats among them |
 //! | [`Protocol`] | one of your own |
