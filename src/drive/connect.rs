@@ -35,7 +35,10 @@ pub(crate) fn connect(
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / (addresses.len() - tried) as u32;
         let result = open(handle, *address, share, secure, heartbeat);
-        if handle.is_stopping() {
+        if handle.gives_up_dialing() {
+            if result.is_ok() {
+                handle.set_socket(None);
+            }
             return Err(Cause::Stopped.into());
         }
         match (result, &mut failed) {
@@ -139,7 +142,7 @@ fn establish(
 fn wait_connected(handle: &Handle, socket: &Socket, deadline: Instant) -> io::Result<bool> {
     loop {
         // After the connect has begun: a stop before it would have found nothing to shut down.
-        if handle.is_stopping() {
+        if handle.gives_up_dialing() {
             return Ok(false);
         }
         let left = deadline.saturating_duration_since(Instant::now());

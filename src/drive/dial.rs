@@ -44,7 +44,7 @@ impl Dialer {
     fn wait_for_turn(&self) -> Result<(), Loss> {
         let turn = self.shared.gate.turn(Instant::now());
         loop {
-            if self.handle.is_stopping() {
+            if self.handle.gives_up_dialing() {
                 return Err(Cause::Stopped.into());
             }
             let left = turn.saturating_duration_since(Instant::now());

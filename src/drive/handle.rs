@@ -19,6 +19,7 @@ use crate::sys::Bell;
 pub(crate) struct Handle {
     pub(crate) who: Arc<Identity>,
     stop: AtomicBool,
+    closing: AtomicBool,
     paused: AtomicBool,
     resolving: AtomicBool,
     released: AtomicBool,
@@ -48,6 +49,7 @@ impl Handle {
         Handle {
             who: Arc::new(who),
             stop: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             resolving: AtomicBool::new(false),
             released: AtomicBool::new(false),
@@ -94,6 +96,32 @@ impl Handle {
         if let Some(Waker(wake)) = self.waker.get() {
             wake();
         }
+    }
+
+    /// The link is to be closed, and no frame waits for a connection: one that is being opened is
+    /// given up. One that stands is not touched.
+    pub(crate) fn give_up_dialing(&self) {
+        let socket = self.socket();
+        self.closing.store(true, Ordering::SeqCst);
+        if let Some(socket) = &*socket {
+            let _ = socket.shutdown(Shutdown::Both); // it may not have begun to connect
+        }
+        drop(socket);
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Whether opening a connection is of no use any more.
+    pub(crate) fn gives_up_dialing(&self) -> bool {
+        self.is_stopping() || self.closing.load(Ordering::SeqCst)
+    }
+
+    /// The connection stands: from here on it is not shut down by a close. False if it was already.
+    pub(crate) fn keep_socket(&self) -> bool {
+        let mut socket = self.socket();
+        *socket = None;
+        !self.closing.load(Ordering::SeqCst)
     }
 
     /// Said once by the link's thread, before it first asks whether it is stopping: how to wake it.

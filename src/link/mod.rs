@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::cause::Loss;
 use crate::drive::feed::Feed;
@@ -77,9 +77,20 @@ struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         // It may be over already.
-        let _ = self.outlet.ask(Command::Close(None));
+        let _ = self.close(None);
         self.handle.release();
         self.feed.is_over(self.handle.who.id);
+    }
+}
+
+impl Held {
+    /// Where frames wait for the connection that is being opened, that is waited for.
+    fn close(&self, told: Option<Sender<Result<(), Error>>>) -> Result<(), Error> {
+        self.outlet.ask(Command::Close(told))?;
+        if self.outlet.waiting() == 0 {
+            self.handle.give_up_dialing();
+        }
+        Ok(())
     }
 }
 
@@ -237,7 +248,7 @@ impl Link {
     /// It is closed then, too.
     pub fn close(self) -> Result<(), Error> {
         let (told, done) = bounded(1);
-        self.held.outlet.ask(Command::Close(Some(told)))?;
+        self.held.close(Some(told))?;
         done.recv().unwrap_or_else(|_| Err(self.over()))
     }
 

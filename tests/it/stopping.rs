@@ -67,7 +67,7 @@ fn while_blocked_in_write() {
 }
 
 /// A listener whose queue is full: the kernel drops further SYNs, and a connect hangs.
-fn black_hole() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
+pub fn black_hole() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
     socket.listen(0).unwrap();

@@ -87,11 +87,15 @@ fn work(link: &Link, kind: Kind, server: SocketAddr) {
         match kind {
             Kind::Pipelined => pipeline(link, rounds),
             Kind::Subscriber => subscription(link, server, Duration::ZERO),
-            Kind::Slow => subscription(link, server, ms(300)),
+            // Longer than a dead peer may be silent.
+            Kind::Slow if rounds == 0 => subscription(link, server, ms(2000)),
+            Kind::Slow => subscription(link, server, Duration::ZERO),
         }
         rounds += 1;
     }
-    assert_eq!((link.status().state, link.status().late), (State::Up, 0));
+    // What waited for a slow owner was late, and nobody's miss.
+    let status = link.status();
+    assert!(status.state == State::Up && (status.late == 0 || kind == Kind::Slow), "{status:?}");
 }
 
 /// A hundred commands in one call; their answers come in order, whatever beats do.

@@ -53,11 +53,13 @@ impl Delivery {
         self.pump();
     }
 
-    /// A connection was lost. Where nobody has seen it yet, it is one loss with the one before.
+    /// A connection was lost. Where nobody has seen it yet, it is one loss with the one before, and
+    /// what had come on it is lost with it: else a reader that has stopped would let them pile up.
     pub(super) fn push_lost(&mut self, loss: Loss, remains: Remains) {
         let Remains { in_doubt, unsent } = remains;
-        if let [.., Received::Lost { .. }, Received::Connected { .. }] = self.last_two() {
-            self.backlog.pop_back();
+        let is_lost = |item: &Received| matches!(item, Received::Lost { .. });
+        if let Some(before) = self.backlog.iter().position(is_lost) {
+            self.backlog.truncate(before + 1);
         }
         if let Some(Received::Lost { loss: last, in_doubt: before, unsent: waiting }) =
             self.backlog.back_mut()
@@ -69,11 +71,6 @@ impl Delivery {
             return;
         }
         self.push(Received::Lost { loss, in_doubt, unsent });
-    }
-
-    fn last_two(&mut self) -> &[Received] {
-        let all = self.backlog.make_contiguous();
-        &all[all.len().saturating_sub(2)..]
     }
 
     /// Hands on what there is room for.
@@ -139,6 +136,27 @@ mod tests {
         let lost =
             Received::Lost { loss: Cause::Reset.into(), in_doubt: 1..1000, unsent: 1000..1002 };
         assert_eq!(seen, [frame(1), frame(2), lost, Received::Connected { connection: 1000 }]);
+    }
+
+    #[test]
+    fn frames_of_connections_that_nobody_saw_do_not_pile_up_and_no_doubt_is_forgotten() {
+        let (mut delivery, reader) = Delivery::new(1);
+        delivery.push(frame(1));
+        delivery.push(frame(2));
+        for n in 1..1000 {
+            delivery.push_lost(Cause::Reset.into(), Remains { in_doubt: n..n + 1, unsent: 0..0 });
+            delivery.push(Received::Connected { connection: n + 1 });
+            delivery.push(frame(3)); // a greeting, which comes with the login
+            assert!(delivery.backlog.len() <= 4, "it grows: {}", delivery.backlog.len());
+        }
+        let last = Remains { in_doubt: 1000..1001, unsent: 1001..1001 };
+        delivery.close(Cause::Stopped.into(), last);
+        drop(delivery);
+        let told = reader.iter().last();
+        assert!(
+            matches!(&told, Some(Received::Lost { in_doubt, .. }) if *in_doubt == (1..1001)),
+            "{told:?}"
+        );
     }
 
     #[test]

@@ -218,6 +218,11 @@ impl InBand {
             }
             Origin::Dialed(dialer, _) => {
                 let (connection, took) = dialer.dial(&self.heartbeat)?;
+                if !self.handle.keep_socket() {
+                    dialer.hang_up();
+                    return Err(Cause::Stopped.into());
+                }
+                // From here on the bell wakes, and the end can be an orderly one.
                 self.reporter.took = took;
                 let peer = connection.peer;
                 let (socket, layer) = connection.into_parts();
@@ -235,8 +240,6 @@ impl InBand {
         let line = Line { socket, peer, inbox, looked: false, closed: false, overtime: 0 };
         let early = self.greet(line)?;
         if let Origin::Dialed(..) = self.origin {
-            // From here on the bell wakes, and the end can be an orderly one.
-            self.handle.set_socket(None);
             self.delivery.push(Received::Connected { connection: self.connections });
         }
         self.told = self.connections;

@@ -9,11 +9,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use keepbeat::protocol::{Frame, Framing, Protocol, Rejected};
-use keepbeat::{Cause, Connect, Coordinator, Framed, Heartbeat, Link, Received, Role, State};
+use keepbeat::{
+    Cause, Connect, Coordinator, EventKind, Framed, Heartbeat, Link, Received, Role, State,
+};
 
 use crate::watching::{LIMIT, eventually, ms};
 
-use super::{adopted, line, lines, next, pair, rarely, wait_state};
+use super::{adopted, line, lines, next, pair, rarely, wait, wait_state};
 
 /// Runs it on a thread of its own, which is left behind if it hangs.
 pub fn within<T: Send + 'static>(
@@ -251,6 +253,37 @@ fn a_drop_of_the_last_handle_ends_a_login() {
     peer.set_read_timeout(Some(ms(3000))).unwrap();
     let end = peer.read(&mut [0; 64]);
     assert!(matches!(end, Ok(0)), "still logging in for nobody: {end:?}");
+}
+
+#[test]
+fn a_close_does_not_wait_for_a_connect_that_nobody_answers() {
+    let (_listener, _filling, address) = crate::stopping::black_hole();
+    let coordinator = Coordinator::new().unwrap();
+    let heartbeat = rarely().connect_timeout(ms(20_000));
+    let link = coordinator.connect(address, heartbeat, lines()).unwrap();
+    thread::sleep(ms(200)); // into the connect
+    let start = Instant::now();
+    let closed = within(ms(5000), move || link.close().map_err(|error| error.to_string()));
+    assert_eq!(closed, Ok(Ok(())), "after {:?}", start.elapsed());
+    wait(&coordinator, "the end", |kind| matches!(kind, EventKind::Ended));
+}
+
+#[test]
+fn a_close_waits_for_a_connect_while_frames_wait_for_it() {
+    for _ in 0..50 {
+        let (listener, address) = listen();
+        let coordinator = Coordinator::new().unwrap();
+        let connect = Connect::from(address).queue(10);
+        let link = coordinator.connect(connect, rarely(), lines()).unwrap();
+        link.send("last words").unwrap();
+        let closing = thread::spawn(move || link.close().map_err(|error| error.to_string()));
+        let (mut peer, _) = listener.accept().unwrap();
+        let mut all = String::new();
+        peer.read_to_string(&mut all).unwrap();
+        assert_eq!(all.replace("PING\n", ""), "last words\n");
+        drop(peer);
+        assert_eq!(closing.join().unwrap(), Ok(()));
+    }
 }
 
 // --- what is known of frames ---

@@ -110,3 +110,12 @@ fn a_coordinator_that_stops_ends_its_links_in_good_order_and_says_so() {
         .collect();
     assert_eq!(rest, ["one"]);
 }
+
+#[test]
+fn a_part_of_an_ack_and_no_more_is_told_as_that() {
+    let heartbeat = Heartbeat::every(ms(3_600_000)).timeout(ms(1000)).fall(1);
+    let (_coordinator, link, mut theirs) = adopted(heartbeat, lines());
+    assert_eq!(line(&mut theirs), "PING");
+    theirs.write_all(b"PO").unwrap();
+    assert_eq!(lost(&link).0, Cause::PartialReply);
+}

@@ -335,3 +335,43 @@ fn a_close_under_tls_says_good_bye_within_tls() {
     let (end, all) = heard.recv_timeout(LIMIT).unwrap();
     assert!(end.is_ok(), "cut off, for all the peer knows: {end:?} after {all:?}");
 }
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_close_under_tls_takes_what_comes_while_it_writes() {
+    // More than the kernels have room for, either way.
+    const RECORDS: usize = 800;
+    const LONG: usize = 20_000_000;
+    let authority = crate::tls_link::Authority::new(|_| {});
+    let (go, told) = mpsc::channel::<()>();
+    let (told, (done, got)) = (Mutex::new(told), mpsc::channel());
+    let peer = authority.serve(move |mut stream, _| {
+        stream.flush()?; // the handshake
+        told.lock().unwrap().recv().unwrap();
+        // It reads nothing until it has said all of this, each in a record of the longest.
+        let record = [&[b'x'; 16_383][..], b"\n"].concat();
+        for _ in 0..RECORDS {
+            stream.write_all(&record)?;
+        }
+        let (mut chunk, mut heard) = ([0; 16_384], 0);
+        while let Ok(n @ 1..) = stream.read(&mut chunk) {
+            heard += n;
+        }
+        let _ = done.send(heard);
+        Ok(())
+    });
+    let coordinator = Coordinator::new().unwrap();
+    let target = keepbeat::Target::from(peer.address).tls(authority.tls());
+    let heartbeat = rarely().write_timeout(ms(15_000));
+    let link = coordinator.connect(target, heartbeat, lines().limit(LONG)).unwrap();
+    assert_eq!(next(&link), Received::Connected { connection: 1 });
+    assert_eq!(link.send_deadline(vec![b'y'; LONG], Instant::now() + ms(100)).ok(), Some(1));
+    let frames = link.frames().clone();
+    let closing = thread::spawn(move || link.close().map_err(|error| error.to_string()));
+    thread::sleep(ms(100)); // into the close
+    go.send(()).unwrap();
+    let all = frames.iter().filter(|item| matches!(item, Received::Frame(_))).count();
+    let closed = closing.join().unwrap();
+    assert_eq!(closed, Ok(()), "after {all} frames");
+    assert_eq!(got.recv_timeout(LIMIT), Ok("PING\n".len() + LONG + 1));
+}

@@ -12,10 +12,13 @@ use keepbeat::{Cause, EventKind, Heartbeat, State};
 
 use crate::watching::{LIMIT, eventually, ms};
 
-use super::{adopted, line, lines, lost, often, wait, wait_state};
+use super::{adopted, line, lines, lost, often, rarely, wait, wait_state};
 
 /// Fills the connection until nothing goes any more.
 const BIG: usize = 60_000;
+
+/// More than the kernels have room for.
+const MUCH: usize = 20_000_000;
 
 #[test]
 fn both_ends_blocked_in_write_is_no_deadlock() {
@@ -52,6 +55,49 @@ fn both_ends_blocked_in_write_is_no_deadlock() {
     drop(theirs);
     let _ = writing.join();
     assert!(taken.join().unwrap() > 1000, "the peer's frames were read all the while");
+}
+
+#[test]
+fn a_peer_that_reads_only_when_it_has_written_all_gets_all() {
+    let (_coordinator, link, mut theirs) =
+        adopted(often().timeout(ms(20_000)).write_timeout(ms(20_000)), lines().limit(MUCH));
+    let taken = thread::spawn({
+        let link = link.try_clone().unwrap();
+        move || link.data().map(|data| data.len() + 1).sum::<usize>()
+    });
+    assert_eq!(line(&mut theirs), "PING");
+    theirs.write_all(b"PONG\n").unwrap();
+    eventually("the ack", || link.status().acked == 1); // and so the next beat will be due
+    // Nobody writes any more, and the rest of a frame waits: the link's own thread sees to it, and
+    // to a beat behind it.
+    eventually("its turn", || link.try_send(vec![b'y'; MUCH]).is_ok());
+    thread::sleep(ms(300)); // into the wait for room
+    let start = Instant::now();
+    theirs.write_all(&[&[b'x'; 9_999][..], b"\n"].concat().repeat(MUCH / 10_000)).unwrap();
+    assert!(start.elapsed() < ms(15_000), "it had to wait for our writes: {:?}", start.elapsed());
+    let (mut bytes, mut heard, mut answered) = (vec![0; 1 << 20], 0, 0);
+    while heard - answered < MUCH + 1 {
+        let n = theirs.read(&mut bytes).unwrap();
+        let beats = count(&bytes[..n]);
+        theirs.write_all(&b"PONG\n".repeat(beats)).unwrap();
+        (heard, answered) = (heard + n, answered + beats * "PING\n".len());
+    }
+    assert_eq!((link.loss(), link.status().missed), (None, 0));
+    theirs.shutdown(Shutdown::Both).unwrap();
+    assert_eq!(taken.join().unwrap(), MUCH, "all that it wrote");
+}
+
+#[test]
+fn whoever_waits_for_its_turn_waits_as_long_as_it_said() {
+    let heartbeat = rarely().write_timeout(ms(20_000));
+    let (_coordinator, link, _theirs) = adopted(heartbeat, lines().limit(MUCH));
+    let blocked = link.try_clone().unwrap();
+    thread::spawn(move || blocked.send(vec![b'y'; MUCH]));
+    thread::sleep(ms(100)); // into its write
+    let start = Instant::now();
+    let error = link.send_deadline("x", start + ms(300)).unwrap_err();
+    assert!(error.is_timeout() && error.cause().is_none(), "{error}");
+    assert!((ms(290)..ms(5000)).contains(&start.elapsed()), "{:?}", start.elapsed());
 }
 
 fn lost_by_event(coordinator: &keepbeat::Coordinator) -> (Cause, String) {

@@ -218,7 +218,7 @@ impl Outlet {
     }
 
     /// Frames that wait for a connection.
-    pub(in crate::drive::in_band) fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.lock().queue.len()
     }
 
@@ -289,12 +289,12 @@ impl Outlet {
                 Err(error) => Woke::of(&error, peer),
             };
         };
+        // What it has and did not hand on comes first: it takes no more while it is full.
+        if let Some(woke) = opened(layer, inbox, peer) {
+            return woke;
+        }
         match sys::recv_now(socket, layer.space()) {
-            Ok(0) => {
-                // What it has and did not hand on comes first.
-                let rest = opened(layer, inbox, peer);
-                return rest.unwrap_or_else(|| Woke::Lost(end_of(socket, peer)));
-            }
+            Ok(0) => return Woke::Lost(end_of(socket, peer)),
             Ok(n) => layer.filled(n, peer),
             Err(error) => return Woke::of(&error, peer),
         }
