@@ -459,7 +459,6 @@ fn refine(loss: &mut Loss, diagnosis: &Diagnosis) {
             | Cause::Reset
             | Cause::KernelGaveUp
             | Cause::ConnectTimeout
-            | Cause::WrongReply
             | Cause::Unreachable
             | Cause::Prohibited
             | Cause::NoLocalRoute

@@ -313,7 +313,13 @@ impl Watch {
                 )),
                 Ok(Next::Partial) => Input::Partial,
                 Ok(Next::Nothing) => return None,
-                Err(loss) => Input::Lost(loss),
+                Err(mut loss) => {
+                    // Not even a late ack was to come.
+                    if loss.cause == Cause::WrongReply && self.pulse.outstanding() == 0 {
+                        loss.cause = Cause::UnaskedBytes;
+                    }
+                    Input::Lost(loss)
+                }
             });
         }
     }
