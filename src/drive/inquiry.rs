@@ -399,7 +399,7 @@ impl Inquiry {
     }
 
     fn count_suspects(&self, evidence: &mut Evidence, now: Instant, reporter: &mut Reporter) {
-        let Some(host) = self.host else { return };
+        let Some(host) = self.host.filter(|_| !Case::is_path_alive(evidence)) else { return };
         let Heartbeat { interval, timeout, fall, .. } = self.heartbeat;
         // Beats are spread over an interval, so that is how far apart links notice.
         let count = self.roster().suspect(host, now, interval * 11 / 10 + fall * timeout);
