@@ -47,6 +47,7 @@ pub(crate) struct Inquiry {
 
 impl Drop for Inquiry {
     fn drop(&mut self) {
+        self.slot.close();
         if let Some(host) = self.host {
             self.roster().leave(host);
         }
@@ -219,7 +220,9 @@ impl Inquiry {
 
     fn on_up(&mut self) {
         self.case.on_up();
-        self.silence = None;
+        (self.asked, self.silence) = (false, None);
+        self.slot.close();
+        self.slot = Arc::default();
         if let Some(host) = self.host {
             self.roster().well(host);
         }
