@@ -246,6 +246,9 @@ impl Watch {
         let now = Instant::now();
         self.inquiry.on_looked(now);
         let Some(connection) = &self.connection else { return };
+        if connection.tcp_info().is_some_and(|info| info.state == TcpState::Closed) {
+            return; // a read tells it, behind what came before it
+        }
         let Ok(Some(error)) = connection.socket().take_error() else { return };
         let ended = connection.tcp_info().is_none_or(|info| info.state == TcpState::Closed);
         if ended {
