@@ -392,6 +392,22 @@ impl Case {
         self.side_at.is_none() && open
     }
 
+    /// Whether what this evidence shows has been to the peer and back: then it is no trouble of a
+    /// network that many hosts share.
+    pub(crate) fn is_path_alive(evidence: &Evidence) -> bool {
+        matches!(
+            decide(evidence).cause,
+            Cause::PeerSilent
+                | Cause::RepliesFiltered
+                | Cause::ConversationSilent
+                | Cause::AcceptQueueFull
+                | Cause::PeerNotReading
+                | Cause::QueuedBehindData
+                | Cause::PartialReply
+                | Cause::ClosedByPeer
+        )
+    }
+
     /// They have been asked for, or refused; a budget that was spent may have more the next time.
     pub(crate) fn on_side_asked(&mut self, kept: Kept, now: Instant) {
         self.side_at = Some(now).filter(|_| kept != Kept::Budget);

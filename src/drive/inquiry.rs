@@ -47,6 +47,7 @@ pub(crate) struct Inquiry {
 
 impl Drop for Inquiry {
     fn drop(&mut self) {
+        self.slot.close();
         if let Some(host) = self.host {
             self.roster().leave(host);
         }
@@ -219,7 +220,9 @@ impl Inquiry {
 
     fn on_up(&mut self) {
         self.case.on_up();
-        self.silence = None;
+        (self.asked, self.silence) = (false, None);
+        self.slot.close();
+        self.slot = Arc::default();
         if let Some(host) = self.host {
             self.roster().well(host);
         }
@@ -399,7 +402,7 @@ impl Inquiry {
     }
 
     fn count_suspects(&self, evidence: &mut Evidence, now: Instant, reporter: &mut Reporter) {
-        let Some(host) = self.host else { return };
+        let Some(host) = self.host.filter(|_| !Case::is_path_alive(evidence)) else { return };
         let Heartbeat { interval, timeout, fall, .. } = self.heartbeat;
         // Beats are spread over an interval, so that is how far apart links notice.
         let count = self.roster().suspect(host, now, interval * 11 / 10 + fall * timeout);
@@ -459,7 +462,6 @@ fn refine(loss: &mut Loss, diagnosis: &Diagnosis) {
             | Cause::Reset
             | Cause::KernelGaveUp
             | Cause::ConnectTimeout
-            | Cause::WrongReply
             | Cause::Unreachable
             | Cause::Prohibited
             | Cause::NoLocalRoute

@@ -246,6 +246,9 @@ impl Watch {
         let now = Instant::now();
         self.inquiry.on_looked(now);
         let Some(connection) = &self.connection else { return };
+        if connection.tcp_info().is_some_and(|info| info.state == TcpState::Closed) {
+            return; // a read tells it, behind what came before it
+        }
         let Ok(Some(error)) = connection.socket().take_error() else { return };
         let ended = connection.tcp_info().is_none_or(|info| info.state == TcpState::Closed);
         if ended {
@@ -313,7 +316,13 @@ impl Watch {
                 )),
                 Ok(Next::Partial) => Input::Partial,
                 Ok(Next::Nothing) => return None,
-                Err(loss) => Input::Lost(loss),
+                Err(mut loss) => {
+                    // Not even a late ack was to come.
+                    if loss.cause == Cause::WrongReply && self.pulse.outstanding() == 0 {
+                        loss.cause = Cause::UnaskedBytes;
+                    }
+                    Input::Lost(loss)
+                }
             });
         }
     }

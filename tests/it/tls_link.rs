@@ -303,7 +303,7 @@ fn session_tickets_are_no_life_and_no_error() {
     });
     let mut watch = watch(target(&peer, authority.tls()), quick());
     let (cause, detail) = watch.wait_down();
-    assert_eq!(cause, Cause::AckTimeout, "{detail}");
+    assert_eq!(cause, Cause::PeerSilent, "{detail}");
     assert_eq!(watch.states(), [State::Down]);
 }
 

@@ -37,7 +37,7 @@ fn three_silences_of_five_seconds_and_it_reconnects() {
     });
     let mut watch = Watch::tutorial(&peer, settings());
     let (cause, detail) = watch.wait_down();
-    assert_eq!(cause, Cause::AckTimeout);
+    assert_eq!(cause, Cause::PeerSilent);
     assert_eq!(detail, "no ack of 3 beats in a row, each within 5s");
     let misses: Vec<_> = watch
         .seen

@@ -19,7 +19,6 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
         Cause::Unreachable | Cause::Prohibited => {
             local(evidence).unwrap_or_else(|| silence::rejected(evidence).unwrap_or(certain(word)))
         }
-        Cause::WrongReply if evidence.outstanding == Some(0) => certain(Cause::UnaskedBytes),
         Cause::WriteStalled => match silence::held_up(evidence) {
             Some(held) => Verdict { alternatives: vec![held.cause], ..certain(word) },
             None => certain(word),

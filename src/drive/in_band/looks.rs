@@ -58,8 +58,12 @@ impl InBand {
     pub(super) fn look(&mut self, now: Instant) {
         self.inquiry.on_looked(now);
         let Some(line) = &self.line else { return };
+        let info = || TcpInfo::of(&*line.socket).ok();
+        if info().is_some_and(|info| info.state == TcpState::Closed) {
+            return; // a read tells it, behind what came before it
+        }
         let Ok(Some(error)) = line.socket.take_error() else { return };
-        let info = TcpInfo::of(&*line.socket).ok();
+        let info = info();
         if info.is_none_or(|info| info.state == TcpState::Closed) {
             // It was no word of a router, but the end, which no read will tell any more.
             let loss = loss_of(&error, line.peer);

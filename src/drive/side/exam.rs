@@ -113,7 +113,8 @@ impl Exam<'_> {
     ) -> Result<Result<Connection, Loss>, Over> {
         // One at a time: the last one is closed by now, but for what holds it to wake it.
         self.handle.set_socket(None);
-        if self.handle.is_stopping() {
+        // They are for a link that is silent, and for no other.
+        if self.handle.is_stopping() || self.question.slot.is_over() {
             return Err(Over);
         }
         if !self.budget.take(Instant::now()) {

@@ -9,6 +9,7 @@
 mod budget;
 mod exam;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -23,24 +24,37 @@ use crate::event::Identity;
 pub(crate) use budget::Budget;
 pub(crate) use exam::Question;
 
-/// What was found so far, by value: from the thread of the side connections to the link's.
+/// What was found so far, by value: from the thread of the side connections to the link's. One for
+/// each trouble.
 #[derive(Debug, Default)]
-pub(crate) struct Slot(Mutex<Option<Evidence>>);
+pub(crate) struct Slot {
+    found: Mutex<Option<Evidence>>,
+    over: AtomicBool,
+}
 
 impl Slot {
     fn put(&self, found: &Evidence) {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *slot = Some(found.clone());
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
     }
 
     /// What is new since this was last asked.
     pub(crate) fn take(&self) -> Option<Evidence> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The trouble is over, or the link is: nobody wants to know any more.
+    pub(crate) fn close(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 }
 
 struct Running {
     handle: Arc<Handle>,
+    slot: Arc<Slot>,
     thread: JoinHandle<()>,
 }
 
@@ -70,8 +84,11 @@ impl Sides {
         if state.stopped {
             return Err(Kept::Off);
         }
-        if state.running.iter().any(|one| one.handle.who.id == question.link.who.id) {
-            return Err(Kept::Pending); // one at a time for each link
+        let of_this_link = |one: &&Running| one.handle.who.id == question.link.who.id;
+        if let Some(one) = state.running.iter().find(of_this_link) {
+            // One at a time for each link; what an earlier trouble asked for will end soon.
+            let same = Arc::ptr_eq(&one.slot, &question.slot);
+            return Err(if same { Kept::Pending } else { Kept::Budget });
         }
         if state.running.len() >= self.at_once || !self.budget.has(Instant::now()) {
             return Err(Kept::Budget);
@@ -80,13 +97,14 @@ impl Sides {
         let (id, name, target) = (who.id, who.name.clone(), who.target.clone());
         let handle = Arc::new(Handle::new(Identity { id, name, target }));
         let (theirs, budget) = (Arc::clone(&handle), Arc::clone(&self.budget));
+        let slot = Arc::clone(&question.slot);
         let body = move || {
             theirs.enter();
             exam::run(question, &theirs, &budget);
         };
         match spawn::spawn(format!("keepbeat-why-{}", id.0), spawn::STACK, body) {
             Ok(thread) => {
-                state.running.push(Running { handle, thread });
+                state.running.push(Running { handle, slot, thread });
                 Ok(())
             }
             Err(error) => {
@@ -103,7 +121,7 @@ impl Sides {
         let running = std::mem::take(&mut state.running);
         running
             .into_iter()
-            .map(|Running { handle, thread }| {
+            .map(|Running { handle, thread, .. }| {
                 handle.stop();
                 (handle, thread)
             })

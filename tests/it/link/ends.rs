@@ -71,7 +71,7 @@ fn a_silent_peer_is_down_after_its_misses_and_the_link_is_over() {
     wait_state(&coordinator, State::Up);
     wait_state(&coordinator, State::Suspect);
     let (cause, detail) = lost(&link);
-    assert_eq!(cause, Cause::AckTimeout);
+    assert_eq!(cause, Cause::PeerSilent);
     assert!(detail.contains("no ack of 3 beats"), "{detail}");
     assert_eq!(link.status().state, State::Down);
 }
