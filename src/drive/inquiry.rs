@@ -487,6 +487,7 @@ impl Inquiry {
             address,
             allowed,
             heartbeat: self.heartbeat.clone(),
+            rtt: evidence.rtt_us.max(evidence.beat_rtt_us).unwrap_or_default(),
             acked: evidence.unacked == Some(0),
             connecting: evidence.stage == Some(Stage::Connect),
         };
