@@ -55,7 +55,9 @@ fn run(name: &str) -> Result<(), Failed> {
 fn child(words: &[String]) {
     match words {
         [part] if part == "serve" => server::serve(),
-        [part, name] if part == "case" && name == "nothing" => drop(net::Lab::that_forgets_after(1)),
+        [part, name] if part == "case" && name == "nothing" => {
+            drop(net::Lab::that_forgets_after(1))
+        }
         [part, name] if part == "case" => {
             let (_, test) = all().into_iter().find(|(test, _)| test == name).unwrap();
             test();

@@ -105,10 +105,15 @@ pub fn client(script: &str) {
     run(Command::new("sh").args(["-ec", script]), "");
 }
 
-fn on(host: &str, program: &str, arguments: &[&str], input: &str) {
+fn on(host: &str, program: &str, arguments: &[&str], input: &str) -> String {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", host, program]).args(arguments);
-    run(&mut command, input);
+    String::from_utf8(run(&mut command, input).stdout).unwrap()
+}
+
+/// What a script on a host says.
+pub fn ask(host: &str, script: &str) -> String {
+    on(host, "sh", &["-ec", script], "")
 }
 
 /// Runs a script on the router.

@@ -100,8 +100,9 @@ fn replies() {
 
 /// The same for each port, with a count of its own.
 fn each_port(rule: &str) -> String {
-    let rules: Vec<_> =
-        (7000..7008).map(|port| format!("tcp dport {port} tcp flags & psh == psh {rule}")).collect();
+    let rules: Vec<_> = (7000..7008)
+        .map(|port| format!("tcp dport {port} tcp flags & psh == psh {rule}"))
+        .collect();
     rules.join("\n")
 }
 

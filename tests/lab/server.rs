@@ -18,6 +18,7 @@ pub const BEATS: std::ops::Range<u16> = 7000..7008;
 pub const LINES: u16 = 7100;
 /// As [`BEATS`], and its queue of connections that nobody has accepted is short.
 pub const SHORT_QUEUE: u16 = 7200;
+pub const SHORT_BACKLOG: u32 = 3;
 /// As [`BEATS`], for one client at a time: a second one throws the first out.
 pub const SINGLE: u16 = 7300;
 /// As [`BEATS`], with room for some kilobytes.
@@ -117,7 +118,7 @@ pub fn serve() {
         listen(port, 128, None, &shared);
     }
     listen(LINES, 128, None, &shared);
-    listen(SHORT_QUEUE, 3, None, &shared);
+    listen(SHORT_QUEUE, SHORT_BACKLOG as i32, None, &shared);
     listen(SINGLE, 128, None, &shared);
     listen(SMALL_ROOM, 128, Some(4096), &shared);
     listen(SLOW_READER, 128, Some(16 * 1024), &shared);
@@ -188,6 +189,7 @@ const BEAT: &[u8] = b"heartbeat";
 /// One answer to each beat among the bytes.
 fn beats(mut stream: TcpStream, shared: &Shared) {
     let (mut bytes, mut room) = (Vec::new(), vec![0; 64 * 1024]);
+    let mut parted = false;
     loop {
         shared.wait_while_deaf();
         let Ok(n @ 1..) = stream.read(&mut room) else { return };
@@ -196,6 +198,8 @@ fn beats(mut stream: TcpStream, shared: &Shared) {
             bytes.drain(..at + BEAT.len());
             let answer: &[u8] = match shared.mode().as_str() {
                 "garbage" => b"-ERR unknown command\r\n",
+                // A second part would make it another word.
+                "partial" if std::mem::replace(&mut parted, true) => b"",
                 "partial" => b"heart",
                 "mute" | "deaf" => b"",
                 _ => b"heartbeat_ack",

@@ -12,9 +12,7 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
             local(evidence).unwrap_or_else(|| by_itself(evidence, word))
         }
         // The kernel has one number for both.
-        Cause::Unreachable => {
-            local(evidence).unwrap_or_else(|| likely(word, &[Cause::Prohibited]))
-        }
+        Cause::Unreachable => local(evidence).unwrap_or_else(|| likely(word, &[Cause::Prohibited])),
         Cause::Prohibited => local(evidence).unwrap_or(certain(word)),
         _ => certain(word),
     }
