@@ -55,7 +55,9 @@ pub(crate) struct Case {
     last: Option<Sent>,
     misses: u32,
     good: u64,
-    icmp: Option<u32>,
+    /// What a router or firewall said, how often the kernel had sent again by then, and whether that
+    /// was the second time.
+    icmp: Option<(u32, u8, bool)>,
     /// Which of the last beats took retransmissions, a bit each.
     resent: u8,
     /// They were told of.
@@ -197,15 +199,21 @@ impl Case {
         self.misses = 0;
     }
 
-    /// A router or firewall said something of the live connection. True if that is news.
-    pub(crate) fn on_icmp(&mut self, errno: i32) -> bool {
-        let errno = u32::try_from(errno).ok();
-        std::mem::replace(&mut self.icmp, errno) != errno
+    /// A router or firewall said something of the live connection. True if that is news, or may
+    /// tell more than the last time.
+    pub(crate) fn on_icmp(&mut self, errno: i32, info: Option<&TcpInfo>) -> bool {
+        let Ok(errno) = u32::try_from(errno) else { return false };
+        let sent_again = info.map_or(0, |info| info.retransmits);
+        let same = self.icmp.filter(|(before, _, _)| *before == errno);
+        let again = sent_again > 0 && same.is_some();
+        let now = Some((errno, sent_again, again));
+        std::mem::replace(&mut self.icmp, now) != now
     }
 
     /// What side connections have found so far.
     pub(crate) fn on_side(&mut self, found: &Evidence) {
         self.side.merge(found);
+        self.side.side = found.side; // it is pending no more
         if let Some(open) = &mut self.open {
             // The link's own next connection knows less than those that were made to find out.
             open.merge(found);
@@ -327,7 +335,9 @@ impl Case {
 
     /// What the kernel knows now, against what it knew before the first beat that was not answered.
     fn add_kernel(&self, evidence: &mut Evidence, info: Option<&TcpInfo>) {
-        evidence.icmp_errno = self.icmp;
+        if let Some((errno, _, again)) = self.icmp {
+            (evidence.icmp_errno, evidence.icmp_again) = (Some(errno), Some(again));
+        }
         let Some(info) = info else { return };
         evidence.tcp_state = Some(info.state.word().to_owned());
         evidence.unacked = Some(info.unacked);

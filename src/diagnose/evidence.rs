@@ -200,6 +200,8 @@ evidence! {
     resent_beats: u32,
     /// The kernel's number for what a router or firewall said (ICMP).
     icmp_errno: u32,
+    /// That was said once more after the kernel had sent again.
+    icmp_again: bool,
     /// The own address is not on this machine any more.
     address_gone: bool,
     /// This machine has no route to the peer.

@@ -123,10 +123,11 @@ impl Inquiry {
 
     /// A router or firewall said something of the live connection.
     pub(crate) fn on_icmp(&mut self, errno: i32, scene: &mut dyn Scene, reporter: &mut Reporter) {
-        if self.case.on_icmp(errno) {
+        let info = scene.look();
+        if self.case.on_icmp(errno, info.as_ref()) {
             let now = Instant::now();
             // A local failure leaves the same error behind.
-            let (info, own) = (scene.look(), Some(self.own_side()));
+            let own = Some(self.own_side());
             let evidence = self.case.silence(&Cause::AckTimeout.into(), now, info.as_ref(), own);
             self.tell(Evidence { detail: None, ..evidence }, now, reporter);
         }
@@ -440,6 +441,7 @@ impl Inquiry {
             address,
             allowed,
             heartbeat: self.heartbeat.clone(),
+            rtt: evidence.rtt_us.max(evidence.beat_rtt_us).unwrap_or_default(),
             acked: evidence.unacked == Some(0),
             connecting: evidence.stage == Some(Stage::Connect),
         };

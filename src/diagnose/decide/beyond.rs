@@ -19,7 +19,8 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
     let verdict = match evidence.fresh {
         Some(Fresh::Silent) => silent(evidence),
         Some(Fresh::Refused) => likely(Cause::Refused, &[Cause::FlowDropped, Cause::PortFiltered]),
-        Some(Fresh::Unreachable) => certain(Cause::Unreachable),
+        // The kernel has one number for both.
+        Some(Fresh::Unreachable) => likely(Cause::Unreachable, &[Cause::Prohibited]),
         Some(Fresh::Prohibited) => certain(Cause::Prohibited),
         Some(Fresh::Local) => likely(Cause::LocalNetwork, &[Cause::PathDead]),
         Some(Fresh::Connected) => connected(evidence),

@@ -11,7 +11,9 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
         Cause::ConnectTimeout | Cause::NoLocalRoute | Cause::LocalResources => {
             local(evidence).unwrap_or_else(|| by_itself(evidence, word))
         }
-        Cause::Unreachable | Cause::Prohibited => local(evidence).unwrap_or(certain(word)),
+        // The kernel has one number for both.
+        Cause::Unreachable => local(evidence).unwrap_or_else(|| likely(word, &[Cause::Prohibited])),
+        Cause::Prohibited => local(evidence).unwrap_or(certain(word)),
         _ => certain(word),
     }
 }
@@ -27,7 +29,10 @@ fn by_itself(evidence: &Evidence, word: Cause) -> Verdict {
         Some(Fresh::Refused) => {
             likely(Cause::PortFiltered, &[Cause::AcceptQueueFull, Cause::SomePathsDead])
         }
-        Some(Fresh::Silent) => likely(Cause::PathDead, &[Cause::SomePathsDead]),
+        // An own firewall may have kept both: of an attempt the kernel does not tell.
+        Some(Fresh::Silent) => {
+            likely(Cause::PathDead, &[Cause::SomePathsDead, Cause::NotTransmitted])
+        }
         // That nothing answered is certain, and is all that is known.
         _ => {
             let others = [
@@ -35,6 +40,7 @@ fn by_itself(evidence: &Evidence, word: Cause) -> Verdict {
                 Cause::PortFiltered,
                 Cause::AcceptQueueFull,
                 Cause::SomePathsDead,
+                Cause::NotTransmitted,
             ];
             Verdict { alternatives: others.to_vec(), ..certain(Cause::ConnectTimeout) }
         }

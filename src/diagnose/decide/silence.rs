@@ -36,9 +36,10 @@ pub(super) fn rejected(evidence: &Evidence) -> Option<Verdict> {
     let (sent_again, backoff) = (evidence.retransmits.unwrap_or(0), evidence.backoff.unwrap_or(0));
     Some(match errno {
         libc::ECONNREFUSED | libc::EACCES | libc::EPERM => certain(Cause::Prohibited),
-        _ if sent_again >= 2 && backoff < sent_again => certain(Cause::Unreachable),
-        _ if sent_again >= 2 => certain(Cause::Prohibited),
-        // Too early to tell: both are a router's word.
+        _ if backoff < sent_again => certain(Cause::Unreachable),
+        // Said once is not enough: routers say so once a second, and the timeouts in between pass
+        // without a word.
+        _ if evidence.icmp_again == Some(true) => certain(Cause::Prohibited),
         libc::ENETUNREACH => likely(Cause::Unreachable, &[Cause::Prohibited]),
         _ => likely(Cause::Prohibited, &[Cause::Unreachable]),
     })

@@ -26,6 +26,12 @@ use crate::tcp_info::TcpState;
 const LEAST: Duration = Duration::from_millis(300);
 const MOST: Duration = Duration::from_millis(1300);
 
+/// Three tenths of the link's timeout: three questions in a row are answered within one.
+fn patience(timeout: Duration, rtt: Duration) -> Duration {
+    let share = (timeout * 3 / 10).clamp(LEAST, MOST);
+    share.max(3 * rtt).min(timeout.max(LEAST))
+}
+
 /// More connections, each from another port: with five in all one dead path of two is met, or
 /// missed, by luck once in sixteen times.
 const MORE: u32 = 4;
@@ -43,6 +49,8 @@ pub(crate) struct Question {
     pub(crate) slot: Arc<Slot>,
     pub(crate) address: SocketAddr,
     pub(crate) heartbeat: Heartbeat,
+    /// How long an answer takes on the live connection, as far as that is known.
+    pub(crate) rtt: Duration,
     pub(crate) allowed: Allowed,
     /// Whether the kernel of the peer acknowledged the live beat.
     pub(crate) acked: bool,
@@ -52,7 +60,7 @@ pub(crate) struct Question {
 
 pub(super) fn run(question: Question, handle: &Handle, budget: &Budget) {
     let heartbeat = &question.heartbeat;
-    let patience = heartbeat.timeout.clamp(LEAST, MOST);
+    let patience = patience(heartbeat.timeout, question.rtt);
     let heartbeat = Heartbeat {
         connect_timeout: patience,
         write_timeout: patience,
@@ -252,5 +260,20 @@ fn fresh(result: &Result<Connection, Loss>) -> Fresh {
             Cause::TlsFailed => Fresh::Failed,
             _ => Fresh::Local,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_questions_are_answered_within_a_timeout_and_a_slow_path_is_waited_for() {
+        let ms = Duration::from_millis;
+        assert_eq!(patience(ms(5000), ms(20)), MOST);
+        assert_eq!(patience(ms(1500), ms(20)), ms(450));
+        assert_eq!(patience(ms(1500), ms(250)), ms(750));
+        assert_eq!(patience(ms(1500), ms(900)), ms(1500));
+        assert_eq!(patience(ms(100), ms(20)), LEAST);
     }
 }
