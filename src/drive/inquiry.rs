@@ -239,7 +239,7 @@ impl Inquiry {
                 None
             }
             Report::Missed { seq, timeout, misses, cause, .. } => {
-                self.case.on_missed(*seq, *misses);
+                self.case.on_missed(*seq, *misses, *cause);
                 let detail = format!("no ack of beat {seq} within {timeout:?}");
                 self.on_silence(Loss::new(*cause, detail), now, scene, reporter);
                 None
