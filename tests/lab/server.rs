@@ -175,7 +175,7 @@ fn listen(port: u16, backlog: i32, room: Option<usize>, shared: &Arc<Shared>) {
             thread::spawn(move || {
                 match port {
                     LINES => lines(stream),
-                    SLOW_READER => slow_lines(stream),
+                    SLOW_READER => slow_lines(stream, &shared),
                     _ => beats(stream, &shared),
                 }
                 shared.streams.lock().unwrap().remove(&id);
@@ -228,15 +228,17 @@ fn lines(stream: TcpStream) {
 }
 
 /// Answers beats alone.
-fn slow_lines(mut stream: TcpStream) {
+fn slow_lines(mut stream: TcpStream, shared: &Shared) {
     let (mut bytes, mut room) = (Vec::new(), [0; 8192]);
-    while let Ok(n @ 1..) = stream.read(&mut room) {
+    loop {
+        shared.wait_while_deaf();
+        let Ok(n @ 1..) = stream.read(&mut room) else { return };
         bytes.extend_from_slice(&room[..n]);
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             if bytes.drain(..=end).as_slice() == b"PING\n" && !line(&mut stream, "PING") {
                 return;
             }
         }
-        thread::sleep(ms(15)); // this is how slow it reads
+        thread::sleep(ms(40)); // this is how slow it reads
     }
 }
