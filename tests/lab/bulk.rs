@@ -9,12 +9,13 @@ use std::time::Instant;
 use keepbeat::{Cause, Coordinator, EventKind, Framed, Heartbeat, Link, State};
 
 use crate::net::{Lab, SERVER};
-use crate::server::SLOW_READER;
+use crate::server::{SINK, SLOW_READER};
 use crate::watching::{LIMIT, TIMES, ms};
 use crate::{Test, recording};
 
 pub const TESTS: &[Test] = &[
     ("a_beat_behind_our_own_data_fells_nobody", behind_data),
+    ("a_beat_behind_our_own_data_on_a_slow_path_fells_nobody", slow_path),
     ("a_peer_that_stops_reading_fells_nobody", deaf),
 ];
 
@@ -26,8 +27,8 @@ struct Adopted {
 }
 
 impl Adopted {
-    fn new() -> Adopted {
-        let stream = TcpStream::connect((SERVER, SLOW_READER)).unwrap();
+    fn new(port: u16) -> Adopted {
+        let stream = TcpStream::connect((SERVER, port)).unwrap();
         let coordinator = Coordinator::new().unwrap();
         // A frame that is half out when the peer stops reading may take long.
         let beat = Heartbeat::every(ms(200)).timeout(ms(400)).fall(2).write_timeout(LIMIT);
@@ -42,10 +43,11 @@ impl Adopted {
             let event = self.coordinator.events().recv_deadline(deadline);
             let event = event.unwrap_or_else(|_| panic!("no {what} within {LIMIT:?}"));
             let fell = |kind: &EventKind| match kind {
-                EventKind::State { to, .. } => *to != State::Up,
-                EventKind::Disconnected { .. } | EventKind::Missed { .. } => true,
+                EventKind::State { to, .. } => *to == State::Down,
+                EventKind::Disconnected { .. } => true,
                 _ => false,
             };
+            println!("{event}");
             assert!(!fell(event.kind()), "{event}");
             if wanted(event.kind()) {
                 return event.kind().clone();
@@ -90,7 +92,7 @@ impl Adopted {
 
 fn behind_data() {
     let _lab = Lab::quick();
-    let mut links: Vec<_> = (0..TIMES).map(|_| Adopted::new()).collect();
+    let mut links: Vec<_> = (0..TIMES).map(|_| Adopted::new(SLOW_READER)).collect();
     links.iter().for_each(Adopted::up);
     links.iter_mut().for_each(Adopted::write);
     for link in &links {
@@ -99,9 +101,23 @@ fn behind_data() {
     links.iter_mut().for_each(Adopted::stop_writing);
 }
 
+/// The peer reads, and the path is slow: a router lets so much pass and drops the rest.
+fn slow_path() {
+    let lab = Lab::quick();
+    let mut links: Vec<_> = (0..TIMES).map(|_| Adopted::new(SINK)).collect();
+    links.iter().for_each(Adopted::up);
+    lab.rule("tcp dport 7600 meta length > 500 limit rate over 400 kbytes/second drop");
+    links.iter_mut().for_each(Adopted::write);
+    for link in &links {
+        link.held_up("behind-own-data-on-a-slow-path", &[Cause::QueuedBehindData]);
+    }
+    lab.heal();
+    links.iter_mut().for_each(Adopted::stop_writing);
+}
+
 fn deaf() {
     let mut lab = Lab::quick();
-    let mut links: Vec<_> = (0..TIMES).map(|_| Adopted::new()).collect();
+    let mut links: Vec<_> = (0..TIMES).map(|_| Adopted::new(SLOW_READER)).collect();
     links.iter().for_each(Adopted::up);
     lab.server.order("deaf");
     links.iter_mut().for_each(Adopted::write);

@@ -5,9 +5,7 @@ use keepbeat::{Cause, Coordinator, EventKind, Heartbeat, State};
 
 use crate::net::{Lab, MORE_SERVERS, SERVER};
 use crate::server::SINGLE;
-use crate::watching::{
-    TIMES, Watched, beat, eventually, ms, number, protocol, with_side,
-};
+use crate::watching::{TIMES, Watched, beat, eventually, ms, number, protocol, with_side};
 use crate::{Test, recording};
 
 pub const TESTS: &[Test] = &[
