@@ -310,7 +310,7 @@ impl Inquiry {
     fn on_alive(&mut self, now: Instant, scene: &dyn Scene, reporter: &mut Reporter) {
         let info = scene.look();
         if info.as_ref().is_some_and(TcpInfo::is_asking) {
-            let evidence = self.case.warning(Cause::PeerNotReading, now, info.as_ref());
+            let evidence = self.case.warning(Cause::QueuedBehindData, now, info.as_ref());
             self.tell(evidence, now, reporter);
         }
     }
