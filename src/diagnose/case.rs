@@ -54,6 +54,8 @@ pub(crate) struct Case {
     first: Option<Sent>,
     last: Option<Sent>,
     misses: u32,
+    /// One of them had a part of an answer.
+    partial: bool,
     good: u64,
     /// What a router or firewall said, how often the kernel had sent again by then, and whether that
     /// was the second time.
@@ -91,6 +93,7 @@ impl Case {
             first: None,
             last: None,
             misses: 0,
+            partial: false,
             good: 0,
             icmp: None,
             resent: 0,
@@ -125,6 +128,7 @@ impl Case {
         (self.since, self.busy, self.stands) = (now, now, true);
         (self.outstanding, self.first, self.last) = (0, None, None);
         (self.misses, self.icmp, self.resent, self.is_lossy) = (0, None, 0, false);
+        self.partial = false;
         if let Some(open) = &mut self.open {
             (open.fresh, open.fresh_is_next) = (Some(Fresh::Connected), Some(true));
         }
@@ -175,15 +179,17 @@ impl Case {
         if self.outstanding == 0 {
             self.first = None;
         }
-        self.misses = 0;
+        (self.misses, self.partial) = (0, false);
         (self.icmp, self.side, self.side_at) = (None, Evidence::default(), None);
         if self.told.as_ref().is_some_and(|told| told.is_warning()) {
             self.told = None;
         }
     }
 
-    pub(crate) fn on_missed(&mut self, seq: u64, misses: u32) {
+    pub(crate) fn on_missed(&mut self, seq: u64, misses: u32, cause: Cause) {
         self.recorder.on_end(seq, BeatEnd::Missed);
+        // What came stays in front of all that comes later.
+        self.partial |= cause == Cause::PartialReply;
         self.misses = misses;
         self.has_learnt &= misses > 1;
     }
@@ -315,6 +321,7 @@ impl Case {
     fn add_beat(&self, evidence: &mut Evidence, now: Instant) {
         evidence.outstanding = Some(self.outstanding);
         evidence.misses = Some(self.misses);
+        evidence.partial = self.partial.then_some(true);
         evidence.good = Some(self.good);
         evidence.beat_rtt_us = self.least_rtt;
         evidence.idle_survived_us = self.history.longest();

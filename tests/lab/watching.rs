@@ -265,7 +265,8 @@ impl Case {
         links
     }
 
-    fn follow(&self, link: &mut Watched) {
+    /// Waits until enough is told.
+    pub fn follow(&self, link: &mut Watched) {
         if !self.falls {
             link.until(self.cause.word(), |event, _| {
                 event.kind().diagnosis().is_some_and(|told| self.is_right(told))
@@ -289,7 +290,7 @@ impl Case {
     }
 
     /// How long it took to be told, where that counts.
-    fn judge(&self, link: &Watched, begun: SystemTime) -> Option<Duration> {
+    pub fn judge(&self, link: &Watched, begun: SystemTime) -> Option<Duration> {
         let told = link.diagnoses();
         for (_, diagnosis) in &told {
             let fits = self.leaves_room(diagnosis);

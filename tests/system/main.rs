@@ -7,7 +7,6 @@
 mod child;
 mod haproxy;
 mod itself;
-mod lab;
 #[path = "../it/observe/lent.rs"]
 mod lent;
 mod limits;
@@ -54,7 +53,6 @@ fn main() {
     let trials = [
         redis::trials(),
         redis_link::trials(),
-        lab::trials(),
         redis_in_band::trials(),
         haproxy::trials(),
         nginx::trials(),
