@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{after, select};
 use keepbeat::protocol::{Frame, Rejected};
-use keepbeat::{Cause, Coordinator, EventKind, Exchange, Heartbeat, Protocol};
+use keepbeat::{Cause, Coordinator, Diagnose, EventKind, Exchange, Heartbeat, Protocol};
 use keepbeat::{Responder, State, Target};
 
 use crate::args::Args;
 use crate::output::Output;
 use crate::plan::Watch;
+use crate::record::Record;
 use crate::run;
 use crate::signals::Waiter;
 
@@ -49,13 +50,13 @@ impl From<io::Error> for Stop {
 /// # Errors
 ///
 /// Something that had to follow did not, or standard output takes nothing more.
-pub fn run(args: &Args) -> Result<bool, String> {
+pub fn run(args: &Args, record: Option<Record>) -> Result<bool, String> {
     let waiter = Waiter::start().map_err(|error| format!("cannot wait for signals: {error}"))?;
     let mood = Arc::new(AtomicU8::new(WELL));
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let peer = peer(any, &mood).map_err(|error| error.to_string())?;
     let coordinator = Coordinator::new().map_err(|error| error.to_string())?;
-    let output = Output::new(args.json, args.color, "peer".len());
+    let output = Output::new(args, record, "peer".len());
     let mut demo = Demo { coordinator, output, waiter, peer, mood };
     let (result, missing) = match demo.start().and_then(|()| demo.script()) {
         Ok(()) | Err(Stop::Asked) => (Ok(()), None),
@@ -83,7 +84,8 @@ impl Demo {
         let heartbeat = Heartbeat::every(INTERVAL)
             .timeout(TIMEOUT)
             .fall(3)
-            .backoff(Duration::from_millis(250), Duration::from_millis(500));
+            .backoff(Duration::from_millis(250), Duration::from_millis(500))
+            .diagnose(Diagnose::side_connections());
         let target = Target::from(self.peer.local_addr()).named("peer");
         let protocol = Exchange::new("heartbeat", "heartbeat_ack");
         let words =
@@ -109,7 +111,7 @@ impl Demo {
         self.recovery()?;
 
         let words = "the peer hangs: the connection stands, no ack comes";
-        self.fault(words, Cause::AckTimeout, |demo| demo.mood(HUNG))?;
+        self.fault(words, Cause::PeerSilent, |demo| demo.mood(HUNG))?;
         self.act("it answers again")?;
         self.mood(WELL);
         self.recovery()?;
