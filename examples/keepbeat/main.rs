@@ -8,6 +8,7 @@ mod demo;
 mod dump;
 mod escapes;
 mod explain;
+mod firewall;
 mod json;
 mod nearest;
 mod output;
@@ -15,6 +16,7 @@ mod plan;
 mod record;
 mod run;
 mod schemes;
+mod script;
 mod secure;
 mod settings;
 mod signals;
@@ -26,7 +28,7 @@ mod why;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use args::{Args, Ask, Color};
+use args::{Args, Ask, Color, Part};
 use plan::Watch;
 use record::Record;
 
@@ -53,6 +55,14 @@ fn main() -> ExitCode {
 
 fn start(args: &Args) -> u8 {
     start_log(args);
+    match args.firewall {
+        Some(Part::Network) => {
+            complain(&firewall::network());
+            return USAGE;
+        }
+        Some(Part::Server) => return ended(firewall::serve()),
+        Some(Part::Client) | None => {}
+    }
     let demo = args.targets.is_empty() && args.config.is_none();
     let watches = match if demo { Ok(Vec::new()) } else { plan::plan(args) } {
         Ok(watches) if args.check_config => return print(&checked(args, &watches)),
@@ -69,7 +79,15 @@ fn start(args: &Args) -> u8 {
             return USAGE;
         }
     };
-    let result = if demo { demo::run(args, record) } else { run::run(args, record, watches) };
+    ended(match args.firewall {
+        Some(_) => firewall::play(args, record),
+        None if demo => demo::run(args, record),
+        None => run::run(args, record, watches),
+    })
+}
+
+/// The exit code.
+fn ended(result: Result<bool, String>) -> u8 {
     match result {
         Ok(true) => ALIVE,
         Ok(false) => NOT_ALIVE,
