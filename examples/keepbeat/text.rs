@@ -138,7 +138,7 @@ impl Text {
                     Some(Loss { detail, .. }) => detail.clone(),
                     None => recovered(*down, told.rtt),
                 };
-                let why = diagnosis.as_ref().map(|diagnosis| self.why(diagnosis, &mut told.why));
+                let why = diagnosis.as_ref().map(|diagnosis| self.why(diagnosis, told));
                 before + &line(mark(*to), told.cause, &detail) + &why.unwrap_or_default()
             }
             EventKind::Disconnected { loss, lived, beats } => {
@@ -182,7 +182,7 @@ impl Text {
         if let Some((word, seen)) = why::attempt(diagnosis) {
             // The end of the attempt follows, and says nothing more.
             told.cause = Some(word);
-            let why = self.columns.below("why", &why::words(diagnosis));
+            let why = self.columns.below("why", &why::words(diagnosis, Some(cause)));
             return line(FAILED, &seen) + &why + &self.remedy(diagnosis, &mut told.why);
         }
         let mark = match event.link() {
@@ -190,16 +190,17 @@ impl Text {
             Some(_) if why::is_warning(diagnosis) => WARNING,
             Some(_) => DIAGNOSED,
         };
-        line(mark, &why::words(diagnosis)) + &self.remedy(diagnosis, &mut told.why)
+        line(mark, &why::words(diagnosis, Some(cause))) + &self.remedy(diagnosis, &mut told.why)
     }
 
     /// Below a state: why it turned.
-    fn why(&self, diagnosis: &Diagnosis, told: &mut Explained) -> String {
-        told.cause = Some(diagnosis.cause());
-        if !told.verdict(diagnosis) {
+    fn why(&self, diagnosis: &Diagnosis, told: &mut Told) -> String {
+        told.why.cause = Some(diagnosis.cause());
+        if !told.why.verdict(diagnosis) {
             return String::new();
         }
-        self.columns.below("why", &why::words(diagnosis)) + &self.remedy(diagnosis, told)
+        let words = why::words(diagnosis, told.cause);
+        self.columns.below("why", &words) + &self.remedy(diagnosis, &mut told.why)
     }
 
     fn remedy(&self, diagnosis: &Diagnosis, told: &mut Explained) -> String {

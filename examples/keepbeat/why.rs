@@ -2,9 +2,9 @@
 
 use keepbeat::{Cause, Diagnosis, Fact};
 
-/// `likely: the peer's kernel acknowledged it; or replies-filtered`. What the line above has told
-/// is left out.
-pub fn words(diagnosis: &Diagnosis) -> String {
+/// `likely: the peer's kernel acknowledged it; or replies-filtered`. What the line has told is left
+/// out: what was seen, and the cause, if it is `shown` there.
+pub fn words(diagnosis: &Diagnosis, shown: Option<Cause>) -> String {
     let evidence = evidence(diagnosis);
     if diagnosis.cause() == Cause::AckTimeout {
         // Silence that nothing has explained.
@@ -13,7 +13,10 @@ pub fn words(diagnosis: &Diagnosis) -> String {
             None => format!("not known: {evidence}"),
         };
     }
-    let sure = format!("{}: {evidence}", diagnosis.confidence());
+    let sure = match Some(diagnosis.cause()) == shown {
+        true => format!("{}: {evidence}", diagnosis.confidence()),
+        false => format!("{} {}: {evidence}", diagnosis.confidence(), diagnosis.cause()),
+    };
     match listed(diagnosis) {
         Some(others) => format!("{sure}; or {others}"),
         None => sure,
