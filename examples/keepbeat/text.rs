@@ -1,6 +1,6 @@
 //! Readable lines: one for each change, and below a trouble why it came and what helps.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,12 @@ pub struct Text {
     pub columns: Columns,
     /// What concerns no single link stands under `None`.
     links: HashMap<Option<LinkId>, Told>,
+    /// The last verdicts, and whose they were.
+    recent: VecDeque<(SystemTime, LinkId, Verdict)>,
 }
+
+/// A cause, how sure it is, and what else it could be.
+type Verdict = (Cause, Confidence, Vec<Cause>);
 
 /// What is known of a link.
 struct Told {
@@ -46,8 +51,10 @@ impl Default for Told {
 /// nothing is told twice, however often it comes and goes.
 #[derive(Default)]
 struct Explained {
-    verdicts: Vec<(Cause, Confidence, Vec<Cause>)>,
+    verdicts: Vec<Verdict>,
     remedies: Vec<String>,
+    /// The same has just been told of many other links: their lines explain it.
+    crowded: bool,
     /// The last cause that a line has named.
     cause: Option<Cause>,
     healthy_since: Option<SystemTime>,
@@ -58,6 +65,12 @@ const HEALTHY: Duration = Duration::from_secs(60);
 
 /// So many texts are remembered of a link.
 const KEPT: usize = 16;
+
+/// For so many links the same is explained within [`HEALTHY`]; hundreds may fall at once.
+const MANY_LINKS: usize = 3;
+
+/// So many verdicts are remembered over all links.
+const RECENT: usize = 64;
 
 const CONNECTED: Mark = Mark("○", "connected", DIM);
 const DISCONNECTED: Mark = Mark("○", "closed", DIM);
@@ -76,7 +89,8 @@ const NO_LINK: &str = "*";
 impl Text {
     /// For names that are `width` characters at most.
     pub fn new(colors: bool, width: usize) -> Text {
-        Text { columns: Columns::new(colors, width), links: HashMap::new() }
+        let columns = Columns::new(colors, width);
+        Text { columns, links: HashMap::new(), recent: VecDeque::new() }
     }
 
     /// The line with which a link begins.
@@ -93,9 +107,34 @@ impl Text {
     /// The lines of an event, none if it is no news.
     pub fn event(&mut self, event: &Event) -> String {
         let mut told = self.links.remove(&event.link()).unwrap_or_default();
+        told.why.crowded = self.is_crowded(event);
         let lines = self.lines(event, &mut told);
         self.links.insert(event.link(), told);
         lines
+    }
+
+    /// Whether the diagnosis in the event has just been explained for many other links.
+    fn is_crowded(&mut self, event: &Event) -> bool {
+        let (Some(link), Some(diagnosis)) = (event.link(), event.kind().diagnosis()) else {
+            return false;
+        };
+        let new = verdict(diagnosis);
+        let is_old = |then: SystemTime| {
+            event.time().duration_since(then).is_ok_and(|passed| passed >= HEALTHY)
+        };
+        while self.recent.front().is_some_and(|(then, ..)| is_old(*then)) {
+            self.recent.pop_front();
+        }
+        let same = self.recent.iter().filter(|(_, _, old)| *old == new);
+        let links: HashSet<_> = same.map(|(_, link, _)| *link).collect();
+        if links.contains(&link) || links.len() < MANY_LINKS {
+            if self.recent.len() == RECENT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back((event.time(), link, new));
+            return false;
+        }
+        true
     }
 
     fn line(&self, event: &Event, mark: Mark, cause: Option<Cause>, detail: &str) -> String {
@@ -182,7 +221,10 @@ impl Text {
         if let Some((word, seen)) = why::attempt(diagnosis) {
             // The end of the attempt follows, and says nothing more.
             told.cause = Some(word);
-            let why = self.columns.below("why", &why::words(diagnosis, Some(cause)));
+            let why = match told.why.crowded {
+                true => String::new(),
+                false => self.columns.below("why", &why::words(diagnosis, Some(cause))),
+            };
             return line(FAILED, &seen) + &why + &self.remedy(diagnosis, &mut told.why);
         }
         let mark = match event.link() {
@@ -196,7 +238,7 @@ impl Text {
     /// Below a state: why it turned.
     fn why(&self, diagnosis: &Diagnosis, told: &mut Told) -> String {
         told.why.cause = Some(diagnosis.cause());
-        if !told.why.verdict(diagnosis) {
+        if !told.why.verdict(diagnosis) || told.why.crowded {
             return String::new();
         }
         let words = why::words(diagnosis, told.cause);
@@ -206,7 +248,8 @@ impl Text {
     fn remedy(&self, diagnosis: &Diagnosis, told: &mut Explained) -> String {
         let advice = diagnosis.advice();
         // Of what is not known there is no remedy.
-        if diagnosis.cause() == Cause::AckTimeout || !told.remedy(advice) {
+        let none = diagnosis.cause() == Cause::AckTimeout || told.crowded;
+        if none || !told.remedy(advice) {
             return String::new();
         }
         self.columns.below("remedy", advice)
@@ -233,14 +276,17 @@ impl Told {
 impl Explained {
     /// Whether this verdict is news.
     fn verdict(&mut self, diagnosis: &Diagnosis) -> bool {
-        let others = diagnosis.alternatives().to_vec();
-        remember(&mut self.verdicts, (diagnosis.cause(), diagnosis.confidence(), others))
+        remember(&mut self.verdicts, verdict(diagnosis))
     }
 
     /// Whether this advice is news.
     fn remedy(&mut self, advice: &str) -> bool {
         remember(&mut self.remedies, advice.to_owned())
     }
+}
+
+fn verdict(diagnosis: &Diagnosis) -> Verdict {
+    (diagnosis.cause(), diagnosis.confidence(), diagnosis.alternatives().to_vec())
 }
 
 /// Whether it was not there before.
