@@ -108,7 +108,8 @@ impl Reader<'_> {
     /// What a line gives to be written.
     fn line(&mut self, line: &[u8]) -> Result<String, String> {
         let line = std::str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?;
-        if line.trim().is_empty() {
+        let line = line.trim();
+        if line.is_empty() {
             return Ok(String::new());
         }
         match dump::read(line) {
@@ -143,6 +144,9 @@ impl Reader<'_> {
     fn end(&self) -> u8 {
         if self.broken > SHOWN {
             complain(&format!("{}: and {} more such lines", self.name, self.broken - SHOWN));
+        }
+        if self.explained == 0 && self.broken > 0 {
+            return USAGE;
         }
         if self.explained == 0 {
             let what = "no diagnosis in it: --record and --json write them";

@@ -22,9 +22,7 @@ const MEMORY: u64 = 3;
 
 const OFTEN: Duration = Duration::from_secs(1);
 /// Longer than the firewall's memory, though it is jittered.
-const SELDOM: Duration = Duration::from_millis(3600);
-/// What the diagnosis of the latter advises: eight tenths, in whole seconds.
-const ADVISED: Duration = Duration::from_secs(2);
+const SELDOM: Duration = Duration::from_millis(3500);
 const TIMEOUT: Duration = Duration::from_millis(800);
 
 const SERVER: &str = "203.0.113.2:7000";
@@ -155,16 +153,17 @@ fn acts(script: &mut Script) -> Result<(), Stop> {
     let seldom_is = of(seldom);
     script.until("`seldom` to come up", |e| seldom_is(e) && is_state(e, State::Up))?;
     script.act("now wait, until the firewall has forgotten `seldom`")?;
-    script.until("`seldom` to be forgotten", |e| seldom_is(e) && is_forgotten(e))?;
+    let told = script.until("`seldom` to be forgotten", |e| seldom_is(e) && is_forgotten(e))?;
     script.until("`seldom` to go down", |e| seldom_is(e) && is_state(e, State::Down))?;
     script.until("a fresh connection", |e| seldom_is(e) && is_state(e, State::Up))?;
     script.act("a fresh connection passes at once, so it is not the server; and once more")?;
     script.until("`seldom` to be forgotten again", |e| seldom_is(e) && is_state(e, State::Down))?;
     script.until("a fresh connection", |e| seldom_is(e) && is_state(e, State::Up))?;
-    script.act(&format!("`advised` does as the remedy says: a beat every {ADVISED:?}"))?;
+    let often_enough = advised(&told)?;
+    script.act(&format!("`advised` does as the remedy says: a beat every {often_enough:?}"))?;
     // It has been seen enough of.
     let _ = script.coordinator.pause(seldom);
-    let advised = watch(script, "advised", ADVISED)?;
+    let advised = watch(script, "advised", often_enough)?;
     let advised_is = of(advised);
     for _ in 0..4 {
         let acked = |e: &Event| matches!(e.kind(), EventKind::Beat { late: false, .. });
@@ -177,6 +176,21 @@ fn acts(script: &mut Script) -> Result<(), Stop> {
         }
     }
     script.act("`often` and `advised` have lost no beat: that is what a heartbeat is for")
+}
+
+/// The interval that the remedy names.
+fn advised(event: &Event) -> Result<Duration, Stop> {
+    let advice = event.kind().diagnosis().map_or("", |diagnosis| diagnosis.advice());
+    let interval = || {
+        let (_, rest) = advice.split_once("beat more often, every ")?;
+        let (time, _) = rest.split_once(" say")?;
+        let seconds = match time.strip_suffix("ms") {
+            Some(millis) => millis.parse::<f64>().ok()? / 1000.0,
+            None => time.strip_suffix('s')?.parse().ok()?,
+        };
+        Duration::try_from_secs_f64(seconds).ok()
+    };
+    interval().ok_or_else(|| Stop::Missing(format!("an interval in the remedy `{advice}`")))
 }
 
 fn watch(script: &mut Script, name: &str, interval: Duration) -> Result<LinkId, Stop> {

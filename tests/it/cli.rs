@@ -183,7 +183,8 @@ fn a_dead_target_does_not_flood_the_screen() {
     let (events, summary) = out.split_once("\n\n").expect("a blank line before the summary");
     assert_eq!(events.matches("refused").count(), 2, "the cause and the detail once:\n{out}");
     let begins: Vec<_> = events.lines().map(|line| line.get(15..).unwrap_or(line)).collect();
-    let words = ["○ connecting", "✖ down", "↳ why       certain: nobody listens", "↳ remedy    start"];
+    let words =
+        ["○ connecting", "✖ down", "↳ why       certain: nobody listens", "↳ remedy    start"];
     assert_eq!(begins.len(), words.len(), "four rounds, one telling:\n{out}");
     for (line, words) in begins.iter().zip(words) {
         assert!(line.trim_start().starts_with(words), "{words}:\n{out}");
@@ -363,7 +364,9 @@ fn help_and_version_answer_on_standard_output() {
     let help = run(&["--help", "--interval", "1s"]);
     assert_eq!(help.code, Some(0), "{}", help.err);
     let schemes = ["tcp://", "line://", "redis://", "connect://", "https://", "tls+redis://"];
-    for word in schemes.into_iter().chain(["--password-file", "--insecure", "Exit code", "--record"]) {
+    for word in
+        schemes.into_iter().chain(["--password-file", "--insecure", "Exit code", "--record"])
+    {
         assert!(help.out.contains(word), "no {word}:\n{}", help.out);
     }
     let version = run(&["-V"]);

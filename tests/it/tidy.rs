@@ -160,7 +160,8 @@ fn functions_are_short() {
 fn the_table_of_causes_has_each_cause_as_the_code_has_it() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let (_, from_head) = readme.split_once("| word | meaning |").expect("the table of causes");
-    let written: Vec<_> = from_head.lines().skip(2).take_while(|row| row.starts_with('|')).collect();
+    let written: Vec<_> =
+        from_head.lines().skip(2).take_while(|row| row.starts_with('|')).collect();
     let right: Vec<_> = keepbeat::Cause::ALL
         .iter()
         .map(|c| format!("| `{c}` | {} | {} | {} |", c.sentence(), c.confirm(), c.remedy()))

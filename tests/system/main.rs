@@ -5,6 +5,7 @@
 //! failure. One test at a time, because some of them measure.
 
 mod child;
+mod firewall;
 mod haproxy;
 mod itself;
 mod lab;
@@ -55,6 +56,7 @@ fn main() {
         redis::trials(),
         redis_link::trials(),
         lab::trials(),
+        firewall::trials(),
         redis_in_band::trials(),
         haproxy::trials(),
         nginx::trials(),

@@ -22,12 +22,9 @@ fn keys(event: &str) -> &'static [(&'static str, &'static str)] {
     match event {
         "connect" => &[("peer", "text"), ("attempt", "number"), ("connect_us", "number")],
         "beat" => &[("seq", "number")],
-        "miss" => &[
-            ("seq", "number"),
-            ("timeout_ms", "number"),
-            ("misses", "number"),
-            ("cause", "text"),
-        ],
+        "miss" => {
+            &[("seq", "number"), ("timeout_ms", "number"), ("misses", "number"), ("cause", "text")]
+        }
         "state" => &[("from", "text"), ("to", "text"), ("cause", "text?"), ("detail", "text?")],
         "disconnect" => {
             &[("cause", "text"), ("detail", "text"), ("lived_ms", "number"), ("beats", "number")]
@@ -126,7 +123,11 @@ fn the_documented_keys_are_those_that_are_checked() {
     for event in ["connect", "beat", "miss", "state", "disconnect", "summary", "diagnosis"] {
         let checked: HashSet<String> = keys(event).iter().map(|(key, _)| (*key).into()).collect();
         let more = more_keys(event).iter().map(|key| (*key).to_owned());
-        assert_eq!(documented("event", event), checked.into_iter().chain(more).collect(), "{event}");
+        assert_eq!(
+            documented("event", event),
+            checked.into_iter().chain(more).collect(),
+            "{event}"
+        );
     }
 }
 
