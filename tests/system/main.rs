@@ -5,6 +5,7 @@
 //! failure. One test at a time, because some of them measure.
 
 mod child;
+mod firewall;
 mod haproxy;
 mod itself;
 #[path = "../it/observe/lent.rs"]
@@ -53,6 +54,7 @@ fn main() {
     let trials = [
         redis::trials(),
         redis_link::trials(),
+        firewall::trials(),
         redis_in_band::trials(),
         haproxy::trials(),
         nginx::trials(),
