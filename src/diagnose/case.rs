@@ -42,6 +42,8 @@ pub(crate) struct Case {
     recorder: Recorder,
     history: History,
     peer: Option<SocketAddr>,
+    /// What the peer is called as long as no connection to it ever stood.
+    target: Option<String>,
     /// The bytes of the beat, where they are no secret.
     beat: Option<String>,
     /// Since when the connection stands.
@@ -78,13 +80,15 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    pub(crate) fn new(settings: Diagnose, timeout: Duration, now: Instant) -> Case {
+    /// For a link to `target`, if it has one.
+    pub(crate) fn new(settings: Diagnose, timeout: Duration, target: &str, now: Instant) -> Case {
         Case {
             settings,
             timeout,
             recorder: if settings.evidence { Recorder::new() } else { Recorder::default() },
             history: History::default(),
             peer: None,
+            target: Some(target.to_owned()).filter(|target| !target.is_empty()),
             beat: None,
             since: now,
             stands: false,
@@ -311,7 +315,7 @@ impl Case {
             word: Some(loss.cause),
             stage: Some(stage),
             detail: Some(loss.detail.clone()),
-            peer: self.peer.map(|peer| peer.to_string()),
+            peer: self.peer.map(|peer| peer.to_string()).or_else(|| self.target.clone()),
             timeout_us: Some(self.timeout),
             waited_us: waited,
             ..Evidence::default()

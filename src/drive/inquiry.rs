@@ -60,7 +60,7 @@ impl Inquiry {
             handle: Arc::clone(&seat.handle),
             shared: Arc::clone(&seat.shared),
             heartbeat: heartbeat.clone(),
-            case: Case::new(heartbeat.diagnose, heartbeat.timeout, now),
+            case: Case::new(heartbeat.diagnose, heartbeat.timeout, &seat.handle.who.target, now),
             slot: Arc::default(),
             asked: false,
             host: None,
