@@ -119,6 +119,14 @@ fn of_this_side(cause: Cause) -> String {
              whether the beat was acknowledged"
                 .to_owned()
         }
+        Cause::NameNotResolved
+        | Cause::NameServerSilent
+        | Cause::TlsFailed
+        | Cause::ProxyFailed
+        | Cause::BadStatus
+        | Cause::LoginRefused
+        | Cause::LocalResources
+        | Cause::ProtocolPanicked => format!("check {}", cause.remedy()),
         other => other.remedy().to_owned(),
     }
 }
