@@ -329,7 +329,8 @@ impl Case {
             evidence.idle_us = Some(first.idle);
             let (times, least) = self.history.forgets(first.idle);
             if times > 0 {
-                evidence.idle_forgotten = Some(times + 1);
+                // This time included, which may have been remembered already.
+                evidence.idle_forgotten = Some(times + u32::from(!self.has_learnt));
                 evidence.forgotten_after_us = least.into_iter().chain([first.idle]).min();
             }
         }
