@@ -161,7 +161,9 @@ fn safe(limit: Duration) -> Duration {
 
 fn forgotten(evidence: &Evidence, peer: &str) -> String {
     let idle = evidence.forgotten_after_us.or(evidence.idle_us).unwrap_or_default();
-    let survived = evidence.idle_survived_us.filter(|survived| *survived < idle);
+    // Between two beats in a row there is hardly a pause.
+    let pause = Duration::from_millis(100)..idle;
+    let survived = evidence.idle_survived_us.filter(|survived| pause.contains(survived));
     let between = match survived {
         Some(survived) => format!("between {} and {} idle", about(survived), about(idle)),
         None => format!("{} idle or less", about(idle)),

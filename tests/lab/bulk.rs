@@ -37,18 +37,20 @@ impl Adopted {
         Adopted { coordinator, link, enough: Arc::default(), writer: None }
     }
 
+    /// Waits for an event that is wanted; that the link falls is none.
     fn wait(&self, what: &str, wanted: impl Fn(&EventKind) -> bool) -> EventKind {
         let deadline = Instant::now() + LIMIT;
+        let mut told = Vec::new();
         loop {
-            let event = self.coordinator.events().recv_deadline(deadline);
-            let event = event.unwrap_or_else(|_| panic!("no {what} within {LIMIT:?}"));
-            let fell = |kind: &EventKind| match kind {
-                EventKind::State { to, .. } => *to == State::Down,
-                EventKind::Disconnected { .. } => true,
-                _ => false,
+            let Ok(event) = self.coordinator.events().recv_deadline(deadline) else {
+                panic!("no {what} within {LIMIT:?}, but {told:#?}");
             };
-            println!("{event}");
-            assert!(!fell(event.kind()), "{event}");
+            told.push(event.to_string());
+            let fell = match event.kind() {
+                EventKind::State { to, .. } => *to == State::Down,
+                kind => matches!(kind, EventKind::Disconnected { .. }),
+            };
+            assert!(!fell, "{told:#?}");
             if wanted(event.kind()) {
                 return event.kind().clone();
             }
@@ -77,9 +79,10 @@ impl Adopted {
 
     /// Waits for the word, and then for so many rounds more that nobody was felled by.
     fn held_up(&self, name: &str, causes: &[Cause]) {
-        let kind = self.wait("a word", |kind| matches!(kind, EventKind::Diagnosed { .. }));
+        let is_right =
+            |kind: &EventKind| kind.diagnosis().is_some_and(|told| causes.contains(&told.cause()));
+        let kind = self.wait("a word", is_right);
         let told = kind.diagnosis().unwrap();
-        assert!(causes.contains(&told.cause()), "{told}");
         println!("{told}");
         for _ in 0..TIMES {
             self.wait("a round", |kind| {

@@ -46,7 +46,8 @@ fn forgotten() {
         let (_, last) = link.diagnoses().pop().unwrap();
         assert_eq!(last.cause(), Cause::FlowForgotten, "{last}");
         let idle = number(&last, "idle_us").map(Duration::from_micros).unwrap();
-        assert!((ms(1000)..ms(2500)).contains(&idle), "{last}");
+        // The firewall may have seen the last packet a little sooner than we.
+        assert!((ms(900)..ms(2500)).contains(&idle), "{last}");
         assert!(last.detail().contains("it had been idle for"), "{last}");
         assert!(last.advice().contains("beat more often"), "{last}");
     }

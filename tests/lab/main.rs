@@ -24,7 +24,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 type Test = (&'static str, fn());
 
 /// So many run side by side: most of the time they wait.
-const AT_ONCE: usize = 12;
+const AT_ONCE: usize = 16;
 
 fn all() -> Vec<Test> {
     [flows::TESTS, path::TESTS, said::TESTS, peer::TESTS, ours::TESTS, bulk::TESTS, many::TESTS]

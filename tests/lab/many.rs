@@ -92,7 +92,8 @@ fn two_paths() {
         let (_, last) = link.diagnoses().pop().unwrap();
         println!("{last}");
         // By luck all fresh connections have gone the dead way, too.
-        let all_dead = last.cause() == Cause::PathDead && number(&last, "more_fresh") == Some(4);
+        let dead = [Cause::PathDead, Cause::PortFiltered].contains(&last.cause());
+        let all_dead = dead && number(&last, "more_fresh") == Some(4);
         lucky += u32::from(all_dead);
         let named = last.alternatives().contains(&Cause::SomePathsDead);
         assert!(last.cause() == Cause::SomePathsDead || named || all_dead, "{last}");

@@ -122,18 +122,6 @@ impl Watched {
         self.coordinator.status(self.id).unwrap()
     }
 
-    pub fn told(&self) -> &[Event] {
-        &self.told
-    }
-
-    pub fn coordinator(&self) -> &Coordinator {
-        &self.coordinator
-    }
-
-    pub fn id(&self) -> LinkId {
-        self.id
-    }
-
     pub fn diagnoses(&self) -> Vec<(SystemTime, Arc<Diagnosis>)> {
         let stalled = |event: &&Event| !matches!(event.kind(), EventKind::Stalled { .. });
         let with_time = |event: &Event| Some((event.time(), Arc::clone(event.kind().diagnosis()?)));
