@@ -16,6 +16,8 @@ pub enum Ask {
     Help,
     Version,
     PrintConfig,
+    /// What a recording says, or what a cause means.
+    Explain(OsString),
     Run(Box<Args>),
 }
 
@@ -32,8 +34,23 @@ pub struct Args {
     pub rounds: Option<u64>,
     pub duration: Option<Duration>,
     pub json: bool,
+    /// Where diagnoses are recorded.
+    pub record: Option<PathBuf>,
+    /// The demo behind a firewall, and which part of it this process plays.
+    pub firewall: Option<Part>,
     pub log_level: Option<LevelFilter>,
     pub color: Color,
+}
+
+/// A part of the demo behind a firewall.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Part {
+    /// Makes the network and starts the others in it.
+    Network,
+    /// Beats, and tells.
+    Client,
+    /// Answers.
+    Server,
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -44,7 +61,7 @@ pub enum Color {
     Never,
 }
 
-const FLAGS: [&str; 22] = [
+const FLAGS: [&str; 29] = [
     "--config",
     "--check-config",
     "--print-config",
@@ -59,6 +76,13 @@ const FLAGS: [&str; 22] = [
     "--status",
     "--ca",
     "--insecure",
+    "--no-diagnosis",
+    "--no-side-connections",
+    "--side-connections",
+    "--diagnosis",
+    "--closed-port",
+    "--probe-payload",
+    "--record",
     "--once",
     "--count",
     "--for",
@@ -90,16 +114,71 @@ pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Ask, String> {
                 let flag = flag.to_owned();
                 args.flag(&flag, &mut parser)?;
             }
+            Arg::Value(word) if args.is_subject(&word, "explain") => return explain(parser),
+            Arg::Value(word) if args.is_subject(&word, FIREWALL) => {
+                args.firewall = Some(Part::Network);
+            }
+            Arg::Value(value) if args.firewall.is_some() => args.firewall = Some(part(&value)?),
             Arg::Value(value) => args.targets.push(target(value)?),
         }
     }
+    args.check()?;
     if args.check_config && args.config.is_none() && ask.is_none() {
         return Err("--check-config needs the file: add --config FILE".to_owned());
     }
     Ok(ask.unwrap_or_else(|| Ask::Run(Box::new(args))))
 }
 
+/// The word for the demo behind a firewall.
+pub const FIREWALL: &str = "demo-firewall";
+
+/// The words for its parts, which it gives to itself.
+pub const CLIENT: &str = "client";
+pub const SERVER: &str = "server";
+
+fn part(word: &OsString) -> Result<Part, String> {
+    match word.to_str() {
+        Some(CLIENT) => Ok(Part::Client),
+        Some(SERVER) => Ok(Part::Server),
+        _ => Err(format!("{FIREWALL} brings its own target: leave the other one out")),
+    }
+}
+
+fn explain(mut parser: Parser) -> Result<Ask, String> {
+    let mut what = None;
+    while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
+        match arg {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Ask::Help),
+            Arg::Value(value) if what.is_none() => what = Some(value),
+            _ => return Err("explain takes one file or one cause, and nothing else".to_owned()),
+        }
+    }
+    what.map(Ask::Explain).ok_or_else(|| {
+        "explain needs a file of --record or --json (- is standard input), or a cause as in \
+         `keepbeat explain peer-silent`"
+            .to_owned()
+    })
+}
+
 impl Args {
+    /// Whether this is the first word, and tells what to do.
+    fn is_subject(&self, word: &OsString, subject: &str) -> bool {
+        self.targets.is_empty() && self.firewall.is_none() && word == subject
+    }
+
+    /// Flags that contradict each other.
+    fn check(&self) -> Result<(), String> {
+        if let Some((key, fault)) = self.settings.contradiction() {
+            return Err(at(&key.replace('_', "-"), &fault));
+        }
+        if self.record.is_some() && self.settings.diagnosis == Some(false) {
+            return Err("--record: without a diagnosis there is nothing to record: leave it, or \
+                        --no-diagnosis, out"
+                .to_owned());
+        }
+        Ok(())
+    }
+
     fn flag(&mut self, flag: &str, parser: &mut Parser) -> Result<(), String> {
         let key = settings::KEYS.into_iter().find(|key| key.replace('_', "-") == flag);
         if let Some(key) = key {
@@ -107,6 +186,10 @@ impl Args {
             let text = if is_switch { "true".to_owned() } else { value(flag, parser)? };
             self.given.push(key);
             return self.settings.set(key, &text, None).map_err(|fault| at(flag, &fault));
+        }
+        let mut switches = settings::SWITCHES.into_iter();
+        if let Some(key) = switches.find(|key| flag == format!("no-{}", key.replace('_', "-"))) {
+            return self.settings.set(key, "false", None).map_err(|fault| at(flag, &fault));
         }
         match flag {
             "config" => {
@@ -120,6 +203,10 @@ impl Args {
             "for" => {
                 let text = value(flag, parser)?;
                 self.duration = Some(duration(&text).map_err(|fault| at(flag, &fault))?);
+            }
+            "record" => {
+                let file = parser.value().map_err(|_| at(flag, "the file is missing"))?;
+                self.record = Some(PathBuf::from(file));
             }
             "log-level" => self.log_level = Some(level(&value(flag, parser)?)?),
             "color" => self.color = color(&value(flag, parser)?)?,
@@ -208,6 +295,9 @@ Holds a connection open to each target, beats on it, and says when, and why, it 
 usage: keepbeat [FLAGS] [NAME=]TARGET...
        keepbeat --config FILE [FLAGS] [[NAME=]TARGET...]
        keepbeat                    the demo: a peer of its own goes through every fault
+       keepbeat demo-firewall      the demo behind a firewall that forgets idle connections
+       keepbeat explain FILE       what a file of --record or --json says (- is standard input)
+       keepbeat explain CAUSE      what a cause means, how to confirm it, what to change
 ";
 
 const TAIL: &str = "\
@@ -229,6 +319,14 @@ The heartbeat:
   --insecure               TLS: accept any certificate; whoever is on the path can then read and
                            change what is sent
 
+The diagnosis, by the kernel's evidence and by side connections to a target that is silent:
+  --no-side-connections    no other connection than the one that is watched
+  --closed-port            try a port nobody listens on, too: tells a filtered port from a dead
+                           host, and looks like a scan
+  --probe-payload          tcp with --send: other bytes than these may be sent on side connections
+  --no-diagnosis           the certain words alone
+  --record FILE            append the last beats and all evidence of each diagnosis, for `explain`
+
 How long:
   --once                   the first ack or the first failure of each target
   --count N                N rounds per target: beats acked or missed, attempts that failed
@@ -248,7 +346,8 @@ A file:
   -V, --version            the version
 
 A flag goes before its variable (KEEPBEAT_INTERVAL and so on), that before the file, that before the
-default. Durations have a unit: 1500ms, 15s, 2m.
+default. Durations have a unit: 1500ms, 15s, 2m. What is true or false has a flag for both:
+--closed-port, --no-closed-port; in the file and the environment closed_port = true or false.
 
 Exit code: 0 if every target was up or suspect at the end, also after a signal; 1 if one was not;
 2 if nothing was started: the command line or the file is wrong.

@@ -91,6 +91,7 @@ impl Reader<'_> {
                     for (key, value) in table {
                         self.setting(&mut defaults, key, value, &settings::KEYS);
                     }
+                    self.contradiction(&defaults, table);
                 }
                 ("defaults", _) => self.fault(value.span(), "expected a table: write [defaults]"),
                 ("target", DeValue::Array(list)) => {
@@ -129,12 +130,21 @@ impl Reader<'_> {
                 }
             }
         }
+        self.contradiction(&settings, table);
         let Some(target) = target else {
             self.fault(self.header(value.span()), "this target has no url: add url = 'host:port'");
             return None;
         };
         let (target, span) = target?;
         Some(Entry { name, target, span, settings, spans })
+    }
+
+    /// Two settings of one table of which one makes the other useless.
+    fn contradiction(&mut self, settings: &Settings, table: &DeTable) {
+        let Some((key, fault)) = settings.contradiction() else { return };
+        if let Some((key, _)) = table.iter().find(|(known, _)| known.get_ref() == key) {
+            self.fault(key.span(), fault);
+        }
     }
 
     /// The first line of a table.
@@ -204,8 +214,10 @@ impl Reader<'_> {
             }
             ("interval" | "timeout", _) => self.text(value, "interval = '10s'"),
             ("password_file", _) => self.text(value, "password_file = 'redis.password'"),
-            ("insecure", DeValue::Boolean(is)) => Some(is.to_string()),
-            ("insecure", other) => {
+            (key, DeValue::Boolean(is)) if settings::SWITCHES.contains(&key) => {
+                Some(is.to_string())
+            }
+            (key, other) if settings::SWITCHES.contains(&key) => {
                 let what = format!("expected true or false; this is {}", kind(other));
                 self.fault(value.span(), what);
                 None

@@ -2,102 +2,74 @@
 //! looks like. Each act waits for what must follow, so the demo takes as long as that takes and no
 //! longer.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{after, select};
 use keepbeat::protocol::{Frame, Rejected};
-use keepbeat::{Cause, Coordinator, EventKind, Exchange, Heartbeat, Protocol};
+use keepbeat::{Cause, Diagnose, EventKind, Exchange, Heartbeat, Protocol};
 use keepbeat::{Responder, State, Target};
 
 use crate::args::Args;
 use crate::output::Output;
 use crate::plan::Watch;
-use crate::run;
-use crate::signals::Waiter;
+use crate::record::Record;
+use crate::script::{LIMIT, Script, Stop};
 
 const INTERVAL: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_millis(300);
 /// Over the timeout, and under two of them, so that the acks of a slow peer are late and no more.
 const SLOW: Duration = Duration::from_millis(400);
 
-/// How long each fault and each recovery may take. Half a minute is for machines that are busy.
-const LIMIT: Duration = Duration::from_secs(10);
-
-/// Why the script ended before its end.
-enum Stop {
-    /// A signal came.
-    Asked,
-    /// Standard output takes nothing more.
-    Output(io::Error),
-    /// What must follow did not.
-    Missing(String),
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Stop {
-        Stop::Output(error)
-    }
-}
-
 /// Plays the demo. True if every fault was found and healed.
 ///
 /// # Errors
 ///
 /// Something that had to follow did not, or standard output takes nothing more.
-pub fn run(args: &Args) -> Result<bool, String> {
-    let waiter = Waiter::start().map_err(|error| format!("cannot wait for signals: {error}"))?;
+pub fn run(args: &Args, record: Option<Record>) -> Result<bool, String> {
+    let mut script = Script::new(Output::new(args, record, "peer".len()))?;
     let mood = Arc::new(AtomicU8::new(WELL));
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let peer = peer(any, &mood).map_err(|error| error.to_string())?;
-    let coordinator = Coordinator::new().map_err(|error| error.to_string())?;
-    let output = Output::new(args.json, args.color, "peer".len());
-    let mut demo = Demo { coordinator, output, waiter, peer, mood };
-    let (result, missing) = match demo.start().and_then(|()| demo.script()) {
-        Ok(()) | Err(Stop::Asked) => (Ok(()), None),
-        Err(Stop::Output(error)) => (Err(error), None),
-        Err(Stop::Missing(what)) => (Ok(()), Some(what)),
-    };
-    let alive = run::conclude(&demo.coordinator, &mut demo.output, result)?;
-    demo.peer.stop();
-    match missing {
-        Some(what) => Err(format!("the demo waited {LIMIT:?} in vain for {what}")),
-        None => Ok(alive),
-    }
+    let mut demo = Demo { script: &mut script, peer, mood };
+    let played = demo.start().and_then(|()| demo.play());
+    let peer = demo.peer;
+    let result = script.end(played);
+    peer.stop();
+    result
 }
 
-struct Demo {
-    coordinator: Coordinator,
-    output: Output,
-    waiter: Waiter,
+struct Demo<'a> {
+    script: &'a mut Script,
     peer: Responder,
     mood: Arc<AtomicU8>,
 }
 
-impl Demo {
+impl Demo<'_> {
     fn start(&mut self) -> Result<(), Stop> {
+        // The moods of the peer change too soon for side connections: what one of them meets may be
+        // another mood than the link's.
         let heartbeat = Heartbeat::every(INTERVAL)
             .timeout(TIMEOUT)
             .fall(3)
-            .backoff(Duration::from_millis(250), Duration::from_millis(500));
+            .backoff(Duration::from_millis(250), Duration::from_millis(500))
+            .diagnose(Diagnose::kernel());
         let target = Target::from(self.peer.local_addr()).named("peer");
         let protocol = Exchange::new("heartbeat", "heartbeat_ack");
         let words =
             format!("a beat every {INTERVAL:?}, {TIMEOUT:?} for its ack, down after 3 misses");
-        self.output.act("no target was given, so this is the demo; --help shows the rest")?;
+        self.act("no target was given, so this is the demo; --help shows the rest")?;
         let (copy, beat) = (target.clone(), heartbeat.clone());
         let shown =
             Watch { target: copy, heartbeat: beat, protocol: Box::new(protocol.clone()), words };
-        self.output.start(&[shown])?;
-        let link = self.coordinator.watch(target, heartbeat, protocol);
+        self.script.output.start(&[shown])?;
+        let link = self.script.coordinator.watch(target, heartbeat, protocol);
         link.map(|_| ()).map_err(|error| Stop::Missing(format!("a link: {error}")))
     }
 
-    fn script(&mut self) -> Result<(), Stop> {
+    fn play(&mut self) -> Result<(), Stop> {
         self.recovery()?;
 
         self.act("the peer gets slow: each ack takes 400ms")?;
@@ -109,7 +81,7 @@ impl Demo {
         self.recovery()?;
 
         let words = "the peer hangs: the connection stands, no ack comes";
-        self.fault(words, Cause::AckTimeout, |demo| demo.mood(HUNG))?;
+        self.fault(words, Cause::PeerSilent, |demo| demo.mood(HUNG))?;
         self.act("it answers again")?;
         self.mood(WELL);
         self.recovery()?;
@@ -134,7 +106,7 @@ impl Demo {
     }
 
     fn act(&mut self, words: &str) -> Result<(), Stop> {
-        Ok(self.output.act(words)?)
+        self.script.act(words)
     }
 
     fn mood(&self, mood: u8) {
@@ -142,7 +114,7 @@ impl Demo {
     }
 
     /// Does something to the peer, and sees the link go down for it.
-    fn fault(&mut self, words: &str, cause: Cause, deed: impl Fn(&Demo)) -> Result<(), Stop> {
+    fn fault(&mut self, words: &str, cause: Cause, deed: impl Fn(&Self)) -> Result<(), Stop> {
         // On a busy machine the link may go down by itself at that very moment: then once more.
         for _ in 0..3 {
             self.act(words)?;
@@ -174,20 +146,7 @@ impl Demo {
 
     /// Shows events until one is a hit, and returns it.
     fn until(&mut self, what: &str, hit: impl Fn(&EventKind) -> bool) -> Result<EventKind, Stop> {
-        let limit = after(LIMIT);
-        loop {
-            select! {
-                recv(self.coordinator.events()) -> event => {
-                    let Ok(event) = event else { return Err(Stop::Asked) };
-                    self.output.event(&event)?;
-                    if hit(event.kind()) {
-                        return Ok(event.kind().clone());
-                    }
-                }
-                recv(self.waiter.asked()) -> _ => return Err(Stop::Asked),
-                recv(limit) -> _ => return Err(Stop::Missing(what.to_owned())),
-            }
-        }
+        self.script.until(what, |event| hit(event.kind())).map(|event| event.kind().clone())
     }
 
     /// Listens again where it did before.

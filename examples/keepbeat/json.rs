@@ -3,16 +3,11 @@
 use std::fmt::{Display, Write};
 use std::time::{Duration, Instant, SystemTime};
 
-use keepbeat::{Diagnosis, Event, EventKind, Fact, Loss, Status};
+use keepbeat::{Cause, Diagnosis, Event, EventKind, Evidence, Fact, Loss, State, Status};
 
 /// The line of an event, with its end; empty for the end of a link, which is no news.
 pub fn event(event: &Event) -> String {
-    let word = event.kind().word();
-    if let EventKind::Lost { count } = event.kind() {
-        return Line::new(event.time(), word).value("count", count).end();
-    }
-    let line = Line::new(event.time(), word).text("name", event.name());
-    let line = line.text("target", event.target());
+    let line = Line::new(event.time(), "event", event.kind().word()).link(event);
     match event.kind() {
         EventKind::Connected { attempt, took } => line
             .optional_text("peer", event.peer().map(|peer| peer.to_string()).as_deref())
@@ -48,11 +43,40 @@ pub fn event(event: &Event) -> String {
             let lived = lived.as_millis().max(u128::from(!lived.is_zero()));
             line.loss(Some(loss)).value("lived_ms", lived).value("beats", beats).end()
         }
+        EventKind::Lost { count } => line.value("count", count).end(),
+        EventKind::Stalled { late, diagnosis: None } => diagnosed(line, &stalled(*late)),
         kind => match kind.diagnosis() {
             Some(diagnosis) => diagnosed(line, diagnosis),
             None => String::new(),
         },
     }
+}
+
+/// What is certain of a stall where no evidence is taken.
+fn stalled(late: Duration) -> Diagnosis {
+    let late = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
+    let mut evidence = Evidence::default();
+    let known = [
+        ("word", Fact::Text(Cause::LocalStall.word().to_owned())),
+        ("stage", Fact::Text("away".to_owned())),
+        ("late_us", Fact::Number(late)),
+    ];
+    for (name, fact) in known {
+        evidence.set(name, &fact).expect("the evidence has these");
+    }
+    Diagnosis::of(evidence)
+}
+
+/// The lines of a recording: the last beats, and the diagnosis. Empty where none was made.
+pub fn recording(event: &Event) -> String {
+    let Some(diagnosis) = event.kind().diagnosis() else { return String::new() };
+    let beats = diagnosis.beats().iter().map(|beat| {
+        let time = event.time().checked_sub(beat.age).unwrap_or(event.time());
+        let line = Line::new(time, "record", "beat");
+        beat.facts().iter().fold(line, |line, (name, fact)| line.fact(name, fact)).end()
+    });
+    let line = Line::new(event.time(), "record", "diagnosis").link(event);
+    beats.collect::<String>() + &diagnosed(line, diagnosis)
 }
 
 fn diagnosed(line: Line, diagnosis: &Diagnosis) -> String {
@@ -67,10 +91,14 @@ fn diagnosed(line: Line, diagnosis: &Diagnosis) -> String {
 /// The line of a link at the end.
 pub fn summary(status: &Status) -> String {
     let micros = |rtt: Option<Duration>| rtt.map(|rtt| rtt.as_micros());
-    Line::new(SystemTime::now(), "summary")
+    let diagnosis = status.diagnosis.as_ref().map(|diagnosis| diagnosis.cause());
+    let cause = diagnosis.or(status.loss.as_ref().map(|loss| loss.cause));
+    let cause = cause.filter(|_| status.state != State::Up);
+    Line::new(SystemTime::now(), "event", "summary")
         .text("name", &status.name)
         .text("target", &status.target)
         .text("state", status.state.word())
+        .optional_text("cause", cause.map(Cause::word))
         .value("beats_sent", status.sent)
         .value("beats_acked", status.acked)
         .value("misses", status.missed)
@@ -86,9 +114,25 @@ pub fn summary(status: &Status) -> String {
 struct Line(String);
 
 impl Line {
-    fn new(time: SystemTime, event: &str) -> Line {
+    /// `key` says of which kind it is: `event` or `record`.
+    fn new(time: SystemTime, key: &str, kind: &str) -> Line {
         let line = Line("{\"v\":1".to_owned());
-        line.text("ts", &humantime::format_rfc3339_millis(time).to_string()).text("event", event)
+        line.text("ts", &humantime::format_rfc3339_millis(time).to_string()).text(key, kind)
+    }
+
+    /// Name and target of the link, where it is about a single one.
+    fn link(self, event: &Event) -> Line {
+        if event.link().is_none() {
+            return self;
+        }
+        self.text("name", event.name()).text("target", event.target())
+    }
+
+    fn fact(self, name: &str, fact: &Fact) -> Line {
+        match fact {
+            Fact::Text(text) => self.text(name, text),
+            fact => self.value(name, fact),
+        }
     }
 
     /// A number, `true`, or anything else that is JSON as it stands.

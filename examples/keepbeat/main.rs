@@ -2,27 +2,35 @@
 //! when, and why, it has died. Without a target it plays a demo of every fault.
 
 mod args;
+mod columns;
 mod config;
 mod demo;
+mod dump;
 mod escapes;
+mod explain;
+mod firewall;
 mod json;
 mod nearest;
 mod output;
 mod plan;
+mod record;
 mod run;
 mod schemes;
+mod script;
 mod secure;
 mod settings;
 mod signals;
 mod source;
 mod summary;
 mod text;
+mod why;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use args::{Args, Ask, Color};
+use args::{Args, Ask, Color, Part};
 use plan::Watch;
+use record::Record;
 
 /// Every target was alive at the end.
 const ALIVE: u8 = 0;
@@ -36,6 +44,7 @@ fn main() -> ExitCode {
         Ok(Ask::Help) => print(&args::help()),
         Ok(Ask::Version) => print(concat!("keepbeat ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Ask::PrintConfig) => print(config::SAMPLE),
+        Ok(Ask::Explain(what)) => explain::explain(&what),
         Ok(Ask::Run(args)) => start(&args),
         Err(fault) => {
             complain(&fault);
@@ -46,18 +55,39 @@ fn main() -> ExitCode {
 
 fn start(args: &Args) -> u8 {
     start_log(args);
-    let result = if args.targets.is_empty() && args.config.is_none() {
-        demo::run(args)
-    } else {
-        match plan::plan(args) {
-            Ok(watches) if args.check_config => return print(&checked(args, &watches)),
-            Ok(watches) => run::run(args, watches),
-            Err(faults) => {
-                faults.iter().for_each(|fault| complain(fault));
-                return USAGE;
-            }
+    match args.firewall {
+        Some(Part::Network) => {
+            complain(&firewall::network());
+            return USAGE;
+        }
+        Some(Part::Server) => return ended(firewall::serve()),
+        Some(Part::Client) | None => {}
+    }
+    let demo = args.targets.is_empty() && args.config.is_none();
+    let watches = match if demo { Ok(Vec::new()) } else { plan::plan(args) } {
+        Ok(watches) if args.check_config => return print(&checked(args, &watches)),
+        Ok(watches) => watches,
+        Err(faults) => {
+            faults.iter().for_each(|fault| complain(fault));
+            return USAGE;
         }
     };
+    let record = match args.record.as_deref().map(Record::open).transpose() {
+        Ok(record) => record,
+        Err(fault) => {
+            complain(&fault);
+            return USAGE;
+        }
+    };
+    ended(match args.firewall {
+        Some(_) => firewall::play(args, record),
+        None if demo => demo::run(args, record),
+        None => run::run(args, record, watches),
+    })
+}
+
+/// The exit code.
+fn ended(result: Result<bool, String>) -> u8 {
     match result {
         Ok(true) => ALIVE,
         Ok(false) => NOT_ALIVE,

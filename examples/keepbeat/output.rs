@@ -9,26 +9,33 @@ use std::time::Duration;
 use keepbeat::{Event, Status};
 use log::info;
 
-use crate::args::Color;
+use crate::args::{Args, Color};
 use crate::plan::Watch;
+use crate::record::Record;
 use crate::text::Text;
 use crate::{json, summary};
 
 /// Where everything goes that was asked for. Each line leaves at once.
-pub enum Output {
+pub struct Output {
+    shape: Shape,
+    record: Option<Record>,
+}
+
+enum Shape {
     Text(Text),
     Json,
 }
 
 impl Output {
     /// For links with names of `width` characters at most.
-    pub fn new(json: bool, color: Color, width: usize) -> Output {
-        if json { Output::Json } else { Output::Text(Text::new(colors(color), width)) }
+    pub fn new(args: &Args, record: Option<Record>, width: usize) -> Output {
+        let text = || Shape::Text(Text::new(colors(args.color), width));
+        Output { shape: if args.json { Shape::Json } else { text() }, record }
     }
 
     /// What is going to be watched.
     pub fn start(&self, watches: &[Watch]) -> io::Result<()> {
-        let Output::Text(text) = self else { return Ok(()) };
+        let Shape::Text(text) = &self.shape else { return Ok(()) };
         let lines: String = watches
             .iter()
             .map(|watch| {
@@ -41,17 +48,21 @@ impl Output {
 
     /// What happened.
     pub fn event(&mut self, event: &Event) -> io::Result<()> {
-        match self {
-            Output::Text(text) => write(&text.event(event)),
-            Output::Json => write(&json::event(event)),
+        // First, so that an output that ends takes no recording with it.
+        if let Some(record) = &mut self.record {
+            record.event(event);
+        }
+        match &mut self.shape {
+            Shape::Text(text) => write(&text.event(event)),
+            Shape::Json => write(&json::event(event)),
         }
     }
 
     /// What the demo does next. Among lines of JSON it has no place, so it goes to the log.
     pub fn act(&self, words: &str) -> io::Result<()> {
-        match self {
-            Output::Text(text) => write(&text.act(words)),
-            Output::Json => {
+        match &self.shape {
+            Shape::Text(text) => write(&text.act(words)),
+            Shape::Json => {
                 info!(target: "demo", "{words}");
                 Ok(())
             }
@@ -60,9 +71,9 @@ impl Output {
 
     /// How it was.
     pub fn summary(&self, statuses: &[Status]) -> io::Result<()> {
-        match self {
-            Output::Text(text) => write(&summary::table(statuses, text)),
-            Output::Json => write(&statuses.iter().map(json::summary).collect::<String>()),
+        match &self.shape {
+            Shape::Text(text) => write(&summary::table(statuses, text)),
+            Shape::Json => write(&statuses.iter().map(json::summary).collect::<String>()),
         }
     }
 }

@@ -60,6 +60,8 @@ struct Builder {
     names: HashSet<String>,
     faults: Vec<String>,
     rounds: Option<u64>,
+    /// Some target sends bytes that were given to it.
+    sends: bool,
 }
 
 impl Builder {
@@ -76,6 +78,7 @@ impl Builder {
     fn add(&mut self, target: Target, from: Settings) -> Result<(), String> {
         let protocol =
             schemes::protocol(&target, &from).map_err(|fault| format!("{target}: {fault}"))?;
+        self.sends |= from.send.is_some() && schemes::heeds(target.scheme(), "send");
         let heartbeat = match self.rounds {
             Some(rounds) => from.heartbeat().rounds(rounds),
             None => from.heartbeat(),
@@ -97,7 +100,8 @@ impl Builder {
         };
         let scheme = entry.target.scheme();
         for (key, span) in &entry.spans {
-            let useless = schemes::useless(scheme, key);
+            let harmless = || (key == "probe_payload" && settings.send.is_none()).then(harmless);
+            let useless = schemes::useless(scheme, key).or_else(harmless);
             faults.extend(useless.map(|what| Fault { span: span.clone(), what }));
         }
         if let Some(target) = target {
@@ -120,8 +124,10 @@ impl Builder {
         if self.watches.is_empty() {
             return; // the demo, or faults enough
         }
-        let heeded =
-            |key: &str| self.watches.iter().any(|watch| schemes::heeds(watch.target.scheme(), key));
+        let heeded = |key: &str| match key {
+            "probe_payload" => self.sends,
+            _ => self.watches.iter().any(|watch| schemes::heeds(watch.target.scheme(), key)),
+        };
         for (keys, whose) in WHOSE {
             let useless = keys.iter().filter(|key| given.contains(key) && !heeded(key));
             let flags: Vec<_> = useless.map(|key| format!("--{}", key.replace('_', "-"))).collect();
@@ -136,9 +142,14 @@ impl Builder {
     }
 }
 
+fn harmless() -> String {
+    "there is no `send`, and the bytes `heartbeat` may be probed anyway: leave it out".to_owned()
+}
+
 /// Flags, and the targets that they are for.
-const WHOSE: [(&[&str], &str); 4] = [
+const WHOSE: [(&[&str], &str); 5] = [
     (&["send", "expect"], "tcp:// targets, --expect for http:// as well"),
+    (&["probe_payload"], "tcp:// targets with --send"),
     (&["password_file"], "redis:// and http:// targets"),
     (&["method", "status"], "http:// and https:// targets"),
     (&["ca", "insecure"], "https:// and tls+...:// targets"),

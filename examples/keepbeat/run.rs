@@ -3,11 +3,12 @@
 use std::io;
 
 use crossbeam_channel::{after, never, select};
-use keepbeat::{Coordinator, EventKind};
+use keepbeat::{Cause, Coordinator, EventKind};
 
 use crate::args::Args;
 use crate::output::Output;
 use crate::plan::Watch;
+use crate::record::Record;
 use crate::signals::{Waiter, end_at_last};
 
 /// Watches until a signal comes, the time is over, or every link has ended. True if every target
@@ -16,11 +17,11 @@ use crate::signals::{Waiter, end_at_last};
 /// # Errors
 ///
 /// The machine has no room for the links, or standard output takes nothing more.
-pub fn run(args: &Args, watches: Vec<Watch>) -> Result<bool, String> {
+pub fn run(args: &Args, record: Option<Record>, watches: Vec<Watch>) -> Result<bool, String> {
     let waiter = Waiter::start().map_err(|error| format!("cannot wait for signals: {error}"))?;
     let coordinator = Coordinator::new().map_err(|error| error.to_string())?;
     let width = watches.iter().map(|watch| watch.target.name().chars().count()).max();
-    let mut output = Output::new(args.json, args.color, width.unwrap_or(0));
+    let mut output = Output::new(args, record, width.unwrap_or(0));
     let told = output.start(&watches);
     for Watch { target, heartbeat, protocol, .. } in watches {
         coordinator.watch(target, heartbeat, protocol).map_err(|error| error.to_string())?;
@@ -73,8 +74,15 @@ pub fn conclude(
     output: &mut Output,
     before: io::Result<()>,
 ) -> Result<bool, String> {
+    let before_stop = coordinator.statuses();
     let _ = coordinator.stop(); // a thread left behind has been logged
-    let statuses = coordinator.statuses();
+    let mut statuses = coordinator.statuses();
+    for (status, before) in statuses.iter_mut().zip(before_stop) {
+        // That it was stopped is no news; why it was down is.
+        if status.loss.as_ref().is_some_and(|loss| loss.cause == Cause::Stopped) {
+            (status.loss, status.diagnosis) = (before.loss, before.diagnosis);
+        }
+    }
     let result = before.and_then(|()| {
         coordinator.events().iter().try_for_each(|event| output.event(&event))?;
         output.summary(&statuses)

@@ -71,7 +71,7 @@ fn unknown(scheme: &str) -> String {
 pub fn heeds(scheme: &str, key: &str) -> bool {
     let protocol = base(scheme);
     match key {
-        "send" => protocol == "tcp",
+        "send" | "probe_payload" => protocol == "tcp",
         "expect" => matches!(protocol, "tcp" | "http"),
         "password_file" => matches!(protocol, "redis" | "http"),
         "method" | "status" => protocol == "http",
@@ -86,13 +86,13 @@ pub fn useless(scheme: &str, key: &str) -> Option<String> {
         return None;
     }
     let why = match key {
-        "send" | "expect" => "has beats of its own",
+        "send" | "expect" | "probe_payload" => "has beats of its own",
         "password_file" => "has no login",
         "method" | "status" => "is no HTTP",
         _ => "is not under TLS",
     };
     let instead = match (key, scheme) {
-        ("send" | "expect", _) => ", or write it as tcp://".to_owned(),
+        ("send" | "expect" | "probe_payload", _) => ", or write it as tcp://".to_owned(),
         ("ca" | "insecure", "http") => ", or write it as https://".to_owned(),
         ("ca" | "insecure", _) => format!(", or write it as tls+{scheme}://"),
         _ => String::new(),
@@ -137,7 +137,11 @@ fn exchange(settings: &Settings) -> Result<Exchange, String> {
             return Err("there are bytes to expect and none to send: add `send`".to_owned());
         }
     };
-    Ok(exchange.with_any_rest())
+    let exchange = exchange.with_any_rest();
+    Ok(match settings.probe_payload {
+        Some(true) => exchange.allow_other_bytes(),
+        _ => exchange,
+    })
 }
 
 /// The password in the URL belongs to this target alone, so it goes before that of a file. A file

@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keepbeat::protocol::FRAME_LIMIT;
-use keepbeat::{Heartbeat, Http};
+use keepbeat::{Diagnose, Heartbeat, Http};
 
 use crate::escapes;
 use crate::secure::{self, Tls};
 
 /// The keys, as they stand in a file; with `--` and `-` on the command line, `KEEPBEAT_` and
 /// capitals in the environment.
-pub const KEYS: [&str; 11] = [
+pub const KEYS: [&str; 15] = [
     "interval",
     "timeout",
     "fall",
@@ -28,10 +28,16 @@ pub const KEYS: [&str; 11] = [
     "status",
     "ca",
     "insecure",
+    "diagnosis",
+    "side_connections",
+    "closed_port",
+    "probe_payload",
 ];
 
-/// Those that are true or false. On the command line they have no value.
-pub const SWITCHES: [&str; 1] = ["insecure"];
+/// Those that are true or false. On the command line they have no value: `--insecure`, or
+/// `--no-insecure` to go before a file.
+pub const SWITCHES: [&str; 5] =
+    ["insecure", "diagnosis", "side_connections", "closed_port", "probe_payload"];
 
 /// More than any password, so that `/dev/zero` in its place ends.
 const LONGEST_PASSWORD: u64 = 64 * 1024;
@@ -61,6 +67,10 @@ pub struct Settings {
     pub status: Option<RangeInclusive<u16>>,
     pub ca: Option<Tls>,
     pub insecure: Option<bool>,
+    pub diagnosis: Option<bool>,
+    pub side_connections: Option<bool>,
+    pub closed_port: Option<bool>,
+    pub probe_payload: Option<bool>,
 }
 
 impl Settings {
@@ -82,6 +92,10 @@ impl Settings {
             "status" => self.status = Some(status(text)?),
             "ca" => self.ca = Some(secure::authorities(&file())?),
             "insecure" => self.insecure = Some(switch(text)?),
+            "diagnosis" => self.diagnosis = Some(switch(text)?),
+            "side_connections" => self.side_connections = Some(switch(text)?),
+            "closed_port" => self.closed_port = Some(switch(text)?),
+            "probe_payload" => self.probe_payload = Some(switch(text)?),
             other => unreachable!("`{other}` is none of the keys"),
         }
         Ok(())
@@ -121,6 +135,10 @@ impl Settings {
             status: self.status.or_else(|| weaker.status.clone()),
             ca: self.ca.or_else(|| weaker.ca.clone()),
             insecure: self.insecure.or(weaker.insecure),
+            diagnosis: self.diagnosis.or(weaker.diagnosis),
+            side_connections: self.side_connections.or(weaker.side_connections),
+            closed_port: self.closed_port.or(weaker.closed_port),
+            probe_payload: self.probe_payload.or(weaker.probe_payload),
         }
     }
 
@@ -145,7 +163,34 @@ impl Settings {
         if let Some(rise) = self.rise {
             heartbeat = heartbeat.rise(rise);
         }
-        heartbeat
+        heartbeat.diagnose(self.diagnose())
+    }
+
+    /// How far a diagnosis may go: to side connections, unless these say otherwise.
+    fn diagnose(&self) -> Diagnose {
+        let diagnose = match (self.diagnosis, self.side_connections) {
+            (Some(false), _) => Diagnose::off(),
+            (_, Some(false)) => Diagnose::kernel(),
+            _ => Diagnose::side_connections(),
+        };
+        if self.closed_port == Some(true) { diagnose.closed_port() } else { diagnose }
+    }
+
+    /// A setting that another one of the same source has made useless, and what to do.
+    pub fn contradiction(&self) -> Option<(&'static str, String)> {
+        let set = |switch: Option<bool>| switch == Some(true);
+        let asked = [
+            ("closed_port", set(self.closed_port)),
+            ("probe_payload", set(self.probe_payload)),
+            ("side_connections", set(self.side_connections)),
+        ];
+        let off = match (self.diagnosis, self.side_connections) {
+            (Some(false), _) => "there is no diagnosis",
+            (_, Some(false)) => "there are no side connections",
+            _ => return None,
+        };
+        let (key, _) = asked.into_iter().find(|(_, asked)| *asked)?;
+        Some((key, format!("useless, because {off}: leave one of the two out")))
     }
 }
 

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use keepbeat::{State, Status};
 
-use crate::text::{Text, short};
+use crate::columns::short;
+use crate::text::Text;
 
 const HEADS: [&str; 8] =
     ["sent", "acked", "late", "missed", "reconnects", "rtt min/avg/max", "up", ""];
@@ -22,7 +23,7 @@ pub fn table(statuses: &[Status], text: &Text) -> String {
     let mut table = format!("\n{:names$}  {:12}", "", "");
     table += &joined(&HEADS.map(str::to_owned), &widths);
     for (status, row) in statuses.iter().zip(&rows) {
-        let state = text.state(status.state);
+        let state = text.columns.state(status.state);
         table += &format!("{:<names$}  {state}{}", status.name, joined(row, &widths));
     }
     table
@@ -49,7 +50,10 @@ fn cells(status: &Status) -> [String; 8] {
         status.reconnects.to_string(),
         rtt(status),
         format!("{:.1} %", status.uptime_ratio(Instant::now()) * 100.0),
-        loss.map_or_else(String::new, |loss| loss.to_string()),
+        loss.map_or_else(String::new, |loss| {
+            let cause = status.diagnosis.as_ref().map_or(loss.cause, |known| known.cause());
+            format!("{cause}: {}", loss.detail)
+        }),
     ]
 }
 

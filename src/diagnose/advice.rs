@@ -9,55 +9,134 @@ use crate::cause::Cause;
 
 pub(super) fn advise(evidence: &Evidence, verdict: &Verdict) -> String {
     let peer = evidence.peer.as_deref().unwrap_or("the peer");
-
     match verdict.cause {
         Cause::PayloadFiltered => payload(evidence, peer),
-        Cause::SizeFiltered => {
-            let size = evidence.beat_bytes.map(|n| format!("{n} bytes")).unwrap_or_default();
-            format!(
-                "ask whoever runs the network to {peer}: packets with {size} of data are dropped, \
-                 tiny ones pass; a wrong MTU, or a firewall that drops by length"
-            )
-        }
-        Cause::AllPayloadDropped => format!(
-            "ask whoever runs the firewall: connections to {peer} are opened, and packets with \
-             data are dropped"
-        ),
-        Cause::RateLimited => format!(
-            "beat less often, or ask whoever runs the firewall which rate to {peer} it lets pass"
-        ),
-        Cause::PortFiltered => {
-            format!("ask whoever runs the firewall: packets to {peer} are dropped, the host lives")
-        }
-        Cause::FlowDropped => format!(
-            "ask whoever runs the firewall: the packets of this one connection to {peer} are \
-             dropped, a fresh one passes"
-        ),
+        Cause::SizeFiltered => size(evidence, peer),
         Cause::FlowForgotten => forgotten(evidence, peer),
         Cause::IdleClosed => idle_closed(evidence, peer),
-        Cause::Prohibited => {
-            format!("ask whoever runs the firewall: it says that {peer} is forbidden")
+        cause => of_the_network(cause, peer)
+            .or_else(|| of_the_peer(cause, peer))
+            .unwrap_or_else(|| of_this_side(cause)),
+    }
+}
+
+/// For whoever runs what lies between.
+fn of_the_network(cause: Cause, peer: &str) -> Option<String> {
+    let firewall = |what: &str| format!("ask whoever runs the firewall: {what}");
+    let network = |what: &str| format!("ask whoever runs the network: {what}");
+    Some(match cause {
+        Cause::AllPayloadDropped => firewall(&format!(
+            "connections to {peer} are opened, and packets with data are dropped"
+        )),
+        Cause::RateLimited => {
+            firewall(&format!("which rate to {peer} does it let pass? Or beat less often"))
         }
-        Cause::Unreachable => format!("ask whoever runs the network: a router cannot reach {peer}"),
-        Cause::RepliesFiltered => format!(
-            "ask whoever runs the firewall: the beats reach {peer}, and its answers are dropped"
-        ),
+        Cause::PortFiltered => firewall(&format!("packets to {peer} are dropped, the host lives")),
+        Cause::FlowDropped => firewall(&format!(
+            "the packets of this one connection to {peer} are dropped, a fresh one passes"
+        )),
+        Cause::Prohibited => firewall(&format!("it says that {peer} is forbidden")),
+        Cause::RepliesFiltered => {
+            firewall(&format!("the beats reach {peer}, and its answers are dropped"))
+        }
+        Cause::ResetByMiddlebox => firewall(&format!(
+            "the connection to {peer} was reset nearer than {peer}, which may not know of it"
+        )),
+        Cause::Unreachable => network(&format!("a router cannot reach {peer}")),
+        Cause::PathDead => {
+            network(&format!("nothing comes back from {peer}; the host itself may be off"))
+        }
+        Cause::SomePathsDead => network(&format!(
+            "of several paths to {peer} one is dead, a link of a bundle or a router among several"
+        )),
+        Cause::LossyPath => network(&format!("packets to {peer} are lost on the way")),
+        Cause::ConnectTimeout => network(&format!(
+            "nothing answers at {peer}: the host may be off, the route wrong, or a firewall drops"
+        )),
+        Cause::KernelGaveUp => network(&format!("packets to {peer} were sent again in vain")),
+        _ => return None,
+    })
+}
+
+/// For whoever runs the peer.
+fn of_the_peer(cause: Cause, peer: &str) -> Option<String> {
+    Some(match cause {
         Cause::PeerSilent => format!(
             "look at the process behind {peer}: it hangs or is overloaded, while its kernel answers"
         ),
-        Cause::PathDead => format!(
-            "ask whoever runs the network: nothing comes back from {peer}; the host itself may be \
-             off"
+        Cause::ConversationSilent => format!(
+            "look at the process behind {peer}: it answers others, and this session of it hangs"
         ),
-        Cause::SomePathsDead => format!(
-            "ask whoever runs the network: of several paths to {peer} one is dead, a link of a \
-             bundle or a router among several"
+        Cause::AcceptQueueFull => format!(
+            "look at the process behind {peer}: it accepts nobody; it hangs, or its backlog is too \
+             short"
         ),
-        Cause::Refused => {
-            format!("start what should listen on {peer}, or correct the address")
+        Cause::PeerNotReading => format!("look at the process behind {peer}: it does not read"),
+        Cause::ClosedByPeer => format!(
+            "look at the log of {peer}: a restart, a limit of its own; where the connection was \
+             idle, beat more often"
+        ),
+        Cause::Reset => format!(
+            "look at the log of {peer}: it crashed or restarted; or ask whoever runs the firewall \
+             before it"
+        ),
+        Cause::Refused => format!("start what should listen on {peer}, or correct the address"),
+        Cause::WrongReply | Cause::UnaskedBytes => {
+            format!("check what listens on {peer}: it speaks another protocol, or is not in step")
         }
+        Cause::PartialReply => {
+            format!("look at the process behind {peer}: it stopped in the middle of an answer")
+        }
+        Cause::WriteStalled => format!("look at the process behind {peer}: it does not read"),
+        _ => return None,
+    })
+}
+
+/// For whoever runs this program, and whatever else is the same for everybody.
+fn of_this_side(cause: Cause) -> String {
+    match cause {
+        Cause::LinkDown => "look at the own interface, its cable or its switch".to_owned(),
+        Cause::LocalAddressGone => {
+            "look at the own network settings: the address of this connection was taken away; a new \
+             connection has another"
+                .to_owned()
+        }
+        Cause::NoLocalRoute => "look at the own routes: `ip route get ADDRESS`".to_owned(),
+        Cause::NotTransmitted => {
+            "look at this machine's own firewall (`nft list ruleset`) and queues (`tc -s qdisc`)"
+                .to_owned()
+        }
+        Cause::LocalNetwork => {
+            "look at the own uplink, or at what all these connections share; the peers are not to \
+             blame"
+                .to_owned()
+        }
+        Cause::LocalStall => {
+            "give this process more room: it was stopped, starved or swapped out".to_owned()
+        }
+        Cause::AckTimeout => {
+            "allow side connections, or look at the path and the peer by hand: `ss -tino` shows \
+             whether the beat was acknowledged"
+                .to_owned()
+        }
+        Cause::NameNotResolved
+        | Cause::NameServerSilent
+        | Cause::TlsFailed
+        | Cause::ProxyFailed
+        | Cause::BadStatus
+        | Cause::LoginRefused
+        | Cause::LocalResources
+        | Cause::ProtocolPanicked => format!("check {}", cause.remedy()),
         other => other.remedy().to_owned(),
     }
+}
+
+fn size(evidence: &Evidence, peer: &str) -> String {
+    let size = evidence.beat_bytes.map_or_else(String::new, |n| format!(" with {n} bytes of data"));
+    format!(
+        "ask whoever runs the network: packets to {peer}{size} are dropped, tiny ones pass; a wrong \
+         MTU, or a firewall that drops by length"
+    )
 }
 
 fn payload(evidence: &Evidence, peer: &str) -> String {
@@ -82,7 +161,9 @@ fn safe(limit: Duration) -> Duration {
 
 fn forgotten(evidence: &Evidence, peer: &str) -> String {
     let idle = evidence.forgotten_after_us.or(evidence.idle_us).unwrap_or_default();
-    let survived = evidence.idle_survived_us.filter(|survived| *survived < idle);
+    // Between two beats in a row there is hardly a pause.
+    let pause = Duration::from_millis(100)..idle;
+    let survived = evidence.idle_survived_us.filter(|survived| pause.contains(survived));
     let between = match survived {
         Some(survived) => format!("between {} and {} idle", about(survived), about(idle)),
         None => format!("{} idle or less", about(idle)),

@@ -42,6 +42,8 @@ pub(crate) struct Case {
     recorder: Recorder,
     history: History,
     peer: Option<SocketAddr>,
+    /// What the peer is called as long as no connection to it ever stood.
+    target: Option<String>,
     /// The bytes of the beat, where they are no secret.
     beat: Option<String>,
     /// Since when the connection stands.
@@ -54,6 +56,8 @@ pub(crate) struct Case {
     first: Option<Sent>,
     last: Option<Sent>,
     misses: u32,
+    /// One of them had a part of an answer.
+    partial: bool,
     good: u64,
     /// What a router or firewall said, how often the kernel had sent again by then, and whether that
     /// was the second time.
@@ -76,13 +80,15 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    pub(crate) fn new(settings: Diagnose, timeout: Duration, now: Instant) -> Case {
+    /// For a link to `target`, if it has one.
+    pub(crate) fn new(settings: Diagnose, timeout: Duration, target: &str, now: Instant) -> Case {
         Case {
             settings,
             timeout,
             recorder: if settings.evidence { Recorder::new() } else { Recorder::default() },
             history: History::default(),
             peer: None,
+            target: Some(target.to_owned()).filter(|target| !target.is_empty()),
             beat: None,
             since: now,
             stands: false,
@@ -91,6 +97,7 @@ impl Case {
             first: None,
             last: None,
             misses: 0,
+            partial: false,
             good: 0,
             icmp: None,
             resent: 0,
@@ -125,6 +132,7 @@ impl Case {
         (self.since, self.busy, self.stands) = (now, now, true);
         (self.outstanding, self.first, self.last) = (0, None, None);
         (self.misses, self.icmp, self.resent, self.is_lossy) = (0, None, 0, false);
+        self.partial = false;
         if let Some(open) = &mut self.open {
             (open.fresh, open.fresh_is_next) = (Some(Fresh::Connected), Some(true));
         }
@@ -175,15 +183,17 @@ impl Case {
         if self.outstanding == 0 {
             self.first = None;
         }
-        self.misses = 0;
+        (self.misses, self.partial) = (0, false);
         (self.icmp, self.side, self.side_at) = (None, Evidence::default(), None);
         if self.told.as_ref().is_some_and(|told| told.is_warning()) {
             self.told = None;
         }
     }
 
-    pub(crate) fn on_missed(&mut self, seq: u64, misses: u32) {
+    pub(crate) fn on_missed(&mut self, seq: u64, misses: u32, cause: Cause) {
         self.recorder.on_end(seq, BeatEnd::Missed);
+        // What came stays in front of all that comes later.
+        self.partial |= cause == Cause::PartialReply;
         self.misses = misses;
         self.has_learnt &= misses > 1;
     }
@@ -305,7 +315,7 @@ impl Case {
             word: Some(loss.cause),
             stage: Some(stage),
             detail: Some(loss.detail.clone()),
-            peer: self.peer.map(|peer| peer.to_string()),
+            peer: self.peer.map(|peer| peer.to_string()).or_else(|| self.target.clone()),
             timeout_us: Some(self.timeout),
             waited_us: waited,
             ..Evidence::default()
@@ -315,6 +325,7 @@ impl Case {
     fn add_beat(&self, evidence: &mut Evidence, now: Instant) {
         evidence.outstanding = Some(self.outstanding);
         evidence.misses = Some(self.misses);
+        evidence.partial = self.partial.then_some(true);
         evidence.good = Some(self.good);
         evidence.beat_rtt_us = self.least_rtt;
         evidence.idle_survived_us = self.history.longest();
@@ -327,7 +338,8 @@ impl Case {
             evidence.idle_us = Some(first.idle);
             let (times, least) = self.history.forgets(first.idle);
             if times > 0 {
-                evidence.idle_forgotten = Some(times + 1);
+                // This one is among them already, once it was learnt.
+                evidence.idle_forgotten = Some(times + u32::from(!self.has_learnt));
                 evidence.forgotten_after_us = least.into_iter().chain([first.idle]).min();
             }
         }

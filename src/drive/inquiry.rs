@@ -60,7 +60,7 @@ impl Inquiry {
             handle: Arc::clone(&seat.handle),
             shared: Arc::clone(&seat.shared),
             heartbeat: heartbeat.clone(),
-            case: Case::new(heartbeat.diagnose, heartbeat.timeout, now),
+            case: Case::new(heartbeat.diagnose, heartbeat.timeout, &seat.handle.who.target, now),
             slot: Arc::default(),
             asked: false,
             host: None,
@@ -180,7 +180,7 @@ impl Inquiry {
                 None
             }
             Report::Missed { seq, timeout, misses, cause, .. } => {
-                self.case.on_missed(*seq, *misses);
+                self.case.on_missed(*seq, *misses, *cause);
                 let detail = format!("no ack of beat {seq} within {timeout:?}");
                 self.on_silence(Loss::new(*cause, detail), now, scene, reporter);
                 None
@@ -253,7 +253,7 @@ impl Inquiry {
     fn on_alive(&mut self, now: Instant, scene: &dyn Scene, reporter: &mut Reporter) {
         let info = scene.look();
         if info.as_ref().is_some_and(TcpInfo::is_asking) {
-            let evidence = self.case.warning(Cause::PeerNotReading, now, info.as_ref());
+            let evidence = self.case.warning(Cause::QueuedBehindData, now, info.as_ref());
             self.tell(evidence, now, reporter);
         }
     }

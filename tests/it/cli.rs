@@ -1,8 +1,10 @@
 //! The command line, through the real process: what a stranger types, and what comes of it.
 
 mod config;
+mod diagnosis;
 #[path = "../../examples/keepbeat/escapes.rs"]
 mod escapes;
+mod explain;
 mod http;
 mod json;
 mod process;
@@ -29,19 +31,24 @@ fn the_demo_shows_detection_cause_and_reconnect_and_ends_with_0() {
     for (word, cause) in [
         ("● up", ""),
         ("-- the peer gets slow", ""),
-        ("◐ suspect", "ack-timeout"),
+        ("◐ suspect", "peer-silent"),
+        ("↳ why", "likely: the peer's kernel acknowledged it; or replies-filtered, "),
+        ("↳ remedy", "look at the process behind 127.0.0.1:"),
         ("◌ late ack", ""),
         ("● up", ""),
         ("-- the peer hangs", ""),
-        ("✖ down", "ack-timeout"),
+        ("✖ down", "peer-silent"),
         ("● up", "it was down for"),
         ("✖ down", "reset"),
+        ("↳ why", "certain: "),
         ("● up", "it was down for"),
         ("✖ down", "closed-by-peer"),
         ("● up", "it was down for"),
         ("-- the peer is gone", ""),
         ("✖ down", "closed-by-peer"),
         ("○ attempt", "refused"),
+        ("↳ why", "certain: nobody listens on the port"),
+        ("↳ remedy", "start what should listen on 127.0.0.1:"),
         ("-- it is back", ""),
         ("● up", "it was down for"),
         ("peer  ● up", ""),
@@ -50,6 +57,8 @@ fn the_demo_shows_detection_cause_and_reconnect_and_ends_with_0() {
         let line = rest.lines().find(hit).unwrap_or_else(|| panic!("no {word} {cause}:\n{out}"));
         rest = &rest[line.as_ptr() as usize - rest.as_ptr() as usize + line.len()..];
     }
+    let why = out.matches("the peer's kernel acknowledged it").count();
+    assert_eq!(why, 1, "what was told stays told:\n{out}");
     assert!(!out.contains('\x1b'), "no colours where nobody sees them:\n{out}");
 }
 
@@ -93,6 +102,11 @@ const WRONG: &[(&[&str], &str)] = &[
     (&["--config", "/nonexistent/file"], "--print-config writes a file to begin with"),
     (&["--config", "/dev/zero"], "is it the right file?"),
     (&["--check-config"], "add --config FILE"),
+    (&["--record", "/nonexistent/file"], "--record: cannot write /nonexistent/file"),
+    (&["--record", "x", "--no-diagnosis"], "there is nothing to record"),
+    (&["--closed-port", "--no-side-connections"], "there are no side connections"),
+    (&["--closed-port", "--no-diagnosis"], "there is no diagnosis"),
+    (&["--no-sideconnections"], "did you mean `--no-side-connections`?"),
 ];
 
 /// Wrong as it stands.
@@ -103,6 +117,15 @@ const WRONG_ALONE: &[(&[&str], &str)] = &[
     (&["--method", "GET", "--status", "200", "h:1"], "--method and --status are for http://"),
     (&["--insecure", "http://h"], "--insecure is for https://"),
     (&["--expect", "a", "redis://h"], "--expect for http:// as well"),
+    (&["--probe-payload", "h:1"], "--probe-payload is for tcp:// targets with --send"),
+    (&["--probe-payload", "redis://h"], "--probe-payload is for tcp:// targets with --send"),
+    (&["demo-firewall", "h:1"], "brings its own target"),
+    (&["explain"], "explain needs a file"),
+    (&["explain", "reset", "refused"], "one file or one cause"),
+    (&["explain", "--json", "reset"], "one file or one cause"),
+    (&["explain", "rest"], "`rest` is no cause (did you mean `reset`?), and no file"),
+    (&["explain", "/dev/zero"], "a line longer than 1 MiB"),
+    (&["explain", "/dev/null"], "no diagnosis in it"),
 ];
 
 #[test]
@@ -159,6 +182,13 @@ fn a_dead_target_does_not_flood_the_screen() {
     assert_eq!(code, Some(1));
     let (events, summary) = out.split_once("\n\n").expect("a blank line before the summary");
     assert_eq!(events.matches("refused").count(), 2, "the cause and the detail once:\n{out}");
+    let begins: Vec<_> = events.lines().map(|line| line.get(15..).unwrap_or(line)).collect();
+    let words =
+        ["○ connecting", "✖ down", "↳ why       certain: nobody listens", "↳ remedy    start"];
+    assert_eq!(begins.len(), words.len(), "four rounds, one telling:\n{out}");
+    for (line, words) in begins.iter().zip(words) {
+        assert!(line.trim_start().starts_with(words), "{words}:\n{out}");
+    }
     assert!(summary.contains("dead  ✖ down") && summary.contains("refused"), "{out}");
 }
 
@@ -334,7 +364,9 @@ fn help_and_version_answer_on_standard_output() {
     let help = run(&["--help", "--interval", "1s"]);
     assert_eq!(help.code, Some(0), "{}", help.err);
     let schemes = ["tcp://", "line://", "redis://", "connect://", "https://", "tls+redis://"];
-    for word in schemes.into_iter().chain(["--password-file", "--insecure", "Exit code"]) {
+    for word in
+        schemes.into_iter().chain(["--password-file", "--insecure", "Exit code", "--record"])
+    {
         assert!(help.out.contains(word), "no {word}:\n{}", help.out);
     }
     let version = run(&["-V"]);

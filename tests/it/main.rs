@@ -12,6 +12,7 @@ mod noticing;
 mod observe;
 mod peer;
 mod protocols;
+mod recordings;
 mod responder;
 mod session;
 mod splits;

@@ -157,12 +157,19 @@ fn functions_are_short() {
 }
 
 #[test]
-fn every_cause_stands_in_the_documentation_of_its_words() {
-    let architecture =
-        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let missing = keepbeat::Cause::ALL
+fn the_table_of_causes_has_each_cause_as_the_code_has_it() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let (_, from_head) = readme.split_once("| word | meaning |").expect("the table of causes");
+    let written: Vec<_> =
+        from_head.lines().skip(2).take_while(|row| row.starts_with('|')).collect();
+    let right: Vec<_> = keepbeat::Cause::ALL
         .iter()
-        .filter(|cause| !architecture.contains(&format!("`{}`", cause.word())))
-        .map(|cause| cause.word().to_owned());
-    hold("README.md lists every cause word", missing.collect());
+        .map(|c| format!("| `{c}` | {} | {} | {} |", c.sentence(), c.confirm(), c.remedy()))
+        .collect();
+    let missing = right.iter().filter(|row| !written.contains(&row.as_str()));
+    let stale = written.iter().filter(|row| !right.iter().any(|right| right == *row));
+    let breaches = missing.map(|row| format!("missing: {row}"));
+    let breaches = breaches.chain(stale.map(|row| format!("not in the code: {row}")));
+    hold("README.md has the table of src/cause.rs, row for row", breaches.collect());
+    assert_eq!(written, right, "in the same order, each once");
 }

@@ -5,6 +5,9 @@
 //! `KEEPBEAT_REQUIRE=1`, turns that into a failure. `KEEPBEAT_LAB_SHOW=1` prints what was told, and
 //! `KEEPBEAT_RECORD_DIR` is where each case leaves what it has measured.
 
+mod bulk;
+mod flows;
+mod many;
 mod net;
 mod ours;
 mod path;
@@ -21,10 +24,11 @@ use libtest_mimic::{Arguments, Failed, Trial};
 type Test = (&'static str, fn());
 
 /// So many run side by side: most of the time they wait.
-const AT_ONCE: usize = 12;
+const AT_ONCE: usize = 16;
 
 fn all() -> Vec<Test> {
-    [path::TESTS, said::TESTS, peer::TESTS, ours::TESTS].concat()
+    [flows::TESTS, path::TESTS, said::TESTS, peer::TESTS, ours::TESTS, bulk::TESTS, many::TESTS]
+        .concat()
 }
 
 /// Whether there can be a lab here; else why not.

@@ -64,8 +64,10 @@ echo 5000 > /proc/sys/net/ipv4/tcp_rto_min_us 2>/dev/null || true
 ip -n server route change default via 203.0.113.1 quickack 1
 "#;
 
-/// A second path between router and server; which one a connection takes, its ports decide.
+/// A second path between router and server; which one a connection takes, its ports decide. Within
+/// one machine a packet takes the hash of its socket along, which changes when it is sent again.
 const TWO_PATHS: &str = r#"
+echo 0 > /proc/sys/net/core/txrehash
 ip -n router link add rs2 type veth peer name s1 netns server
 ip -n router addr add 203.0.114.1/24 dev rs2
 ip -n router link set rs2 up
@@ -114,11 +116,6 @@ fn on(host: &str, program: &str, arguments: &[&str], input: &str) -> String {
 /// What a script on a host says.
 pub fn ask(host: &str, script: &str) -> String {
     on(host, "sh", &["-ec", script], "")
-}
-
-/// Runs a script on the router.
-pub fn router(script: &str) {
-    on("router", "sh", &["-ec", script], "");
 }
 
 fn run(command: &mut Command, input: &str) -> Output {

@@ -3,7 +3,7 @@
 use keepbeat::Cause;
 
 use crate::Test;
-use crate::net::{Lab, router};
+use crate::net::Lab;
 use crate::watching::{Case, Soon};
 
 pub const TESTS: &[Test] = &[
@@ -63,7 +63,6 @@ fn unreachable_port() {
 
 fn seldom() {
     let mut lab = Lab::plain();
-    router("echo 1000 > /proc/sys/net/ipv4/icmp_ratelimit");
     let case = Case {
         soon: Soon::AtBeat,
         spread: true,

@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
@@ -25,6 +26,8 @@ pub const SINGLE: u16 = 7300;
 pub const SMALL_ROOM: u16 = 7400;
 /// It reads some kilobytes now and then, and answers lines.
 pub const SLOW_READER: u16 = 7500;
+/// The same, as fast as it can.
+pub const SINK: u16 = 7600;
 
 /// The server process, and a line to it.
 pub struct Server {
@@ -122,6 +125,7 @@ pub fn serve() {
     listen(SINGLE, 128, None, &shared);
     listen(SMALL_ROOM, 128, Some(4096), &shared);
     listen(SLOW_READER, 128, Some(16 * 1024), &shared);
+    listen(SINK, 128, None, &shared);
     println!("0");
     for line in std::io::stdin().lines().map_while(Result::ok) {
         obey(&shared, line);
@@ -175,7 +179,8 @@ fn listen(port: u16, backlog: i32, room: Option<usize>, shared: &Arc<Shared>) {
             thread::spawn(move || {
                 match port {
                     LINES => lines(stream),
-                    SLOW_READER => slow_lines(stream),
+                    SLOW_READER => sink(stream, &shared, ms(40)),
+                    SINK => sink(stream, &shared, ms(0)),
                     _ => beats(stream, &shared),
                 }
                 shared.streams.lock().unwrap().remove(&id);
@@ -228,15 +233,17 @@ fn lines(stream: TcpStream) {
 }
 
 /// Answers beats alone.
-fn slow_lines(mut stream: TcpStream) {
+fn sink(mut stream: TcpStream, shared: &Shared, pause: Duration) {
     let (mut bytes, mut room) = (Vec::new(), [0; 8192]);
-    while let Ok(n @ 1..) = stream.read(&mut room) {
+    loop {
+        shared.wait_while_deaf();
+        let Ok(n @ 1..) = stream.read(&mut room) else { return };
         bytes.extend_from_slice(&room[..n]);
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             if bytes.drain(..=end).as_slice() == b"PING\n" && !line(&mut stream, "PING") {
                 return;
             }
         }
-        thread::sleep(ms(15)); // this is how slow it reads
+        thread::sleep(pause); // this is how slow it reads
     }
 }

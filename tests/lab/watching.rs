@@ -122,18 +122,6 @@ impl Watched {
         self.coordinator.status(self.id).unwrap()
     }
 
-    pub fn told(&self) -> &[Event] {
-        &self.told
-    }
-
-    pub fn coordinator(&self) -> &Coordinator {
-        &self.coordinator
-    }
-
-    pub fn id(&self) -> LinkId {
-        self.id
-    }
-
     pub fn diagnoses(&self) -> Vec<(SystemTime, Arc<Diagnosis>)> {
         let stalled = |event: &&Event| !matches!(event.kind(), EventKind::Stalled { .. });
         let with_time = |event: &Event| Some((event.time(), Arc::clone(event.kind().diagnosis()?)));
@@ -265,7 +253,8 @@ impl Case {
         links
     }
 
-    fn follow(&self, link: &mut Watched) {
+    /// Waits until enough is told.
+    pub fn follow(&self, link: &mut Watched) {
         if !self.falls {
             link.until(self.cause.word(), |event, _| {
                 event.kind().diagnosis().is_some_and(|told| self.is_right(told))
@@ -289,7 +278,7 @@ impl Case {
     }
 
     /// How long it took to be told, where that counts.
-    fn judge(&self, link: &Watched, begun: SystemTime) -> Option<Duration> {
+    pub fn judge(&self, link: &Watched, begun: SystemTime) -> Option<Duration> {
         let told = link.diagnoses();
         for (_, diagnosis) in &told {
             let fits = self.leaves_room(diagnosis);

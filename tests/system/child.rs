@@ -9,7 +9,7 @@ use std::time::Duration;
 use keepbeat::{Coordinator, EventKind, Heartbeat};
 
 use crate::server::tutorial;
-use crate::{itself, lab, limits, observe, session};
+use crate::{itself, limits, observe, session};
 
 /// Runs the part of a child, if this process is one.
 pub fn run() -> bool {
@@ -25,10 +25,6 @@ pub fn run() -> bool {
         ["session", url, requests] => session::request(url, requests),
         ["serve", address] => session::serve(address),
         ["silent", url] => session::silent(url),
-        ["lab-serve", address] => lab::serve(address),
-        ["lab-forgets"] => lab::forgets(),
-        ["lab-observed"] => lab::observed_lives(),
-        ["lab-dropped"] => lab::dropped(),
         ["observe", address] => observe::tell(address),
         ["itself"] => itself::connect(),
         ["few-files"] => limits::few_files(),

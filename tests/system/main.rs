@@ -5,9 +5,9 @@
 //! failure. One test at a time, because some of them measure.
 
 mod child;
+mod firewall;
 mod haproxy;
 mod itself;
-mod lab;
 #[path = "../it/observe/lent.rs"]
 mod lent;
 mod limits;
@@ -54,7 +54,7 @@ fn main() {
     let trials = [
         redis::trials(),
         redis_link::trials(),
-        lab::trials(),
+        firewall::trials(),
         redis_in_band::trials(),
         haproxy::trials(),
         nginx::trials(),

@@ -28,7 +28,10 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
         Some(Fresh::Failed) => possible(Cause::FlowDropped, &[Cause::PathDead]),
         None => alone(evidence),
     };
-    let enough = evidence.more_fresh.is_some_and(|more| more >= ENOUGH_FRESH);
+    // That all of them are silent is no luck. That all are answered may be, where one path of many
+    // is dead.
+    let all_silent = evidence.more_answered == Some(0);
+    let enough = all_silent && evidence.more_fresh.is_some_and(|more| more >= ENOUGH_FRESH);
     if enough { verdict } else { verdict.or(Cause::SomePathsDead) }
 }
 

@@ -98,7 +98,9 @@ fn warning(evidence: &Evidence, word: Cause) -> Verdict {
             silence::rejected(evidence).unwrap_or(certain(word))
         }
         Cause::PeerNotReading | Cause::QueuedBehindData => {
-            silence::held_up(evidence).unwrap_or(certain(word))
+            // Bytes are on their way, and the window is open.
+            let queued = likely(Cause::QueuedBehindData, &[Cause::PeerNotReading]);
+            silence::held_up(evidence).unwrap_or(queued)
         }
         _ => certain(word),
     }

@@ -73,11 +73,13 @@ fn not_transmitted(evidence: &Evidence) -> Option<Verdict> {
 /// All was acknowledged, and nobody answered.
 fn not_answered(evidence: &Evidence) -> Option<Verdict> {
     let acked = evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0);
-    // Probes of the keepalive are no bytes, and count nowhere else.
-    if !acked || evidence.probes.is_some_and(|probes| probes > 0) {
+    // Probes of the keepalive are no bytes, and count nowhere else. Where a beat was acknowledged
+    // one of them may just be out.
+    let asked = evidence.outstanding != Some(0);
+    if !acked || evidence.probes.is_some_and(|probes| probes > u8::from(asked)) {
         return None;
     }
-    if evidence.outstanding == Some(0) {
+    if !asked {
         // Nothing was asked, so nothing was answered.
         let others = [Cause::PeerSilent, Cause::PathDead, Cause::FlowForgotten];
         return Some(possible(Cause::AckTimeout, &others));
@@ -90,6 +92,13 @@ fn not_answered(evidence: &Evidence) -> Option<Verdict> {
         }
         (_, Some(Carried::Answered)) => likely(Cause::ConversationSilent, &[]),
         _ if eaten => likely(Cause::RepliesFiltered, &[Cause::PeerSilent]),
+        // Nor does another port answer: it died after the acknowledgement.
+        (Some(Fresh::Silent), _) if evidence.closed_port == Some(Fresh::Silent) => {
+            likely(Cause::PathDead, &[])
+        }
+        (Some(Fresh::Silent), _) if evidence.closed_port.is_none() => {
+            likely(Cause::AcceptQueueFull, &[Cause::PeerSilent, Cause::PathDead])
+        }
         (Some(Fresh::Silent), _) => likely(Cause::AcceptQueueFull, &[Cause::PeerSilent]),
         (Some(Fresh::Refused), _) => likely(Cause::PeerSilent, &[]),
         (_, Some(Carried::Acked | Carried::Unanswered)) => {

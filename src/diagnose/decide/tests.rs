@@ -140,7 +140,8 @@ fn a_mix_of_answers_means_several_paths_and_few_connections_name_it_as_possible(
     assert_eq!(more(Fresh::Connected, 2, 1).cause, Cause::SomePathsDead);
     assert_eq!(more(Fresh::Silent, 1, 1).cause, Cause::SomePathsDead);
     let all = more(Fresh::Connected, 4, 4);
-    assert_eq!((all.cause, all.alternatives), (Cause::FlowDropped, vec![Cause::FlowForgotten]));
+    assert_eq!(all.cause, Cause::FlowDropped);
+    assert!(all.alternatives.contains(&Cause::SomePathsDead), "one of many may be missed by luck");
     let none = more(Fresh::Silent, 4, 0);
     assert!(none.cause == Cause::PathDead && !none.alternatives.contains(&Cause::SomePathsDead));
     let few = more(Fresh::Connected, 2, 2);

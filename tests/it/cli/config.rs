@@ -11,7 +11,9 @@ fn every_fault_of_a_file_is_shown_with_its_place_and_no_password() {
          [[target]]\n[bad]\n\
          [[target]]\nname = 'b'\nurl = 'h:1'\n\
          [[target]]\nname = 'b'\nurl = 'line://h:1'\nsend = 'x'\n\
-         [[target]]\nurl = 'http://h'\nsend = 'x'\nca = 'x'\ninsecure = 1\nstatus = 99\n",
+         [[target]]\nurl = 'http://h'\nsend = 'x'\nca = 'x'\ninsecure = 1\nstatus = 99\n\
+         [[target]]\nurl = 'h:2'\nprobe_payload = true\nside_connections = false\n\
+         closed_port = true\n[[target]]\nurl = 'line://h:3'\nprobe_payload = true\ndiagnosis = 'x'\n",
     );
     let Done { code, out, err } = run(&["--config", file.path(), "--check-config"]);
     assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
@@ -33,6 +35,10 @@ fn every_fault_of_a_file_is_shown_with_its_place_and_no_password() {
         ("26:6", "CA file"),
         ("27:12", "expected true or false; this is a number"),
         ("28:10", "use 100 to 999"),
+        ("31:1", "there is no `send`"),
+        ("33:1", "useless, because there are no side connections"),
+        ("36:1", "has beats of its own"),
+        ("37:13", "expected true or false; this is text"),
     ] {
         let place = format!("keepbeat: {}:{place}: ", file.path());
         let line = err.lines().find(|line| line.starts_with(&place));
@@ -65,7 +71,9 @@ fn the_file_that_is_printed_to_begin_with_is_right() {
         .replace("# url", "url");
     let all = all.replace("# send", "send").replace("# expect", "expect");
     let all = all.replace("# method", "method").replace("# status", "status");
-    let all = all.replace("# insecure", "insecure");
+    let all = all.replace("# insecure", "insecure").replace("# diagnosis", "diagnosis");
+    let all = all.replace("# side_conn", "side_conn").replace("# closed_port", "closed_port");
+    let all = all.replace("# probe_payload", "probe_payload");
     let file = Scratch::new(&all.replace("# interval", "interval"));
     let Done { out, err, .. } = run(&["--config", file.path(), "--check-config"]);
     assert!(out.contains("3 targets"), "{err}");

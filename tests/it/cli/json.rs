@@ -4,15 +4,16 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crossbeam_channel::after;
+use keepbeat::Cause;
 use serde_json::Value;
 
 use super::process::{DEAD, Done, Running, keepbeat, peer, run};
 
-fn objects(out: &str) -> Vec<Value> {
+pub fn objects(out: &str) -> Vec<Value> {
     out.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
 }
 
-fn of<'a>(objects: &'a [Value], event: &str) -> Vec<&'a Value> {
+pub fn of<'a>(objects: &'a [Value], event: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["event"] == event).collect()
 }
 
@@ -21,13 +22,16 @@ fn keys(event: &str) -> &'static [(&'static str, &'static str)] {
     match event {
         "connect" => &[("peer", "text"), ("attempt", "number"), ("connect_us", "number")],
         "beat" => &[("seq", "number")],
-        "miss" => &[("seq", "number"), ("timeout_ms", "number"), ("misses", "number")],
+        "miss" => {
+            &[("seq", "number"), ("timeout_ms", "number"), ("misses", "number"), ("cause", "text")]
+        }
         "state" => &[("from", "text"), ("to", "text"), ("cause", "text?"), ("detail", "text?")],
         "disconnect" => {
             &[("cause", "text"), ("detail", "text"), ("lived_ms", "number"), ("beats", "number")]
         }
         "summary" => &[
             ("state", "text"),
+            ("cause", "text?"),
             ("beats_sent", "number"),
             ("beats_acked", "number"),
             ("misses", "number"),
@@ -49,7 +53,46 @@ fn keys(event: &str) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-fn check_keys(object: &Value) {
+/// Keys that an event may have.
+fn more_keys(event: &str) -> &'static [&'static str] {
+    match event {
+        "beat" => &["rtt_us", "late"],
+        "state" => &["down_ms", "confidence", "alternatives", "advice"],
+        _ => &[],
+    }
+}
+
+const COMMON: [&str; 5] = ["v", "ts", "event", "name", "target"];
+
+/// The keys of a row of README.md: the words in code of its last column.
+pub fn documented(head: &str, row: &str) -> HashSet<String> {
+    let readme = include_str!("../../../README.md");
+    let (_, table) = readme.split_once(&format!("| {head} |")).expect("the table");
+    let mut rows = table.lines().take_while(|line| !line.is_empty());
+    let start = format!("| `{row}` |");
+    let line = rows.find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("no {row}"));
+    let last = line.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+    last.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// What JSON says of causes are words of the list, and nothing else.
+pub fn check_words(object: &Value) {
+    let known = |word: &Value| word.as_str().and_then(Cause::from_word).is_some();
+    if let Some(cause) = object.get("cause").filter(|cause| !cause.is_null()) {
+        assert!(known(cause), "{object}");
+    }
+    let sure = object.get("confidence");
+    if let Some(sure) = sure {
+        assert!(["certain", "likely", "possible"].contains(&sure.as_str().unwrap()), "{object}");
+        let others = object["alternatives"].as_array().expect("a list of alternatives");
+        assert!(others.iter().all(known) && !others.contains(&object["cause"]), "{object}");
+        assert!(object["advice"].is_string(), "{object}");
+    }
+    let together = [object.get("alternatives"), object.get("advice")];
+    assert!(together.iter().all(|key| key.is_some() == sure.is_some()), "{object}");
+}
+
+pub fn check_keys(object: &Value) {
     let event = object["event"].as_str().expect("event is text");
     let all = [("ts", "text"), ("name", "text"), ("target", "text")];
     for (key, kind) in all.iter().chain(keys(event)) {
@@ -62,11 +105,29 @@ fn check_keys(object: &Value) {
         };
         assert!(right || (kind.ends_with('?') && value.is_null()), "{key} in {object}");
     }
+    for key in object.as_object().unwrap().keys().map(String::as_str) {
+        let known = COMMON.contains(&key) || keys(event).iter().any(|(known, _)| *known == key);
+        assert!(known || more_keys(event).contains(&key), "{key} in {object}");
+    }
+    check_words(object);
     assert_eq!(object["v"], 1);
     humantime::parse_rfc3339(object["ts"].as_str().unwrap()).expect("a time in UTC");
     if event == "beat" {
         let late = object.get("late").is_some_and(|late| late == true);
         assert_eq!(late, object.get("rtt_us").is_none(), "{object}");
+    }
+}
+
+#[test]
+fn the_documented_keys_are_those_that_are_checked() {
+    for event in ["connect", "beat", "miss", "state", "disconnect", "summary", "diagnosis"] {
+        let checked: HashSet<String> = keys(event).iter().map(|(key, _)| (*key).into()).collect();
+        let more = more_keys(event).iter().map(|key| (*key).to_owned());
+        assert_eq!(
+            documented("event", event),
+            checked.into_iter().chain(more).collect(),
+            "{event}"
+        );
     }
 }
 
@@ -86,11 +147,22 @@ fn the_demo_in_json_has_every_event_with_its_documented_keys() {
     assert_eq!((&states[0]["from"], &states[0]["to"]), (&"connecting".into(), &"up".into()));
     assert_eq!(states[0]["cause"], Value::Null);
     let causes: HashSet<_> = states.iter().filter_map(|state| state["cause"].as_str()).collect();
-    assert_eq!(causes, HashSet::from(["ack-timeout", "reset", "closed-by-peer"]));
+    assert_eq!(causes, HashSet::from(["peer-silent", "reset", "closed-by-peer"]));
+    let worse = states.iter().filter(|state| state["to"] != "up");
+    assert!(worse.clone().all(|state| state.get("confidence").is_some()), "{out}");
+    let hung = worse.clone().find(|state| state["cause"] == "peer-silent").unwrap();
+    assert!(hung["advice"].as_str().unwrap().contains("look at the process"), "{hung}");
+    assert!(hung["alternatives"].as_array().unwrap().contains(&"replies-filtered".into()));
+    for event in ["beat", "state"] {
+        let seen = |key: &&str| of(&objects, event).iter().any(|it| it.get(key).is_some());
+        let missing: Vec<_> = more_keys(event).iter().filter(|key| !seen(key)).collect();
+        assert!(missing.is_empty(), "{event} never has {missing:?}");
+    }
     let back = states.iter().filter(|s| s["from"] == "down" && s["to"] == "up");
     assert!(back.clone().count() >= 4 && back.clone().all(|s| s["down_ms"].is_u64()), "{out}");
     let summary = objects.last().unwrap();
     assert_eq!((&summary["event"], &summary["state"]), (&"summary".into(), &"up".into()));
+    assert_eq!(summary["cause"], Value::Null, "{summary}");
 }
 
 #[test]
@@ -110,6 +182,7 @@ fn once_is_the_first_ack_or_the_first_failure() {
     let of_dead: Vec<_> = dead.iter().map(|object| object["event"].as_str().unwrap()).collect();
     assert_eq!(of_dead, ["state", "disconnect", "summary"], "{out}");
     assert_eq!(dead[0]["cause"], "refused");
+    assert_eq!((&dead[0]["confidence"], &dead[2]["cause"]), (&"certain".into(), &"refused".into()));
     let Done { code, .. } = run(&["--once", DEAD, up[0]["peer"].as_str().unwrap()]);
     assert_eq!(code, Some(1), "one of two is down");
 }
@@ -149,5 +222,6 @@ fn a_stall_of_our_own_is_a_diagnosis_and_nobody_is_blamed() {
         (&stalled["cause"], &stalled["confidence"]),
         (&"local-stall".into(), &"certain".into())
     );
-    assert!(stalled["evidence"]["late_ms"].as_u64().is_some_and(|late| late >= 100), "{stalled}");
+    let late = stalled["evidence"]["late_us"].as_u64();
+    assert!(late.is_some_and(|late| late >= 100_000), "{stalled}");
 }

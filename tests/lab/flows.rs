@@ -1,127 +1,84 @@
-//! Behind a firewall that forgets: three hosts in network namespaces, client, router and server,
-//! and connection tracking on the router that lets only flows pass which it remembers.
+//! A firewall that forgets idle connections: those live that have beats enough, and of those that
+//! die it is told why.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::bounded;
-use keepbeat::{Coordinator, EventKind, Framed, Heartbeat, State};
-use libtest_mimic::Trial;
+use crossbeam_channel::{Receiver, bounded};
+use keepbeat::{Cause, Coordinator, Event, EventKind, Framed, Heartbeat, State};
 
-use crate::server::{LIMIT, ms, wait, wait_state};
-use crate::{Need, child, trial};
+use crate::net::{Lab, SERVER};
+use crate::server::LINES;
+use crate::watching::{
+    Case, LIMIT, TIMEOUT, TIMES, Watched, beat as often, ms, number, protocol, with_side,
+};
+use crate::{Test, recording};
 
-const SERVER: &str = "203.0.113.2:7000";
+pub const TESTS: &[Test] = &[
+    ("behind_a_firewall_that_forgets_connections_live_by_their_beats", forgets),
+    ("behind_a_firewall_that_forgets_an_observed_connection_lives", observed_lives),
+    ("a_dropped_path_is_told_of_an_observed_connection", dropped),
+    ("a_forgotten_flow_is_told_with_the_pause_and_beats_prevent_it", forgotten),
+];
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("behind_a_firewall_that_forgets_connections_live_by_their_beats", need(), || {
-            run(1, "lab-forgets")
-        }),
-        trial("behind_a_firewall_that_forgets_an_observed_connection_lives", need(), || {
-            run(3, "lab-observed")
-        }),
-        trial("a_dropped_path_is_told_of_an_observed_connection", need(), || {
-            run(3600, "lab-dropped")
-        }),
-    ]
-}
-
-/// `$0` is this test, `$1` for how many seconds the router remembers an idle flow, `$2` what the
-/// client does.
-const SCRIPT: &str = r#"
-mount -t tmpfs none /run
-mkdir /run/netns
-ip netns add router
-ip netns add server
-ip link add c0 type veth peer name rc netns router
-ip -n router link add rs type veth peer name s0 netns server
-ip addr add 198.51.100.2/24 dev c0
-ip link set c0 up
-ip link set lo up
-ip -n router addr add 198.51.100.1/24 dev rc
-ip -n router link set rc up
-ip -n router addr add 203.0.113.1/24 dev rs
-ip -n router link set rs up
-ip -n server addr add 203.0.113.2/24 dev s0
-ip -n server link set s0 up
-ip route add default via 198.51.100.1
-ip -n server route add default via 203.0.113.1
-ip netns exec router sh -ec '
-  echo 1 > /proc/sys/net/ipv4/ip_forward
-  nft -f -
-  echo 0 > /proc/sys/net/netfilter/nf_conntrack_tcp_loose
-  echo '"$1"' > /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established
-' <<RULES
-table ip kb {
-  chain forward {
-    type filter hook forward priority 0; policy accept;
-    ct state established,related accept
-    tcp dport 7000 ct state new tcp flags & (fin|syn|rst|ack) == syn accept
-    drop
-  }
-}
-RULES
-[ -z "$2" ] && exit 0
-ip netns exec server "$0" --child lab-serve 203.0.113.2:7000 >/dev/null &
-trap "kill $!" EXIT
-"$0" --child "$2"
-"#;
-
-fn lab(forgets_after: u32, part: &str) -> Command {
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--net", "--mount", "sh", "-ec", SCRIPT]);
-    command.arg(child::command().get_program()).args([&forgets_after.to_string(), part]);
-    command
-}
-
-fn need() -> Need {
-    let made = lab(1, "").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if made.is_ok_and(|status| status.success()) {
-        return Ok(());
+/// Beats too seldom for it die, and are told why; the others live.
+fn forgotten() {
+    let _lab = Lab::that_forgets_after(1);
+    let address = format!("{SERVER}:7000");
+    let begun = SystemTime::now();
+    let mut living: Vec<_> =
+        (0..TIMES).map(|_| Watched::new(&address, often(), protocol)).collect();
+    let seldom = Heartbeat::every(ms(2000)).timeout(TIMEOUT).fall(2);
+    let side = (0..TIMES).map(|_| with_side(seldom.clone()));
+    let kernel = (0..2).map(|_| seldom.clone());
+    let mut dying: Vec<_> =
+        side.chain(kernel).map(|beat| Watched::new(&address, beat, protocol)).collect();
+    dying.iter_mut().for_each(|link| link.up(1));
+    let beside = &[Cause::FlowDropped];
+    let case = Case { beside, ..Case::new("flow-forgotten", Cause::FlowForgotten) };
+    for link in &mut dying {
+        case.follow(link);
+        let took = case.judge(link, begun);
+        assert!(took.is_none_or(|took| took <= 2 * TIMEOUT), "{took:?}");
+        let (_, last) = link.diagnoses().pop().unwrap();
+        assert_eq!(last.cause(), Cause::FlowForgotten, "{last}");
+        let idle = number(&last, "idle_us").map(Duration::from_micros).unwrap();
+        // The firewall may have seen the last packet a little sooner than we.
+        assert!((ms(900)..ms(2500)).contains(&idle), "{last}");
+        assert!(last.detail().contains("it had been idle for"), "{last}");
+        assert!(last.advice().contains("beat more often"), "{last}");
     }
-    Err("needs `unshare`, `ip` and `nft`, user namespaces that are allowed, and connection \
-         tracking in the kernel"
-        .to_owned())
-}
-
-fn run(forgets_after: u32, part: &str) {
-    let status = lab(forgets_after, part).status().unwrap();
-    assert!(status.success(), "{status:?}");
-}
-
-/// Answers beats, and gives data back as it came, each connection until it ends.
-pub fn serve(address: &str) {
-    let listener = TcpListener::bind(address).unwrap();
-    for stream in listener.incoming() {
-        let stream = stream.unwrap();
-        thread::spawn(move || {
-            let mut out = stream.try_clone().unwrap();
-            for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                let answer = if line == "PING" { "PONG" } else { &line };
-                if out.write_all(format!("{answer}\n").as_bytes()).is_err() {
-                    break;
-                }
-            }
-        });
+    let (_, last) = dying[0].diagnoses().pop().unwrap();
+    println!("{last}");
+    recording::record("flow-forgotten", &last);
+    for link in &mut living {
+        link.up(1);
+        let status = link.status();
+        assert_eq!((status.missed, status.reconnects), (0, 0), "{status:?}");
     }
 }
 
 fn dial() -> TcpStream {
-    let address: SocketAddr = SERVER.parse().unwrap();
+    TcpStream::connect((SERVER, LINES)).unwrap()
+}
+
+/// Reads events up to the first that is wanted.
+fn wait(events: &Receiver<Event>, what: &str, wanted: impl Fn(&EventKind) -> bool) -> Event {
     let deadline = Instant::now() + LIMIT;
     loop {
-        // The server may still be starting.
-        match TcpStream::connect_timeout(&address, ms(1000)) {
-            Ok(stream) => return stream,
-            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        let event = events.recv_deadline(deadline);
+        let event = event.unwrap_or_else(|_| panic!("no {what} within {LIMIT:?}"));
+        if wanted(event.kind()) {
+            return event;
         }
-        thread::sleep(ms(20)); // between two tries
     }
+}
+
+fn wait_state(events: &Receiver<Event>, state: State) -> Event {
+    wait(events, state.word(), |kind| matches!(kind, EventKind::State { to, .. } if *to == state))
 }
 
 fn lines() -> Framed {
@@ -193,7 +150,8 @@ fn observed(observe: bool, silence: Duration) -> bool {
 }
 
 /// Behind a firewall that forgets after one second.
-pub fn forgets() {
+fn forgets() {
+    let _lab = Lab::that_forgets_after(1);
     let silence = ms(3500);
     thread::scope(|scope| {
         for often in [true, false] {
@@ -208,7 +166,8 @@ pub fn forgets() {
 }
 
 /// Behind one that forgets after three: the kernel counts in seconds.
-pub fn observed_lives() {
+fn observed_lives() {
+    let _lab = Lab::that_forgets_after(3);
     thread::scope(|scope| {
         for observe in [true, false] {
             scope.spawn(move || {
@@ -219,7 +178,8 @@ pub fn observed_lives() {
 }
 
 /// The path is dropped, while the application sits in a blocking read; later it heals.
-pub fn dropped() {
+fn dropped() {
+    let lab = Lab::that_forgets_after(3600);
     let stream = dial();
     let coordinator = Coordinator::new().unwrap();
     let (interval, fall) = (ms(2000), 3);
@@ -230,7 +190,7 @@ pub fn dropped() {
         move || stream.read(&mut [0; 5])
     });
     wait_state(coordinator.events(), State::Up);
-    rule("insert rule ip kb forward drop");
+    lab.rule("drop");
     let start = Instant::now();
     wait_state(coordinator.events(), State::Suspect);
     let down = wait_state(coordinator.events(), State::Down);
@@ -240,17 +200,11 @@ pub fn dropped() {
     let EventKind::State { loss: Some(loss), .. } = down.kind() else { panic!("{down}") };
     assert!(loss.detail.contains("probe"), "{loss}");
     assert!(!reading.is_finished(), "the application sits in its read");
-    rule("flush chain ip kb forward");
+    lab.heal();
     wait_state(coordinator.events(), State::Up);
     observed.stop().unwrap();
     let ended = |kind: &EventKind| matches!(kind, EventKind::Ended);
     wait(coordinator.events(), "the end", ended);
     stream.shutdown(std::net::Shutdown::Both).unwrap();
     assert_eq!(reading.join().unwrap().unwrap(), 0);
-}
-
-fn rule(rule: &str) {
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", "router", "nft"]).args(rule.split(' '));
-    assert!(command.status().unwrap().success(), "{rule}");
 }

@@ -1,0 +1,237 @@
+//! `keepbeat explain`: what a recording says, made anew from its evidence; or what a cause means.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::fmt::Write;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use keepbeat::{Cause, Diagnosis, Fact};
+
+use crate::columns::{clock, short};
+use crate::dump::{self, Beat, Item, Recorded};
+use crate::{ALIVE, NOT_ALIVE, USAGE, complain, nearest, output, why};
+
+/// Longer than any line of a recording, so that `/dev/zero` in its place ends.
+const LONGEST: u64 = 1024 * 1024;
+
+/// So many broken lines are shown.
+const SHOWN: u64 = 10;
+
+/// So many beats before a diagnosis are kept. A recorder has fewer.
+const BEATS: usize = 64;
+
+/// Explains a file, or `-` for standard input, or a cause. Returns the exit code.
+pub fn explain(what: &OsStr) -> u8 {
+    if let Some(cause) = what.to_str().and_then(Cause::from_word) {
+        return written(output::write(&meaning(cause)));
+    }
+    let name = if what == "-" { "standard input".into() } else { what.to_string_lossy() };
+    let input: io::Result<Box<dyn Read>> = match what == "-" {
+        true => Ok(Box::new(io::stdin())),
+        false => File::open(Path::new(what)).map(|file| Box::new(file) as Box<dyn Read>),
+    };
+    match input {
+        Ok(input) => Reader::new(&name).read(BufReader::new(input)),
+        Err(error) => {
+            let words: Vec<_> = Cause::ALL.iter().map(|cause| cause.word()).collect();
+            let hint = nearest::hint(&name, &words);
+            complain(&format!("explain: `{name}` is no cause{hint}, and no file: {error}"));
+            USAGE
+        }
+    }
+}
+
+fn written(result: io::Result<()>) -> u8 {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format!("cannot write to standard output: {error}"));
+            NOT_ALIVE
+        }
+        _ => ALIVE,
+    }
+}
+
+/// What there is to say of a cause.
+fn meaning(cause: Cause) -> String {
+    format!(
+        "{cause}\n  means       {}\n  to confirm  {}\n  to change   {}\n",
+        cause.sentence(),
+        cause.confirm(),
+        cause.remedy()
+    )
+}
+
+struct Reader<'a> {
+    name: &'a str,
+    beats: VecDeque<Beat>,
+    explained: u64,
+    broken: u64,
+}
+
+impl Reader<'_> {
+    fn new(name: &str) -> Reader<'_> {
+        Reader { name, beats: VecDeque::new(), explained: 0, broken: 0 }
+    }
+
+    fn read(&mut self, mut input: impl BufRead) -> u8 {
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            match input.by_ref().take(LONGEST).read_until(b'\n', &mut line) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    complain(&format!("explain: cannot read {}: {error}", self.name));
+                    return USAGE;
+                }
+            }
+            if line.len() as u64 == LONGEST {
+                self.fault(number, "a line longer than 1 MiB: is it the right file?");
+                break;
+            }
+            match self.line(&line) {
+                Ok(text) if text.is_empty() => {}
+                Ok(text) => {
+                    if let Err(error) = output::write(&text) {
+                        return written(Err(error));
+                    }
+                }
+                Err(fault) => self.fault(number, &fault),
+            }
+        }
+        self.end()
+    }
+
+    /// What a line gives to be written.
+    fn line(&mut self, line: &[u8]) -> Result<String, String> {
+        let line = std::str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?;
+        let line = line.trim();
+        if line.is_empty() {
+            return Ok(String::new());
+        }
+        match dump::read(line) {
+            Ok(Item::Beat(beat)) => {
+                if self.beats.len() == BEATS {
+                    self.beats.pop_front();
+                }
+                self.beats.push_back(beat);
+                Ok(String::new())
+            }
+            Ok(Item::Diagnosis(recorded)) => {
+                let beats: Vec<_> = self.beats.drain(..).collect();
+                let gap = if self.explained == 0 { "" } else { "\n" };
+                self.explained += 1;
+                Ok(gap.to_owned() + &shown(&told(&recorded, &beats)))
+            }
+            Ok(Item::Other) => Ok(String::new()),
+            Err(fault) => {
+                self.beats.clear(); // whose they are is not known
+                Err(fault)
+            }
+        }
+    }
+
+    fn fault(&mut self, number: u64, fault: &str) {
+        self.broken += 1;
+        if self.broken <= SHOWN {
+            complain(&format!("{}:{number}: {fault}", self.name));
+        }
+    }
+
+    fn end(&self) -> u8 {
+        if self.broken > SHOWN {
+            complain(&format!("{}: and {} more such lines", self.name, self.broken - SHOWN));
+        }
+        if self.explained == 0 && self.broken > 0 {
+            return USAGE;
+        }
+        if self.explained == 0 {
+            let what = "no diagnosis in it: --record and --json write them";
+            complain(&format!("{}: {what}", self.name));
+            return USAGE;
+        }
+        if self.broken == 0 { ALIVE } else { NOT_ALIVE }
+    }
+}
+
+/// Without what a terminal would obey: a file may come from anybody.
+fn shown(text: &str) -> String {
+    let harmless = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
+    text.chars().map(harmless).collect()
+}
+
+/// Everything about one recorded diagnosis.
+fn told(recorded: &Recorded, beats: &[Beat]) -> String {
+    let diagnosis = Diagnosis::of(recorded.evidence.clone());
+    let time = humantime::format_rfc3339_millis(recorded.time);
+    let mut text = match &recorded.link {
+        Some((name, target)) if name == target => format!("{time}  {name}\n"),
+        Some((name, target)) => format!("{time}  {name}  {target}\n"),
+        None => format!("{time}  many links\n"),
+    };
+    if !beats.is_empty() {
+        text += "  the last beats\n";
+        beats.iter().for_each(|beat| text += &moment(beat));
+    }
+    text += &measured(&diagnosis);
+    text += "  concluded\n";
+    let mut row = |word: &str, what: &str| {
+        let _ = writeln!(text, "    {word:<20}  {what}");
+    };
+    let cause = diagnosis.cause();
+    row(cause.word(), &format!("{}: {}", diagnosis.confidence(), why::evidence(&diagnosis)));
+    for other in diagnosis.alternatives() {
+        row(&format!("or {other}"), other.sentence());
+    }
+    row("remedy", diagnosis.advice());
+    row("to confirm", cause.confirm());
+    if recorded.cause != cause.word() {
+        let known = match Cause::from_word(&recorded.cause) {
+            Some(_) => "another version concluded",
+            None => "another version knew a cause that this one does not:",
+        };
+        row("recorded as", &format!("{known} {} ({})", recorded.cause, recorded.confidence));
+    }
+    text
+}
+
+/// A beat, as it was written and what became of it.
+fn moment(beat: &Beat) -> String {
+    let seq = beat.number("seq").map_or_else(String::new, |seq| seq.to_string());
+    let micros = |name| beat.number(name).map(|us| short(Duration::from_micros(us)));
+    let end = match (beat.end(), micros("beat_rtt_us")) {
+        ("acked", Some(rtt)) => format!("acked in {rtt}"),
+        ("waiting", _) => "no ack yet".to_owned(),
+        ("late", _) => "acked late".to_owned(),
+        (other, _) => other.to_owned(),
+    };
+    let mut kernel = Vec::new();
+    for (name, what) in [("unacked", "unacked"), ("unsent_bytes", "unsent")] {
+        kernel.extend(beat.number(name).filter(|n| *n > 0).map(|n| format!("{n} {what}")));
+    }
+    if beat.number("window_bytes") == Some(0) {
+        kernel.push("window closed".to_owned());
+    }
+    let resent = beat.number("resent_in_all").filter(|n| *n > 0);
+    kernel.extend(resent.map(|n| format!("{n} sent again in all")));
+    kernel.extend(micros("ack_age_us").map(|age| format!("last ack {age} before")));
+    kernel.extend(micros("rto_us").map(|rto| format!("rto {rto}")));
+    let line = format!("    {}  beat {seq:<6}  {end:<18}  {}", clock(beat.time), kernel.join(", "));
+    format!("{}\n", line.trim_end())
+}
+
+fn measured(diagnosis: &Diagnosis) -> String {
+    let mut text = "  measured\n".to_owned();
+    for (name, fact) in diagnosis.evidence().facts() {
+        let (name, value) = match (&fact, name.strip_suffix("_us")) {
+            (Fact::Number(us), Some(name)) => (name, short(Duration::from_micros(*us))),
+            (Fact::Flag(yes), _) => (name, if *yes { "yes" } else { "no" }.to_owned()),
+            _ => (name, fact.to_string()),
+        };
+        let _ = writeln!(text, "    {:<20}  {value}", name.replace('_', " "));
+    }
+    text
+}

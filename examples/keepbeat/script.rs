@@ -1,0 +1,89 @@
+//! The stage of a demo: links whose events are shown, words between, and what must follow.
+
+use std::io;
+use std::time::Duration;
+
+use crossbeam_channel::{after, select};
+use keepbeat::{Coordinator, Event};
+
+use crate::output::Output;
+use crate::run;
+use crate::signals::Waiter;
+
+/// How long whatever must follow may take. Half of it is for machines that are busy.
+pub const LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a script ended before its end.
+pub enum Stop {
+    /// A signal came.
+    Asked,
+    /// Standard output takes nothing more.
+    Output(io::Error),
+    /// What must follow did not.
+    Missing(String),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Stop {
+        Stop::Output(error)
+    }
+}
+
+pub struct Script {
+    pub coordinator: Coordinator,
+    pub output: Output,
+    waiter: Waiter,
+}
+
+impl Script {
+    /// # Errors
+    ///
+    /// The machine has no room for the threads.
+    pub fn new(output: Output) -> Result<Script, String> {
+        let waiter =
+            Waiter::start().map_err(|error| format!("cannot wait for signals: {error}"))?;
+        let coordinator = Coordinator::new().map_err(|error| error.to_string())?;
+        Ok(Script { coordinator, output, waiter })
+    }
+
+    /// What comes next, in words.
+    pub fn act(&self, words: &str) -> Result<(), Stop> {
+        Ok(self.output.act(words)?)
+    }
+
+    /// Shows events until one is a hit, and returns it.
+    pub fn until(&mut self, what: &str, hit: impl Fn(&Event) -> bool) -> Result<Event, Stop> {
+        let limit = after(LIMIT);
+        loop {
+            select! {
+                recv(self.coordinator.events()) -> event => {
+                    let Ok(event) = event else { return Err(Stop::Asked) };
+                    self.output.event(&event)?;
+                    if hit(&event) {
+                        return Ok(event);
+                    }
+                }
+                recv(self.waiter.asked()) -> _ => return Err(Stop::Asked),
+                recv(limit) -> _ => return Err(Stop::Missing(what.to_owned())),
+            }
+        }
+    }
+
+    /// Ends the links and sums up. True if every target was alive until then.
+    ///
+    /// # Errors
+    ///
+    /// Something that had to follow did not, or standard output takes nothing more.
+    pub fn end(&mut self, played: Result<(), Stop>) -> Result<bool, String> {
+        let (result, missing) = match played {
+            Ok(()) | Err(Stop::Asked) => (Ok(()), None),
+            Err(Stop::Output(error)) => (Err(error), None),
+            Err(Stop::Missing(what)) => (Ok(()), Some(what)),
+        };
+        let alive = run::conclude(&self.coordinator, &mut self.output, result)?;
+        match missing {
+            Some(what) => Err(format!("the demo waited {LIMIT:?} in vain for {what}")),
+            None => Ok(alive),
+        }
+    }
+}

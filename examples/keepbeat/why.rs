@@ -1,0 +1,73 @@
+//! A diagnosis in words: how sure it is, what speaks for it, what else it could be.
+
+use keepbeat::{Cause, Diagnosis, Fact};
+
+/// `likely: the peer's kernel acknowledged it; or replies-filtered`. What the line has told is left
+/// out: what was seen, and the cause, if it is `shown` there.
+pub fn words(diagnosis: &Diagnosis, shown: Option<Cause>) -> String {
+    let evidence = evidence(diagnosis);
+    if diagnosis.cause() == Cause::AckTimeout {
+        // Silence that nothing has explained.
+        return match listed(diagnosis) {
+            Some(others) => format!("not known: {evidence}; it may be {others}"),
+            None => format!("not known: {evidence}"),
+        };
+    }
+    let sure = match Some(diagnosis.cause()) == shown {
+        true => format!("{}: {evidence}", diagnosis.confidence()),
+        false => format!("{} {}: {evidence}", diagnosis.confidence(), diagnosis.cause()),
+    };
+    match listed(diagnosis) {
+        Some(others) => format!("{sure}; or {others}"),
+        None => sure,
+    }
+}
+
+/// What speaks for it beyond what was seen of the trouble itself; the meaning of its cause where
+/// there is nothing more.
+pub fn evidence(diagnosis: &Diagnosis) -> String {
+    let detail = diagnosis.detail();
+    let more = match seen(diagnosis) {
+        Some(seen) => detail.strip_prefix(seen.as_str()).unwrap_or(detail),
+        None => detail,
+    };
+    match more.trim_start_matches("; ") {
+        "" => diagnosis.cause().sentence().to_owned(),
+        more => more.to_owned(),
+    }
+}
+
+/// What was seen of the trouble itself, where an event has told it. Of a warning none has.
+fn seen(diagnosis: &Diagnosis) -> Option<String> {
+    let told = matches!(fact(diagnosis, "stage")?.as_str(), "connect" | "silence" | "end");
+    fact(diagnosis, "detail").filter(|_| told)
+}
+
+/// Whether it tells of a trouble that is none yet.
+pub fn is_warning(diagnosis: &Diagnosis) -> bool {
+    fact(diagnosis, "stage").is_some_and(|stage| stage == "warning")
+}
+
+/// Of an attempt to connect that failed: the word of its end, and what was seen.
+pub fn attempt(diagnosis: &Diagnosis) -> Option<(Cause, String)> {
+    let word = Cause::from_word(&fact(diagnosis, "word")?)?;
+    (fact(diagnosis, "stage")? == "connect").then_some((word, fact(diagnosis, "detail")?))
+}
+
+fn fact(diagnosis: &Diagnosis, called: &str) -> Option<String> {
+    let facts = diagnosis.evidence().facts();
+    facts.into_iter().find_map(|(name, fact)| match fact {
+        Fact::Text(text) if name == called => Some(text),
+        _ => None,
+    })
+}
+
+/// `a, b or c`.
+fn listed(diagnosis: &Diagnosis) -> Option<String> {
+    let words: Vec<_> = diagnosis.alternatives().iter().map(|cause| cause.word()).collect();
+    let (last, before) = words.split_last()?;
+    Some(match before {
+        [] => (*last).to_owned(),
+        before => format!("{} or {last}", before.join(", ")),
+    })
+}
