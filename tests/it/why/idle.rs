@@ -17,7 +17,7 @@ fn an_idle_limit_is_learnt_in_three_closes_and_told_with_its_length() {
     relay.set(Mood::IdleLimit(LIMIT_OF_PEER));
     watch.wait_state(State::Up);
     let first = down(&mut watch);
-    assert_told(&first, ClosedByPeer, Confidence::Certain, &[IdleClosed], "the peer's idle limit");
+    assert_told(&first, ClosedByPeer, Confidence::Certain, &[IdleClosed], "look at the log of ");
     assert!(first.detail().contains("ms idle"), "{}", first.detail());
     watch.wait_state(State::Up);
     let second = down(&mut watch);

@@ -114,7 +114,13 @@ fn an_observed_connection_that_ends_leaves_its_data_and_its_error_to_the_applica
     theirs.write_all(b"last words").unwrap();
     Pair::reset(theirs);
     let told = down(&mut watch);
-    assert_told(&told, Reset, Certain, &[ResetByMiddlebox], "the peer, or the firewall before it");
+    assert_told(
+        &told,
+        Reset,
+        Certain,
+        &[ResetByMiddlebox],
+        "ask whoever runs the firewall before it",
+    );
     assert_agrees(&watch, &told);
     let mut words = [0; 10];
     ours.read_exact(&mut words).unwrap();

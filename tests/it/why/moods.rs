@@ -66,7 +66,7 @@ fn a_peer_that_does_not_read_has_a_closed_window_and_is_alive() {
     watch.wait_state(State::Up);
     relay.set(Mood::Deaf);
     let told = down(&mut watch);
-    assert_told(&told, PeerNotReading, Certain, &[], "the reader on the peer");
+    assert_told(&told, PeerNotReading, Certain, &[], "it does not read");
     assert!(told.detail().contains("the peer's window is closed"), "{}", told.detail());
     assert_eq!(fact(&told, "window_bytes"), Some(Fact::Number(0)));
     assert_agrees(&watch, &told);
@@ -85,7 +85,7 @@ fn a_close_and_half_a_close_are_certain() {
     for mood in [Mood::Closing, Mood::HalfClosing] {
         for how in [Diagnose::kernel(), Diagnose::side_connections()] {
             let (watch, relay, told) = fallen(mood, falls(how));
-            assert_told(&told, ClosedByPeer, Certain, &[], "the peer's idle limit");
+            assert_told(&told, ClosedByPeer, Certain, &[], "look at the log of ");
             assert!(told.detail().contains(&relay.address.to_string()), "{}", told.detail());
             assert_agrees(&watch, &told);
             assert_eq!(relay.visits(), 1, "nothing is to be found out");
@@ -96,14 +96,14 @@ fn a_close_and_half_a_close_are_certain() {
 #[test]
 fn a_reset_is_certain_and_who_sent_it_is_not() {
     let (watch, _relay, told) = fallen(Mood::Resetting, falls(Diagnose::kernel()));
-    assert_told(&told, Reset, Certain, &[ResetByMiddlebox], "the peer, or the firewall");
+    assert_told(&told, Reset, Certain, &[ResetByMiddlebox], "look at the log of ");
     assert_agrees(&watch, &told);
 }
 
 #[test]
 fn a_process_that_is_gone_is_a_close_and_then_nobody_listens() {
     let (mut watch, relay, told) = fallen(Mood::Gone, returns(Diagnose::kernel()));
-    assert_told(&told, ClosedByPeer, Certain, &[], "the peer's idle limit");
+    assert_told(&told, ClosedByPeer, Certain, &[], "look at the log of ");
     let refused = |kind: &EventKind| matches!(kind, EventKind::Diagnosed { diagnosis } if diagnosis.cause() == Refused);
     let event = watch.wait("refusal", refused);
     let told = event.kind().diagnosis().unwrap();
@@ -136,7 +136,7 @@ fn a_full_accept_queue_is_one_of_several_until_another_connection_is_tried() {
     assert_agrees(&watch, &told);
     let (mut watch, _relay, _) = fallen(Mood::Full, beat(Diagnose::side_connections()));
     let told = with_others(&mut watch);
-    assert_told(&told, AcceptQueueFull, Likely, &[PeerSilent], "the process on the peer");
+    assert_told(&told, AcceptQueueFull, Likely, &[PeerSilent, PathDead], "it accepts nobody");
     assert!(told.detail().contains("a fresh connection got no answer"), "{}", told.detail());
     eventually("the status", || watch.status().diagnosis.as_deref() == Some(&*told));
 }
@@ -149,7 +149,13 @@ fn a_full_accept_queue_from_the_start_is_a_connect_timeout_that_names_it() {
     let mut watch = Watch::new(relay.address, beat, tutorial());
     let told = down(&mut watch);
     let others = [PathDead, PortFiltered, AcceptQueueFull, SomePathsDead, NotTransmitted];
-    assert_told(&told, ConnectTimeout, Certain, &others, "a firewall that drops");
+    assert_told(
+        &told,
+        ConnectTimeout,
+        Certain,
+        &others,
+        "ask whoever runs the network: nothing answers",
+    );
     assert_agrees(&watch, &told);
 }
 
@@ -158,7 +164,7 @@ fn garbage_is_certain_and_shown() {
     let garbage = Mood::Answers(b"\x00SSH-2.0\r\n");
     for how in [Diagnose::kernel(), Diagnose::side_connections()] {
         let (watch, relay, told) = fallen(garbage, falls(how));
-        assert_told(&told, WrongReply, Certain, &[], "another service answers");
+        assert_told(&told, WrongReply, Certain, &[], "check what listens on ");
         assert!(told.detail().contains(r"got `\x00SSH-2.0\r\n`"), "{}", told.detail());
         assert_agrees(&watch, &told);
         assert_eq!(relay.visits(), 1);
@@ -169,7 +175,7 @@ fn garbage_is_certain_and_shown() {
 fn a_part_of_a_reply_is_certain() {
     for how in [Diagnose::kernel(), Diagnose::side_connections()] {
         let (watch, relay, told) = fallen(Mood::Answers(b"h"), falls(how).fall(1));
-        assert_told(&told, PartialReply, Certain, &[], "it stopped in the middle of a reply");
+        assert_told(&told, PartialReply, Certain, &[], "it stopped in the middle of an answer");
         assert_agrees(&watch, &told);
         assert_eq!(relay.visits(), 1);
     }
@@ -186,7 +192,7 @@ fn bytes_that_nobody_asked_for_are_told_from_a_wrong_answer() {
         assert!(detail.contains("got `hello`"), "{detail}");
         if how == Diagnose::kernel() {
             let told = told(&watch).pop().unwrap();
-            assert_told(&told, UnaskedBytes, Certain, &[], "it speaks first, or twice");
+            assert_told(&told, UnaskedBytes, Certain, &[], "check what listens on ");
             assert_agrees(&watch, &told);
         }
     }
@@ -200,7 +206,7 @@ fn where_only_this_conversation_hangs_a_fresh_one_tells() {
     assert_agrees(&watch, &told);
     let (mut watch, relay, _) = fallen(Mood::FreshOnly, falls(Diagnose::side_connections()));
     let told = with_others(&mut watch);
-    assert_told(&told, ConversationSilent, Likely, &[], "one of its sessions hangs");
+    assert_told(&told, ConversationSilent, Likely, &[], "this session of it hangs");
     assert!(told.detail().contains("a fresh connection was answered at once"), "{told}");
     eventually("the status", || watch.status().diagnosis.as_deref() == Some(&*told));
     assert_eq!(relay.visits(), 2);
