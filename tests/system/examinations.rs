@@ -3,17 +3,18 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use keepbeat::{Cause, Coordinator, Diagnose, Heartbeat, State};
+use keepbeat::protocol::{Frame, Rejected};
+use keepbeat::{Cause, Coordinator, Diagnose, Exchange, Heartbeat, Protocol, Responder, State};
 use libtest_mimic::Trial;
 use socket2::{Domain, Socket, Type};
 
 use crate::scale::files;
-use crate::server::{eventually, ms, tutorial};
+use crate::server::{answering, eventually, ms, tutorial};
 use crate::trial;
 
 const LINKS: usize = 1000;
@@ -35,23 +36,36 @@ fn examining() -> usize {
     names.filter(|name| name.starts_with("keepbeat-why")).count()
 }
 
-/// Accepts whoever comes, and answers the first beat of the first so many alone.
-fn hanging() -> (SocketAddr, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (address, accepted) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
-    let count = Arc::clone(&accepted);
-    thread::spawn(move || {
-        let mut kept: Vec<TcpStream> = Vec::new();
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            if count.fetch_add(1, Ordering::SeqCst) < LINKS {
-                stream.read_exact(&mut [0; 9]).unwrap();
-                stream.write_all(b"heartbeat_ack").unwrap();
-            }
-            kept.push(stream);
+/// Answers until it hangs; then it takes everything and says nothing.
+struct Moody {
+    inner: Exchange,
+    hangs: Arc<AtomicBool>,
+}
+
+impl Protocol for Moody {
+    fn beat(&mut self, _seq: u64, _out: &mut Vec<u8>) {}
+
+    fn ack(&mut self, seq: Option<u64>, out: &mut Vec<u8>) {
+        if !self.hangs.load(Ordering::SeqCst) {
+            self.inner.ack(seq, out);
         }
-    });
-    (address, accepted)
+    }
+
+    fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
+        self.inner.parse(bytes)
+    }
+}
+
+/// How often it was connected to, and whether it hangs.
+fn moody() -> (Responder, Arc<AtomicUsize>, Arc<AtomicBool>) {
+    let (accepted, hangs) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+    let (count, mood) = (Arc::clone(&accepted), Arc::clone(&hangs));
+    let protocol = move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        Moody { inner: answering(), hangs: Arc::clone(&mood) }
+    };
+    let responder = Responder::builder().max_clients(2 * LINKS).bind("127.0.0.1:0", protocol);
+    (responder.unwrap(), accepted, hangs)
 }
 
 fn coordinator() -> Coordinator {
@@ -83,9 +97,10 @@ fn healthy(coordinator: &Coordinator) -> (Arc<Mutex<Vec<Instant>>>, keepbeat::Li
 }
 
 fn thousand() {
-    let (address, accepted) = hanging();
+    let (responder, accepted, hangs) = moody();
+    let address = responder.local_addr();
     let coordinator = coordinator();
-    let beat = Heartbeat::every(Duration::from_secs(2)).timeout(ms(1000)).fall(100);
+    let beat = Heartbeat::every(Duration::from_secs(2)).timeout(ms(2000)).fall(100);
     let beat = beat.diagnose(Diagnose::side_connections());
     for _ in 0..LINKS {
         coordinator.watch(address, beat.clone(), tutorial()).unwrap();
@@ -94,9 +109,10 @@ fn thousand() {
     eventually("all are up", || {
         coordinator.statuses().iter().all(|status| status.state == State::Up)
     });
+    hangs.store(true, Ordering::SeqCst);
     let (start, before) = (Instant::now(), times.lock().unwrap().len());
     let mut most_at_once = 0;
-    // Each has missed twice: the first time each of them would like to know more.
+    // Each has missed three times: already the first time each of them would like to know more.
     eventually("all have missed", || {
         most_at_once = most_at_once.max(examining());
         let statuses = coordinator.statuses();
@@ -125,6 +141,7 @@ fn thousand() {
     let stopping = begin.elapsed();
     assert!(stopping < Duration::from_secs(1), "{stopping:?}");
     assert_eq!(examining(), 0, "threads are left");
+    responder.stop();
 }
 
 /// All that may be examined at once are, and each waits for a connection that nobody accepts.
