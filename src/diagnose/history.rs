@@ -6,8 +6,8 @@ use std::time::Duration;
 /// So many ends are remembered.
 const KEPT: usize = 8;
 
-/// Shorter pauses are no pauses.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Shorter pauses are no pauses: nobody forgets as fast.
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
 /// What is known of a link's pauses, over all its connections.
 #[derive(Debug, Default)]

@@ -167,6 +167,9 @@ impl Watch {
         let Some(connection) = &mut self.connection else {
             return Err(Cause::ClosedByPeer.into());
         };
+        if let Some(loss) = self.inquiry.take_broken() {
+            return Err(loss);
+        }
         let before = self.out.len();
         self.protocol.beat(seq, &mut self.out)?;
         let beat = &self.out[before..];

@@ -338,7 +338,12 @@ fn all_addresses_of_a_name_are_tried_and_each_is_named() {
     }
     while seen.len() < 4 {
         let event = coordinator.events().recv_timeout(crate::watching::LIMIT).unwrap();
-        if let EventKind::State { to, loss, .. } = event.kind() {
+        if let EventKind::State { to, loss, diagnosis, .. } = event.kind() {
+            if let Some((told, loss)) = diagnosis.as_ref().zip(loss.as_ref()) {
+                let sure = (told.cause(), told.confidence());
+                assert_eq!(sure, (loss.cause, keepbeat::Confidence::Certain), "{told}");
+                assert!(told.detail().contains(&loss.detail), "{told}");
+            }
             seen.entry(event.target().to_owned()).or_insert((*to, loss.clone()));
         }
     }

@@ -24,3 +24,4 @@ mod tls_link;
 mod tree;
 mod tutorial;
 mod watching;
+mod why;

@@ -5,7 +5,9 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keepbeat::{Cause, Coordinator, EventKind, Heartbeat, Http, Line, State, Target, Tls};
+use keepbeat::{
+    Cause, Confidence, Coordinator, EventKind, Heartbeat, Http, Line, State, Target, Tls,
+};
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -129,8 +131,17 @@ fn the_name_of_the_target_is_the_one_that_is_checked() {
 /// The detail with which `tls` fails against this certificate.
 fn failure(authority: &Authority, tls: Tls) -> String {
     let peer = authority.serve(|stream, _| answer_lines(stream));
-    let (cause, detail) = watch(target(&peer, tls), quick()).wait_down();
+    let mut watch = watch(target(&peer, tls), quick());
+    let (cause, detail) = watch.wait_down();
     assert_eq!(cause, Cause::TlsFailed, "{detail}");
+    let told = watch.status().diagnosis.unwrap();
+    assert_eq!(
+        (told.cause(), told.confidence()),
+        (Cause::TlsFailed, Confidence::Certain),
+        "{told}"
+    );
+    // The word that says what is wrong comes first there, too.
+    assert!(told.detail().starts_with(&detail) && told.alternatives().is_empty(), "{told}");
     detail
 }
 
@@ -305,6 +316,10 @@ fn session_tickets_are_no_life_and_no_error() {
     let (cause, detail) = watch.wait_down();
     assert_eq!(cause, Cause::PeerSilent, "{detail}");
     assert_eq!(watch.states(), [State::Down]);
+    // Of the bytes below TLS the kernel knows as much as of any others.
+    let told = watch.seen.iter().rev().find_map(|event| event.kind().diagnosis()).unwrap();
+    let unacked = told.evidence().facts().into_iter().find(|(name, _)| *name == "unacked");
+    assert_eq!(unacked, Some(("unacked", keepbeat::Fact::Number(0))), "{told}");
 }
 
 #[test]

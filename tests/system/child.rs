@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use keepbeat::{Coordinator, EventKind, Heartbeat};
+use keepbeat::{Coordinator, Diagnose, EventKind, Heartbeat};
 
 use crate::server::tutorial;
 use crate::{itself, limits, observe, session};
@@ -21,7 +21,7 @@ pub fn run() -> bool {
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["events", address, interval] => tell_events(address, interval),
-        ["beats", address, links, rounds] => beat(address, links, rounds),
+        ["beats", address, links, rounds, how] => beat(address, links, rounds, how),
         ["session", url, requests] => session::request(url, requests),
         ["serve", address] => session::serve(address),
         ["silent", url] => session::silent(url),
@@ -57,12 +57,17 @@ fn tell_events(address: &str, interval: &str) {
 }
 
 /// So many links, so many rounds each, then the end.
-fn beat(address: &str, links: &str, rounds: &str) {
+fn beat(address: &str, links: &str, rounds: &str, how: &str) {
     let address: SocketAddr = address.parse().unwrap();
     let (links, rounds): (usize, u64) = (links.parse().unwrap(), rounds.parse().unwrap());
     let coordinator = Coordinator::new().unwrap();
     let beat =
         Heartbeat::every(Duration::from_millis(20)).timeout(Duration::from_secs(20)).rounds(rounds);
+    let beat = match how {
+        "default" => beat,
+        "off" => beat.diagnose(Diagnose::off()),
+        _ => panic!("no such diagnosis: {how}"),
+    };
     for _ in 0..links {
         coordinator.watch(address, beat.clone(), tutorial()).unwrap();
     }

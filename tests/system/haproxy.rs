@@ -1,13 +1,15 @@
 //! A real HAProxy in front, with short timeouts: beats keep the connection, silence loses it, and a
 //! dead backend is not hidden for long.
 
+use std::net::TcpListener;
 use std::process::Command;
 
-use keepbeat::{Cause, Coordinator, EventKind, Heartbeat, Responder, State};
+use keepbeat::{Cause, Confidence, Coordinator, Diagnose, EventKind, Heartbeat, Responder, State};
 use libtest_mimic::Trial;
 
+use crate::redis::down;
 use crate::server::{
-    Server, Settings, answering, free_port, ms, program, tutorial, wait, wait_state,
+    Server, Settings, answering, eventually, free_port, ms, program, tutorial, wait, wait_state,
 };
 use crate::trial;
 
@@ -16,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("haproxy_with_short_timeouts_keeps_those_that_beat", need(), short_timeouts),
         trial("haproxy_that_hides_a_dead_backend_does_not_make_it_up", need(), dead_backend),
+        trial("haproxy_before_a_hung_backend_answers_for_itself_alone", need(), hung_backend),
     ]
 }
 
@@ -60,14 +63,43 @@ fn dead_backend() {
     let link = coordinator.watch(proxy.address, beat, tutorial()).unwrap();
     wait_state(coordinator.events(), State::Up);
     responder.stop();
-    wait_state(coordinator.events(), State::Down);
+    let told = down(coordinator.events());
+    // The proxy passes the end on. It is the proxy that is named, as the one that is talked to.
+    assert!(matches!(told.cause(), Cause::ClosedByPeer | Cause::Reset), "{told}");
+    assert_eq!(told.confidence(), Confidence::Certain, "{told}");
     // It connects, to the proxy, and yet is not Up.
     for _ in 0..3 {
         wait(coordinator.events(), "connection to the proxy", |kind| {
             matches!(kind, EventKind::Connected { .. })
         });
-        assert_eq!(coordinator.status(link).unwrap().state, State::Down);
+        let status = coordinator.status(link).unwrap();
+        assert_eq!(status.state, State::Down);
+        let told = status.diagnosis.unwrap();
+        let ends = [Cause::ClosedByPeer, Cause::Reset];
+        assert!(ends.contains(&told.cause()), "it accepts, and that proves nothing: {told}");
     }
     let _again = Responder::bind(backend, answering).unwrap();
     wait_state(coordinator.events(), State::Up);
+}
+
+/// The kernel that acknowledges and the port that accepts are the proxy's.
+fn hung_backend() {
+    let backend = TcpListener::bind("127.0.0.1:0").unwrap(); // its kernel accepts, nobody answers
+    let (proxy, _settings) = haproxy(backend.local_addr().unwrap().port());
+    let coordinator = Coordinator::new().unwrap();
+    let beat = Heartbeat::every(ms(300)).timeout(ms(300)).fall(2).backoff(ms(600_000), ms(600_000));
+    let beat = beat.diagnose(Diagnose::side_connections());
+    let link = coordinator.watch(proxy.address, beat, tutorial()).unwrap();
+    assert_eq!(down(coordinator.events()).cause(), Cause::PeerSilent);
+    let told = || coordinator.status(link).unwrap().diagnosis.unwrap();
+    let tried = || told().evidence().facts().iter().any(|(name, _)| *name == "fresh_beat");
+    eventually("a fresh connection", tried);
+    let told = told();
+    // Neither the network nor a single session is accused of it.
+    assert_eq!(
+        (told.cause(), told.confidence()),
+        (Cause::PeerSilent, Confidence::Likely),
+        "{told}"
+    );
+    assert_eq!(told.alternatives(), [Cause::RepliesFiltered], "{told}");
 }

@@ -5,6 +5,7 @@
 //! failure. One test at a time, because some of them measure.
 
 mod child;
+mod examinations;
 mod firewall;
 mod haproxy;
 mod itself;
@@ -62,6 +63,7 @@ fn main() {
         itself::trials(),
         limits::trials(),
         syscalls::trials(),
+        examinations::trials(),
         observe::trials(),
         session::trials(),
         scale::trials(),

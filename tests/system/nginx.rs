@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use keepbeat::{Cause, Coordinator, EventKind, Heartbeat, Http, State, Target};
+use keepbeat::{Cause, Confidence, Coordinator, EventKind, Heartbeat, Http, State, Target};
 use libtest_mimic::Trial;
 
+use crate::redis::down;
 use crate::server::{LIMIT, Nginx, ms, program, wait, wait_state};
 use crate::trial;
 
@@ -13,6 +14,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("nginx_that_ends_every_fifth_request_is_never_down", need(), renewals),
         trial("nginx_that_closes_idle_connections_is_told_within_a_second", need(), idle_limit),
+        trial("nginx_that_closes_idle_connections_again_is_told_with_its_limit", need(), learnt),
     ]
 }
 
@@ -63,4 +65,25 @@ fn idle_limit() {
     assert_eq!(down.kind().cause(), Some(Cause::ClosedByPeer), "{down}");
     let idle = down.time().duration_since(acked).unwrap();
     assert!((ms(900)..ms(2000)).contains(&idle), "{idle:?} after its last answer");
+}
+
+fn learnt() {
+    let (server, target) = nginx("keepalive_timeout 1s;");
+    let coordinator = Coordinator::new().unwrap();
+    let http = Http::for_target(&target).unwrap();
+    let rarely = Heartbeat::every(ms(600_000)).timeout(ms(5000)).backoff(ms(20), ms(50));
+    coordinator.watch(target, rarely, http).unwrap();
+    let events = coordinator.events();
+    let told = [down(events), down(events), down(events)];
+    let sure: Vec<_> = told.iter().map(|told| (told.cause(), told.confidence())).collect();
+    let expected = [
+        (Cause::ClosedByPeer, Confidence::Certain),
+        (Cause::IdleClosed, Confidence::Likely),
+        (Cause::IdleClosed, Confidence::Certain),
+    ];
+    assert_eq!(sure, expected, "{told:#?}");
+    assert_eq!(told[0].alternatives(), [Cause::IdleClosed]);
+    assert!(told[2].detail().contains("s idle, for the third time"), "{}", told[2]);
+    let closes = format!("{} closes connections that are idle for 1.", server.address);
+    assert!(told[2].advice().contains(&closes), "{}", told[2]);
 }

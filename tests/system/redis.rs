@@ -1,13 +1,18 @@
 //! A real Redis: answered, frozen, killed, restarted, closing idle clients, asking for a password.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Instant;
 
-use keepbeat::{Cause, Coordinator, EventKind, Heartbeat, LinkId, Redis, State};
+use crossbeam_channel::Receiver;
+use keepbeat::{
+    Cause, Confidence, Coordinator, Diagnose, Diagnosis, Event, EventKind, Heartbeat, LinkId,
+    Redis, State,
+};
 use libtest_mimic::Trial;
 
-use crate::server::{LIMIT, Server, free_port, ms, program, wait, wait_state};
+use crate::server::{LIMIT, Server, eventually, free_port, ms, program, wait, wait_state};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -15,8 +20,10 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("redis_answers_pings_of_both_kinds", need(), answers),
         trial("redis_frozen_is_suspect_then_down_and_comes_back", need(), frozen),
+        trial("redis_paused_is_silent_and_other_connections_narrow_it_down", need(), paused),
         trial("redis_killed_is_known_at_once_and_its_restart_too", need(), killed),
         trial("redis_that_closes_idle_clients_keeps_those_that_beat", need(), idle),
+        trial("redis_that_closes_idle_clients_again_is_told_with_its_limit", need(), idle_limit),
         trial("redis_with_a_password_is_told_as_what_it_is", need(), password),
         trial("redis_killed_is_told_by_the_example_binary", need(), killed_by_the_binary),
     ]
@@ -52,6 +59,13 @@ fn down_with(coordinator: &Coordinator) -> (Cause, String) {
     }
 }
 
+/// What is told of the next fall.
+pub fn down(events: &Receiver<Event>) -> Arc<Diagnosis> {
+    let event = wait_state(events, State::Down);
+    let told = event.kind().diagnosis().unwrap_or_else(|| panic!("no diagnosis: {event}"));
+    Arc::clone(told)
+}
+
 fn answers() {
     let server = redis(&[]);
     for protocol in [Redis::new(), Redis::new().inline()] {
@@ -67,24 +81,62 @@ fn answers() {
 
 fn frozen() {
     let server = redis(&[]);
-    let (coordinator, _) = watch(&server, quick(), Redis::new());
+    let (coordinator, link) = watch(&server, quick(), Redis::new());
     wait_state(coordinator.events(), State::Up);
     server.freeze();
     wait_state(coordinator.events(), State::Suspect);
-    assert_eq!(down_with(&coordinator).0, Cause::AckTimeout);
+    let told = down(coordinator.events());
+    let sure = (told.cause(), told.confidence());
+    assert_eq!(sure, (Cause::PeerSilent, Confidence::Likely), "{told}");
+    // From this end a full queue, a single session and lost replies would look the same.
+    for fits in [Cause::AcceptQueueFull, Cause::ConversationSilent, Cause::RepliesFiltered] {
+        assert!(told.alternatives().contains(&fits), "{told}");
+    }
+    let advice = format!("look at the process behind {}", server.address);
+    assert!(told.advice().contains(&advice), "{told}");
     // Its kernel still accepts: a connection alone is no Up.
     wait(coordinator.events(), "connection to the frozen process", |kind| {
         matches!(kind, EventKind::Connected { .. })
     });
     server.signal(libc::SIGCONT);
     wait_state(coordinator.events(), State::Up);
+    let status = coordinator.status(link).unwrap();
+    assert_eq!((status.diagnosis, status.loss), (None, None));
+}
+
+/// It reads, and keeps its answers to itself for a while.
+fn paused() {
+    for how in [Diagnose::kernel(), Diagnose::side_connections()] {
+        let server = redis(&[]);
+        let beat = quick().diagnose(how);
+        let (coordinator, link) = watch(&server, beat, Redis::new());
+        wait_state(coordinator.events(), State::Up);
+        let mut admin = std::net::TcpStream::connect(server.address).unwrap();
+        admin.write_all(b"CLIENT PAUSE 60000 ALL\r\n").unwrap();
+        let told = down(coordinator.events());
+        let sure = (told.cause(), told.confidence());
+        assert_eq!(sure, (Cause::PeerSilent, Confidence::Likely), "{told}");
+        assert!(told.alternatives().contains(&Cause::RepliesFiltered), "{told}");
+        if how == Diagnose::side_connections() {
+            let narrowed = || {
+                let told = coordinator.status(link).unwrap().diagnosis.unwrap();
+                told.cause() == Cause::PeerSilent
+                    && !told.alternatives().contains(&Cause::ConversationSilent)
+                    && !told.alternatives().contains(&Cause::AcceptQueueFull)
+            };
+            eventually("a fresh connection, accepted and not answered", narrowed);
+        }
+        admin.write_all(b"CLIENT UNPAUSE\r\n").unwrap();
+        wait_state(coordinator.events(), State::Up);
+        assert!(coordinator.status(link).unwrap().diagnosis.is_none());
+    }
 }
 
 fn killed() {
     let mut server = redis(&[]);
     let port = server.address.port();
     let minute = Heartbeat::every(ms(60_000)).timeout(ms(5000)).backoff(ms(50), ms(200));
-    let (coordinator, _) = watch(&server, minute, Redis::new());
+    let (coordinator, link) = watch(&server, minute, Redis::new());
     wait_state(coordinator.events(), State::Up);
     let start = Instant::now();
     server.kill();
@@ -92,9 +144,15 @@ fn killed() {
     assert!(matches!(cause, Cause::ClosedByPeer | Cause::Reset), "{cause}");
     // By the next beat it would have taken half a minute.
     assert!(start.elapsed() < LIMIT / 10, "{:?}", start.elapsed());
-    wait(coordinator.events(), "refused attempt", |kind| kind.cause() == Some(Cause::Refused));
+    let refused = wait(coordinator.events(), "refusal", |kind| {
+        kind.diagnosis().is_some_and(|told| told.cause() == Cause::Refused)
+    });
+    let told = refused.kind().diagnosis().unwrap();
+    assert_eq!((told.confidence(), told.alternatives().len()), (Confidence::Certain, 0), "{told}");
+    assert!(told.advice().contains(&format!("start what should listen on {}", server.address)));
     let _again = redis_on(port, &[]);
     wait_state(coordinator.events(), State::Up);
+    assert!(coordinator.status(link).unwrap().diagnosis.is_none());
 }
 
 fn idle() {
@@ -110,6 +168,25 @@ fn idle() {
     let status = coordinator.status(kept).unwrap();
     assert_eq!((status.state, status.missed, status.reconnects), (State::Up, 0, 0));
     assert!(status.acked >= 3, "its beats crossed the idle limit");
+}
+
+/// Redis looks at its clients about once a second, so its limit of one comes out as one to three.
+fn idle_limit() {
+    let server = redis(&["--timeout", "1"]);
+    let rarely = Heartbeat::every(ms(600_000)).timeout(ms(5000)).backoff(ms(20), ms(50));
+    let (coordinator, _) = watch(&server, rarely, Redis::new());
+    let first = down(coordinator.events());
+    let sure = (first.cause(), first.confidence());
+    assert_eq!(sure, (Cause::ClosedByPeer, Confidence::Certain), "{first}");
+    assert_eq!(first.alternatives(), [Cause::IdleClosed], "{first}");
+    let learnt = std::iter::repeat_with(|| down(coordinator.events()))
+        .take(5)
+        .find(|told| told.cause() == Cause::IdleClosed && told.confidence() == Confidence::Certain)
+        .expect("three closes after the same pause");
+    assert!(learnt.detail().contains("s idle, for the third time"), "{learnt}");
+    let closes = format!("{} closes connections that are idle for ", server.address);
+    assert!(learnt.advice().contains(&closes), "{learnt}");
+    assert!(learnt.advice().contains("beat more often, every "), "{learnt}");
 }
 
 fn password() {

@@ -78,6 +78,10 @@ fn stall() {
         std::thread::sleep(ms(17 * round));
         watching.sleep(Duration::from_secs(1)); // ten timeouts
         watching.wait("diagnosis"); // the stall is told as ours
+        let told = watching.seen.last().unwrap();
+        assert!(told.starts_with("diagnosis local-stall (certain): this process woke "), "{told}");
+        assert!(told.contains("too late; ") && told.contains("this process"), "{told}");
+        assert!(!told.contains("; or "), "nobody else may be to blame: {told}");
         watching.wait("beat");
     }
     let blamed = |text: &&String| {

@@ -4,6 +4,7 @@
 use super::{Verdict, certain, likely, possible};
 use crate::cause::Cause;
 use crate::diagnose::evidence::{Carried, Evidence, Fresh};
+use crate::diagnose::history::PAUSE;
 
 /// With fewer fresh connections from different ports, one dead path among several can look like
 /// anything by luck.
@@ -87,7 +88,7 @@ fn flow(evidence: &Evidence) -> (Cause, Cause) {
     let idle = evidence.idle_us.unwrap_or_default();
     // Beats are jittered by some percent, and so are the pauses between them.
     let survived = evidence.idle_survived_us.is_some_and(|survived| idle <= survived * 11 / 10);
-    if survived || idle.is_zero() {
+    if survived || idle < PAUSE {
         (Cause::FlowDropped, Cause::FlowForgotten)
     } else {
         (Cause::FlowForgotten, Cause::FlowDropped)

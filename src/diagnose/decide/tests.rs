@@ -120,6 +120,8 @@ fn a_pause_that_was_survived_before_is_no_reason_to_forget() {
         assert_eq!(longer.cause, Cause::FlowForgotten, "{survived:?}");
         assert!(longer.alternatives.contains(&Cause::FlowDropped));
     }
+    let brief = Evidence { idle_us: Some(300 * MS), idle_survived_us: None, ..answered() };
+    assert_eq!(decide(&brief).cause, Cause::FlowDropped, "nobody forgets as fast");
     let jitter = Evidence { idle_survived_us: Some(9_500 * MS), ..answered() };
     assert_eq!(decide(&jitter).cause, Cause::FlowDropped, "intervals are jittered");
     let again = of(|e| e.idle_forgotten = Some(2));
