@@ -7,7 +7,8 @@ use crate::cause::Loss;
 use crate::drive::guarded::Guarded;
 use crate::drive::scene::{Allowed, Scene};
 use crate::drive::socket::loss_of;
-use crate::pulse::Report;
+use crate::pulse::{Input, Patience, Report};
+use crate::sys;
 use crate::tcp_info::{TcpInfo, TcpState};
 
 use super::{InBand, Line, Origin};
@@ -46,6 +47,16 @@ impl InBand {
     pub(super) fn begin_inquiry(&mut self, peer: SocketAddr) {
         let InBand { inquiry, line, protocol, origin, .. } = self;
         inquiry.on_connected(Some(peer), &View { line: line.as_ref(), protocol, origin });
+    }
+
+    /// The kernel's own timeout, where the patience goes by it.
+    pub(super) fn ask_rto(&mut self) {
+        if self.heartbeat.patience == Patience::FromRtt {
+            let rto = self.line.as_ref().and_then(|l| sys::retransmission_timeout(&*l.socket));
+            if let Some(rto) = rto {
+                self.tell(Input::Rto(rto));
+            }
+        }
     }
 
     /// What the kernel knows just before a beat.

@@ -31,7 +31,7 @@ use crate::drive::socket::Woke;
 use crate::drive::tls::Layer;
 use crate::heartbeat::Heartbeat;
 use crate::link::{LoginHook, Received};
-use crate::pulse::{Input, Output, Patience, Pulse, Report};
+use crate::pulse::{Input, Output, Pulse, Report};
 use crate::sys::{self, Bell};
 use crate::tcp_info::TcpInfo;
 
@@ -270,15 +270,6 @@ impl InBand {
         // Also where it failed: closing it is the same as for any other.
         self.line = Some(line);
         result
-    }
-
-    fn ask_rto(&mut self) {
-        if self.heartbeat.patience == Patience::FromRtt {
-            let rto = self.line.as_ref().and_then(|l| sys::retransmission_timeout(&*l.socket));
-            if let Some(rto) = rto {
-                self.tell(Input::Rto(rto));
-            }
-        }
     }
 
     fn beat(&mut self, seq: u64) {
