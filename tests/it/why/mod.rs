@@ -110,14 +110,13 @@ fn assert_told(
     assert_eq!((again.cause(), again.alternatives()), (cause, alternatives));
 }
 
-/// The status tells the same, headline included.
+/// The status tells the same, headline included: at the latest with the next event.
 #[track_caller]
 fn assert_agrees(watch: &Watch, diagnosis: &Diagnosis) {
-    let same = |status: &Status| {
-        let known = status.diagnosis.as_ref().map(|known| known.cause());
-        known == Some(diagnosis.cause())
-            && status.loss.as_ref().map(|loss| loss.cause) == Some(diagnosis.cause())
+    let same = |status: Status| {
+        let known = status.diagnosis.map(|known| known.cause());
+        let headline = status.loss.map(|loss| loss.cause);
+        (known, headline) == (Some(diagnosis.cause()), Some(diagnosis.cause()))
     };
-    let status = watch.status();
-    assert!(same(&status), "{diagnosis}, but {:?}", status);
+    eventually(&format!("a status that says {diagnosis}"), || same(watch.status()));
 }

@@ -104,7 +104,9 @@ fn a_reset_is_certain_and_who_sent_it_is_not() {
 fn a_process_that_is_gone_is_a_close_and_then_nobody_listens() {
     let (mut watch, relay, told) = fallen(Mood::Gone, returns(Diagnose::kernel()));
     assert_told(&told, ClosedByPeer, Certain, &[], "look at the log of ");
-    let refused = |kind: &EventKind| matches!(kind, EventKind::Diagnosed { diagnosis } if diagnosis.cause() == Refused);
+    let refused = |kind: &EventKind| {
+        matches!(kind, EventKind::Diagnosed { .. }) && kind.cause() == Some(Refused)
+    };
     let event = watch.wait("refusal", refused);
     let told = event.kind().diagnosis().unwrap();
     let advice = format!("start what should listen on {}", relay.address);
