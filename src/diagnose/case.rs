@@ -174,11 +174,12 @@ impl Case {
         if self.outstanding == 0 {
             self.first = None;
         }
-        (self.misses, self.partial) = (0, false);
-        (self.icmp, self.side) = (None, Evidence::default());
-        if self.told.as_ref().is_some_and(|told| told.is_warning()) {
+        // A trouble that never came to a miss is over with the ack.
+        if self.misses == 0 || self.told.as_ref().is_some_and(|told| told.is_warning()) {
             self.told = None;
         }
+        (self.misses, self.partial) = (0, false);
+        (self.icmp, self.side) = (None, Evidence::default());
     }
 
     pub(crate) fn on_missed(&mut self, seq: u64, misses: u32, cause: Cause) {
