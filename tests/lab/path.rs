@@ -16,6 +16,7 @@ pub const TESTS: &[Test] = &[
     ("filtered_sizes_are_told", filtered_size),
     ("filtered_data_is_told", all_payload),
     ("filtered_replies_are_told", replies),
+    ("filtered_replies_behind_quick_acknowledgements_are_not_ruled_out", replies_acked_at_once),
     ("a_rate_limit_on_beats_is_told", rate_limit),
     ("packets_lost_now_and_then_are_a_warning", loss),
 ];
@@ -95,6 +96,17 @@ fn replies() {
     let mut lab = Lab::plain();
     let beside = &[Cause::PeerSilent];
     let case = Case { beside, ..Case::new("replies-filtered", Cause::RepliesFiltered) };
+    case.run(&mut lab, |lab| lab.rule("tcp sport 7000 tcp flags & psh == psh drop"));
+}
+
+/// Where the peer's kernel acknowledges before its application answers, a hung application looks the
+/// same: both are named.
+fn replies_acked_at_once() {
+    let mut lab = Lab::quick();
+    let case = Case {
+        or: &[Cause::PeerSilent],
+        ..Case::new("replies-filtered-acked-at-once", Cause::RepliesFiltered)
+    };
     case.run(&mut lab, |lab| lab.rule("tcp sport 7000 tcp flags & psh == psh drop"));
 }
 
