@@ -6,7 +6,9 @@
 //! `KEEPBEAT_RECORD_DIR` is where each case leaves what it has measured.
 
 mod bulk;
+mod case;
 mod flows;
+mod kinds;
 mod many;
 mod net;
 mod ours;
@@ -29,7 +31,7 @@ const AT_ONCE: usize = 20;
 fn all() -> Vec<Test> {
     // What takes long goes first.
     let long = [flows::TESTS, many::TESTS, peer::TESTS, path::TESTS];
-    let short = [bulk::TESTS, ours::TESTS, said::TESTS];
+    let short = [bulk::TESTS, kinds::TESTS, ours::TESTS, said::TESTS];
     [long.concat(), short.concat()].concat()
 }
 

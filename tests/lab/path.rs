@@ -3,9 +3,9 @@
 use keepbeat::{Cause, Exchange};
 
 use crate::Test;
+use crate::case::{Case, Soon};
 use crate::net::Lab;
 use crate::net::client;
-use crate::watching::{Case, Soon};
 
 pub const TESTS: &[Test] = &[
     ("a_dead_path_is_told", dead_path),
@@ -39,33 +39,16 @@ fn filtered_port() {
     case.run(&mut lab, |lab| lab.rule("tcp dport 7000 drop"));
 }
 
-/// The own ports of all connections to the server.
-fn own_ports() -> String {
-    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
-    let mut ports = Vec::new();
-    for line in table.lines().skip(1) {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap(), 16);
-        if words[3] == "01" {
-            ports.push(port(words[1]).unwrap().to_string());
-        }
-    }
-    ports.join(", ")
-}
-
 fn dropped_flow() {
     let mut lab = Lab::plain();
     let case = Case { good: 5, ..Case::new("flow-dropped", Cause::FlowDropped) };
-    case.run(&mut lab, |lab| {
-        let ports = own_ports();
-        lab.rule(&format!("tcp sport {{ {ports} }} drop\ntcp dport {{ {ports} }} drop"));
-    });
+    case.run(&mut lab, |lab| lab.drop_flows());
 }
 
 fn filtered_payload() {
     let mut lab = Lab::plain();
     let case = Case::new("payload-filtered", Cause::PayloadFiltered);
-    let links = case.run_with(&mut lab, |lab, _| {
+    let links = case.run(&mut lab, |lab| {
         lab.rule("tcp dport 7000 @ih,0,72 0x686561727462656174 drop");
     });
     for link in &links[..4] {
@@ -141,7 +124,7 @@ fn loss() {
         soon: Soon::AtLast,
         ..Case::new("lossy-path", Cause::LossyPath)
     };
-    let mut links = case.run_with(&mut lab, |lab, _| {
+    let mut links = case.run(&mut lab, |lab| {
         lab.rule(&each_port("numgen inc mod 3 == 0 drop"));
     });
     for link in &mut links {

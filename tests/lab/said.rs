@@ -3,8 +3,9 @@
 use keepbeat::{Cause, EventKind};
 
 use crate::Test;
+use crate::case::{Case, Soon};
 use crate::net::{Lab, SERVER};
-use crate::watching::{Case, Soon, TIMES, Watched, beat, protocol};
+use crate::watching::{TIMES, Watched, beat, protocol};
 
 pub const TESTS: &[Test] = &[
     ("an_unreachable_host_is_told_at_once", unreachable_host),
