@@ -59,9 +59,9 @@ pub(crate) struct Case {
     /// One of them had a part of an answer.
     partial: bool,
     good: u64,
-    /// What a router or firewall said, how often the kernel had sent again by then, and whether that
-    /// was the second time.
-    icmp: Option<(u32, u8, bool)>,
+    /// What a router or firewall said, how often the kernel had sent again by then, and how many
+    /// words came after that had begun.
+    icmp: Option<(u32, u8, u32)>,
     /// Which of the last beats took retransmissions, a bit each.
     resent: u8,
     /// They were told of.
@@ -183,11 +183,12 @@ impl Case {
         if self.outstanding == 0 {
             self.first = None;
         }
-        (self.misses, self.partial) = (0, false);
-        (self.icmp, self.side, self.side_at) = (None, Evidence::default(), None);
-        if self.told.as_ref().is_some_and(|told| told.is_warning()) {
+        // A trouble that never came to a miss is over with the ack.
+        if self.misses == 0 || self.told.as_ref().is_some_and(|told| told.is_warning()) {
             self.told = None;
         }
+        (self.misses, self.partial) = (0, false);
+        (self.icmp, self.side, self.side_at) = (None, Evidence::default(), None);
     }
 
     pub(crate) fn on_missed(&mut self, seq: u64, misses: u32, cause: Cause) {
@@ -214,9 +215,11 @@ impl Case {
     pub(crate) fn on_icmp(&mut self, errno: i32, info: Option<&TcpInfo>) -> bool {
         let Ok(errno) = u32::try_from(errno) else { return false };
         let sent_again = info.map_or(0, |info| info.retransmits);
-        let same = self.icmp.filter(|(before, _, _)| *before == errno);
-        let again = sent_again > 0 && same.is_some();
-        let now = Some((errno, sent_again, again));
+        let (before, words) = match self.icmp {
+            Some((same, before, words)) if same == errno => (before, words),
+            _ => (0, 0),
+        };
+        let now = Some((errno, sent_again, words + u32::from(sent_again > before)));
         std::mem::replace(&mut self.icmp, now) != now
     }
 
@@ -347,8 +350,9 @@ impl Case {
 
     /// What the kernel knows now, against what it knew before the first beat that was not answered.
     fn add_kernel(&self, evidence: &mut Evidence, info: Option<&TcpInfo>) {
-        if let Some((errno, _, again)) = self.icmp {
-            (evidence.icmp_errno, evidence.icmp_again) = (Some(errno), Some(again));
+        if let Some((errno, _, words)) = self.icmp {
+            // One alone may be the answer to what went out before.
+            (evidence.icmp_errno, evidence.icmp_again) = (Some(errno), Some(words >= 2));
         }
         let Some(info) = info else { return };
         evidence.tcp_state = Some(info.state.word().to_owned());
