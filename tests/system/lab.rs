@@ -68,6 +68,7 @@ table ip kb {
 RULES
 [ -z "$2" ] && exit 0
 ip netns exec server "$0" --child lab-serve 203.0.113.2:7000 >/dev/null &
+trap "kill $!" EXIT
 "$0" --child "$2"
 "#;
 
