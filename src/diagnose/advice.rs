@@ -82,7 +82,9 @@ fn safe(limit: Duration) -> Duration {
 
 fn forgotten(evidence: &Evidence, peer: &str) -> String {
     let idle = evidence.forgotten_after_us.or(evidence.idle_us).unwrap_or_default();
-    let survived = evidence.idle_survived_us.filter(|survived| *survived < idle);
+    // The moment between connecting and the first beat is no pause.
+    let tells = |survived: &Duration| *survived < idle && *survived >= idle / 10;
+    let survived = evidence.idle_survived_us.filter(tells);
     let between = match survived {
         Some(survived) => format!("between {} and {} idle", about(survived), about(idle)),
         None => format!("{} idle or less", about(idle)),
