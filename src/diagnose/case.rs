@@ -2,13 +2,15 @@
 //! was written, the flight recorder, the pauses so far. Kept by the link's own thread; pure, times
 //! and looks are arguments.
 
+mod next;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::decide::decide;
 use super::diagnosis::{Confidence, Diagnosis};
-use super::evidence::{Carried, Evidence, Fresh, Kept, Stage};
+use super::evidence::{Evidence, Fresh, Kept, Stage};
 use super::history::History;
 use super::recorder::{BeatEnd, Recorder};
 use super::settings::Diagnose;
@@ -418,22 +420,6 @@ impl Case {
         self.side_at.is_none() && open
     }
 
-    /// Whether what this evidence shows has been to the peer and back: then it is no trouble of a
-    /// network that many hosts share.
-    pub(crate) fn is_path_alive(evidence: &Evidence) -> bool {
-        matches!(
-            decide(evidence).cause,
-            Cause::PeerSilent
-                | Cause::RepliesFiltered
-                | Cause::ConversationSilent
-                | Cause::AcceptQueueFull
-                | Cause::PeerNotReading
-                | Cause::QueuedBehindData
-                | Cause::PartialReply
-                | Cause::ClosedByPeer
-        )
-    }
-
     /// They have been asked for, or refused; a budget that was spent may have more the next time.
     pub(crate) fn on_side_asked(&mut self, kept: Kept, now: Instant) {
         self.side_at = Some(now).filter(|_| kept != Kept::Budget);
@@ -442,55 +428,6 @@ impl Case {
     /// What was told last of this trouble.
     pub(crate) fn told(&self) -> Option<Arc<Diagnosis>> {
         self.told.clone()
-    }
-
-    /// The link fell by a silence that nothing has explained yet: the next connection may.
-    pub(crate) fn keep_open(&mut self, evidence: &Evidence) {
-        if self.is_on() && evidence.unacked != Some(0) && evidence.fresh.is_none() {
-            self.open = Some(Box::new(evidence.clone()));
-        }
-    }
-
-    /// An attempt to open the next connection failed.
-    pub(crate) fn on_next_failed(&mut self, loss: &Loss) -> Option<Evidence> {
-        let open = self.open.as_mut().filter(|open| open.fresh.is_none())?;
-        open.fresh = Some(match loss.cause {
-            Cause::Refused => Fresh::Refused,
-            Cause::ConnectTimeout => Fresh::Silent,
-            Cause::Unreachable => Fresh::Unreachable,
-            Cause::Prohibited => Fresh::Prohibited,
-            Cause::TlsFailed | Cause::LoginRefused => Fresh::Failed,
-            _ => return None, // it says nothing of the path
-        });
-        open.fresh_is_next = Some(true);
-        self.open.take().map(|open| *open)
-    }
-
-    /// The first beat on the next connection has ended.
-    pub(crate) fn on_next_beat(&mut self, acked: bool, info: Option<&TcpInfo>) -> Option<Evidence> {
-        let open = self.open.as_mut()?;
-        if open.fresh_is_next == Some(true) && open.fresh_beat.is_none() {
-            open.fresh_beat = Some(match (acked, info.map(|info| info.unacked)) {
-                (true, _) => Carried::Answered,
-                (_, Some(0)) => Carried::Acked,
-                (_, Some(_)) => Carried::Unacked,
-                (_, None) => Carried::Unanswered,
-            });
-            return self.open.take().map(|open| *open);
-        }
-        self.open = None;
-        None
-    }
-
-    /// What became clear of a pause: it is remembered for the next time.
-    pub(crate) fn learn(&mut self, diagnosis: &Diagnosis) {
-        let Evidence { idle_us, fresh, .. } = diagnosis.evidence();
-        if let (Cause::FlowForgotten, Some(idle), Some(_)) = (diagnosis.cause(), idle_us, fresh) {
-            // Once for each trouble, however often it is told.
-            if !std::mem::replace(&mut self.has_learnt, true) {
-                self.history.forgotten(*idle);
-            }
-        }
     }
 }
 
