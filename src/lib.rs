@@ -72,7 +72,7 @@
 //! | [`Coordinator`], [`Heartbeat`], [`Target`] | watch an endpoint, how often, where |
 //! | [`Follower`] | a heartbeat on a connection of the application's own, whatever carries it |
 //! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, in a word why |
-//! | [`Diagnosis`], [`Evidence`], [`Diagnose`] | why, from what evidence, and how far to go for it |
+//! | [`Diagnosis`], [`Evidence`], [`Diagnose`] | why, by what evidence, and how far to go |
 //! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
 //! | [`Framed`], [`Prefix`] | frames that carry data, and beats among them |
 //! | [`Protocol`] | one of your own |

@@ -97,8 +97,8 @@ fn of_this_side(cause: Cause) -> String {
     match cause {
         Cause::LinkDown => "look at the own interface, its cable or its switch".to_owned(),
         Cause::LocalAddressGone => {
-            "look at the own network settings: the address of this connection was taken away; a new \
-             connection has another"
+            "look at the own network settings: the address of this connection was taken away; a \
+             new connection has another"
                 .to_owned()
         }
         Cause::NoLocalRoute => "look at the own routes: `ip route get ADDRESS`".to_owned(),
@@ -134,8 +134,8 @@ fn of_this_side(cause: Cause) -> String {
 fn size(evidence: &Evidence, peer: &str) -> String {
     let size = evidence.beat_bytes.map_or_else(String::new, |n| format!(" with {n} bytes of data"));
     format!(
-        "ask whoever runs the network: packets to {peer}{size} are dropped, tiny ones pass; a wrong \
-         MTU, or a firewall that drops by length"
+        "ask whoever runs the network: packets to {peer}{size} are dropped, tiny ones pass; a \
+         wrong MTU, or a firewall that drops by length"
     )
 }
 

@@ -2,13 +2,15 @@
 //! was written, the flight recorder, the pauses so far. Kept by the link's own thread; pure, times
 //! and looks are arguments.
 
+mod next;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::decide::decide;
 use super::diagnosis::{Confidence, Diagnosis};
-use super::evidence::{Carried, Evidence, Fresh, Kept, Stage};
+use super::evidence::{Evidence, Fresh, Kept, Stage};
 use super::history::History;
 use super::recorder::{BeatEnd, Recorder};
 use super::settings::Diagnose;
@@ -59,9 +61,9 @@ pub(crate) struct Case {
     /// One of them had a part of an answer.
     partial: bool,
     good: u64,
-    /// What a router or firewall said, how often the kernel had sent again by then, and whether that
-    /// was the second time.
-    icmp: Option<(u32, u8, bool)>,
+    /// What a router or firewall said, how often the kernel had sent again by then, and how many
+    /// words came after that had begun.
+    icmp: Option<(u32, u8, u32)>,
     /// Which of the last beats took retransmissions, a bit each.
     resent: u8,
     /// They were told of.
@@ -183,11 +185,12 @@ impl Case {
         if self.outstanding == 0 {
             self.first = None;
         }
-        (self.misses, self.partial) = (0, false);
-        (self.icmp, self.side, self.side_at) = (None, Evidence::default(), None);
-        if self.told.as_ref().is_some_and(|told| told.is_warning()) {
+        // A trouble that never came to a miss is over with the ack.
+        if self.misses == 0 || self.told.as_ref().is_some_and(|told| told.is_warning()) {
             self.told = None;
         }
+        (self.misses, self.partial) = (0, false);
+        (self.icmp, self.side, self.side_at) = (None, Evidence::default(), None);
     }
 
     pub(crate) fn on_missed(&mut self, seq: u64, misses: u32, cause: Cause) {
@@ -214,9 +217,11 @@ impl Case {
     pub(crate) fn on_icmp(&mut self, errno: i32, info: Option<&TcpInfo>) -> bool {
         let Ok(errno) = u32::try_from(errno) else { return false };
         let sent_again = info.map_or(0, |info| info.retransmits);
-        let same = self.icmp.filter(|(before, _, _)| *before == errno);
-        let again = sent_again > 0 && same.is_some();
-        let now = Some((errno, sent_again, again));
+        let (before, words) = match self.icmp {
+            Some((same, before, words)) if same == errno => (before, words),
+            _ => (0, 0),
+        };
+        let now = Some((errno, sent_again, words + u32::from(sent_again > before)));
         std::mem::replace(&mut self.icmp, now) != now
     }
 
@@ -347,8 +352,9 @@ impl Case {
 
     /// What the kernel knows now, against what it knew before the first beat that was not answered.
     fn add_kernel(&self, evidence: &mut Evidence, info: Option<&TcpInfo>) {
-        if let Some((errno, _, again)) = self.icmp {
-            (evidence.icmp_errno, evidence.icmp_again) = (Some(errno), Some(again));
+        if let Some((errno, _, words)) = self.icmp {
+            // One alone may be the answer to what went out before.
+            (evidence.icmp_errno, evidence.icmp_again) = (Some(errno), Some(words >= 2));
         }
         let Some(info) = info else { return };
         evidence.tcp_state = Some(info.state.word().to_owned());
@@ -414,22 +420,6 @@ impl Case {
         self.side_at.is_none() && open
     }
 
-    /// Whether what this evidence shows has been to the peer and back: then it is no trouble of a
-    /// network that many hosts share.
-    pub(crate) fn is_path_alive(evidence: &Evidence) -> bool {
-        matches!(
-            decide(evidence).cause,
-            Cause::PeerSilent
-                | Cause::RepliesFiltered
-                | Cause::ConversationSilent
-                | Cause::AcceptQueueFull
-                | Cause::PeerNotReading
-                | Cause::QueuedBehindData
-                | Cause::PartialReply
-                | Cause::ClosedByPeer
-        )
-    }
-
     /// They have been asked for, or refused; a budget that was spent may have more the next time.
     pub(crate) fn on_side_asked(&mut self, kept: Kept, now: Instant) {
         self.side_at = Some(now).filter(|_| kept != Kept::Budget);
@@ -438,55 +428,6 @@ impl Case {
     /// What was told last of this trouble.
     pub(crate) fn told(&self) -> Option<Arc<Diagnosis>> {
         self.told.clone()
-    }
-
-    /// The link fell by a silence that nothing has explained yet: the next connection may.
-    pub(crate) fn keep_open(&mut self, evidence: &Evidence) {
-        if self.is_on() && evidence.unacked != Some(0) && evidence.fresh.is_none() {
-            self.open = Some(Box::new(evidence.clone()));
-        }
-    }
-
-    /// An attempt to open the next connection failed.
-    pub(crate) fn on_next_failed(&mut self, loss: &Loss) -> Option<Evidence> {
-        let open = self.open.as_mut().filter(|open| open.fresh.is_none())?;
-        open.fresh = Some(match loss.cause {
-            Cause::Refused => Fresh::Refused,
-            Cause::ConnectTimeout => Fresh::Silent,
-            Cause::Unreachable => Fresh::Unreachable,
-            Cause::Prohibited => Fresh::Prohibited,
-            Cause::TlsFailed | Cause::LoginRefused => Fresh::Failed,
-            _ => return None, // it says nothing of the path
-        });
-        open.fresh_is_next = Some(true);
-        self.open.take().map(|open| *open)
-    }
-
-    /// The first beat on the next connection has ended.
-    pub(crate) fn on_next_beat(&mut self, acked: bool, info: Option<&TcpInfo>) -> Option<Evidence> {
-        let open = self.open.as_mut()?;
-        if open.fresh_is_next == Some(true) && open.fresh_beat.is_none() {
-            open.fresh_beat = Some(match (acked, info.map(|info| info.unacked)) {
-                (true, _) => Carried::Answered,
-                (_, Some(0)) => Carried::Acked,
-                (_, Some(_)) => Carried::Unacked,
-                (_, None) => Carried::Unanswered,
-            });
-            return self.open.take().map(|open| *open);
-        }
-        self.open = None;
-        None
-    }
-
-    /// What became clear of a pause: it is remembered for the next time.
-    pub(crate) fn learn(&mut self, diagnosis: &Diagnosis) {
-        let Evidence { idle_us, fresh, .. } = diagnosis.evidence();
-        if let (Cause::FlowForgotten, Some(idle), Some(_)) = (diagnosis.cause(), idle_us, fresh) {
-            // Once for each trouble, however often it is told.
-            if !std::mem::replace(&mut self.has_learnt, true) {
-                self.history.forgotten(*idle);
-            }
-        }
     }
 }
 

@@ -200,7 +200,7 @@ evidence! {
     resent_beats: u32,
     /// The kernel's number for what a router or firewall said (ICMP).
     icmp_errno: u32,
-    /// That was said once more after the kernel had sent again.
+    /// That was said again, and again after the kernel had sent again.
     icmp_again: bool,
     /// The own address is not on this machine any more.
     address_gone: bool,

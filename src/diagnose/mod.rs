@@ -22,6 +22,7 @@ mod settings;
 mod story;
 
 pub(crate) use case::{Case, OwnSide};
+pub(crate) use decide::is_path_alive;
 pub use diagnosis::{Confidence, Diagnosis};
 pub use evidence::Evidence;
 pub(crate) use evidence::{Carried, Fresh, Kept, Stage};

@@ -73,7 +73,7 @@ fn open(
         .map_err(failed)?;
     let socket = Arc::new(socket);
     handle.set_socket(Some(Arc::clone(&socket)));
-    // So that a router's word tells who says it, and whether it is a rule. Without it, it works too.
+    // So that a router's word tells who says it, and whether it is a rule; it works without it.
     let _ = sys::listen_to_icmp(&*socket, address.is_ipv6(), true);
     let result = establish(handle, &socket, address, share).and_then(|()| {
         // On a live connection it would turn a passing trouble into the end.

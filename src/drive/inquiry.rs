@@ -7,7 +7,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
-use crate::diagnose::{Case, Confidence, Diagnosis, Evidence, Kept, OwnSide, Stage};
+use crate::diagnose::{Case, Confidence, Diagnosis, Evidence, Kept, OwnSide, Stage, is_path_alive};
 use crate::drive::handle::Handle;
 use crate::drive::looks::Looks;
 use crate::drive::reporter::Reporter;
@@ -403,7 +403,7 @@ impl Inquiry {
     }
 
     fn count_suspects(&self, evidence: &mut Evidence, now: Instant, reporter: &mut Reporter) {
-        let Some(host) = self.host.filter(|_| !Case::is_path_alive(evidence)) else { return };
+        let Some(host) = self.host.filter(|_| !is_path_alive(evidence)) else { return };
         let Heartbeat { interval, timeout, fall, .. } = self.heartbeat;
         // Beats are spread over an interval, so that is how far apart links notice.
         let count = self.roster().suspect(host, now, interval * 11 / 10 + fall * timeout);

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, bounded};
 use keepbeat::{Cause, Coordinator, Event, EventKind, Framed, Heartbeat, State};
 
+use crate::case::Case;
 use crate::net::{Lab, SERVER};
 use crate::server::LINES;
 use crate::watching::{
-    Case, LIMIT, TIMEOUT, TIMES, Watched, beat as often, ms, number, protocol, with_side,
+    LIMIT, TIMEOUT, TIMES, Watched, beat as often, ms, number, protocol, with_side,
 };
 use crate::{Test, recording};
 

@@ -6,7 +6,9 @@
 //! `KEEPBEAT_RECORD_DIR` is where each case leaves what it has measured.
 
 mod bulk;
+mod case;
 mod flows;
+mod kinds;
 mod many;
 mod net;
 mod ours;
@@ -24,11 +26,13 @@ use libtest_mimic::{Arguments, Failed, Trial};
 type Test = (&'static str, fn());
 
 /// So many run side by side: most of the time they wait.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 20;
 
 fn all() -> Vec<Test> {
-    [flows::TESTS, path::TESTS, said::TESTS, peer::TESTS, ours::TESTS, bulk::TESTS, many::TESTS]
-        .concat()
+    // What takes long goes first.
+    let long = [flows::TESTS, many::TESTS, peer::TESTS, path::TESTS];
+    let short = [bulk::TESTS, kinds::TESTS, ours::TESTS, said::TESTS];
+    [long.concat(), short.concat()].concat()
 }
 
 /// Whether there can be a lab here; else why not.

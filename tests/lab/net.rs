@@ -168,4 +168,24 @@ impl Lab {
     pub fn heal(&self) {
         self.rule("");
     }
+
+    /// The connections that stand now are dropped, and no other ones.
+    pub fn drop_flows(&self) {
+        let ports = own_ports();
+        self.rule(&format!("tcp sport {{ {ports} }} drop\ntcp dport {{ {ports} }} drop"));
+    }
+}
+
+/// The own ports of all connections to the server.
+fn own_ports() -> String {
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let mut ports = Vec::new();
+    for line in table.lines().skip(1) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap(), 16);
+        if words[3] == "01" {
+            ports.push(port(words[1]).unwrap().to_string());
+        }
+    }
+    ports.join(", ")
 }

@@ -3,8 +3,8 @@
 use keepbeat::Cause;
 
 use crate::Test;
+use crate::case::{Case, Soon};
 use crate::net::{Lab, client};
-use crate::watching::{Case, Soon};
 
 pub const TESTS: &[Test] = &[
     ("an_own_interface_that_is_down_is_told_at_once", interface),

@@ -5,9 +5,10 @@ use std::net::TcpStream;
 use keepbeat::{Cause, Exchange};
 
 use crate::Test;
+use crate::case::{Case, Soon};
 use crate::net::{Lab, SERVER, ask};
 use crate::server::{SHORT_BACKLOG, SHORT_QUEUE, SMALL_ROOM};
-use crate::watching::{Case, Soon, ms};
+use crate::watching::ms;
 
 pub const TESTS: &[Test] = &[
     ("a_close_is_told_at_once", closed),

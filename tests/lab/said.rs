@@ -1,10 +1,11 @@
 //! What a router or a firewall says.
 
-use keepbeat::Cause;
+use keepbeat::{Cause, EventKind};
 
 use crate::Test;
-use crate::net::Lab;
-use crate::watching::{Case, Soon};
+use crate::case::{Case, Soon};
+use crate::net::{Lab, SERVER};
+use crate::watching::{TIMES, Watched, beat, protocol};
 
 pub const TESTS: &[Test] = &[
     ("an_unreachable_host_is_told_at_once", unreachable_host),
@@ -14,6 +15,7 @@ pub const TESTS: &[Test] = &[
     ("what_an_administrator_prohibits_is_told_at_once", prohibited),
     ("an_unreachable_port_is_told_at_once", unreachable_port),
     ("a_word_that_comes_once_a_second_is_heard", seldom),
+    ("a_word_is_told_each_time_it_is_said_anew", each_time),
     ("a_reset_by_the_router_is_told_at_once", reset),
 ];
 
@@ -78,6 +80,21 @@ fn seldom() {
         })
         .collect();
     case.run(&mut lab, |lab| lab.rule(&rules.join("\n")));
+}
+
+/// It is over before a miss, and comes again.
+fn each_time() {
+    let lab = Lab::quick();
+    let mut link = Watched::new(&format!("{SERVER}:7000"), beat(), protocol);
+    for _ in 0..TIMES {
+        link.up(2);
+        lab.rule("tcp dport 7000 reject with icmp type host-unreachable");
+        let event = link.until("a word", |event, _| {
+            event.kind().cause().is_some_and(|cause| cause == Cause::Unreachable)
+        });
+        assert!(matches!(event.kind(), EventKind::Diagnosed { .. }), "{event}");
+        lab.heal();
+    }
 }
 
 fn reset() {

@@ -1,4 +1,5 @@
-//! The demo behind a firewall that forgets, as a stranger runs it; and what it says where it cannot.
+//! The demo behind a firewall that forgets, as a stranger runs it; and what it says where it
+//! cannot.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -52,10 +53,11 @@ fn shows() {
     let (code, out, err) = demo(&["--record", record.to_str().unwrap()], None);
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     let seldom: Vec<_> = out.lines().filter(|line| line.contains("  seldom  ")).collect();
-    let suspect =
-        seldom.iter().any(|line| line.contains("◐ suspect") && line.contains("no ack of"));
-    let fell = seldom.iter().filter(|line| line.contains("✖ down     seldom   flow-forgotten"));
-    assert_eq!((suspect, fell.count()), (true, 2), "{out}");
+    let has = |mark: &str, words: &str| {
+        seldom.iter().filter(|line| line.contains(mark) && line.contains(words)).count()
+    };
+    let (suspect, fell) = (has("◐ suspect", "no ack of"), has("✖ down", "flow-forgotten"));
+    assert_eq!((suspect, fell), (2, 2), "{out}");
     for words in [
         "a fresh connection was answered at once",
         "it had been idle for 3.",

@@ -105,3 +105,19 @@ fn warning(evidence: &Evidence, word: Cause) -> Verdict {
         _ => certain(word),
     }
 }
+
+/// Whether what this evidence shows has been to the peer and back: then it is no trouble of a
+/// network that many hosts share.
+pub(crate) fn is_path_alive(evidence: &Evidence) -> bool {
+    matches!(
+        decide(evidence).cause,
+        Cause::PeerSilent
+            | Cause::RepliesFiltered
+            | Cause::ConversationSilent
+            | Cause::AcceptQueueFull
+            | Cause::PeerNotReading
+            | Cause::QueuedBehindData
+            | Cause::PartialReply
+            | Cause::ClosedByPeer
+    )
+}

@@ -13,7 +13,8 @@ fn every_fault_of_a_file_is_shown_with_its_place_and_no_password() {
          [[target]]\nname = 'b'\nurl = 'line://h:1'\nsend = 'x'\n\
          [[target]]\nurl = 'http://h'\nsend = 'x'\nca = 'x'\ninsecure = 1\nstatus = 99\n\
          [[target]]\nurl = 'h:2'\nprobe_payload = true\nside_connections = false\n\
-         closed_port = true\n[[target]]\nurl = 'line://h:3'\nprobe_payload = true\ndiagnosis = 'x'\n",
+         closed_port = true\n\
+         [[target]]\nurl = 'line://h:3'\nprobe_payload = true\ndiagnosis = 'x'\n",
     );
     let Done { code, out, err } = run(&["--config", file.path(), "--check-config"]);
     assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");

@@ -84,7 +84,8 @@ fn diagnosis() -> Value {
         "detail": "x", "advice": "y",
         "evidence": {
             "word": "ack-timeout", "stage": "silence", "peer": "10.0.0.5:7000", "unacked": 1,
-            "unsent_bytes": 0, "window_bytes": 65536, "waited_us": 5_000_000, "timeout_us": 5_000_000,
+            "unsent_bytes": 0, "window_bytes": 65536, "waited_us": 5_000_000,
+            "timeout_us": 5_000_000,
             "retransmits": 3, "backoff": 3, "probes": 0, "rto_us": 204_000, "rtt_us": 200,
             "idle_us": 65_000_000, "idle_survived_us": 55_000_000,
             "fresh": "connected", "fresh_beat": "answered", "more_fresh": 4, "more_answered": 4,
