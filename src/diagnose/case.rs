@@ -227,8 +227,7 @@ impl Case {
 
     /// What side connections have found so far.
     pub(crate) fn on_side(&mut self, found: &Evidence) {
-        self.side.merge(found);
-        self.side.side = found.side; // it is pending no more
+        self.side = found.clone(); // all of it, and that it is pending no more
         if let Some(open) = &mut self.open {
             // The link's own next connection knows less than those that were made to find out.
             open.merge(found);
@@ -409,9 +408,21 @@ impl Case {
             return false;
         }
         if self.side_at.is_some_and(|at| now.saturating_duration_since(at) > SIDE_LASTS) {
-            (self.side, self.side_at) = (Evidence::default(), None);
+            self.side_at = None;
         }
-        let open = match decide(evidence).cause {
+        // What they have found before is no reason not to look again.
+        let alone = Evidence {
+            fresh: None,
+            fresh_is_next: None,
+            fresh_beat: None,
+            fresh_same_length: None,
+            fresh_tiny: None,
+            more_fresh: None,
+            more_answered: None,
+            closed_port: None,
+            ..evidence.clone()
+        };
+        let open = match decide(&alone).cause {
             Cause::AckTimeout | Cause::PeerSilent | Cause::FlowForgotten => true,
             // Only another port can tell more.
             Cause::ConnectTimeout => self.settings.closed_port,
@@ -423,6 +434,9 @@ impl Case {
     /// They have been asked for, or refused; a budget that was spent may have more the next time.
     pub(crate) fn on_side_asked(&mut self, kept: Kept, now: Instant) {
         self.side_at = Some(now).filter(|_| kept != Kept::Budget);
+        if kept == Kept::Budget {
+            self.side = Evidence::default(); // what it was before is old by now
+        }
     }
 
     /// What was told last of this trouble.
@@ -437,4 +451,36 @@ pub(crate) struct OwnSide {
     pub(crate) address_gone: bool,
     pub(crate) no_route: bool,
     pub(crate) interface: Option<(String, bool)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::evidence::Carried;
+
+    #[test]
+    fn what_other_connections_found_holds_until_they_are_asked_again() {
+        let start = Instant::now();
+        let (minute, loss) = (Duration::from_secs(61), Loss::from(Cause::AckTimeout));
+        let mut case = Case::new(Diagnose::side_connections(), minute, "tcp://peer", start);
+        case.on_connected(Some(SocketAddr::from(([10, 0, 0, 5], 7000))), start);
+        case.on_sent(1, start, 9, None);
+        let info = TcpInfo::calm(|info| info.notsent_bytes = Some(0));
+        let silence = |case: &Case, now| case.silence(&loss, now, Some(&info), None);
+        let cause = |case: &Case, now| decide(&silence(case, now)).cause;
+        assert!(case.wants_side(&silence(&case, start), start));
+        case.on_side_asked(Kept::Pending, start);
+        let (fresh, beat) = (Some(Fresh::Connected), Some(Carried::Answered));
+        case.on_side(&Evidence { fresh, fresh_beat: beat, ..Evidence::default() });
+        assert_eq!(cause(&case, start), Cause::ConversationSilent);
+        assert!(!case.wants_side(&silence(&case, start), start), "once in a trouble");
+        let later = start + minute;
+        assert!(case.wants_side(&silence(&case, later), later), "and again when that is old");
+        case.on_side_asked(Kept::Pending, later);
+        assert_eq!(cause(&case, later), Cause::ConversationSilent, "until there is an answer");
+        case.on_side(&Evidence { fresh: Some(Fresh::Silent), ..Evidence::default() });
+        assert_eq!(cause(&case, later), Cause::AcceptQueueFull);
+        case.on_side_asked(Kept::Budget, later);
+        assert_eq!(cause(&case, later), Cause::PeerSilent, "what is old is known no more");
+    }
 }

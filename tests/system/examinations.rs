@@ -151,7 +151,7 @@ fn full_queue() {
     socket.listen(64).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     let coordinator = coordinator();
-    let beat = Heartbeat::every(ms(500)).timeout(ms(1300)).fall(100);
+    let beat = Heartbeat::every(ms(500)).timeout(ms(4000)).fall(100);
     let beat = beat.diagnose(Diagnose::side_connections());
     let mut kept = Vec::new();
     for _ in 0..BUDGET.0 {

@@ -26,8 +26,8 @@ fn wait_miss(watch: &mut Watch) {
 #[test]
 fn stop_takes_less_than_a_second_while_a_side_connection_is_being_opened() {
     let mut relay = Relay::new();
-    let mut watch = up(&relay, examined());
-    relay.set(Mood::Full); // nothing answers it for 1 s, its patience
+    let mut watch = up(&relay, examined().timeout(ms(4000)));
+    relay.set(Mood::Full); // nothing answers it for more than a second
     wait_miss(&mut watch);
     let told = watch.status().diagnosis;
     let start = Instant::now();
