@@ -1,5 +1,6 @@
 //! DECIDES: the connection stands, and what was due did not come.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::connect::many_at_once;
@@ -37,12 +38,22 @@ pub(super) fn rejected(evidence: &Evidence) -> Option<Verdict> {
     Some(match errno {
         libc::ECONNREFUSED | libc::EACCES | libc::EPERM => certain(Cause::Prohibited),
         _ if backoff < sent_again => certain(Cause::Unreachable),
+        // There a prohibition has an error of its own. What is left is a router that reaches no
+        // further; and of its words the kernel takes only `no route` for a reason to undo.
+        _ if is_over_v6(evidence) => certain(Cause::Unreachable),
         // Said once is not enough: routers say so once a second, and the timeouts in between pass
-        // without a word.
-        _ if evidence.icmp_again == Some(true) => certain(Cause::Prohibited),
+        // without a word. Nor is it certain then: packets that go in circles look the same.
+        _ if evidence.icmp_again == Some(true) => {
+            likely(Cause::Prohibited, &[Cause::Unreachable])
+        }
         libc::ENETUNREACH => likely(Cause::Unreachable, &[Cause::Prohibited]),
         _ => likely(Cause::Prohibited, &[Cause::Unreachable]),
     })
+}
+
+fn is_over_v6(evidence: &Evidence) -> bool {
+    let peer = evidence.peer.as_deref().and_then(|peer| peer.parse::<SocketAddr>().ok());
+    peer.is_some_and(|peer| peer.ip().to_canonical().is_ipv6())
 }
 
 /// Question 6: nothing is wrong with the path, the beat waits its turn.
