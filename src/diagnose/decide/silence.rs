@@ -22,12 +22,24 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
     if word == Cause::WriteStalled {
         return certain(Cause::WriteStalled);
     }
-    let questions = [local, rejected, held_up, not_transmitted, not_answered, many_at_once];
+    let questions = [own_side, rejected, held_up, not_transmitted, not_answered, many_at_once];
     if let Some(verdict) = questions.iter().find_map(|question| question(evidence)) {
         return verdict;
     }
     let verdict = beyond::decide(evidence);
     if is_early(evidence) { less_sure(verdict) } else { verdict }
+}
+
+/// Question 4. What the peer's kernel has acknowledged went out and came back, whatever our own
+/// side looks like: an address may stand on an interface that its packets do not take, and the
+/// route may be one that only this socket has.
+fn own_side(evidence: &Evidence) -> Option<Verdict> {
+    if is_acked(evidence) && evidence.outstanding != Some(0) { None } else { local(evidence) }
+}
+
+/// All that was written was acknowledged.
+fn is_acked(evidence: &Evidence) -> bool {
+    evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0)
 }
 
 /// Question 5. What a router says of an address that it cannot reach makes the kernel take its
@@ -83,11 +95,10 @@ fn not_transmitted(evidence: &Evidence) -> Option<Verdict> {
 
 /// All was acknowledged, and nobody answered.
 fn not_answered(evidence: &Evidence) -> Option<Verdict> {
-    let acked = evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0);
     // Probes of the keepalive are no bytes, and count nowhere else. Where a beat was acknowledged
     // one of them may just be out.
     let asked = evidence.outstanding != Some(0);
-    if !acked || evidence.probes.is_some_and(|probes| probes > u8::from(asked)) {
+    if !is_acked(evidence) || evidence.probes.is_some_and(|probes| probes > u8::from(asked)) {
         return None;
     }
     if !asked {

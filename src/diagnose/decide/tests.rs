@@ -188,6 +188,11 @@ fn our_own_side_comes_before_what_it_makes_the_kernel_say() {
     let all =
         ours(|e| (e.carrier, e.no_route, e.address_gone) = (Some(false), Some(true), Some(true)));
     assert_eq!(all, certain(Cause::LinkDown), "the root of all three");
+    // A bridge without a port has no carrier, and a connection to its own address needs none.
+    let acked = Evidence { carrier: Some(false), no_route: Some(true), ..acked() };
+    assert_eq!(decide(&acked).cause, Cause::PeerSilent);
+    let unasked = Evidence { outstanding: Some(0), ..acked };
+    assert_eq!(decide(&unasked).cause, Cause::LinkDown, "it was acknowledged long ago");
     for word in [Cause::ConnectTimeout, Cause::NoLocalRoute, Cause::Unreachable] {
         let connect = Evidence {
             word: Some(word),
