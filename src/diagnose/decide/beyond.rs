@@ -15,7 +15,8 @@ const NO_RATE_LIMIT: u32 = 3;
 
 pub(super) fn decide(evidence: &Evidence) -> Verdict {
     if is_mixed(evidence) {
-        return likely(Cause::SomePathsDead, &[]);
+        // One lost SYN in a handful makes a mix as well.
+        return likely(Cause::SomePathsDead, &[Cause::LossyPath]);
     }
     let verdict = match evidence.fresh {
         Some(Fresh::Silent) => silent(evidence),
@@ -40,9 +41,9 @@ fn is_mixed(evidence: &Evidence) -> bool {
     let (Some(more), Some(answered)) = (evidence.more_fresh, evidence.more_answered) else {
         return false;
     };
-    let first = u32::from(evidence.fresh == Some(Fresh::Connected));
-    let first_lost = u32::from(evidence.fresh == Some(Fresh::Silent));
-    answered + first > 0 && more.saturating_sub(answered) + first_lost > 0
+    let some_answered = answered > 0 || evidence.fresh == Some(Fresh::Connected);
+    let some_lost = more > answered || evidence.fresh == Some(Fresh::Silent);
+    some_answered && some_lost
 }
 
 fn silent(evidence: &Evidence) -> Verdict {

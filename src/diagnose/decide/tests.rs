@@ -137,7 +137,9 @@ fn a_mix_of_answers_means_several_paths_and_few_connections_name_it_as_possible(
             ..fresh(first, Some(Carried::Answered))
         })
     };
-    assert_eq!(more(Fresh::Connected, 2, 1).cause, Cause::SomePathsDead);
+    let mixed = likely(Cause::SomePathsDead, &[Cause::LossyPath]);
+    assert_eq!(more(Fresh::Connected, 2, 1), mixed);
+    assert_eq!(more(Fresh::Connected, u32::MAX, u32::MAX).cause, Cause::FlowDropped);
     assert_eq!(more(Fresh::Silent, 1, 1).cause, Cause::SomePathsDead);
     let all = more(Fresh::Connected, 4, 4);
     assert_eq!(all.cause, Cause::FlowDropped);
@@ -286,6 +288,7 @@ fn a_reset_that_came_too_soon_was_made_nearer() {
     assert_eq!(reset(9 * MS, 1).cause, Cause::ResetByMiddlebox);
     assert_eq!(reset(11 * MS, 1).cause, Cause::Reset);
     assert_eq!(reset(9 * MS, 0).cause, Cause::Reset, "it answers no beat");
+    assert_eq!(reset(9 * MS, 2).cause, Cause::Reset, "it may answer the first of two");
     assert!(reset(11 * MS, 1).alternatives.contains(&Cause::ResetByMiddlebox));
 }
 
