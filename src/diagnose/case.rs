@@ -2,18 +2,22 @@
 //! was written, the flight recorder, the pauses so far. Kept by the link's own thread; pure, times
 //! and looks are arguments.
 
+mod next;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::decide::decide;
 use super::diagnosis::{Confidence, Diagnosis};
-use super::evidence::{Carried, Evidence, Fresh, Kept, Stage};
+use super::evidence::{Evidence, Kept, Stage};
 use super::history::History;
 use super::recorder::{BeatEnd, Recorder};
 use super::settings::Diagnose;
 use crate::cause::{Cause, Loss};
 use crate::tcp_info::{TcpInfo, TcpState};
+
+use next::Open;
 
 /// So many beats are looked back on for packets that are lost again and again.
 const LOOK_BACK: u32 = 8;
@@ -74,7 +78,7 @@ pub(crate) struct Case {
     /// When they were asked for.
     side_at: Option<Instant>,
     /// A death by silence that the next connection may explain.
-    open: Option<Box<Evidence>>,
+    open: Option<Open>,
     told: Option<Arc<Diagnosis>>,
     surest: Option<Confidence>,
 }
@@ -133,9 +137,7 @@ impl Case {
         (self.outstanding, self.first, self.last) = (0, None, None);
         (self.misses, self.icmp, self.resent, self.is_lossy) = (0, None, 0, false);
         self.partial = false;
-        if let Some(open) = &mut self.open {
-            (open.fresh, open.fresh_is_next) = (Some(Fresh::Connected), Some(true));
-        }
+        self.on_next_connected(now);
     }
 
     /// A beat was written; `before` is what the kernel knew just before it.
@@ -227,10 +229,10 @@ impl Case {
     pub(crate) fn on_side(&mut self, found: &Evidence) {
         self.side.merge(found);
         self.side.side = found.side; // it is pending no more
-        if let Some(open) = &mut self.open {
+        if let Some(Open { evidence, .. }) = &mut self.open {
             // The link's own next connection knows less than those that were made to find out.
-            open.merge(found);
-            open.fresh_is_next = None;
+            evidence.merge(found);
+            evidence.fresh_is_next = None;
         }
     }
 
@@ -412,7 +414,7 @@ impl Case {
         let open = match decide(evidence).cause {
             Cause::AckTimeout | Cause::PeerSilent | Cause::FlowForgotten => true,
             // Only another port can tell more.
-            Cause::ConnectTimeout => self.settings.closed_port,
+            Cause::ConnectTimeout => self.settings.closed_port && evidence.tcp_state.is_none(),
             _ => false,
         };
         self.side_at.is_none() && open
@@ -442,44 +444,6 @@ impl Case {
     /// What was told last of this trouble.
     pub(crate) fn told(&self) -> Option<Arc<Diagnosis>> {
         self.told.clone()
-    }
-
-    /// The link fell by a silence that nothing has explained yet: the next connection may.
-    pub(crate) fn keep_open(&mut self, evidence: &Evidence) {
-        if self.is_on() && evidence.unacked != Some(0) && evidence.fresh.is_none() {
-            self.open = Some(Box::new(evidence.clone()));
-        }
-    }
-
-    /// An attempt to open the next connection failed.
-    pub(crate) fn on_next_failed(&mut self, loss: &Loss) -> Option<Evidence> {
-        let open = self.open.as_mut().filter(|open| open.fresh.is_none())?;
-        open.fresh = Some(match loss.cause {
-            Cause::Refused => Fresh::Refused,
-            Cause::ConnectTimeout => Fresh::Silent,
-            Cause::Unreachable => Fresh::Unreachable,
-            Cause::Prohibited => Fresh::Prohibited,
-            Cause::TlsFailed | Cause::LoginRefused => Fresh::Failed,
-            _ => return None, // it says nothing of the path
-        });
-        open.fresh_is_next = Some(true);
-        self.open.take().map(|open| *open)
-    }
-
-    /// The first beat on the next connection has ended.
-    pub(crate) fn on_next_beat(&mut self, acked: bool, info: Option<&TcpInfo>) -> Option<Evidence> {
-        let open = self.open.as_mut()?;
-        if open.fresh_is_next == Some(true) && open.fresh_beat.is_none() {
-            open.fresh_beat = Some(match (acked, info.map(|info| info.unacked)) {
-                (true, _) => Carried::Answered,
-                (_, Some(0)) => Carried::Acked,
-                (_, Some(_)) => Carried::Unacked,
-                (_, None) => Carried::Unanswered,
-            });
-            return self.open.take().map(|open| *open);
-        }
-        self.open = None;
-        None
     }
 
     /// What became clear of a pause: it is remembered for the next time.

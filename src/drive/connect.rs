@@ -74,10 +74,14 @@ fn open(
     let socket = Arc::new(socket);
     handle.set_socket(Some(Arc::clone(&socket)));
     // So that a router's word tells who says it, and whether it is a rule. Without it, it works too.
-    let _ = sys::listen_to_icmp(&*socket, address.is_ipv6(), true);
+    let listens = sys::listen_to_icmp(&*socket, address.is_ipv6(), true).is_ok();
+    handle.set_stood(false);
     let result = establish(handle, &socket, address, share).and_then(|()| {
+        handle.set_stood(true);
         // On a live connection it would turn a passing trouble into the end.
-        sys::listen_to_icmp(&*socket, address.is_ipv6(), false).map_err(failed)?;
+        if listens {
+            sys::listen_to_icmp(&*socket, address.is_ipv6(), false).map_err(failed)?;
+        }
         set_options(&socket, heartbeat).map_err(failed)?;
         let connection = Connection::new(Arc::clone(&socket), address, heartbeat.write_timeout)
             .map_err(failed)?;

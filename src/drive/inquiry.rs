@@ -7,7 +7,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
-use crate::diagnose::{Case, Confidence, Diagnosis, Evidence, Kept, OwnSide, Stage};
+use crate::diagnose::{Case, Diagnosis, Evidence, Kept, OwnSide, Stage};
 use crate::drive::handle::Handle;
 use crate::drive::looks::Looks;
 use crate::drive::reporter::Reporter;
@@ -18,7 +18,7 @@ use crate::heartbeat::Heartbeat;
 use crate::pulse::{Report, Roster, Rtt};
 use crate::state::State;
 use crate::sys;
-use crate::tcp_info::TcpInfo;
+use crate::tcp_info::{TcpInfo, TcpState};
 
 /// Less is no suspension: the two clocks are read one after the other.
 const SUSPENSION: Duration = Duration::from_millis(500);
@@ -215,7 +215,7 @@ impl Inquiry {
     /// The loss as the events tell it.
     pub(crate) fn refined(&self, loss: &Loss) -> Loss {
         let mut loss = loss.clone();
-        self.case.told().into_iter().for_each(|told| refine(&mut loss, &told));
+        self.case.told().into_iter().for_each(|told| told.refine(&mut loss));
         loss
     }
 
@@ -290,9 +290,9 @@ impl Inquiry {
     ) -> Option<Arc<Diagnosis>> {
         let silence = matches!(loss.cause, Cause::AckTimeout | Cause::PartialReply);
         if let Some((diagnosis, _)) = self.held.take().filter(|_| silence) {
-            refine(loss, &diagnosis);
+            diagnosis.refine(loss);
             if let Some(evidence) = self.silence.as_ref().filter(|_| is_down) {
-                self.case.keep_open(evidence);
+                self.case.keep_open(evidence, now);
             }
             return Some(diagnosis);
         }
@@ -300,9 +300,9 @@ impl Inquiry {
             return None;
         }
         let own = is_about_the_path(loss.cause).then(|| self.own_side());
-        let evidence = self.case.end(loss, now, scene.look().as_ref(), own);
+        let evidence = self.ended(loss, now, scene.look().as_ref(), own);
         let (diagnosis, _) = self.case.diagnose(evidence, now);
-        refine(loss, &diagnosis);
+        diagnosis.refine(loss);
         Some(diagnosis)
     }
 
@@ -317,7 +317,7 @@ impl Inquiry {
         if is_attempt {
             self.on_failed_attempt(loss, now, scene, reporter);
         } else if let Some(told) = self.case.told() {
-            refine(loss, &told);
+            told.refine(loss);
         }
         self.case.on_disconnected();
         self.looks.stop();
@@ -330,7 +330,7 @@ impl Inquiry {
         scene: &mut dyn Scene,
         reporter: &mut Reporter,
     ) {
-        if let Some(evidence) = self.case.on_next_failed(loss) {
+        if let Some(evidence) = self.case.on_next_failed(loss, self.handle.has_stood()) {
             return self.explain(evidence, now, reporter);
         }
         // The state event before it has told of this very attempt, or of another trouble.
@@ -340,12 +340,26 @@ impl Inquiry {
             return;
         }
         let own = is_about_the_path(loss.cause).then(|| self.own_side());
-        let mut evidence = self.case.end(loss, now, None, own);
+        let mut evidence = self.ended(loss, now, None, own);
         if self.case.wants_side(&evidence, now) {
             evidence.side = Some(self.ask(scene, &evidence, now));
             self.silence = Some(evidence.clone());
         }
         self.tell(evidence, now, reporter);
+    }
+
+    fn ended(
+        &mut self,
+        loss: &Loss,
+        now: Instant,
+        info: Option<&TcpInfo>,
+        own: Option<OwnSide>,
+    ) -> Evidence {
+        let mut evidence = self.case.end(loss, now, info, own);
+        if evidence.stage == Some(Stage::Connect) && self.handle.has_stood() {
+            evidence.tcp_state = Some(TcpState::Established.word().to_owned());
+        }
+        evidence
     }
 
     /// What was silent is explained by what came after it.
@@ -452,26 +466,6 @@ impl Inquiry {
         self.asked = kept == Kept::Pending;
         self.case.on_side_asked(kept, now);
         kept
-    }
-}
-
-/// The headline is what is likely; what is only possible stays among the diagnosis.
-fn refine(loss: &mut Loss, diagnosis: &Diagnosis) {
-    let open = matches!(
-        loss.cause,
-        Cause::AckTimeout
-            | Cause::ClosedByPeer
-            | Cause::Reset
-            | Cause::KernelGaveUp
-            | Cause::ConnectTimeout
-            | Cause::Unreachable
-            | Cause::Prohibited
-            | Cause::NoLocalRoute
-            | Cause::LocalResources
-    );
-    let sure = diagnosis.confidence() >= Confidence::Likely;
-    if open && sure && diagnosis.evidence().word == Some(loss.cause) {
-        loss.cause = diagnosis.cause();
     }
 }
 

@@ -26,7 +26,11 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
         Some(Fresh::Prohibited) => certain(Cause::Prohibited),
         Some(Fresh::Local) => likely(Cause::LocalNetwork, &[Cause::PathDead]),
         Some(Fresh::Connected) => connected(evidence),
-        Some(Fresh::Failed) => possible(Cause::FlowDropped, &[Cause::PathDead]),
+        // The address answers. What is sent on it may be lost there as well.
+        Some(Fresh::Failed) => possible(
+            Cause::FlowDropped,
+            &[Cause::FlowForgotten, Cause::AllPayloadDropped, Cause::SizeFiltered],
+        ),
         None => alone(evidence),
     };
     // That all of them are silent is no luck. That all are answered may be, where one path of many

@@ -310,6 +310,15 @@ fn ends_keep_their_word_unless_more_is_known() {
         assert_eq!(connect(word), certain(word));
     }
     assert!(connect(Cause::ConnectTimeout).alternatives.contains(&Cause::AcceptQueueFull));
+    let handshake = decide(&Evidence {
+        word: Some(Cause::ConnectTimeout),
+        stage: Some(Stage::Connect),
+        tcp_state: Some("established".to_owned()),
+        closed_port: Some(Fresh::Refused),
+        ..Evidence::default()
+    });
+    assert_eq!(handshake.cause, Cause::ConnectTimeout, "the port is open, TLS got no answer");
+    assert!(!handshake.alternatives.contains(&Cause::PathDead), "{handshake:?}");
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl Exam<'_> {
             return self.closed_port();
         }
         let first = self.open(self.question.address, self.question.allowed.secure.clone())?;
-        self.found.fresh = Some(fresh(&first));
+        self.found.fresh = Some(fresh(&first, self.handle));
         match first {
             Ok(connection) => self.payloads(connection)?,
             Err(_) if self.found.fresh == Some(Fresh::Silent) => self.closed_port()?,
@@ -209,7 +209,7 @@ impl Exam<'_> {
         if self.heartbeat.diagnose.closed_port {
             let address = SocketAddr::new(self.question.address.ip(), CLOSED_PORT);
             let result = self.open(address, None)?;
-            self.found.closed_port = Some(fresh(&result));
+            self.found.closed_port = Some(fresh(&result, self.handle));
         }
         Ok(())
     }
@@ -220,7 +220,7 @@ impl Exam<'_> {
         let (mut tried, mut answered) = (0, 0);
         while tried < MORE {
             let result = self.open(self.question.address, None)?;
-            match fresh(&result) {
+            match fresh(&result, self.handle) {
                 Fresh::Connected | Fresh::Refused => answered += 1,
                 Fresh::Silent => {}
                 _ => break,
@@ -249,11 +249,13 @@ fn given_up(connection: &Connection) -> Carried {
     }
 }
 
-fn fresh(result: &Result<Connection, Loss>) -> Fresh {
+fn fresh(result: &Result<Connection, Loss>, handle: &Handle) -> Fresh {
     match result {
         Ok(_) => Fresh::Connected,
         Err(loss) => match loss.cause {
             Cause::Refused => Fresh::Refused,
+            // The peer took it, and says nothing in the handshake of TLS.
+            Cause::ConnectTimeout if handle.has_stood() => Fresh::Failed,
             Cause::ConnectTimeout => Fresh::Silent,
             Cause::Unreachable => Fresh::Unreachable,
             Cause::Prohibited => Fresh::Prohibited,
