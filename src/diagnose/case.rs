@@ -31,6 +31,7 @@ const LOSSY: u32 = 3;
 /// A beat on its way, or the first of those that were not answered.
 #[derive(Clone, Debug)]
 struct Sent {
+    seq: u64,
     at: Instant,
     bytes: u32,
     /// For how long nothing had gone either way before it.
@@ -149,7 +150,7 @@ impl Case {
         self.count_resent(before.as_ref());
         let idle = at.saturating_duration_since(self.busy);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let sent = Sent { at, bytes, idle, before };
+        let sent = Sent { seq, at, bytes, idle, before };
         self.first.get_or_insert_with(|| sent.clone());
         self.last = Some(sent);
         self.outstanding += 1;
@@ -181,10 +182,11 @@ impl Case {
             self.history.survived(first.idle);
         }
         self.good += u64::from(!late);
-        self.outstanding = self.outstanding.saturating_sub(1);
-        if self.outstanding == 0 {
-            self.first = None;
-        }
+        // What an ack of the latest leaves behind was given up, or overtaken: no trouble of now.
+        let is_latest = self.last.as_ref().is_none_or(|last| last.seq <= seq);
+        self.outstanding = if is_latest { 0 } else { self.outstanding.saturating_sub(1) };
+        // Nor is what the kernel knew before it of any more account.
+        self.first = self.last.clone().filter(|_| self.outstanding > 0);
         // A trouble that never came to a miss is over with the ack.
         if self.misses == 0 || self.told.as_ref().is_some_and(|told| told.is_warning()) {
             self.told = None;
@@ -199,6 +201,11 @@ impl Case {
         self.partial |= cause == Cause::PartialReply;
         self.misses = misses;
         self.has_learnt &= misses > 1;
+    }
+
+    /// Something else came, or was acknowledged: what a router said before is void.
+    pub(crate) fn on_alive(&mut self) {
+        self.icmp = None;
     }
 
     /// Nothing was received for too long, where no beat asks.
@@ -402,14 +409,18 @@ impl Case {
         (diagnosis, self.surest > surest)
     }
 
-    /// Whether other connections are to be made to tell more of this evidence: once in a trouble,
-    /// and again when what they found is old.
-    pub(crate) fn wants_side(&mut self, evidence: &Evidence, now: Instant) -> bool {
-        if !self.settings.side || self.peer.is_none() {
-            return false;
-        }
+    /// What other connections found long ago is no evidence of now.
+    pub(crate) fn forget_old_side(&mut self, now: Instant) {
         if self.side_at.is_some_and(|at| now.saturating_duration_since(at) > SIDE_LASTS) {
             (self.side, self.side_at) = (Evidence::default(), None);
+        }
+    }
+
+    /// Whether other connections are to be made to tell more of this evidence: once in a trouble,
+    /// and again when what they found is old.
+    pub(crate) fn wants_side(&self, evidence: &Evidence) -> bool {
+        if !self.settings.side || self.peer.is_none() {
+            return false;
         }
         let open = match decide(evidence).cause {
             Cause::AckTimeout | Cause::PeerSilent | Cause::FlowForgotten => true,
@@ -464,4 +475,45 @@ pub(crate) struct OwnSide {
     pub(crate) address_gone: bool,
     pub(crate) no_route: bool,
     pub(crate) interface: Option<(String, bool)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn case(start: Instant) -> Case {
+        let mut case = Case::new(Diagnose::kernel(), S, "tcp://10.0.0.5:7000", start);
+        case.on_connected(None, start);
+        case
+    }
+
+    #[test]
+    fn an_ack_of_the_latest_beat_leaves_nothing_of_the_earlier_ones() {
+        let start = Instant::now();
+        let mut case = case(start);
+        for seq in 1..=50 {
+            case.on_sent(seq, start + seq as u32 * S, 9, None);
+        }
+        case.on_ack(50, Some(S), false, start + 51 * S);
+        let loss = Loss::from(Cause::ClosedByPeer);
+        let end = case.end(&loss, start + 60 * S, None, None);
+        assert_eq!((end.outstanding, end.idle_us), (Some(0), Some(9 * S)));
+    }
+
+    #[test]
+    fn a_peer_that_is_one_ack_behind_is_measured_from_the_beat_in_flight() {
+        let start = Instant::now();
+        let mut case = case(start);
+        case.on_sent(1, start + 40 * S, 9, None);
+        case.on_sent(2, start + 41 * S, 9, None);
+        for seq in 2..=9 {
+            case.on_ack(seq - 1, None, true, start + (40 + seq as u32) * S);
+            case.on_sent(seq + 1, start + (40 + seq as u32) * S, 9, None);
+        }
+        let late = case.silence(&Cause::AckTimeout.into(), start + 60 * S, None, None);
+        let seen = (late.outstanding, late.idle_us.is_some_and(|idle| idle <= S));
+        assert_eq!(seen, (Some(2), true), "the pause before the first was 40 s");
+    }
 }

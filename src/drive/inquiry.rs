@@ -11,7 +11,7 @@ use crate::diagnose::{Case, Diagnosis, Evidence, Kept, OwnSide, Stage};
 use crate::drive::handle::Handle;
 use crate::drive::looks::Looks;
 use crate::drive::reporter::Reporter;
-use crate::drive::scene::Scene;
+use crate::drive::scene::{Allowed, Scene};
 use crate::drive::side::{Question, Slot};
 use crate::drive::{Seat, Shared};
 use crate::heartbeat::Heartbeat;
@@ -221,11 +221,18 @@ impl Inquiry {
 
     fn on_up(&mut self) {
         self.case.on_up();
-        (self.asked, self.silence) = (false, None);
-        self.slot.close();
-        self.slot = Arc::default();
+        self.end_silence();
         if let Some(host) = self.host {
             self.roster().well(host);
+        }
+    }
+
+    /// It is over: what side connections still find is of no trouble that is.
+    fn end_silence(&mut self) {
+        if self.asked || self.silence.is_some() {
+            (self.asked, self.silence) = (false, None);
+            self.slot.close();
+            self.slot = Arc::default();
         }
     }
 
@@ -239,6 +246,7 @@ impl Inquiry {
         reporter: &mut Reporter,
     ) {
         self.case.on_ack(seq, rtt, late, now);
+        self.end_silence();
         if let Some(evidence) = self.case.on_next_beat(true, None) {
             self.explain(evidence, now, reporter);
         }
@@ -251,6 +259,7 @@ impl Inquiry {
     /// No ack in time, and no miss: where the beat is held up by what the peer does not read, that
     /// is worth a word.
     fn on_alive(&mut self, now: Instant, scene: &dyn Scene, reporter: &mut Reporter) {
+        self.case.on_alive();
         let info = scene.look();
         if info.as_ref().is_some_and(TcpInfo::is_asking) {
             let evidence = self.case.warning(Cause::QueuedBehindData, now, info.as_ref());
@@ -270,10 +279,11 @@ impl Inquiry {
         if let Some(evidence) = self.case.on_next_beat(false, info.as_ref()) {
             self.explain(evidence, now, reporter);
         }
+        self.case.forget_old_side(now);
         let own = Some(self.own_side());
         let mut evidence = self.case.silence(&loss, now, info.as_ref(), own);
         self.count_suspects(&mut evidence, now, reporter);
-        if self.case.wants_side(&evidence, now) {
+        if self.case.wants_side(&evidence) {
             evidence.side = Some(self.ask(scene, &evidence, now));
         }
         self.held = Some(self.case.diagnose(evidence.clone(), now));
@@ -341,7 +351,7 @@ impl Inquiry {
         }
         let own = is_about_the_path(loss.cause).then(|| self.own_side());
         let mut evidence = self.ended(loss, now, None, own);
-        if self.case.wants_side(&evidence, now) {
+        if self.case.wants_side(&evidence) {
             evidence.side = Some(self.ask(scene, &evidence, now));
             self.silence = Some(evidence.clone());
         }
@@ -442,7 +452,10 @@ impl Inquiry {
     fn ask(&mut self, scene: &mut dyn Scene, evidence: &Evidence, now: Instant) -> Kept {
         let Some(address) = self.case.peer() else { return Kept::Needless };
         let len = evidence.beat_bytes.unwrap_or(0) as usize;
-        let allowed = match scene.allowed(len) {
+        let connecting = evidence.stage == Some(Stage::Connect);
+        // Then nothing is said, and the protocol need not be asked.
+        let allowed = if connecting { Ok(Allowed::default()) } else { scene.allowed(len) };
+        let allowed = match allowed {
             Ok(allowed) => allowed,
             Err(loss) => {
                 self.broken = Some(loss);
@@ -457,7 +470,7 @@ impl Inquiry {
             heartbeat: self.heartbeat.clone(),
             rtt: evidence.rtt_us.max(evidence.beat_rtt_us).unwrap_or_default(),
             acked: evidence.unacked == Some(0),
-            connecting: evidence.stage == Some(Stage::Connect),
+            connecting,
         };
         let kept = match self.shared.sides.ask(question) {
             Ok(()) => Kept::Pending,

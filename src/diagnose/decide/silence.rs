@@ -55,9 +55,7 @@ pub(super) fn rejected(evidence: &Evidence) -> Option<Verdict> {
         _ if is_over_v6(evidence) => certain(Cause::Unreachable),
         // Said once is not enough: routers say so once a second, and the timeouts in between pass
         // without a word. Nor is it certain then: packets that go in circles look the same.
-        _ if evidence.icmp_again == Some(true) => {
-            likely(Cause::Prohibited, &[Cause::Unreachable])
-        }
+        _ if evidence.icmp_again == Some(true) => likely(Cause::Prohibited, &[Cause::Unreachable]),
         libc::ENETUNREACH => likely(Cause::Unreachable, &[Cause::Prohibited]),
         _ => likely(Cause::Prohibited, &[Cause::Unreachable]),
     })
