@@ -134,6 +134,7 @@ impl Builder {
             open: AtomicUsize::new(0),
             sides: Sides::new(self.sides_at_once, self.sides_per_minute, Instant::now()),
             lookers: Arc::default(),
+            interfaces: Default::default(),
             roster: Mutex::default(),
         });
         Ok(Coordinator {

@@ -2,7 +2,7 @@
 //! included, in a way that `stop` can end.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -100,11 +100,17 @@ fn open(
 fn icmp_loss(icmp: Icmp, address: SocketAddr) -> Loss {
     let cause = if icmp.is_prohibition() { Cause::Prohibited } else { Cause::Unreachable };
     let from = match icmp.from {
-        Some(from) if sys::is_own(from) => "this machine".to_owned(),
+        Some(from) if is_own(from) => "this machine".to_owned(),
         Some(from) => from.to_string(),
         None => "a router".to_owned(),
     };
     Loss::new(cause, format!("{from} says of {address}: {}", icmp.words()))
+}
+
+/// Whether it is one of this machine's. A router on the same link may speak by an address that is
+/// of that link alone, which nobody can bind to without naming it: that is not ours.
+fn is_own(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
 }
 
 /// A connect that `stop` can end: it shuts the socket down, which wakes the poll.

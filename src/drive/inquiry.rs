@@ -416,14 +416,8 @@ impl Inquiry {
         }))
     }
 
-    /// The own address, interface and route; nothing is sent. Some tens of microseconds.
     fn own_side(&self) -> OwnSide {
-        let local = self.local.map(|local| local.ip());
-        OwnSide {
-            address_gone: local.is_some_and(|local| !sys::is_own(local)),
-            no_route: self.case.peer().is_some_and(|peer| !sys::has_route(peer)),
-            interface: local.and_then(sys::interface_of),
-        }
+        self.shared.interfaces.look(self.local, self.case.peer())
     }
 
     fn count_suspects(&self, evidence: &mut Evidence, now: Instant, reporter: &mut Reporter) {
