@@ -187,7 +187,9 @@ impl Exam<'_> {
             return Ok(Carried::Ended);
         }
         let until = Instant::now() + self.spoken(&connection);
-        while let Some(info) = connection.tcp_info().filter(|info| info.unacked > 0) {
+        while let Some(info) =
+            connection.tcp_info().filter(|info| info.unacked > 0 || info.unsent() > 0)
+        {
             if info.state == TcpState::Closed {
                 return Ok(Carried::Ended);
             }
@@ -239,7 +241,7 @@ impl Exam<'_> {
 /// No answer came.
 fn given_up(connection: &Connection) -> Carried {
     match connection.tcp_info() {
-        Some(info) if info.unacked == 0 => Carried::Acked,
+        Some(info) if info.unacked == 0 && info.unsent() == 0 => Carried::Acked,
         Some(_) => {
             // Or the kernel here would go on sending it for minutes.
             let _ = SockRef::from(connection.socket()).set_linger(Some(Duration::ZERO));
