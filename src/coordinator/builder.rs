@@ -17,6 +17,9 @@ use crate::error::Error;
 
 use super::{Coordinator, MOST_EVENTS};
 
+/// Of so many links at once side connections are made.
+const MOST_SIDES: usize = 64;
+
 /// Settings of a [`Coordinator`].
 pub struct Builder {
     events: usize,
@@ -76,10 +79,11 @@ impl Builder {
 
     /// The budget of [side connections](crate::Diagnose::side_connections), over all links: of so
     /// many links at once, and so many connections a minute. A quarter of a minute's worth may be
-    /// opened at once, so that no minute sees more than five quarters. Default 8 and 60; 0 a minute
-    /// for none.
+    /// opened at once, so that no minute sees more than five quarters. Default 8 and 60; 0 of either
+    /// for none. More than 64 links at once count as 64: each has a thread and a descriptor, which
+    /// no link's share of the machine's limits covers.
     pub fn side_connections(mut self, at_once: usize, per_minute: u32) -> Builder {
-        (self.sides_at_once, self.sides_per_minute) = (at_once, per_minute);
+        (self.sides_at_once, self.sides_per_minute) = (at_once.min(MOST_SIDES), per_minute);
         self
     }
 
@@ -134,6 +138,7 @@ impl Builder {
             open: AtomicUsize::new(0),
             sides: Sides::new(self.sides_at_once, self.sides_per_minute, Instant::now()),
             lookers: Arc::default(),
+            interfaces: Default::default(),
             roster: Mutex::default(),
         });
         Ok(Coordinator {

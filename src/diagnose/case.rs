@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use super::decide::decide;
 use super::diagnosis::{Confidence, Diagnosis};
-use super::evidence::{Evidence, Fresh, Kept, Stage};
+use super::evidence::{Evidence, Kept, Stage};
 use super::history::History;
 use super::recorder::{BeatEnd, Recorder};
 use super::settings::Diagnose;
 use crate::cause::{Cause, Loss};
 use crate::tcp_info::{TcpInfo, TcpState};
+
+use next::Open;
 
 /// So many beats are looked back on for packets that are lost again and again.
 const LOOK_BACK: u32 = 8;
@@ -29,6 +31,7 @@ const LOSSY: u32 = 3;
 /// A beat on its way, or the first of those that were not answered.
 #[derive(Clone, Debug)]
 struct Sent {
+    seq: u64,
     at: Instant,
     bytes: u32,
     /// For how long nothing had gone either way before it.
@@ -76,7 +79,7 @@ pub(crate) struct Case {
     /// When they were asked for.
     side_at: Option<Instant>,
     /// A death by silence that the next connection may explain.
-    open: Option<Box<Evidence>>,
+    open: Option<Open>,
     told: Option<Arc<Diagnosis>>,
     surest: Option<Confidence>,
 }
@@ -135,9 +138,7 @@ impl Case {
         (self.outstanding, self.first, self.last) = (0, None, None);
         (self.misses, self.icmp, self.resent, self.is_lossy) = (0, None, 0, false);
         self.partial = false;
-        if let Some(open) = &mut self.open {
-            (open.fresh, open.fresh_is_next) = (Some(Fresh::Connected), Some(true));
-        }
+        self.on_next_connected(now);
     }
 
     /// A beat was written; `before` is what the kernel knew just before it.
@@ -149,7 +150,7 @@ impl Case {
         self.count_resent(before.as_ref());
         let idle = at.saturating_duration_since(self.busy);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let sent = Sent { at, bytes, idle, before };
+        let sent = Sent { seq, at, bytes, idle, before };
         self.first.get_or_insert_with(|| sent.clone());
         self.last = Some(sent);
         self.outstanding += 1;
@@ -181,10 +182,11 @@ impl Case {
             self.history.survived(first.idle);
         }
         self.good += u64::from(!late);
-        self.outstanding = self.outstanding.saturating_sub(1);
-        if self.outstanding == 0 {
-            self.first = None;
-        }
+        // What an ack of the latest leaves behind was given up, or overtaken: no trouble of now.
+        let is_latest = self.last.as_ref().is_none_or(|last| last.seq <= seq);
+        self.outstanding = if is_latest { 0 } else { self.outstanding.saturating_sub(1) };
+        // Nor is what the kernel knew before it of any more account.
+        self.first = self.last.clone().filter(|_| self.outstanding > 0);
         // A trouble that never came to a miss is over with the ack.
         if self.misses == 0 || self.told.as_ref().is_some_and(|told| told.is_warning()) {
             self.told = None;
@@ -199,6 +201,11 @@ impl Case {
         self.partial |= cause == Cause::PartialReply;
         self.misses = misses;
         self.has_learnt &= misses > 1;
+    }
+
+    /// Something else came, or was acknowledged: what a router said before is void.
+    pub(crate) fn on_alive(&mut self) {
+        self.icmp = None;
     }
 
     /// Nothing was received for too long, where no beat asks.
@@ -228,10 +235,10 @@ impl Case {
     /// What side connections have found so far.
     pub(crate) fn on_side(&mut self, found: &Evidence) {
         self.side = found.clone(); // all of it, and that it is pending no more
-        if let Some(open) = &mut self.open {
+        if let Some(Open { evidence, .. }) = &mut self.open {
             // The link's own next connection knows less than those that were made to find out.
-            open.merge(found);
-            open.fresh_is_next = None;
+            evidence.merge(found);
+            evidence.fresh_is_next = None;
         }
     }
 
@@ -425,7 +432,7 @@ impl Case {
         let open = match decide(&alone).cause {
             Cause::AckTimeout | Cause::PeerSilent | Cause::FlowForgotten => true,
             // Only another port can tell more.
-            Cause::ConnectTimeout => self.settings.closed_port,
+            Cause::ConnectTimeout => self.settings.closed_port && evidence.tcp_state.is_none(),
             _ => false,
         };
         self.side_at.is_none() && open
@@ -443,6 +450,17 @@ impl Case {
     pub(crate) fn told(&self) -> Option<Arc<Diagnosis>> {
         self.told.clone()
     }
+
+    /// What became clear of a pause: it is remembered for the next time.
+    pub(crate) fn learn(&mut self, diagnosis: &Diagnosis) {
+        let Evidence { idle_us, fresh, .. } = diagnosis.evidence();
+        if let (Cause::FlowForgotten, Some(idle), Some(_)) = (diagnosis.cause(), idle_us, fresh) {
+            // Once for each trouble, however often it is told.
+            if !std::mem::replace(&mut self.has_learnt, true) {
+                self.history.forgotten(*idle);
+            }
+        }
+    }
 }
 
 /// What this machine says of its own side.
@@ -456,7 +474,7 @@ pub(crate) struct OwnSide {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::evidence::Carried;
+    use crate::diagnose::evidence::{Carried, Fresh};
 
     #[test]
     fn what_other_connections_found_holds_until_they_are_asked_again() {
@@ -482,5 +500,41 @@ mod tests {
         assert_eq!(cause(&case, later), Cause::AcceptQueueFull);
         case.on_side_asked(Kept::Budget, later);
         assert_eq!(cause(&case, later), Cause::PeerSilent, "what is old is known no more");
+    }
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn case(start: Instant) -> Case {
+        let mut case = Case::new(Diagnose::kernel(), S, "tcp://10.0.0.5:7000", start);
+        case.on_connected(None, start);
+        case
+    }
+
+    #[test]
+    fn an_ack_of_the_latest_beat_leaves_nothing_of_the_earlier_ones() {
+        let start = Instant::now();
+        let mut case = case(start);
+        for seq in 1..=50 {
+            case.on_sent(seq, start + seq as u32 * S, 9, None);
+        }
+        case.on_ack(50, Some(S), false, start + 51 * S);
+        let loss = Loss::from(Cause::ClosedByPeer);
+        let end = case.end(&loss, start + 60 * S, None, None);
+        assert_eq!((end.outstanding, end.idle_us), (Some(0), Some(9 * S)));
+    }
+
+    #[test]
+    fn a_peer_that_is_one_ack_behind_is_measured_from_the_beat_in_flight() {
+        let start = Instant::now();
+        let mut case = case(start);
+        case.on_sent(1, start + 40 * S, 9, None);
+        case.on_sent(2, start + 41 * S, 9, None);
+        for seq in 2..=9 {
+            case.on_ack(seq - 1, None, true, start + (40 + seq as u32) * S);
+            case.on_sent(seq + 1, start + (40 + seq as u32) * S, 9, None);
+        }
+        let late = case.silence(&Cause::AckTimeout.into(), start + 60 * S, None, None);
+        let seen = (late.outstanding, late.idle_us.is_some_and(|idle| idle <= S));
+        assert_eq!(seen, (Some(2), true), "the pause before the first was 40 s");
     }
 }

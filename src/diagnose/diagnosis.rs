@@ -7,7 +7,7 @@ use super::decide::{self, Verdict};
 use super::evidence::{Evidence, Stage};
 use super::recorder::BeatRecord;
 use super::{advice, story};
-use crate::cause::Cause;
+use crate::cause::{Cause, Loss};
 
 /// How sure a diagnosis is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,6 +117,26 @@ impl Diagnosis {
     /// knew as it was written.
     pub fn beats(&self) -> &[BeatRecord] {
         &self.beats
+    }
+
+    /// The headline is what is likely; what is only possible stays among the diagnosis.
+    pub(crate) fn refine(&self, loss: &mut Loss) {
+        let open = matches!(
+            loss.cause,
+            Cause::AckTimeout
+                | Cause::ClosedByPeer
+                | Cause::Reset
+                | Cause::KernelGaveUp
+                | Cause::ConnectTimeout
+                | Cause::Unreachable
+                | Cause::Prohibited
+                | Cause::NoLocalRoute
+                | Cause::LocalResources
+        );
+        let sure = self.confidence() >= Confidence::Likely;
+        if open && sure && self.evidence.word == Some(loss.cause) {
+            loss.cause = self.cause();
+        }
     }
 
     pub(crate) fn is_warning(&self) -> bool {

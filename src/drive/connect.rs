@@ -2,7 +2,7 @@
 //! included, in a way that `stop` can end.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -74,10 +74,14 @@ fn open(
     let socket = Arc::new(socket);
     handle.set_socket(Some(Arc::clone(&socket)));
     // So that a router's word tells who says it, and whether it is a rule; it works without it.
-    let _ = sys::listen_to_icmp(&*socket, address.is_ipv6(), true);
+    let listens = sys::listen_to_icmp(&*socket, address.is_ipv6(), true).is_ok();
+    handle.set_stood(false);
     let result = establish(handle, &socket, address, share).and_then(|()| {
+        handle.set_stood(true);
         // On a live connection it would turn a passing trouble into the end.
-        sys::listen_to_icmp(&*socket, address.is_ipv6(), false).map_err(failed)?;
+        if listens {
+            sys::listen_to_icmp(&*socket, address.is_ipv6(), false).map_err(failed)?;
+        }
         set_options(&socket, heartbeat).map_err(failed)?;
         let connection = Connection::new(Arc::clone(&socket), address, heartbeat.write_timeout)
             .map_err(failed)?;
@@ -96,11 +100,17 @@ fn open(
 fn icmp_loss(icmp: Icmp, address: SocketAddr) -> Loss {
     let cause = if icmp.is_prohibition() { Cause::Prohibited } else { Cause::Unreachable };
     let from = match icmp.from {
-        Some(from) if sys::is_own(from) => "this machine".to_owned(),
+        Some(from) if is_own(from) => "this machine".to_owned(),
         Some(from) => from.to_string(),
         None => "a router".to_owned(),
     };
     Loss::new(cause, format!("{from} says of {address}: {}", icmp.words()))
+}
+
+/// Whether it is one of this machine's. A router on the same link may speak by an address that is
+/// of that link alone, which nobody can bind to without naming it: that is not ours.
+fn is_own(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
 }
 
 /// A connect that `stop` can end: it shuts the socket down, which wakes the poll.

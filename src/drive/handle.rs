@@ -25,6 +25,7 @@ pub(crate) struct Handle {
     released: AtomicBool,
     left: AtomicBool,
     sending: AtomicBool,
+    stood: AtomicBool,
     socket: Mutex<Option<Arc<Socket>>>,
     bell: Mutex<Option<Arc<Bell>>>,
     thread: OnceLock<Thread>,
@@ -55,6 +56,7 @@ impl Handle {
             released: AtomicBool::new(false),
             left: AtomicBool::new(false),
             sending: AtomicBool::new(false),
+            stood: AtomicBool::new(false),
             socket: Mutex::new(None),
             bell: Mutex::new(None),
             thread: OnceLock::new(),
@@ -159,6 +161,16 @@ impl Handle {
 
     pub(crate) fn is_resolving(&self) -> bool {
         self.resolving.load(Ordering::SeqCst)
+    }
+
+    /// Whether the peer has taken the connection that is being opened, TLS and login not counted.
+    pub(crate) fn set_stood(&self, stood: bool) {
+        self.stood.store(stood, Ordering::Relaxed);
+    }
+
+    /// Whether it took the last one that was tried.
+    pub(crate) fn has_stood(&self) -> bool {
+        self.stood.load(Ordering::Relaxed)
     }
 
     /// Waits, by `f`, for the application's `send`, which cannot be woken; says so to whoever asks.

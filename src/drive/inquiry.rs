@@ -7,18 +7,18 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
-use crate::diagnose::{Case, Confidence, Diagnosis, Evidence, Kept, OwnSide, Stage, is_path_alive};
+use crate::diagnose::{Case, Diagnosis, Evidence, Kept, OwnSide, Stage, is_path_alive};
 use crate::drive::handle::Handle;
 use crate::drive::looks::Looks;
 use crate::drive::reporter::Reporter;
-use crate::drive::scene::Scene;
+use crate::drive::scene::{Allowed, Scene};
 use crate::drive::side::{Question, Slot};
 use crate::drive::{Seat, Shared};
 use crate::heartbeat::Heartbeat;
 use crate::pulse::{Report, Roster, Rtt};
 use crate::state::State;
 use crate::sys;
-use crate::tcp_info::TcpInfo;
+use crate::tcp_info::{TcpInfo, TcpState};
 
 /// Less is no suspension: the two clocks are read one after the other.
 const SUSPENSION: Duration = Duration::from_millis(500);
@@ -215,17 +215,24 @@ impl Inquiry {
     /// The loss as the events tell it.
     pub(crate) fn refined(&self, loss: &Loss) -> Loss {
         let mut loss = loss.clone();
-        self.case.told().into_iter().for_each(|told| refine(&mut loss, &told));
+        self.case.told().into_iter().for_each(|told| told.refine(&mut loss));
         loss
     }
 
     fn on_up(&mut self) {
         self.case.on_up();
-        (self.asked, self.silence) = (false, None);
-        self.slot.close();
-        self.slot = Arc::default();
+        self.end_silence();
         if let Some(host) = self.host {
             self.roster().well(host);
+        }
+    }
+
+    /// It is over: what side connections still find is of no trouble that is.
+    fn end_silence(&mut self) {
+        if self.asked || self.silence.is_some() {
+            (self.asked, self.silence) = (false, None);
+            self.slot.close();
+            self.slot = Arc::default();
         }
     }
 
@@ -239,6 +246,7 @@ impl Inquiry {
         reporter: &mut Reporter,
     ) {
         self.case.on_ack(seq, rtt, late, now);
+        self.end_silence();
         if let Some(evidence) = self.case.on_next_beat(true, None) {
             self.explain(evidence, now, reporter);
         }
@@ -251,6 +259,7 @@ impl Inquiry {
     /// No ack in time, and no miss: where the beat is held up by what the peer does not read, that
     /// is worth a word.
     fn on_alive(&mut self, now: Instant, scene: &dyn Scene, reporter: &mut Reporter) {
+        self.case.on_alive();
         let info = scene.look();
         if info.as_ref().is_some_and(TcpInfo::is_asking) {
             let evidence = self.case.warning(Cause::QueuedBehindData, now, info.as_ref());
@@ -290,9 +299,9 @@ impl Inquiry {
     ) -> Option<Arc<Diagnosis>> {
         let silence = matches!(loss.cause, Cause::AckTimeout | Cause::PartialReply);
         if let Some((diagnosis, _)) = self.held.take().filter(|_| silence) {
-            refine(loss, &diagnosis);
+            diagnosis.refine(loss);
             if let Some(evidence) = self.silence.as_ref().filter(|_| is_down) {
-                self.case.keep_open(evidence);
+                self.case.keep_open(evidence, now);
             }
             return Some(diagnosis);
         }
@@ -300,9 +309,9 @@ impl Inquiry {
             return None;
         }
         let own = is_about_the_path(loss.cause).then(|| self.own_side());
-        let evidence = self.case.end(loss, now, scene.look().as_ref(), own);
+        let evidence = self.ended(loss, now, scene.look().as_ref(), own);
         let (diagnosis, _) = self.case.diagnose(evidence, now);
-        refine(loss, &diagnosis);
+        diagnosis.refine(loss);
         Some(diagnosis)
     }
 
@@ -317,7 +326,7 @@ impl Inquiry {
         if is_attempt {
             self.on_failed_attempt(loss, now, scene, reporter);
         } else if let Some(told) = self.case.told() {
-            refine(loss, &told);
+            told.refine(loss);
         }
         self.case.on_disconnected();
         self.looks.stop();
@@ -330,7 +339,7 @@ impl Inquiry {
         scene: &mut dyn Scene,
         reporter: &mut Reporter,
     ) {
-        if let Some(evidence) = self.case.on_next_failed(loss) {
+        if let Some(evidence) = self.case.on_next_failed(loss, self.handle.has_stood()) {
             return self.explain(evidence, now, reporter);
         }
         // The state event before it has told of this very attempt, or of another trouble.
@@ -340,12 +349,26 @@ impl Inquiry {
             return;
         }
         let own = is_about_the_path(loss.cause).then(|| self.own_side());
-        let mut evidence = self.case.end(loss, now, None, own);
+        let mut evidence = self.ended(loss, now, None, own);
         if self.case.wants_side(&evidence, now) {
             evidence.side = Some(self.ask(scene, &evidence, now));
             self.silence = Some(evidence.clone());
         }
         self.tell(evidence, now, reporter);
+    }
+
+    fn ended(
+        &mut self,
+        loss: &Loss,
+        now: Instant,
+        info: Option<&TcpInfo>,
+        own: Option<OwnSide>,
+    ) -> Evidence {
+        let mut evidence = self.case.end(loss, now, info, own);
+        if evidence.stage == Some(Stage::Connect) && self.handle.has_stood() {
+            evidence.tcp_state = Some(TcpState::Established.word().to_owned());
+        }
+        evidence
     }
 
     /// What was silent is explained by what came after it.
@@ -392,14 +415,8 @@ impl Inquiry {
         }))
     }
 
-    /// The own address, interface and route; nothing is sent. Some tens of microseconds.
     fn own_side(&self) -> OwnSide {
-        let local = self.local.map(|local| local.ip());
-        OwnSide {
-            address_gone: local.is_some_and(|local| !sys::is_own(local)),
-            no_route: self.case.peer().is_some_and(|peer| !sys::has_route(peer)),
-            interface: local.and_then(sys::interface_of),
-        }
+        self.shared.interfaces.look(self.local, self.case.peer())
     }
 
     fn count_suspects(&self, evidence: &mut Evidence, now: Instant, reporter: &mut Reporter) {
@@ -428,7 +445,10 @@ impl Inquiry {
     fn ask(&mut self, scene: &mut dyn Scene, evidence: &Evidence, now: Instant) -> Kept {
         let Some(address) = self.case.peer() else { return Kept::Needless };
         let len = evidence.beat_bytes.unwrap_or(0) as usize;
-        let allowed = match scene.allowed(len) {
+        let connecting = evidence.stage == Some(Stage::Connect);
+        // Then nothing is said, and the protocol need not be asked.
+        let allowed = if connecting { Ok(Allowed::default()) } else { scene.allowed(len) };
+        let allowed = match allowed {
             Ok(allowed) => allowed,
             Err(loss) => {
                 self.broken = Some(loss);
@@ -443,7 +463,7 @@ impl Inquiry {
             heartbeat: self.heartbeat.clone(),
             rtt: evidence.rtt_us.max(evidence.beat_rtt_us).unwrap_or_default(),
             acked: evidence.unacked == Some(0),
-            connecting: evidence.stage == Some(Stage::Connect),
+            connecting,
         };
         let kept = match self.shared.sides.ask(question) {
             Ok(()) => Kept::Pending,
@@ -452,26 +472,6 @@ impl Inquiry {
         self.asked = kept == Kept::Pending;
         self.case.on_side_asked(kept, now);
         kept
-    }
-}
-
-/// The headline is what is likely; what is only possible stays among the diagnosis.
-fn refine(loss: &mut Loss, diagnosis: &Diagnosis) {
-    let open = matches!(
-        loss.cause,
-        Cause::AckTimeout
-            | Cause::ClosedByPeer
-            | Cause::Reset
-            | Cause::KernelGaveUp
-            | Cause::ConnectTimeout
-            | Cause::Unreachable
-            | Cause::Prohibited
-            | Cause::NoLocalRoute
-            | Cause::LocalResources
-    );
-    let sure = diagnosis.confidence() >= Confidence::Likely;
-    if open && sure && diagnosis.evidence().word == Some(loss.cause) {
-        loss.cause = diagnosis.cause();
     }
 }
 

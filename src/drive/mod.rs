@@ -19,6 +19,7 @@ pub(crate) mod known;
 pub(crate) mod limits;
 mod looks;
 pub(crate) mod observe;
+mod own_side;
 pub(crate) mod queues;
 mod reporter;
 pub(crate) mod resolve;
@@ -48,6 +49,7 @@ pub(crate) use coordinator::run as run_coordinator;
 use feed::Feed;
 use gate::Gate;
 use handle::Handle;
+use own_side::Interfaces;
 use resolve::Resolve;
 use side::Sides;
 
@@ -62,6 +64,7 @@ pub(crate) struct Shared {
     pub(crate) sides: Sides,
     /// Links that look at a beat which is not answered.
     pub(crate) lookers: Arc<AtomicU32>,
+    pub(crate) interfaces: Interfaces,
     /// Held for some nanoseconds.
     pub(crate) roster: Mutex<Roster<IpAddr>>,
 }

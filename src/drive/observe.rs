@@ -239,6 +239,11 @@ impl Observing {
         let look = self.socket.look();
         let signs = std::mem::take(&mut self.signs);
         if let Some(loss) = self.before.end(&look, signs, self.peer) {
+            // What the application sent last may be what the peer ended it for.
+            if let Ok(look) = &look {
+                let sent = now.checked_sub(look.last_data_sent);
+                sent.into_iter().for_each(|at| self.inquiry.case().on_traffic(at));
+            }
             return Some(Input::Lost(loss));
         }
         let look = look.ok()?;

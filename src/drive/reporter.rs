@@ -59,8 +59,14 @@ impl Reporter {
         if status.state == State::Up {
             return; // a warning: why it is not Up is no question
         }
-        let silence = status.loss.as_mut().filter(|loss| loss.cause == Cause::AckTimeout);
-        if let Some(loss) = silence.filter(|_| diagnosis.confidence() >= Confidence::Likely) {
+        // The word of the loss is that of a silence, as it is or as it was refined before.
+        let before = status.diagnosis.as_ref();
+        let before = before.filter(|told| told.evidence().word == Some(Cause::AckTimeout));
+        let refined = before.map(|told| told.cause());
+        let is_silence = |cause| cause == Cause::AckTimeout || refined == Some(cause);
+        let sure = diagnosis.evidence().word == Some(Cause::AckTimeout)
+            && diagnosis.confidence() >= Confidence::Likely;
+        if let Some(loss) = status.loss.as_mut().filter(|loss| sure && is_silence(loss.cause)) {
             loss.cause = diagnosis.cause();
         }
         status.diagnosis = Some(diagnosis);

@@ -212,8 +212,11 @@ impl Watch {
             let input = self.and_is_it_over(input);
             return self.tell(input);
         }
-        if let Some(loss) = self.inquiry.take_broken() {
-            return self.tell(Input::Lost(loss));
+        // Without a connection there is none to lose: the next beat takes it.
+        if self.connection.is_some() {
+            if let Some(loss) = self.inquiry.take_broken() {
+                return self.tell(Input::Lost(loss));
+            }
         }
         let expecting = self.pulse.expecting();
         let look = self.inquiry.look_due(expecting.is_some(), self.sent, self.pulse.rtt());

@@ -184,8 +184,10 @@ pub trait Protocol: Send {
     }
 
     /// Bytes of exactly this length, other than the beat, that do no harm to the peer: where it
-    /// acknowledges these and not the beat, a filter has read the beat. They need no answer. None
-    /// by default: what a service makes of bytes that it does not know is its own affair.
+    /// acknowledges these and not the beat, a filter has read the beat. They need no answer. A
+    /// protocol that has some also says that its beat is no secret: its bytes then stand in
+    /// [evidence](crate::Evidence), so in events and logs. None by default: what a service makes of
+    /// bytes that it does not know is its own affair.
     fn neutral(&self, len: usize) -> Option<Vec<u8>> {
         let _ = len;
         None

@@ -70,6 +70,7 @@ impl<H: Copy + Eq + Hash> Roster<H> {
     /// A link to this host does not answer. Those that fell silent more than `window` ago count no
     /// more, neither as silent nor as hosts.
     pub(crate) fn suspect(&mut self, host: H, now: Instant, window: Duration) -> Count {
+        self.forget_old(now, window);
         if let Some(entry) = self.hosts.get_mut(&host) {
             if entry.silent_since.is_none() {
                 entry.silent_since = Some(now);
@@ -77,7 +78,6 @@ impl<H: Copy + Eq + Hash> Roster<H> {
                 self.suspects += 1;
             }
         }
-        self.forget_old(now, window);
         let hosts = (self.hosts.len() as u32).saturating_sub(self.old);
         let many = is_many(self.suspects, hosts);
         let is_alarm = many && !self.alarmed;
@@ -101,7 +101,8 @@ impl<H: Copy + Eq + Hash> Roster<H> {
 
     fn forget_old(&mut self, now: Instant, window: Duration) {
         while let Some((since, host)) = self.silent.front() {
-            let entry = self.hosts.get_mut(host).filter(|entry| entry.silent_since == Some(*since));
+            let is_it = |entry: &&mut Host| entry.silent_since == Some(*since) && !entry.is_old;
+            let entry = self.hosts.get_mut(host).filter(is_it);
             if let Some(entry) = entry {
                 if now.saturating_duration_since(*since) <= window {
                     break;
@@ -112,6 +113,8 @@ impl<H: Copy + Eq + Hash> Roster<H> {
             }
             self.silent.pop_front();
         }
+        // What was alarmed of is old, and the next is another trouble.
+        self.alarmed &= self.suspects > 0;
     }
 }
 
@@ -136,6 +139,17 @@ mod tests {
         (0..5).for_each(|n| roster.well(n));
         let again = (5..8).map(|n| roster.suspect(n, now, S).is_alarm);
         assert_eq!(again.collect::<Vec<_>>(), [false, false, true], "another time");
+    }
+
+    #[test]
+    fn hosts_that_never_come_back_do_not_keep_the_next_alarm_from_being_told() {
+        let now = Instant::now();
+        let mut roster = roster(10);
+        let mut alarms = |hosts: std::ops::Range<u32>, at| {
+            hosts.map(|n| u32::from(roster.suspect(n, at, S).is_alarm)).sum::<u32>()
+        };
+        assert_eq!(alarms(0..4, now), 1);
+        assert_eq!(alarms(4..8, now + 3600 * S), 1, "the first four are still silent");
     }
 
     #[test]

@@ -5,29 +5,38 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ptr;
 
-/// Whether the address is one of this machine's.
-pub(crate) fn is_own(address: IpAddr) -> bool {
+/// Whether the address is gone from this machine. Where that cannot be asked it is not.
+pub(crate) fn is_gone(address: IpAddr) -> bool {
     let gone = |error: io::Error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL);
-    !UdpSocket::bind((address, 0)).is_err_and(gone)
+    UdpSocket::bind((address, 0)).is_err_and(gone)
 }
 
-/// Whether there is a route to the peer. A UDP socket that is connected asks for one and sends
-/// nothing.
-pub(crate) fn has_route(peer: SocketAddr) -> bool {
-    let any: IpAddr = match peer {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let asked = UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(peer));
+/// Whether there is a route to the peer, from this address of ours if there is one: some rules go
+/// by that. A UDP socket that is connected asks for one and sends nothing.
+pub(crate) fn has_route(local: Option<SocketAddr>, peer: SocketAddr) -> bool {
+    let mut from = local.unwrap_or(match peer {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    });
+    from.set_port(0);
+    let asked = UdpSocket::bind(from).and_then(|socket| socket.connect(peer));
     let none = |error: io::Error| {
         matches!(error.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH))
     };
     !asked.is_err_and(none)
 }
 
-/// The interface that has this address, and whether it is up and has a carrier. None where none
-/// has it by name, such as 127.0.0.2.
-pub(crate) fn interface_of(address: IpAddr) -> Option<(String, bool)> {
+/// An address of this machine, its interface, and whether that is up and has a carrier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Interface {
+    pub(crate) address: IpAddr,
+    pub(crate) name: String,
+    pub(crate) runs: bool,
+}
+
+/// All that have an address by name; 127.0.0.2, say, is none of those. None where the kernel does
+/// not tell. With thousands of interfaces it takes some milliseconds.
+pub(crate) fn interfaces() -> Vec<Interface> {
     struct List(*mut libc::ifaddrs);
     impl Drop for List {
         fn drop(&mut self) {
@@ -38,22 +47,24 @@ pub(crate) fn interface_of(address: IpAddr) -> Option<(String, bool)> {
     let mut first = ptr::null_mut();
     // SAFETY: getifaddrs writes one pointer, to a list that List frees.
     if unsafe { libc::getifaddrs(&mut first) } != 0 {
-        return None;
+        return Vec::new();
     }
     let list = List(first);
-    let mut next = list.0;
+    let (mut next, mut found) = (list.0, Vec::new());
     while !next.is_null() {
-        // SAFETY: each element of the list is valid until the list is freed, and so are its name,
-        // which ends with 0, and its address, if it has one.
-        let (entry, name) = unsafe { (&*next, CStr::from_ptr((*next).ifa_name)) };
-        if ip_of(entry.ifa_addr) == Some(address) {
+        // SAFETY: each element of the list is valid until the list is freed, and so is its address,
+        // if it has one.
+        let entry = unsafe { &*next };
+        if let Some(address) = ip_of(entry.ifa_addr).filter(|_| !entry.ifa_name.is_null()) {
+            // SAFETY: not null, so it is a name that ends with 0, as valid as its element.
+            let name = unsafe { CStr::from_ptr(entry.ifa_name) };
             let wanted = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_uint;
             let runs = entry.ifa_flags & wanted == wanted;
-            return Some((name.to_string_lossy().into_owned(), runs));
+            found.push(Interface { address, name: name.to_string_lossy().into_owned(), runs });
         }
         next = entry.ifa_next;
     }
-    None
+    found
 }
 
 fn ip_of(address: *const libc::sockaddr) -> Option<IpAddr> {
@@ -83,11 +94,15 @@ mod tests {
     #[test]
     fn loopback_is_ours_and_runs_and_a_foreign_address_is_not() {
         let loopback = IpAddr::from([127, 0, 0, 1]);
-        assert!(is_own(loopback) && is_own(IpAddr::from([127, 0, 0, 9])));
-        assert!(!is_own(IpAddr::from([192, 0, 2, 1])), "for documentation, RFC 5737");
-        assert!(has_route(SocketAddr::from(([127, 0, 0, 1], 9))));
-        let (name, runs) = interface_of(loopback).unwrap();
-        assert!(name.starts_with("lo") && runs, "{name}");
-        assert_eq!(interface_of(IpAddr::from([127, 0, 0, 9])), None);
+        assert!(!is_gone(loopback) && !is_gone(IpAddr::from([127, 0, 0, 9])));
+        let foreign = IpAddr::from([192, 0, 2, 1]); // for documentation, RFC 5737
+        assert!(is_gone(foreign));
+        let peer = SocketAddr::from(([127, 0, 0, 1], 9));
+        assert!(has_route(None, peer) && has_route(Some((loopback, 7).into()), peer));
+        assert!(has_route(Some((foreign, 7).into()), peer), "an address that is gone is no route");
+        let all = interfaces();
+        let of = |address| all.iter().find(|one| one.address == address);
+        assert!(of(loopback).is_some_and(|lo| lo.name.starts_with("lo") && lo.runs), "{all:?}");
+        assert_eq!(of(IpAddr::from([127, 0, 0, 9])), None);
     }
 }

@@ -15,7 +15,8 @@ const NO_RATE_LIMIT: u32 = 3;
 
 pub(super) fn decide(evidence: &Evidence) -> Verdict {
     if is_mixed(evidence) {
-        return likely(Cause::SomePathsDead, &[]);
+        // One lost SYN in a handful makes a mix as well.
+        return likely(Cause::SomePathsDead, &[Cause::LossyPath]);
     }
     let verdict = match evidence.fresh {
         Some(Fresh::Silent) => silent(evidence),
@@ -25,7 +26,11 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
         Some(Fresh::Prohibited) => certain(Cause::Prohibited),
         Some(Fresh::Local) => likely(Cause::LocalNetwork, &[Cause::PathDead]),
         Some(Fresh::Connected) => connected(evidence),
-        Some(Fresh::Failed) => possible(Cause::FlowDropped, &[Cause::PathDead]),
+        // The address answers. What is sent on it may be lost there as well.
+        Some(Fresh::Failed) => possible(
+            Cause::FlowDropped,
+            &[Cause::FlowForgotten, Cause::AllPayloadDropped, Cause::SizeFiltered],
+        ),
         None => alone(evidence),
     };
     // That all of them are silent is no luck. That all are answered may be, where one path of many
@@ -40,9 +45,9 @@ fn is_mixed(evidence: &Evidence) -> bool {
     let (Some(more), Some(answered)) = (evidence.more_fresh, evidence.more_answered) else {
         return false;
     };
-    let first = u32::from(evidence.fresh == Some(Fresh::Connected));
-    let first_lost = u32::from(evidence.fresh == Some(Fresh::Silent));
-    answered + first > 0 && more.saturating_sub(answered) + first_lost > 0
+    let some_answered = answered > 0 || evidence.fresh == Some(Fresh::Connected);
+    let some_lost = more > answered || evidence.fresh == Some(Fresh::Silent);
+    some_answered && some_lost
 }
 
 fn silent(evidence: &Evidence) -> Verdict {

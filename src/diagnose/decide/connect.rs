@@ -25,6 +25,17 @@ fn by_itself(evidence: &Evidence, word: Cause) -> Verdict {
     if let Some(verdict) = many_at_once(evidence) {
         return verdict;
     }
+    if evidence.tcp_state.is_some() {
+        // The peer took it, and TLS or the login on it got no answer: the path is alive.
+        let others = [
+            Cause::PeerSilent,
+            Cause::AcceptQueueFull,
+            Cause::AllPayloadDropped,
+            Cause::SizeFiltered,
+            Cause::RepliesFiltered,
+        ];
+        return Verdict { alternatives: others.to_vec(), ..certain(Cause::ConnectTimeout) };
+    }
     match evidence.closed_port {
         Some(Fresh::Refused) => {
             likely(Cause::PortFiltered, &[Cause::AcceptQueueFull, Cause::SomePathsDead])

@@ -43,7 +43,8 @@ fn reset(evidence: &Evidence) -> Verdict {
         .zip(evidence.least_rtt_us)
         .is_some_and(|(waited, least)| waited < least / 2);
     let outstanding = evidence.outstanding.is_some_and(|beats| beats > 0);
-    if outstanding && sooner {
+    // With more of them it may answer an earlier one.
+    if evidence.outstanding == Some(1) && sooner {
         return likely(Cause::ResetByMiddlebox, &[Cause::Reset]);
     }
     let reset = certain(Cause::Reset);

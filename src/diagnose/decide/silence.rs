@@ -1,5 +1,6 @@
 //! DECIDES: the connection stands, and what was due did not come.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::connect::many_at_once;
@@ -21,12 +22,24 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
     if word == Cause::WriteStalled {
         return certain(Cause::WriteStalled);
     }
-    let questions = [local, rejected, held_up, not_transmitted, not_answered, many_at_once];
+    let questions = [own_side, rejected, held_up, not_transmitted, not_answered, many_at_once];
     if let Some(verdict) = questions.iter().find_map(|question| question(evidence)) {
         return verdict;
     }
     let verdict = beyond::decide(evidence);
     if is_early(evidence) { less_sure(verdict) } else { verdict }
+}
+
+/// Question 4. What the peer's kernel has acknowledged went out and came back, whatever our own
+/// side looks like: an address may stand on an interface that its packets do not take, and the
+/// route may be one that only this socket has.
+fn own_side(evidence: &Evidence) -> Option<Verdict> {
+    if is_acked(evidence) && evidence.outstanding != Some(0) { None } else { local(evidence) }
+}
+
+/// All that was written was acknowledged.
+fn is_acked(evidence: &Evidence) -> bool {
+    evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0)
 }
 
 /// Question 5. What a router says of an address that it cannot reach makes the kernel take its
@@ -37,12 +50,20 @@ pub(super) fn rejected(evidence: &Evidence) -> Option<Verdict> {
     Some(match errno {
         libc::ECONNREFUSED | libc::EACCES | libc::EPERM => certain(Cause::Prohibited),
         _ if backoff < sent_again => certain(Cause::Unreachable),
+        // There a prohibition has an error of its own. What is left is a router that reaches no
+        // further; and of its words the kernel takes only `no route` for a reason to undo.
+        _ if is_over_v6(evidence) => certain(Cause::Unreachable),
         // Said once is not enough: routers say so once a second, and the timeouts in between pass
-        // without a word.
-        _ if evidence.icmp_again == Some(true) => certain(Cause::Prohibited),
+        // without a word. Nor is it certain then: packets that go in circles look the same.
+        _ if evidence.icmp_again == Some(true) => likely(Cause::Prohibited, &[Cause::Unreachable]),
         libc::ENETUNREACH => likely(Cause::Unreachable, &[Cause::Prohibited]),
         _ => likely(Cause::Prohibited, &[Cause::Unreachable]),
     })
+}
+
+fn is_over_v6(evidence: &Evidence) -> bool {
+    let peer = evidence.peer.as_deref().and_then(|peer| peer.parse::<SocketAddr>().ok());
+    peer.is_some_and(|peer| peer.ip().to_canonical().is_ipv6())
 }
 
 /// Question 6: nothing is wrong with the path, the beat waits its turn.
@@ -72,11 +93,10 @@ fn not_transmitted(evidence: &Evidence) -> Option<Verdict> {
 
 /// All was acknowledged, and nobody answered.
 fn not_answered(evidence: &Evidence) -> Option<Verdict> {
-    let acked = evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0);
     // Probes of the keepalive are no bytes, and count nowhere else. Where a beat was acknowledged
     // one of them may just be out.
     let asked = evidence.outstanding != Some(0);
-    if !acked || evidence.probes.is_some_and(|probes| probes > u8::from(asked)) {
+    if !is_acked(evidence) || evidence.probes.is_some_and(|probes| probes > u8::from(asked)) {
         return None;
     }
     if !asked {

@@ -330,6 +330,10 @@ impl InBand {
 
     /// The connection is over.
     fn lose(&mut self, loss: Loss) {
+        // What was sent last may be what the peer ended it for.
+        if let Some(wrote) = self.outlet.wrote() {
+            self.inquiry.case().on_traffic(wrote);
+        }
         self.tell(Input::Lost(loss));
     }
 

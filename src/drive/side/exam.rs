@@ -95,7 +95,7 @@ impl Exam<'_> {
             return self.closed_port();
         }
         let first = self.open(self.question.address, self.question.allowed.secure.clone())?;
-        self.found.fresh = Some(fresh(&first));
+        self.found.fresh = Some(fresh(&first, self.handle));
         match first {
             Ok(connection) => self.payloads(connection)?,
             Err(_) if self.found.fresh == Some(Fresh::Silent) => self.closed_port()?,
@@ -187,7 +187,9 @@ impl Exam<'_> {
             return Ok(Carried::Ended);
         }
         let until = Instant::now() + self.spoken(&connection);
-        while let Some(info) = connection.tcp_info().filter(|info| info.unacked > 0) {
+        while let Some(info) =
+            connection.tcp_info().filter(|info| info.unacked > 0 || info.unsent() > 0)
+        {
             if info.state == TcpState::Closed {
                 return Ok(Carried::Ended);
             }
@@ -209,7 +211,7 @@ impl Exam<'_> {
         if self.heartbeat.diagnose.closed_port {
             let address = SocketAddr::new(self.question.address.ip(), CLOSED_PORT);
             let result = self.open(address, None)?;
-            self.found.closed_port = Some(fresh(&result));
+            self.found.closed_port = Some(fresh(&result, self.handle));
         }
         Ok(())
     }
@@ -220,7 +222,7 @@ impl Exam<'_> {
         let (mut tried, mut answered) = (0, 0);
         while tried < MORE {
             let result = self.open(self.question.address, None)?;
-            match fresh(&result) {
+            match fresh(&result, self.handle) {
                 Fresh::Connected | Fresh::Refused => answered += 1,
                 Fresh::Silent => {}
                 _ => break,
@@ -239,7 +241,7 @@ impl Exam<'_> {
 /// No answer came.
 fn given_up(connection: &Connection) -> Carried {
     match connection.tcp_info() {
-        Some(info) if info.unacked == 0 => Carried::Acked,
+        Some(info) if info.unacked == 0 && info.unsent() == 0 => Carried::Acked,
         Some(_) => {
             // Or the kernel here would go on sending it for minutes.
             let _ = SockRef::from(connection.socket()).set_linger(Some(Duration::ZERO));
@@ -249,11 +251,13 @@ fn given_up(connection: &Connection) -> Carried {
     }
 }
 
-fn fresh(result: &Result<Connection, Loss>) -> Fresh {
+fn fresh(result: &Result<Connection, Loss>, handle: &Handle) -> Fresh {
     match result {
         Ok(_) => Fresh::Connected,
         Err(loss) => match loss.cause {
             Cause::Refused => Fresh::Refused,
+            // The peer took it, and says nothing in the handshake of TLS.
+            Cause::ConnectTimeout if handle.has_stood() => Fresh::Failed,
             Cause::ConnectTimeout => Fresh::Silent,
             Cause::Unreachable => Fresh::Unreachable,
             Cause::Prohibited => Fresh::Prohibited,
