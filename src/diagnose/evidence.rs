@@ -200,8 +200,10 @@ evidence! {
     resent_beats: u32,
     /// The kernel's number for what a router or firewall said (ICMP).
     icmp_errno: u32,
-    /// That was said again, and again after the kernel had sent again.
+    /// That was said again and again, each time after the kernel had sent again.
     icmp_again: bool,
+    /// So often the kernel had sent again before it was first said.
+    icmp_after: u32,
     /// The own address is not on this machine any more.
     address_gone: bool,
     /// This machine has no route to the peer.

@@ -34,12 +34,20 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
 pub(super) fn rejected(evidence: &Evidence) -> Option<Verdict> {
     let errno = i32::try_from(evidence.icmp_errno?).ok()?;
     let (sent_again, backoff) = (evidence.retransmits.unwrap_or(0), evidence.backoff.unwrap_or(0));
+    // The count of timeouts ends at 255 and begins anew: after a minute in which each doubling was
+    // taken back. What was sent as a loss probe doubles nothing, either.
+    let sent_in_all = evidence.resent.unwrap_or(0);
+    let taken_back = backoff < sent_again || u32::from(backoff) + 2 < sent_in_all;
     Some(match errno {
         libc::ECONNREFUSED | libc::EACCES | libc::EPERM => certain(Cause::Prohibited),
-        _ if backoff < sent_again => certain(Cause::Unreachable),
+        _ if taken_back => certain(Cause::Unreachable),
         // Said once is not enough: routers say so once a second, and the timeouts in between pass
         // without a word.
         _ if evidence.icmp_again == Some(true) => certain(Cause::Prohibited),
+        // First it was silent: that is how a host vanishes whose router gives it up later.
+        _ if evidence.icmp_after.is_some_and(|times| times >= 2) => {
+            likely(Cause::Unreachable, &[Cause::Prohibited])
+        }
         libc::ENETUNREACH => likely(Cause::Unreachable, &[Cause::Prohibited]),
         _ => likely(Cause::Prohibited, &[Cause::Unreachable]),
     })
