@@ -165,6 +165,13 @@ impl Lab {
         on("router", "nft", &["-f", "-"], &text);
     }
 
+    /// As at first.
+    pub fn renew(&mut self) {
+        self.server.kill();
+        self.heal();
+        self.server = Server::start();
+    }
+
     pub fn heal(&self) {
         self.rule("");
     }
