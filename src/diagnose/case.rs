@@ -35,8 +35,9 @@ struct Sent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Said {
     errno: u32,
-    /// How often the kernel had sent again when it was first said, and last.
-    first: u32,
+    /// How long the beat had waited when it was first said.
+    after: Duration,
+    /// How often the kernel had sent again when it was last said.
     last: u32,
     /// How many words came after that had begun.
     words: u32,
@@ -212,14 +213,16 @@ impl Case {
 
     /// A router or firewall said something of the live connection. True if that is news, or may
     /// tell more than the last time.
-    pub(crate) fn on_icmp(&mut self, errno: i32, info: Option<&TcpInfo>) -> bool {
+    pub(crate) fn on_icmp(&mut self, errno: i32, now: Instant, info: Option<&TcpInfo>) -> bool {
         let Ok(errno) = u32::try_from(errno) else { return false };
         let sent_again = info.map_or(0, |info| self.sent_again(info));
         let before = self.icmp.filter(|said| said.errno == errno);
-        let said = before.unwrap_or(Said { errno, first: sent_again, last: 0, words: 0 });
+        let after = self.first.as_ref().map(|first| now.saturating_duration_since(first.at));
+        let after = after.unwrap_or_default();
+        let said = before.unwrap_or(Said { errno, after, last: 0, words: 0 });
         let words = said.words + u32::from(sent_again > said.last);
-        let now = Some(Said { last: sent_again, words, ..said });
-        std::mem::replace(&mut self.icmp, now) != now
+        let said = Some(Said { last: sent_again, words, ..said });
+        std::mem::replace(&mut self.icmp, said) != said
     }
 
     /// How often segments were sent again since the first beat that was not answered.
@@ -361,7 +364,7 @@ impl Case {
             evidence.icmp_errno = Some(said.errno);
             // One alone may be the answer to what went out before, a loss probe say.
             evidence.icmp_again = Some(said.words >= 3);
-            evidence.icmp_after = Some(said.first);
+            evidence.icmp_after_us = Some(said.after);
         }
         let Some(info) = info else { return };
         evidence.tcp_state = Some(info.state.word().to_owned());

@@ -202,8 +202,8 @@ evidence! {
     icmp_errno: u32,
     /// That was said again and again, each time after the kernel had sent again.
     icmp_again: bool,
-    /// So often the kernel had sent again before it was first said.
-    icmp_after: u32,
+    /// So long the first beat without an answer had waited when it was first said.
+    icmp_after_us: Duration,
     /// The own address is not on this machine any more.
     address_gone: bool,
     /// This machine has no route to the peer.

@@ -11,6 +11,10 @@ use crate::diagnose::evidence::{Carried, Evidence, Fresh};
 /// The word of the kernel for a connection whose peer has closed.
 const CLOSE_WAIT: &str = "close-wait";
 
+/// Who rejects does so at once. A router that asks for a host in vain gives it up after three
+/// seconds.
+const A_SILENCE: Duration = Duration::from_secs(1);
+
 pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
     if evidence.tcp_state.as_deref() == Some(CLOSE_WAIT) {
         return certain(Cause::ClosedByPeer);
@@ -45,7 +49,7 @@ pub(super) fn rejected(evidence: &Evidence) -> Option<Verdict> {
         // without a word.
         _ if evidence.icmp_again == Some(true) => certain(Cause::Prohibited),
         // First it was silent: that is how a host vanishes whose router gives it up later.
-        _ if evidence.icmp_after.is_some_and(|times| times >= 2) => {
+        _ if evidence.icmp_after_us.is_some_and(|after| after >= A_SILENCE) => {
             likely(Cause::Unreachable, &[Cause::Prohibited])
         }
         libc::ENETUNREACH => likely(Cause::Unreachable, &[Cause::Prohibited]),
