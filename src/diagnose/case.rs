@@ -39,6 +39,18 @@ struct Sent {
     before: Option<TcpInfo>,
 }
 
+/// What a router or firewall said of the live connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Said {
+    errno: u32,
+    /// How long the beat had waited when it was first said.
+    after: Duration,
+    /// How often the kernel had sent again when it was last said.
+    last: u32,
+    /// How many words came after that had begun.
+    words: u32,
+}
+
 /// What is known of a link.
 #[derive(Debug)]
 pub(crate) struct Case {
@@ -64,9 +76,7 @@ pub(crate) struct Case {
     /// One of them had a part of an answer.
     partial: bool,
     good: u64,
-    /// What a router or firewall said, how often the kernel had sent again by then, and how many
-    /// words came after that had begun.
-    icmp: Option<(u32, u8, u32)>,
+    icmp: Option<Said>,
     /// Which of the last beats took retransmissions, a bit each.
     resent: u8,
     /// They were told of.
@@ -221,15 +231,24 @@ impl Case {
 
     /// A router or firewall said something of the live connection. True if that is news, or may
     /// tell more than the last time.
-    pub(crate) fn on_icmp(&mut self, errno: i32, info: Option<&TcpInfo>) -> bool {
+    pub(crate) fn on_icmp(&mut self, errno: i32, now: Instant, info: Option<&TcpInfo>) -> bool {
         let Ok(errno) = u32::try_from(errno) else { return false };
-        let sent_again = info.map_or(0, |info| info.retransmits);
-        let (before, words) = match self.icmp {
-            Some((same, before, words)) if same == errno => (before, words),
-            _ => (0, 0),
-        };
-        let now = Some((errno, sent_again, words + u32::from(sent_again > before)));
-        std::mem::replace(&mut self.icmp, now) != now
+        let sent_again = info.map_or(0, |info| self.sent_again(info));
+        let before = self.icmp.filter(|said| said.errno == errno);
+        let after = self.first.as_ref().map(|first| now.saturating_duration_since(first.at));
+        let after = after.unwrap_or_default();
+        let said = before.unwrap_or(Said { errno, after, last: 0, words: 0 });
+        let words = said.words + u32::from(sent_again > said.last);
+        let said = Some(Said { last: sent_again, words, ..said });
+        std::mem::replace(&mut self.icmp, said) != said
+    }
+
+    /// How often segments were sent again since the first beat that was not answered.
+    fn sent_again(&self, info: &TcpInfo) -> u32 {
+        let first = self.first.as_ref().or(self.last.as_ref());
+        let before = first.and_then(|sent| sent.before.as_ref());
+        let before = before.map_or(info.total_retransmits, |before| before.total_retransmits);
+        info.total_retransmits.saturating_sub(before)
     }
 
     /// What side connections have found so far.
@@ -358,9 +377,11 @@ impl Case {
 
     /// What the kernel knows now, against what it knew before the first beat that was not answered.
     fn add_kernel(&self, evidence: &mut Evidence, info: Option<&TcpInfo>) {
-        if let Some((errno, _, words)) = self.icmp {
-            // One alone may be the answer to what went out before.
-            (evidence.icmp_errno, evidence.icmp_again) = (Some(errno), Some(words >= 2));
+        if let Some(said) = self.icmp {
+            evidence.icmp_errno = Some(said.errno);
+            // One alone may be the answer to what went out before, a loss probe say.
+            evidence.icmp_again = Some(said.words >= 3);
+            evidence.icmp_after_us = Some(said.after);
         }
         let Some(info) = info else { return };
         evidence.tcp_state = Some(info.state.word().to_owned());

@@ -200,8 +200,10 @@ evidence! {
     resent_beats: u32,
     /// The kernel's number for what a router or firewall said (ICMP).
     icmp_errno: u32,
-    /// That was said again, and again after the kernel had sent again.
+    /// That was said again and again, each time after the kernel had sent again.
     icmp_again: bool,
+    /// So long the first beat without an answer had waited when it was first said.
+    icmp_after_us: Duration,
     /// The own address is not on this machine any more.
     address_gone: bool,
     /// This machine has no route to the peer.

@@ -123,9 +123,8 @@ impl Inquiry {
 
     /// A router or firewall said something of the live connection.
     pub(crate) fn on_icmp(&mut self, errno: i32, scene: &mut dyn Scene, reporter: &mut Reporter) {
-        let info = scene.look();
-        if self.case.on_icmp(errno, info.as_ref()) {
-            let now = Instant::now();
+        let (now, info) = (Instant::now(), scene.look());
+        if self.case.on_icmp(errno, now, info.as_ref()) {
             // A local failure leaves the same error behind.
             let own = Some(self.own_side());
             let evidence = self.case.silence(&Cause::AckTimeout.into(), now, info.as_ref(), own);
@@ -461,7 +460,7 @@ impl Inquiry {
             address,
             allowed,
             heartbeat: self.heartbeat.clone(),
-            rtt: evidence.rtt_us.max(evidence.beat_rtt_us).unwrap_or_default(),
+            rtt: evidence.beat_rtt_us.unwrap_or_default(),
             acked: evidence.unacked == Some(0),
             connecting,
         };

@@ -11,6 +11,9 @@ use crate::watching::{Kind, TIMEOUT, TIMES, Watched, beat, number, protocol, wit
 /// A certain cause is told so soon after the fact, in the best of [`TIMES`].
 const AT_ONCE: Duration = Duration::from_millis(50);
 
+/// So often a case is tried whose machine was busy in each of them.
+const TRIES: u32 = 3;
+
 /// How soon it must be told.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Soon {
@@ -84,7 +87,42 @@ impl Case {
     }
 
     /// The fault is made while beats are answered; then all that is told of it is looked at.
-    pub fn run(&self, lab: &mut Lab, fault: impl FnOnce(&mut Lab)) -> Vec<Watched> {
+    pub fn run(&self, lab: &mut Lab, mut fault: impl FnMut(&mut Lab)) -> Vec<Watched> {
+        let mut tries = 1;
+        loop {
+            let (links, took) = self.once(lab, &mut fault);
+            let limit = self.limit();
+            let soonest = took.iter().flatten().min().copied().unwrap_or_default();
+            println!("{}: told after {soonest:.1?} and {took:.1?}", self.name);
+            let (_, last) = links[0].diagnoses().pop().unwrap();
+            println!("{last}");
+            // All of them may meet a moment in which the machine is busy.
+            let late = took.iter().flatten().any(|took| *took > limit.saturating_add(TIMEOUT));
+            if soonest <= limit && !late {
+                recording::record(self.name, &last);
+                return links;
+            }
+            let again = tries < TRIES && limit == AT_ONCE;
+            assert!(again, "{} took {took:?}: {}", self.name, links[0].story());
+            drop(links);
+            tries += 1;
+            lab.renew();
+        }
+    }
+
+    fn limit(&self) -> Duration {
+        match self.soon {
+            Soon::AtOnce | Soon::AtBeat => AT_ONCE,
+            Soon::Silence => 2 * TIMEOUT,
+            Soon::AtLast => Duration::MAX,
+        }
+    }
+
+    fn once(
+        &self,
+        lab: &mut Lab,
+        fault: &mut impl FnMut(&mut Lab),
+    ) -> (Vec<Watched>, Vec<Option<Duration>>) {
         let mut links = self.links();
         links.iter_mut().for_each(|link| link.up(self.good));
         fault(lab);
@@ -92,26 +130,8 @@ impl Case {
         for link in &mut links {
             self.follow(link);
         }
-        let done: Vec<_> = links.iter().map(|link| self.judge(link, begun)).collect();
-        let soonest = done.iter().flatten().min().copied().unwrap_or_default();
-        println!("{}: told after {soonest:.1?} and {done:.1?}", self.name);
-        let limit = match self.soon {
-            Soon::AtOnce | Soon::AtBeat => AT_ONCE,
-            Soon::Silence => 2 * TIMEOUT,
-            Soon::AtLast => Duration::MAX,
-        };
-        let story = || format!("{} took {done:?}: {}", self.name, links[0].story());
-        assert!(soonest <= limit, "{}", story());
-        // The others may meet a machine that is busy.
-        assert!(
-            done.iter().flatten().all(|took| *took <= limit.saturating_add(TIMEOUT)),
-            "{}",
-            story()
-        );
-        let (_, last) = links[0].diagnoses().pop().unwrap();
-        println!("{last}");
-        recording::record(self.name, &last);
-        links
+        let took = links.iter().map(|link| self.judge(link, begun)).collect();
+        (links, took)
     }
 
     /// Waits until enough is told.

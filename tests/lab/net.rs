@@ -67,7 +67,7 @@ ip -n server route change default via 203.0.113.1 quickack 1
 /// A second path between router and server; which one a connection takes, its ports decide. Within
 /// one machine a packet takes the hash of its socket along, which changes when it is sent again.
 const TWO_PATHS: &str = r#"
-echo 0 > /proc/sys/net/core/txrehash
+echo 0 > /proc/sys/net/core/txrehash 2>/dev/null || true
 ip -n router link add rs2 type veth peer name s1 netns server
 ip -n router addr add 203.0.114.1/24 dev rs2
 ip -n router link set rs2 up
@@ -163,6 +163,13 @@ impl Lab {
             "flush chain ip kb forward\ntable ip kb {{\nchain forward {{\n{rules}\n}}\n}}\n"
         );
         on("router", "nft", &["-f", "-"], &text);
+    }
+
+    /// As at first.
+    pub fn renew(&mut self) {
+        self.server.kill();
+        self.heal();
+        self.server = Server::start();
     }
 
     pub fn heal(&self) {

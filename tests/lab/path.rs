@@ -4,8 +4,9 @@ use keepbeat::{Cause, Exchange};
 
 use crate::Test;
 use crate::case::{Case, Soon};
-use crate::net::Lab;
-use crate::net::client;
+use crate::net::{Lab, client};
+use crate::server::BEATS;
+use crate::watching::{beat, ms};
 
 pub const TESTS: &[Test] = &[
     ("a_dead_path_is_told", dead_path),
@@ -82,8 +83,8 @@ fn replies() {
     case.run(&mut lab, |lab| lab.rule("tcp sport 7000 tcp flags & psh == psh drop"));
 }
 
-/// Where the peer's kernel acknowledges before its application answers, a hung application looks the
-/// same: both are named.
+/// Where the peer's kernel acknowledges before its application answers, a hung application looks
+/// the same: both are named.
 fn replies_acked_at_once() {
     let mut lab = Lab::quick();
     let case = Case {
@@ -95,10 +96,8 @@ fn replies_acked_at_once() {
 
 /// The same for each port, with a count of its own.
 fn each_port(rule: &str) -> String {
-    let rules: Vec<_> = (7000..7008)
-        .map(|port| format!("tcp dport {port} tcp flags & psh == psh {rule}"))
-        .collect();
-    rules.join("\n")
+    let rule = |port| format!("tcp dport {port} tcp flags & psh == psh {rule}\n");
+    BEATS.map(rule).collect()
 }
 
 fn rate_limit() {
@@ -107,6 +106,8 @@ fn rate_limit() {
         or: &[Cause::LossyPath],
         spread: true,
         falls: false,
+        // What is lost again waits for a second.
+        beat: beat().timeout(ms(3000)),
         soon: Soon::AtLast,
         ..Case::new("rate-limited", Cause::RateLimited)
     };
@@ -121,6 +122,8 @@ fn loss() {
         beside: &[Cause::RateLimited],
         spread: true,
         falls: false,
+        // What is lost again waits for a second.
+        beat: beat().timeout(ms(3000)),
         soon: Soon::AtLast,
         ..Case::new("lossy-path", Cause::LossyPath)
     };

@@ -21,7 +21,7 @@ pub const TESTS: &[Test] = &[
     ("a_partial_reply_is_told", partial),
 ];
 
-fn ends(name: &'static str, fault: impl FnOnce(&mut Lab)) {
+fn ends(name: &'static str, fault: impl FnMut(&mut Lab)) {
     let mut lab = Lab::plain();
     // Where a beat was not read yet, the kernel of a process that ends sends a reset.
     let or = &[Cause::Reset];

@@ -5,6 +5,7 @@ use keepbeat::{Cause, EventKind};
 use crate::Test;
 use crate::case::{Case, Soon};
 use crate::net::{Lab, SERVER};
+use crate::server::BEATS;
 use crate::watching::{TIMES, Watched, beat, protocol};
 
 pub const TESTS: &[Test] = &[
@@ -71,15 +72,12 @@ fn seldom() {
         first: &[Cause::Unreachable, Cause::Prohibited],
         ..Case::new("icmp-once-a-second", Cause::Unreachable)
     };
-    let rules: Vec<_> = (7000..7008)
-        .map(|port| {
-            format!(
-                "tcp dport {port} limit rate 1/second burst 1 packets reject with icmp type \
-                 host-unreachable\ntcp dport {port} drop"
-            )
-        })
-        .collect();
-    case.run(&mut lab, |lab| lab.rule(&rules.join("\n")));
+    let rule = |port| {
+        let limit = "limit rate 1/second burst 1 packets reject with icmp type host-unreachable";
+        format!("tcp dport {port} {limit}\ntcp dport {port} drop\n")
+    };
+    let rules: String = BEATS.map(rule).collect();
+    case.run(&mut lab, |lab| lab.rule(&rules));
 }
 
 /// It is over before a miss, and comes again.

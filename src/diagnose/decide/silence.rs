@@ -12,6 +12,10 @@ use crate::diagnose::evidence::{Carried, Evidence, Fresh};
 /// The word of the kernel for a connection whose peer has closed.
 const CLOSE_WAIT: &str = "close-wait";
 
+/// Who rejects does so at once. A router that asks for a host in vain gives it up after three
+/// seconds.
+const A_SILENCE: Duration = Duration::from_secs(1);
+
 pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
     if evidence.tcp_state.as_deref() == Some(CLOSE_WAIT) {
         return certain(Cause::ClosedByPeer);
@@ -47,15 +51,23 @@ fn is_acked(evidence: &Evidence) -> bool {
 pub(super) fn rejected(evidence: &Evidence) -> Option<Verdict> {
     let errno = i32::try_from(evidence.icmp_errno?).ok()?;
     let (sent_again, backoff) = (evidence.retransmits.unwrap_or(0), evidence.backoff.unwrap_or(0));
+    // The count of timeouts ends at 255 and begins anew: after a minute in which each doubling was
+    // taken back. What was sent as a loss probe doubles nothing, either.
+    let sent_in_all = evidence.resent.unwrap_or(0);
+    let taken_back = backoff < sent_again || u32::from(backoff) + 2 < sent_in_all;
     Some(match errno {
         libc::ECONNREFUSED | libc::EACCES | libc::EPERM => certain(Cause::Prohibited),
-        _ if backoff < sent_again => certain(Cause::Unreachable),
+        _ if taken_back => certain(Cause::Unreachable),
         // There a prohibition has an error of its own. What is left is a router that reaches no
         // further; and of its words the kernel takes only `no route` for a reason to undo.
         _ if is_over_v6(evidence) => certain(Cause::Unreachable),
         // Said once is not enough: routers say so once a second, and the timeouts in between pass
         // without a word. Nor is it certain then: packets that go in circles look the same.
         _ if evidence.icmp_again == Some(true) => likely(Cause::Prohibited, &[Cause::Unreachable]),
+        // First it was silent: that is how a host vanishes whose router gives it up later.
+        _ if evidence.icmp_after_us.is_some_and(|after| after >= A_SILENCE) => {
+            likely(Cause::Unreachable, &[Cause::Prohibited])
+        }
         libc::ENETUNREACH => likely(Cause::Unreachable, &[Cause::Prohibited]),
         _ => likely(Cause::Prohibited, &[Cause::Unreachable]),
     })

@@ -49,7 +49,7 @@ pub(crate) struct Question {
     pub(crate) slot: Arc<Slot>,
     pub(crate) address: SocketAddr,
     pub(crate) heartbeat: Heartbeat,
-    /// How long an answer takes on the live connection, as far as that is known.
+    /// How soon a beat was answered at best: the kernel's average may be that of a busy moment.
     pub(crate) rtt: Duration,
     pub(crate) allowed: Allowed,
     /// Whether the kernel of the peer acknowledged the live beat.
