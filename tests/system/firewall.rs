@@ -64,7 +64,10 @@ fn shows() {
     std::fs::remove_file(&record).unwrap();
     let text = String::from_utf8(explained.stdout).unwrap();
     assert!(explained.status.success() && !text.contains("recorded as"), "{text}");
-    assert!(text.contains("flow-forgotten        likely: ") && text.contains("acked in"), "{text}");
+    assert!(
+        text.contains("flow-forgotten          likely: ") && text.contains("acked in"),
+        "{text}"
+    );
 }
 
 /// Without the tools, and with tools that fail.
