@@ -105,13 +105,16 @@ fn lines_of_json_are_explained_from_standard_input() {
     let mut input = running.child.stdin.take().unwrap();
     let beat = json!({"v": 1, "ts": "2026-01-02T03:04:05Z", "event": "beat", "seq": 7});
     let state = json!({"v": 1, "event": "state", "cause": "path-dead", "anything": null});
-    write!(input, "{beat}\n\n{state}\n{}\n", diagnosis()).unwrap();
+    let mut fresh = diagnosis();
+    fresh["evidence"]["idle_survived_us"] = 26.into();
+    write!(input, "{beat}\n\n{state}\n{}\n{fresh}\n", diagnosis()).unwrap();
     drop(input);
     let Done { code, out, err } = running.done();
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     assert!(out.contains("flow-forgotten          likely: 1 segment unacked"), "{out}");
     assert!(out.contains("idle                    1m 5s"), "{out}");
     assert!(out.contains("between 55.0s and 65.0s idle"), "the advice is made anew:\n{out}");
+    assert!(out.contains("after 65.0s idle or less"), "26 us are no pause:\n{out}");
     assert!(!out.contains("recorded as") && !out.contains("the last beats"), "{out}");
 }
 
