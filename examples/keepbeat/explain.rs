@@ -179,12 +179,12 @@ fn told(recorded: &Recorded, beats: &[Beat]) -> String {
     text += &measured(&diagnosis);
     text += "  concluded\n";
     let mut row = |word: &str, what: &str| {
-        let _ = writeln!(text, "    {word:<20}  {what}");
+        let _ = writeln!(text, "    {word:<22}  {what}");
     };
     let cause = diagnosis.cause();
     row(cause.word(), &format!("{}: {}", diagnosis.confidence(), why::evidence(&diagnosis)));
     for other in diagnosis.alternatives() {
-        row(&format!("or {other}"), other.sentence());
+        row(&format!("{} {other}", why::or(&diagnosis)), other.sentence());
     }
     row("remedy", diagnosis.advice());
     row("to confirm", cause.confirm());
@@ -231,7 +231,7 @@ fn measured(diagnosis: &Diagnosis) -> String {
             (Fact::Flag(yes), _) => (name, if *yes { "yes" } else { "no" }.to_owned()),
             _ => (name, fact.to_string()),
         };
-        let _ = writeln!(text, "    {:<20}  {value}", name.replace('_', " "));
+        let _ = writeln!(text, "    {:<22}  {value}", name.replace('_', " "));
     }
     text
 }

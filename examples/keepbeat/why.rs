@@ -1,6 +1,6 @@
 //! A diagnosis in words: how sure it is, what speaks for it, what else it could be.
 
-use keepbeat::{Cause, Diagnosis, Fact};
+use keepbeat::{Cause, Confidence, Diagnosis, Fact};
 
 /// `likely: the peer's kernel acknowledged it; or replies-filtered`. What the line has told is left
 /// out: what was seen, and the cause, if it is `shown` there.
@@ -18,9 +18,14 @@ pub fn words(diagnosis: &Diagnosis, shown: Option<Cause>) -> String {
         false => format!("{} {}: {evidence}", diagnosis.confidence(), diagnosis.cause()),
     };
     match listed(diagnosis) {
-        Some(others) => format!("{sure}; or {others}"),
+        Some(others) => format!("{sure}; {} {others}", or(diagnosis)),
         None => sure,
     }
+}
+
+/// What stands before the alternatives: where the cause is certain, they are what is behind it.
+pub fn or(diagnosis: &Diagnosis) -> &'static str {
+    if diagnosis.confidence() == Confidence::Certain { "perhaps" } else { "or" }
 }
 
 /// What speaks for it beyond what was seen of the trouble itself; the meaning of its cause where

@@ -40,7 +40,7 @@ fn the_demo_shows_detection_cause_and_reconnect_and_ends_with_0() {
         ("✖ down", "peer-silent"),
         ("● up", "it was down for"),
         ("✖ down", "reset"),
-        ("↳ why", "certain: "),
+        ("↳ why", "certain: the connection was reset; perhaps reset-by-middlebox"),
         ("● up", "it was down for"),
         ("✖ down", "closed-by-peer"),
         ("● up", "it was down for"),

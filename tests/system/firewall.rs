@@ -61,13 +61,15 @@ fn shows() {
     for words in [
         "a fresh connection was answered at once",
         "it had been idle for 3.",
-        "for the second time",
         "beat more often, every ",
         "a firewall or NAT before 203.0.113.2:7000 forgets connections after",
         "or flow-dropped",
     ] {
         assert!(out.contains(words), "no `{words}`:\n{out}");
     }
+    let (first, second) = out.split_once("-- a fresh connection passes").unwrap();
+    let again = "for the second time";
+    assert!(!first.contains(again) && second.contains(again), "{out}");
     let (_, summary) = out.split_once("\n\n").unwrap();
     for (name, lost) in [("often", false), ("seldom", true), ("advised", false)] {
         let row = summary.lines().find(|row| row.starts_with(name)).unwrap();
@@ -78,7 +80,10 @@ fn shows() {
     std::fs::remove_file(&record).unwrap();
     let text = String::from_utf8(explained.stdout).unwrap();
     assert!(explained.status.success() && !text.contains("recorded as"), "{text}");
-    assert!(text.contains("flow-forgotten        likely: ") && text.contains("acked in"), "{text}");
+    assert!(
+        text.contains("flow-forgotten          likely: ") && text.contains("acked in"),
+        "{text}"
+    );
 }
 
 /// Without the tools, and with tools that fail.

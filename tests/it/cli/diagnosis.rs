@@ -161,3 +161,15 @@ fn the_columns_stay_in_line_and_many_targets_are_explained_by_the_first() {
     let longest = "conversation-silent".len();
     assert!(events.contains(&format!("hung  {:<longest$}  no ack of 3", "peer-silent")), "{out}");
 }
+
+#[test]
+fn a_hung_target_that_is_connected_to_again_and_again_is_told_once() {
+    let (listener, address) = hung();
+    let args = ["--count", "12", "--timeout", "100ms", "--interval", "100ms", "--fall", "3"];
+    let Done { out, .. } = run(&[args.as_slice(), &["--no-side-connections", &address]].concat());
+    assert_eq!(made(&listener), 4, "{out}");
+    let (events, _) = out.split_once("\n\n").unwrap();
+    let kinds = ["◌ miss", "◆ diagnosed", "↳ remedy", "✖ down", "↳ why"];
+    let told = kinds.map(|kind| events.matches(kind).count());
+    assert_eq!(told, [3, 1, 1, 1, 0], "misses until it is down, and then nothing:\n{out}");
+}

@@ -50,9 +50,13 @@ fn a_recording_has_the_documented_keys_and_is_explained_to_the_same_cause() {
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     let told = out.rsplit("\n\n").next().unwrap();
     let sample = ["billing  tcp://127.0.0.1:", "the last beats", "beat 1 ", "missed"];
-    let more =
-        ["timeout               300.0ms", "peer-silent           likely: ", "or replies-filtered"];
-    let last = ["remedy                look at the process", "to confirm            `ss -tino`"];
+    let more = [
+        "timeout                 300.0ms",
+        "peer-silent             likely: ",
+        "or replies-filtered",
+    ];
+    let last =
+        ["remedy                  look at the process", "to confirm              `ss -tino`"];
     for words in sample.iter().chain(&more).chain(&last) {
         assert!(told.contains(words), "no `{words}`:\n{told}");
     }
@@ -66,13 +70,13 @@ fn another_version_of_the_same_evidence_is_said_to_be_one() {
     let later = text.replace("\"cause\":\"peer-silent\"", "\"cause\":\"heat-death\"");
     let later = later.replace("\"evidence\":{", "\"evidence\":{\"entropy\":{\"bits\":[1,2.5]},");
     for (text, words) in [
-        (other, "recorded as           another version concluded path-dead (likely)"),
+        (other, "recorded as             another version concluded path-dead (likely)"),
         (later, "a cause that this one does not: heat-death (likely)"),
     ] {
         let file = Scratch::new(&text);
         let Done { code, out, err } = run(&["explain", file.path()]);
         assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
-        assert!(out.contains(words) && out.contains("peer-silent           likely"), "{out}");
+        assert!(out.contains(words) && out.contains("peer-silent             likely"), "{out}");
     }
 }
 
@@ -101,13 +105,16 @@ fn lines_of_json_are_explained_from_standard_input() {
     let mut input = running.child.stdin.take().unwrap();
     let beat = json!({"v": 1, "ts": "2026-01-02T03:04:05Z", "event": "beat", "seq": 7});
     let state = json!({"v": 1, "event": "state", "cause": "path-dead", "anything": null});
-    write!(input, "{beat}\n\n{state}\n{}\n", diagnosis()).unwrap();
+    let mut fresh = diagnosis();
+    fresh["evidence"]["idle_survived_us"] = 26.into();
+    write!(input, "{beat}\n\n{state}\n{}\n{fresh}\n", diagnosis()).unwrap();
     drop(input);
     let Done { code, out, err } = running.done();
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
-    assert!(out.contains("flow-forgotten        likely: 1 segment unacked"), "{out}");
-    assert!(out.contains("idle                  1m 5s"), "{out}");
+    assert!(out.contains("flow-forgotten          likely: 1 segment unacked"), "{out}");
+    assert!(out.contains("idle                    1m 5s"), "{out}");
     assert!(out.contains("between 55.0s and 65.0s idle"), "the advice is made anew:\n{out}");
+    assert!(out.contains("after 65.0s idle or less"), "26 us are no pause:\n{out}");
     assert!(!out.contains("recorded as") && !out.contains("the last beats"), "{out}");
 }
 
@@ -140,7 +147,7 @@ fn broken_lines_are_told_with_their_numbers_and_the_others_explained() {
         let line = err.lines().find(|line| line.starts_with(&start)).expect(&err);
         assert!(line.contains(words), "{line}");
     }
-    assert!(out.contains("flow-forgotten        likely") && !out.contains('\x1b'), "{out}");
+    assert!(out.contains("flow-forgotten          likely") && !out.contains('\x1b'), "{out}");
 
     let noise = Scratch::new(&"12:00:00 it died\n".repeat(1000));
     let Done { code, out, err } = run(&["explain", noise.path()]);
@@ -169,7 +176,11 @@ fn a_recording_goes_on_behind_one_that_was_cut_off() {
     let text = fs::read_to_string(file.path()).unwrap();
     assert_eq!(text.lines().count(), 3, "{text}");
     let Done { code, out, err } = run(&["explain", file.path()]);
-    assert_eq!((code, out.matches("refused               certain").count()), (Some(1), 2), "{out}");
+    assert_eq!(
+        (code, out.matches("refused                 certain").count()),
+        (Some(1), 2),
+        "{out}"
+    );
     assert!(err.contains(":1: this is no JSON") && err.lines().count() == 1, "{err}");
 }
 
