@@ -246,5 +246,5 @@ fn it_relays_and_its_mood_holds_at_once() {
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     relay.set(Mood::Well);
     TcpStream::connect(relay.address).unwrap();
-    assert_eq!(relay.visits() >= 1, true);
+    assert!(relay.visits() >= 1);
 }
