@@ -82,8 +82,8 @@ fn replies() {
     case.run(&mut lab, |lab| lab.rule("tcp sport 7000 tcp flags & psh == psh drop"));
 }
 
-/// Where the peer's kernel acknowledges before its application answers, a hung application looks the
-/// same: both are named.
+/// Where the peer's kernel acknowledges before its application answers, a hung application looks
+/// the same: both are named.
 fn replies_acked_at_once() {
     let mut lab = Lab::quick();
     let case = Case {
