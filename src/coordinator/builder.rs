@@ -79,9 +79,9 @@ impl Builder {
 
     /// The budget of [side connections](crate::Diagnose::side_connections), over all links: of so
     /// many links at once, and so many connections a minute. A quarter of a minute's worth may be
-    /// opened at once, so that no minute sees more than five quarters. Default 8 and 60; 0 of either
-    /// for none. More than 64 links at once count as 64: each has a thread and a descriptor, which
-    /// no link's share of the machine's limits covers.
+    /// opened at once, so that no minute sees more than five quarters. Default 8 and 60; 0 of
+    /// either for none. More than 64 links at once count as 64: each has a thread and a descriptor,
+    /// which no link's share of the machine's limits covers.
     pub fn side_connections(mut self, at_once: usize, per_minute: u32) -> Builder {
         (self.sides_at_once, self.sides_per_minute) = (at_once.min(MOST_SIDES), per_minute);
         self

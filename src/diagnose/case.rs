@@ -84,6 +84,10 @@ pub(crate) struct Case {
     least_rtt: Option<Duration>,
     /// This trouble has been remembered.
     has_learnt: bool,
+    /// It followed a pause that had been survived before.
+    dropped: Option<Duration>,
+    /// Since all was well this machine was suspended for so long.
+    suspended: Option<Duration>,
     /// What side connections have found in this trouble.
     side: Evidence,
     /// When they were asked for.
@@ -119,6 +123,8 @@ impl Case {
             is_lossy: false,
             least_rtt: None,
             has_learnt: false,
+            dropped: None,
+            suspended: None,
             side: Evidence::default(),
             side_at: None,
             open: None,
@@ -227,6 +233,13 @@ impl Case {
     pub(crate) fn on_up(&mut self) {
         self.told = None;
         self.misses = 0;
+        // Not before: the trouble is judged by what was known as it came.
+        self.dropped.take().into_iter().for_each(|idle| self.history.dropped(idle));
+    }
+
+    /// For how long the machine was suspended since all was well, if it was.
+    pub(crate) fn set_suspended(&mut self, suspended: Option<Duration>) {
+        self.suspended = suspended;
     }
 
     /// A router or firewall said something of the live connection. True if that is news, or may
@@ -300,7 +313,8 @@ impl Case {
         if self.outstanding == 0 {
             let idle = now.saturating_duration_since(self.busy);
             evidence.idle_us = Some(idle);
-            if loss.cause == Cause::ClosedByPeer {
+            // The clock of the pause stood still meanwhile.
+            if loss.cause == Cause::ClosedByPeer && self.suspended.is_none() {
                 evidence.idle_closes = self.history.closed(idle);
             }
         }
@@ -348,6 +362,7 @@ impl Case {
             peer: self.peer.map(|peer| peer.to_string()).or_else(|| self.target.clone()),
             timeout_us: Some(self.timeout),
             waited_us: waited,
+            suspended_us: self.suspended.filter(|_| matches!(stage, Stage::Silence | Stage::End)),
             ..Evidence::default()
         }
     }
@@ -471,17 +486,6 @@ impl Case {
     pub(crate) fn told(&self) -> Option<Arc<Diagnosis>> {
         self.told.clone()
     }
-
-    /// What became clear of a pause: it is remembered for the next time.
-    pub(crate) fn learn(&mut self, diagnosis: &Diagnosis) {
-        let Evidence { idle_us, fresh, .. } = diagnosis.evidence();
-        if let (Cause::FlowForgotten, Some(idle), Some(_)) = (diagnosis.cause(), idle_us, fresh) {
-            // Once for each trouble, however often it is told.
-            if !std::mem::replace(&mut self.has_learnt, true) {
-                self.history.forgotten(*idle);
-            }
-        }
-    }
 }
 
 /// What this machine says of its own side.
@@ -557,5 +561,40 @@ mod tests {
         let late = case.silence(&Cause::AckTimeout.into(), start + 60 * S, None, None);
         let seen = (late.outstanding, late.idle_us.is_some_and(|idle| idle <= S));
         assert_eq!(seen, (Some(2), true), "the pause before the first was 40 s");
+    }
+
+    #[test]
+    fn a_pause_across_a_suspension_is_not_learnt() {
+        let start = Instant::now();
+        let mut case = case(start);
+        let loss = Loss::from(Cause::ClosedByPeer);
+        case.set_suspended(Some(3600 * S));
+        let end = case.end(&loss, start + 9 * S, None, None);
+        assert_eq!((end.suspended_us, end.idle_closes), (Some(3600 * S), None));
+        assert_eq!(decide(&end).cause, Cause::ResumedFromSleep);
+        case.set_suspended(None);
+        let end = case.end(&loss, start + 9 * S, None, None);
+        assert_eq!((end.suspended_us, end.idle_closes), (None, Some(1)));
+    }
+
+    #[test]
+    fn a_flow_that_is_dropped_after_a_pause_takes_back_that_it_was_survived() {
+        let start = Instant::now();
+        let mut case = case(start);
+        case.history.survived(3600 * S);
+        let mut evidence = Evidence {
+            idle_us: Some(300 * S),
+            idle_survived_us: Some(3600 * S),
+            fresh: Some(Fresh::Connected),
+            fresh_beat: Some(Carried::Answered),
+            ..Evidence::default()
+        };
+        let told = Diagnosis::of(evidence.clone());
+        assert_eq!(told.cause(), Cause::FlowDropped);
+        case.learn(&told);
+        assert_eq!(case.history.longest(), Some(3600 * S), "not within the same trouble");
+        case.on_up();
+        evidence.idle_survived_us = case.history.longest();
+        assert_eq!(Diagnosis::of(evidence).cause(), Cause::FlowForgotten, "the next time");
     }
 }

@@ -58,10 +58,19 @@ impl History {
         remember(&mut self.forgotten, idle);
     }
 
+    /// One was lost after a pause, though such a pause was survived before: that was on another
+    /// path, or under another rule. If it was not, the next connection survives it again.
+    pub(crate) fn dropped(&mut self, idle: Duration) {
+        self.survived = self.survived.filter(|survived| idle < PAUSE || *survived < idle);
+    }
+
     /// How often one was forgotten after such a pause or a shorter one, and the shortest.
     pub(crate) fn forgets(&self, idle: Duration) -> (u32, Option<Duration>) {
         let as_short = |pause: &&Duration| **pause <= idle || same(**pause, idle);
         let times = self.forgotten.iter().filter(as_short).count() as u32;
+        // One that was survived is none, however near.
+        let survived = self.survived.is_some_and(|survived| idle <= survived);
+        let times = if survived { 0 } else { times };
         (times, self.forgotten.iter().min().copied())
     }
 }
@@ -96,5 +105,20 @@ mod tests {
         history.survived(5 * S);
         assert_eq!(history.forgets(6 * S), (1, Some(6 * S)));
         assert_eq!(history.longest(), Some(5 * S));
+        history.forgotten(60 * S);
+        history.survived(57 * S);
+        assert_eq!(history.forgets(57 * S).0, 0, "near it, and survived");
+        assert_eq!(history.forgets(58 * S).0, 1);
+    }
+
+    #[test]
+    fn what_was_survived_once_does_not_hide_a_limit_for_ever() {
+        let mut history = History::default();
+        history.survived(3600 * S);
+        history.dropped(300 * S);
+        assert_eq!(history.longest(), None, "the path has changed");
+        history.survived(300 * S);
+        history.dropped(S / 10);
+        assert_eq!(history.longest(), Some(300 * S), "that was no pause");
     }
 }

@@ -15,6 +15,9 @@ pub(super) fn tell(evidence: &Evidence, verdict: &Verdict) -> String {
             parts.push(own_side(evidence, verdict.cause));
         }
         _ => {
+            if let Some(gone) = evidence.suspended_us {
+                parts.push(format!("this machine was suspended for {} before", about(gone)));
+            }
             parts.extend(kernel(evidence));
             parts.extend(elsewhere(evidence));
             parts.extend(pauses(evidence, verdict.cause));

@@ -13,15 +13,12 @@ use crate::drive::looks::Looks;
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::{Allowed, Scene};
 use crate::drive::side::{Question, Slot};
+use crate::drive::suspension::Suspension;
 use crate::drive::{Seat, Shared};
 use crate::heartbeat::Heartbeat;
 use crate::pulse::{Report, Roster, Rtt};
 use crate::state::State;
-use crate::sys;
 use crate::tcp_info::{TcpInfo, TcpState};
-
-/// Less is no suspension: the two clocks are read one after the other.
-const SUSPENSION: Duration = Duration::from_millis(500);
 
 pub(crate) struct Inquiry {
     handle: Arc<Handle>,
@@ -40,7 +37,7 @@ pub(crate) struct Inquiry {
     held: Option<(Arc<Diagnosis>, bool)>,
     /// The last evidence of silence, to be completed by what side connections find.
     silence: Option<Evidence>,
-    suspended: Duration,
+    suspension: Suspension,
     /// The protocol panicked as it was asked.
     broken: Option<Loss>,
 }
@@ -68,7 +65,7 @@ impl Inquiry {
             looks: Looks::new(Arc::clone(&seat.shared.lookers)),
             held: None,
             silence: None,
-            suspended: sys::suspended(),
+            suspension: Suspension::new(),
             broken: None,
         }
     }
@@ -86,6 +83,7 @@ impl Inquiry {
         if !self.is_on() {
             return;
         }
+        self.suspension.on_well();
         self.local = scene.local();
         self.case.on_connected(peer, Instant::now());
         let host = peer.map(|peer| peer.ip());
@@ -244,6 +242,7 @@ impl Inquiry {
         scene: &dyn Scene,
         reporter: &mut Reporter,
     ) {
+        self.suspension.on_well();
         self.case.on_ack(seq, rtt, late, now);
         self.end_silence();
         if let Some(evidence) = self.case.on_next_beat(true, None) {
@@ -278,6 +277,7 @@ impl Inquiry {
         if let Some(evidence) = self.case.on_next_beat(false, info.as_ref()) {
             self.explain(evidence, now, reporter);
         }
+        self.case.set_suspended(self.suspension.since_well());
         let own = Some(self.own_side());
         let mut evidence = self.case.silence(&loss, now, info.as_ref(), own);
         self.count_suspects(&mut evidence, now, reporter);
@@ -363,6 +363,7 @@ impl Inquiry {
         info: Option<&TcpInfo>,
         own: Option<OwnSide>,
     ) -> Evidence {
+        self.case.set_suspended(self.suspension.since_well());
         let mut evidence = self.case.end(loss, now, info, own);
         if evidence.stage == Some(Stage::Connect) && self.handle.has_stood() {
             evidence.tcp_state = Some(TcpState::Established.word().to_owned());
@@ -402,14 +403,12 @@ impl Inquiry {
     }
 
     fn away(&mut self, late: Duration) -> Arc<Diagnosis> {
-        let suspended = sys::suspended();
-        let gone = suspended.saturating_sub(std::mem::replace(&mut self.suspended, suspended));
         Arc::new(Diagnosis::of(Evidence {
             word: Some(Cause::LocalStall),
             stage: Some(Stage::Away),
             detail: Some(format!("this process woke {late:.1?} too late")),
             late_us: Some(late),
-            suspended_us: Some(gone).filter(|gone| *gone > SUSPENSION),
+            suspended_us: self.suspension.on_stall(),
             ..Evidence::default()
         }))
     }

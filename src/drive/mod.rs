@@ -27,6 +27,7 @@ mod scene;
 pub(crate) mod side;
 pub(crate) mod socket;
 pub(crate) mod spawn;
+mod suspension;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 pub(crate) mod tls;
 mod verdict;

@@ -72,8 +72,8 @@ impl Exchange {
     /// Where the peer does not answer on a fresh connection either, bytes that are no beat may be
     /// sent to it on further ones, to see whether a filter has read the beat
     /// ([`Diagnose::side_connections`](crate::Diagnose::side_connections)). Only for a peer that
-    /// takes them without harm. Allowed without this for the bytes `heartbeat`. The bytes of the beat
-    /// are then shown in evidence, events and logs: not for a beat that holds a secret.
+    /// takes them without harm. Allowed without this for the bytes `heartbeat`. The bytes of the
+    /// beat are then shown in evidence, events and logs: not for a beat that holds a secret.
     pub fn allow_other_bytes(mut self) -> Exchange {
         self.other_bytes = true;
         self

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Case;
 use crate::cause::{Cause, Loss};
+use crate::diagnose::diagnosis::Diagnosis;
 use crate::diagnose::evidence::{Carried, Evidence, Fresh};
 use crate::tcp_info::TcpInfo;
 
@@ -65,6 +66,22 @@ impl Case {
             (_, None) => Carried::Unanswered,
         });
         Some(*evidence)
+    }
+
+    /// What became clear of a pause: it is remembered for the next time, once for each trouble,
+    /// however often it is told.
+    pub(crate) fn learn(&mut self, diagnosis: &Diagnosis) {
+        let Evidence { idle_us, fresh, fresh_beat, .. } = diagnosis.evidence();
+        let (Some(idle), Some(_)) = (idle_us, fresh) else { return };
+        match diagnosis.cause() {
+            Cause::FlowForgotten if !std::mem::replace(&mut self.has_learnt, true) => {
+                self.history.forgotten(*idle);
+            }
+            Cause::FlowDropped if *fresh_beat == Some(Carried::Answered) => {
+                self.dropped = Some(*idle);
+            }
+            _ => {}
+        }
     }
 }
 

@@ -69,7 +69,17 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
 /// Question 1.
 fn away(evidence: &Evidence) -> Option<Verdict> {
     if evidence.suspended_us.is_some() {
-        return Some(certain(Cause::ResumedFromSleep));
+        // An end or a silence may have come by itself; one of another word says why it came.
+        return match evidence.word {
+            _ if evidence.late_us.is_some() => Some(certain(Cause::ResumedFromSleep)),
+            Some(
+                word @ (Cause::AckTimeout
+                | Cause::ClosedByPeer
+                | Cause::Reset
+                | Cause::KernelGaveUp),
+            ) => Some(likely(Cause::ResumedFromSleep, &[word])),
+            _ => None,
+        };
     }
     evidence.late_us.is_some().then(|| certain(Cause::LocalStall))
 }

@@ -262,6 +262,10 @@ fn who_was_away_convicts_nobody() {
     assert_eq!(late, certain(Cause::LocalStall));
     let slept = of(|e| (e.late_us, e.suspended_us) = (Some(900 * MS), Some(800 * MS)));
     assert_eq!(slept, certain(Cause::ResumedFromSleep));
+    let after = Evidence { suspended_us: Some(800 * MS), ..end(Cause::Reset) };
+    assert_eq!(decide(&after), likely(Cause::ResumedFromSleep, &[Cause::Reset]));
+    let refused = Evidence { suspended_us: Some(800 * MS), ..end(Cause::LoginRefused) };
+    assert_eq!(decide(&refused), certain(Cause::LoginRefused));
 }
 
 #[test]
