@@ -172,6 +172,12 @@ impl TcpInfo {
         self.notsent_bytes.unwrap_or(0)
     }
 
+    /// Whether the peer opened the connection, where that can be told: on one that was opened from
+    /// here, the opening counts as a byte.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.unacked == 0 && self.unsent() == 0 && self.acked_past_data() == Some(0)
+    }
+
     /// Bytes of ours that were written and not yet acknowledged; off by one at most.
     pub(crate) fn bytes_ahead(&self) -> Option<u64> {
         let unique = self.bytes_sent?.saturating_sub(self.bytes_retrans?);
@@ -292,6 +298,18 @@ mod tests {
         let half = TcpInfo::parse(&bytes[..230]).unwrap();
         assert!(half.dsack_dups.is_some() && half.snd_wnd.is_none(), "two of its four bytes");
         assert_eq!(TcpInfo::parse(&bytes[..LEAST - 1]), None);
+    }
+
+    #[test]
+    fn who_opened_a_connection_is_told_by_the_byte_of_the_opening() {
+        use std::net::{TcpListener, TcpStream};
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let opened = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let is_accepted = |socket| TcpInfo::of(socket).map(|info| info.is_accepted());
+        if cfg!(target_os = "linux") {
+            assert!(!is_accepted(&opened).unwrap() && is_accepted(&accepted).unwrap());
+        }
     }
 
     #[test]

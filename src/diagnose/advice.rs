@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::decide::Verdict;
-use super::evidence::{Carried, Evidence};
+use super::evidence::{Carried, Evidence, Kept};
 use super::story::about;
 use crate::cause::Cause;
 
@@ -14,6 +14,7 @@ pub(super) fn advise(evidence: &Evidence, verdict: &Verdict) -> String {
         Cause::SizeFiltered => size(evidence, peer),
         Cause::FlowForgotten => forgotten(evidence, peer),
         Cause::IdleClosed => idle_closed(evidence, peer),
+        Cause::AckTimeout => not_known(evidence),
         cause => of_the_network(cause, peer)
             .or_else(|| of_the_peer(cause, peer))
             .unwrap_or_else(|| of_this_side(cause)),
@@ -114,11 +115,6 @@ fn of_this_side(cause: Cause) -> String {
         Cause::LocalStall => {
             "give this process more room: it was stopped, starved or swapped out".to_owned()
         }
-        Cause::AckTimeout => {
-            "allow side connections, or look at the path and the peer by hand: `ss -tino` shows \
-             whether the beat was acknowledged"
-                .to_owned()
-        }
         Cause::NameNotResolved
         | Cause::NameServerSilent
         | Cause::TlsFailed
@@ -129,6 +125,18 @@ fn of_this_side(cause: Cause) -> String {
         | Cause::ProtocolPanicked => format!("check {}", cause.remedy()),
         other => other.remedy().to_owned(),
     }
+}
+
+/// Nothing tells the alternatives apart.
+fn not_known(evidence: &Evidence) -> String {
+    let allow = match evidence.side {
+        Some(Kept::Off) => "allow side connections, or ",
+        _ => "",
+    };
+    format!(
+        "{allow}look at the path and the peer by hand: `ss -tino` shows whether the beat was \
+         acknowledged"
+    )
 }
 
 fn size(evidence: &Evidence, peer: &str) -> String {

@@ -291,6 +291,7 @@ impl Case {
         self.add_beat(&mut evidence, now);
         self.add_kernel(&mut evidence, info);
         self.add_own_side(&mut evidence, own);
+        evidence.side = Some(Kept::Off).filter(|_| !self.settings.side);
         evidence.merge(&self.side);
         evidence
     }

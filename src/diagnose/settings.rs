@@ -15,7 +15,8 @@
 /// ([`Protocol::fresh`](crate::Protocol::fresh), [`Protocol::neutral`](crate::Protocol::neutral));
 /// one is made at a time for each link, and all links share the
 /// [budget](crate::Builder::side_connections) of their coordinator. They go to the link's own
-/// address and no other, and only while the link is silent.
+/// address and no other, only while the link is silent, and never to a peer that has opened the
+/// connection itself: nobody listens at its end.
 ///
 /// # Examples
 ///

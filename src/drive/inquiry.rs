@@ -2,21 +2,22 @@
 //! calls for, keeps the [`Case`], asks for side connections, and hands the reporter each report
 //! with its diagnosis.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
 use crate::diagnose::{Case, Diagnosis, Evidence, Kept, OwnSide, Stage, is_path_alive};
 use crate::drive::handle::Handle;
 use crate::drive::looks::Looks;
+use crate::drive::member::Member;
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::{Allowed, Scene};
 use crate::drive::side::{Question, Slot};
 use crate::drive::suspension::Suspension;
 use crate::drive::{Seat, Shared};
 use crate::heartbeat::Heartbeat;
-use crate::pulse::{Report, Roster, Rtt};
+use crate::pulse::{Report, Rtt};
 use crate::state::State;
 use crate::tcp_info::{TcpInfo, TcpState};
 
@@ -28,8 +29,9 @@ pub(crate) struct Inquiry {
     slot: Arc<Slot>,
     /// Side connections are being made.
     asked: bool,
-    /// The host that the roster knows this link by.
-    host: Option<IpAddr>,
+    member: Member,
+    /// The peer opened the connection: nobody listens at its end of it.
+    accepted: bool,
     /// The own address of the connection.
     local: Option<SocketAddr>,
     looks: Looks,
@@ -45,9 +47,6 @@ pub(crate) struct Inquiry {
 impl Drop for Inquiry {
     fn drop(&mut self) {
         self.slot.close();
-        if let Some(host) = self.host {
-            self.roster().leave(host);
-        }
     }
 }
 
@@ -60,7 +59,8 @@ impl Inquiry {
             case: Case::new(heartbeat.diagnose, heartbeat.timeout, &seat.handle.who.target, now),
             slot: Arc::default(),
             asked: false,
-            host: None,
+            member: Member::new(Arc::clone(&seat.shared)),
+            accepted: false,
             local: None,
             looks: Looks::new(Arc::clone(&seat.shared.lookers)),
             held: None,
@@ -85,15 +85,9 @@ impl Inquiry {
         }
         self.suspension.on_well();
         self.local = scene.local();
+        self.accepted = scene.look().is_some_and(|info| info.is_accepted());
         self.case.on_connected(peer, Instant::now());
-        let host = peer.map(|peer| peer.ip());
-        if self.host != host {
-            let (old, mut roster) = (self.host, self.roster());
-            old.into_iter().for_each(|host| roster.leave(host));
-            host.into_iter().for_each(|host| roster.join(host));
-            drop(roster);
-            self.host = host;
-        }
+        self.member.move_to(peer.map(|peer| peer.ip()));
     }
 
     /// A beat was written.
@@ -219,9 +213,7 @@ impl Inquiry {
     fn on_up(&mut self) {
         self.case.on_up();
         self.end_silence();
-        if let Some(host) = self.host {
-            self.roster().well(host);
-        }
+        self.member.well();
     }
 
     /// It is over: what side connections still find is of no trouble that is.
@@ -347,8 +339,12 @@ impl Inquiry {
         if same || matches!(loss.cause, Cause::Stopped | Cause::Renewed) {
             return;
         }
-        let own = is_about_the_path(loss.cause).then(|| self.own_side());
+        let own_side_matters = is_about_the_path(loss.cause);
+        let own = own_side_matters.then(|| self.own_side());
         let mut evidence = self.ended(loss, now, None, own);
+        if own_side_matters {
+            self.count_suspects(&mut evidence, now, reporter);
+        }
         if self.case.wants_side(&evidence, now) {
             evidence.side = Some(self.ask(scene, &evidence, now));
             self.silence = Some(evidence.clone());
@@ -417,11 +413,14 @@ impl Inquiry {
         self.shared.interfaces.look(self.local, self.case.peer())
     }
 
-    fn count_suspects(&self, evidence: &mut Evidence, now: Instant, reporter: &mut Reporter) {
-        let Some(host) = self.host.filter(|_| !is_path_alive(evidence)) else { return };
+    fn count_suspects(&mut self, evidence: &mut Evidence, now: Instant, reporter: &mut Reporter) {
+        if is_path_alive(evidence) {
+            return;
+        }
         let Heartbeat { interval, timeout, fall, .. } = self.heartbeat;
         // Beats are spread over an interval, so that is how far apart links notice.
-        let count = self.roster().suspect(host, now, interval * 11 / 10 + fall * timeout);
+        let window = interval * 11 / 10 + fall * timeout;
+        let Some(count) = self.member.suspect(now, window) else { return };
         (evidence.suspects, evidence.hosts) = (Some(count.suspects), Some(count.hosts));
         if count.is_alarm {
             let all = Evidence {
@@ -435,13 +434,11 @@ impl Inquiry {
         }
     }
 
-    fn roster(&self) -> MutexGuard<'_, Roster<IpAddr>> {
-        self.shared.roster.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Asks for side connections; what becomes of that.
     fn ask(&mut self, scene: &mut dyn Scene, evidence: &Evidence, now: Instant) -> Kept {
-        let Some(address) = self.case.peer() else { return Kept::Needless };
+        let Some(address) = self.case.peer().filter(|_| !self.accepted) else {
+            return Kept::Needless;
+        };
         let len = evidence.beat_bytes.unwrap_or(0) as usize;
         let connecting = evidence.stage == Some(Stage::Connect);
         // Then nothing is said, and the protocol need not be asked.

@@ -18,6 +18,7 @@ pub(crate) mod keepalive;
 pub(crate) mod known;
 pub(crate) mod limits;
 mod looks;
+mod member;
 pub(crate) mod observe;
 mod own_side;
 pub(crate) mod queues;

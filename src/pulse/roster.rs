@@ -26,13 +26,15 @@ pub(crate) struct Count {
 #[derive(Debug, Default)]
 struct Host {
     links: u32,
+    /// Of them, those that are not answered.
+    silent: u32,
     silent_since: Option<Instant>,
     /// It has been silent for so long that it has nothing to do with what happens now.
     is_old: bool,
 }
 
-/// Hosts count, not links: ten links to one host that dies are one host. `H` is what a host is
-/// known by.
+/// Hosts count, not links: ten links to one host that dies are one host, and a host that answers on
+/// one of its links is not silent. `H` is what a host is known by.
 #[derive(Debug)]
 pub(crate) struct Roster<H> {
     hosts: HashMap<H, Host>,
@@ -56,37 +58,53 @@ impl<H: Copy + Eq + Hash> Roster<H> {
         self.hosts.entry(host).or_default().links += 1;
     }
 
-    /// It has not any more.
-    pub(crate) fn leave(&mut self, host: H) {
-        self.well(host);
-        if let Some(entry) = self.hosts.get_mut(&host) {
-            entry.links = entry.links.saturating_sub(1);
-            if entry.links == 0 {
-                self.hosts.remove(&host);
-            }
+    /// It has not any more; `was_silent` says whether it was not answered.
+    pub(crate) fn leave(&mut self, host: H, was_silent: bool) {
+        let Some(entry) = self.hosts.get_mut(&host) else { return };
+        entry.links = entry.links.saturating_sub(1);
+        entry.silent = entry.silent.saturating_sub(u32::from(was_silent));
+        if entry.links == 0 || entry.silent == 0 {
+            self.answers(host);
+        }
+        if self.hosts.get(&host).is_some_and(|entry| entry.links == 0) {
+            self.hosts.remove(&host);
         }
     }
 
-    /// A link to this host does not answer. Those that fell silent more than `window` ago count no
-    /// more, neither as silent nor as hosts.
-    pub(crate) fn suspect(&mut self, host: H, now: Instant, window: Duration) -> Count {
+    /// A link to this host does not answer any more: told once, until it is [`well`](Roster::well).
+    pub(crate) fn suspect(&mut self, host: H, now: Instant, window: Duration) {
         self.forget_old(now, window);
-        if let Some(entry) = self.hosts.get_mut(&host) {
-            if entry.silent_since.is_none() {
-                entry.silent_since = Some(now);
-                self.silent.push_back((now, host));
-                self.suspects += 1;
-            }
+        let Some(entry) = self.hosts.get_mut(&host) else { return };
+        entry.silent = (entry.silent + 1).min(entry.links);
+        if entry.silent == entry.links && entry.silent_since.is_none() {
+            entry.silent_since = Some(now);
+            self.silent.push_back((now, host));
+            self.suspects += 1;
         }
+    }
+
+    /// How many are silent, if this host is one of them. Those that fell silent more than `window`
+    /// ago count no more, neither as silent nor as hosts.
+    pub(crate) fn count(&mut self, host: H, now: Instant, window: Duration) -> Option<Count> {
+        self.forget_old(now, window);
+        self.hosts.get(&host)?.silent_since?;
         let hosts = (self.hosts.len() as u32).saturating_sub(self.old);
         let many = is_many(self.suspects, hosts);
         let is_alarm = many && !self.alarmed;
         self.alarmed |= many;
-        Count { suspects: self.suspects, hosts, is_alarm }
+        Some(Count { suspects: self.suspects, hosts, is_alarm })
     }
 
-    /// It answers.
+    /// A link that was not answered is.
     pub(crate) fn well(&mut self, host: H) {
+        if let Some(entry) = self.hosts.get_mut(&host) {
+            entry.silent = entry.silent.saturating_sub(1);
+            self.answers(host);
+        }
+    }
+
+    /// The host is not silent, or not any more.
+    fn answers(&mut self, host: H) {
         let Some(entry) = self.hosts.get_mut(&host) else { return };
         if entry.silent_since.take().is_none() {
             return;
@@ -130,15 +148,21 @@ mod tests {
         roster
     }
 
+    /// One more link that is not answered; whether that is an alarm.
+    fn falls(roster: &mut Roster<u32>, host: u32, now: Instant) -> bool {
+        roster.suspect(host, now, S);
+        roster.count(host, now, S).is_some_and(|count| count.is_alarm)
+    }
+
     #[test]
     fn three_tenths_and_at_least_three_are_many_and_told_once() {
         let now = Instant::now();
         let mut roster = roster(10);
-        let alarms: Vec<_> = (0..5).map(|n| roster.suspect(n, now, S).is_alarm).collect();
+        let alarms: Vec<_> = (0..5).map(|n| falls(&mut roster, n, now)).collect();
         assert_eq!(alarms, [false, false, true, false, false]);
         (0..5).for_each(|n| roster.well(n));
-        let again = (5..8).map(|n| roster.suspect(n, now, S).is_alarm);
-        assert_eq!(again.collect::<Vec<_>>(), [false, false, true], "another time");
+        let again: Vec<_> = (5..8).map(|n| falls(&mut roster, n, now)).collect();
+        assert_eq!(again, [false, false, true], "another time");
     }
 
     #[test]
@@ -146,33 +170,41 @@ mod tests {
         let now = Instant::now();
         let mut roster = roster(10);
         let mut alarms = |hosts: std::ops::Range<u32>, at| {
-            hosts.map(|n| u32::from(roster.suspect(n, at, S).is_alarm)).sum::<u32>()
+            hosts.map(|n| u32::from(falls(&mut roster, n, at))).sum::<u32>()
         };
         assert_eq!(alarms(0..4, now), 1);
         assert_eq!(alarms(4..8, now + 3600 * S), 1, "the first four are still silent");
     }
 
     #[test]
-    fn many_links_to_one_host_are_one_host() {
+    fn many_links_to_one_host_are_one_host_and_it_is_silent_when_all_of_them_are() {
         let now = Instant::now();
         let mut roster = roster(4);
-        (0..100).for_each(|_| roster.join(0));
-        let count = (0..100).map(|_| roster.suspect(0, now, S)).last();
-        assert_eq!(count, Some(Count { suspects: 1, hosts: 4, is_alarm: false }));
+        (1..100).for_each(|_| roster.join(0));
+        (1..100).for_each(|_| roster.suspect(0, now, S));
+        assert_eq!(roster.count(0, now, S), None, "one of them is answered");
+        roster.suspect(0, now, S);
+        let one = Some(Count { suspects: 1, hosts: 4, is_alarm: false });
+        assert_eq!(roster.count(0, now, S), one);
+        roster.leave(0, true);
+        assert_eq!(roster.count(0, now, S), one, "the others are still silent");
+        roster.well(0);
+        assert_eq!(roster.count(0, now, S), None);
     }
 
     #[test]
     fn those_that_were_silent_before_have_nothing_to_do_with_it() {
         let now = Instant::now();
         let mut roster = roster(9);
-        for n in 0..2 {
-            roster.suspect(n, now, S);
-        }
-        let later = roster.suspect(2, now + 5 * S, S);
-        assert_eq!(later, Count { suspects: 1, hosts: 7, is_alarm: false });
+        (0..2).for_each(|n| roster.suspect(n, now, S));
+        let later = now + 5 * S;
+        roster.suspect(2, later, S);
+        let count = |roster: &mut Roster<u32>, host| roster.count(host, later, S);
+        let expected = |suspects, hosts| Some(Count { suspects, hosts, is_alarm: false });
+        assert_eq!(count(&mut roster, 2), expected(1, 7));
         roster.well(0);
-        roster.leave(1);
-        let count = roster.suspect(0, now + 5 * S, S);
-        assert_eq!(count, Count { suspects: 2, hosts: 8, is_alarm: false });
+        roster.leave(1, true);
+        roster.suspect(0, later, S);
+        assert_eq!(count(&mut roster, 0), expected(2, 8));
     }
 }
