@@ -209,3 +209,22 @@ fn an_ack_that_came_before_a_reset_counts_though_a_look_was_due() {
         assert_eq!(down(&mut watch).cause(), Cause::Reset, "adopted: {adopted}");
     }
 }
+
+/// A server's side: the client has opened the connection, and nobody listens at its end.
+#[test]
+fn a_client_that_hangs_is_never_connected_to() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (accepted, _) = listener.accept().unwrap();
+    let coordinator = Coordinator::new().unwrap();
+    let beat = falls(Diagnose::side_connections());
+    let link = coordinator.adopt(accepted, beat, tutorial()).unwrap();
+    let mut watch = Watch { coordinator, link: link.id(), seen: Vec::new() };
+    let mut bytes = [0; 9];
+    client.read_exact(&mut bytes).unwrap();
+    client.write_all(b"heartbeat_ack").unwrap();
+    watch.wait_beats(1);
+    let told = down(&mut watch); // it answers no more
+    assert_eq!(told.cause(), Cause::PeerSilent, "{told}");
+    assert_eq!((text(&told, "side"), text(&told, "fresh")), (Some("needless".to_owned()), None));
+}
