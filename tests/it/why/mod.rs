@@ -1,7 +1,7 @@
 //! Why a link died: each fault that needs no kernel trick, made by a relay with a mood, with what
 //! is told of it, how surely, who should act, and what else it could be.
 
-mod filtered;
+pub mod filtered;
 mod idle;
 mod kinds;
 mod many;
