@@ -2,7 +2,7 @@
 //! thousands of threads.
 //!
 //! What is missing shows as ignored, with the reason; `KEEPBEAT_REQUIRE=1` turns that into a
-//! failure. One test at a time, because some of them measure.
+//! failure. Those that measure run one at a time, behind the others.
 
 mod child;
 mod examinations;
@@ -26,6 +26,9 @@ mod stall;
 mod syscalls;
 
 use libtest_mimic::{Arguments, Trial};
+
+/// So many of those that wait run side by side.
+const AT_ONCE: usize = 4;
 
 /// Whether something is there; else why not, and how to get it.
 type Need = Result<(), String>;
@@ -51,8 +54,9 @@ fn main() {
         return;
     }
     let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
-    let trials = [
+    // They wait for servers most of the time, so several do so side by side.
+    arguments.test_threads = Some(AT_ONCE);
+    let waiting = [
         redis::trials(),
         redis_link::trials(),
         firewall::trials(),
@@ -61,12 +65,19 @@ fn main() {
         nginx::trials(),
         stall::trials(),
         itself::trials(),
+        observe::trials(),
+    ];
+    let first = libtest_mimic::run(&arguments, waiting.into_iter().flatten().collect());
+    // They measure, or fill the machine: one at a time, and nothing beside them.
+    arguments.test_threads = Some(1);
+    let measuring = [
         limits::trials(),
         syscalls::trials(),
         examinations::trials(),
-        observe::trials(),
         session::trials(),
         scale::trials(),
     ];
-    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
+    let second = libtest_mimic::run(&arguments, measuring.into_iter().flatten().collect());
+    first.exit_if_failed();
+    second.exit();
 }

@@ -55,6 +55,7 @@ fn all_up(coordinator: &Coordinator) -> bool {
 
 fn start() {
     const LINKS: usize = 3000;
+    let before = threads();
     let responder = responder();
     let coordinator = Coordinator::new().unwrap();
     let begin = Instant::now();
@@ -69,8 +70,12 @@ fn start() {
     );
     // Not faster than the bound allows, whatever the machine.
     assert!(took >= Duration::from_millis(2800), "{took:?}");
-    coordinator.stop().unwrap();
-    responder.stop(); // the next test counts threads
+    // How soon is asked with 2,000 of them; here all must be gone in the end, on a busy machine, too.
+    if let Err(error) = coordinator.stop() {
+        assert!(error.is_left_behind(), "{error}");
+    }
+    responder.stop();
+    eventually("all threads have ended", || threads() <= before);
 }
 
 fn minute() {
