@@ -70,7 +70,7 @@ fn start() {
     );
     // Not faster than the bound allows, whatever the machine.
     assert!(took >= Duration::from_millis(2800), "{took:?}");
-    // How soon is asked with 2,000 of them; here all must be gone in the end, on a busy machine, too.
+    // How soon is asked with 2,000 of them; here all must be gone in the end, however busy it is.
     if let Err(error) = coordinator.stop() {
         assert!(error.is_left_behind(), "{error}");
     }
