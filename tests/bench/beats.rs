@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use keepbeat::pulse::{Input, Output, Pulse};
-use keepbeat::{Coordinator, EventKind, Exchange, Heartbeat, Responder};
+use keepbeat::{Coordinator, Diagnose, EventKind, Exchange, Heartbeat, Responder};
 
 fn main() {
     if std::env::args().nth(1).as_deref() == Some("--responder") {
@@ -113,15 +113,32 @@ trait Loop {
     fn cost(address: SocketAddr, links: usize, interval: Duration, beats: u64) -> Duration;
 }
 
+/// With the evidence that a diagnosis needs, as it is by default.
 struct Keepbeat;
 
 impl Loop for Keepbeat {
     fn cost(address: SocketAddr, links: usize, interval: Duration, beats: u64) -> Duration {
+        Undiagnosed::cost_of(address, links, &Heartbeat::every(interval), beats)
+    }
+}
+
+/// Without.
+struct Undiagnosed;
+
+impl Loop for Undiagnosed {
+    fn cost(address: SocketAddr, links: usize, interval: Duration, beats: u64) -> Duration {
+        let beat = Heartbeat::every(interval).diagnose(Diagnose::off());
+        Undiagnosed::cost_of(address, links, &beat, beats)
+    }
+}
+
+impl Undiagnosed {
+    fn cost_of(address: SocketAddr, links: usize, beat: &Heartbeat, beats: u64) -> Duration {
         let builder = Coordinator::builder().connects_per_second(10_000).events_capacity(1 << 16);
         let coordinator = builder.build().unwrap();
         for _ in 0..links {
             let exchange = Exchange::new("heartbeat", "heartbeat_ack");
-            coordinator.watch(address, Heartbeat::every(interval), exchange).unwrap();
+            coordinator.watch(address, beat.clone(), exchange).unwrap();
         }
         let beat = |kind: &EventKind| matches!(kind, EventKind::Beat { .. });
         let acked = |n: u64| {
@@ -223,13 +240,25 @@ fn side_by_side() {
     let mut ratios = Vec::new();
     for round in 1..=5 {
         let ours = Keepbeat::cost(other.address, links, second, beats);
+        let without = Undiagnosed::cost(other.address, links, second, beats);
         let naive = Naive::cost(other.address, links, second, beats);
         // Its threads end with their next beat.
         thread::sleep(2 * second);
-        let ratio = ours.as_secs_f64() / naive.as_secs_f64();
-        println!("round {round}: keepbeat {ours:.1?}, naive {naive:.1?}, ratio {ratio:.2}");
-        ratios.push(ratio);
+        let ratio = |cost: Duration| cost.as_secs_f64() / naive.as_secs_f64();
+        let (with, off) = (ratio(ours), ratio(without));
+        println!(
+            "round {round}: keepbeat {ours:.1?}, without diagnosis {without:.1?}, \
+             naive {naive:.1?}, ratios {with:.2} {off:.2}"
+        );
+        ratios.push((with, off));
     }
-    ratios.sort_by(f64::total_cmp);
-    println!("{links} links at one beat a second: median ratio {:.2}", ratios[2]);
+    let median = |pick: fn(&(f64, f64)) -> f64| {
+        let mut all: Vec<_> = ratios.iter().map(pick).collect();
+        all.sort_by(f64::total_cmp);
+        all[2]
+    };
+    let (with, off) = (median(|both| both.0), median(|both| both.1));
+    println!(
+        "{links} links at one beat a second: median ratios {with:.2}, {off:.2} without diagnosis"
+    );
 }
