@@ -85,7 +85,9 @@ impl Inquiry {
         }
         self.suspension.on_well();
         self.local = scene.local();
-        self.accepted = scene.look().is_some_and(|info| info.is_accepted());
+        // Nobody else asks who opened it.
+        self.accepted =
+            self.heartbeat.diagnose.side && scene.look().is_some_and(|info| info.is_accepted());
         self.case.on_connected(peer, Instant::now());
         self.member.move_to(peer.map(|peer| peer.ip()));
     }

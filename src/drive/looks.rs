@@ -1,9 +1,16 @@
 //! When a beat that is not answered is looked at: what a router says is told within 50 ms of its
 //! coming, and a healthy beat is answered before the first look.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use socket2::Socket;
+
+use crate::cause::Loss;
+use crate::drive::socket::loss_of;
+use crate::tcp_info::{TcpInfo, TcpState};
 
 /// How long after a beat the first look is taken, at least, and how often from then on.
 const LOOK: Duration = Duration::from_millis(40);
@@ -20,6 +27,30 @@ pub(crate) fn attention(usual: Option<Duration>) -> Duration {
         look *= 2;
     }
     look
+}
+
+/// What a look at a socket found; nothing, as a rule.
+pub(crate) enum Found {
+    Nothing,
+    /// The kernel's number for what a router or firewall said. The connection stands.
+    Icmp(i32),
+    /// It was no word of a router, but the end, which no read will tell any more.
+    End(Loss),
+}
+
+/// Has a router said something of the connection? Only its link's thread may ask: the error is told
+/// once.
+pub(crate) fn look_at(socket: &Socket, peer: SocketAddr) -> Found {
+    let state = || TcpInfo::of(socket).ok().map(|info| info.state);
+    if state() == Some(TcpState::Closed) {
+        return Found::Nothing; // a read tells it, behind what came before it
+    }
+    let Ok(Some(error)) = socket.take_error() else { return Found::Nothing };
+    match (state(), error.raw_os_error()) {
+        (None | Some(TcpState::Closed), _) => Found::End(loss_of(&error, peer)),
+        (_, Some(errno)) => Found::Icmp(errno),
+        (_, None) => Found::Nothing,
+    }
 }
 
 pub(crate) struct Looks {

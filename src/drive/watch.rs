@@ -16,17 +16,17 @@ use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
 use crate::drive::inbox::Next;
 use crate::drive::inquiry::Inquiry;
-use crate::drive::looks::attention;
+use crate::drive::looks::{Found, attention, look_at};
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::{Allowed, Scene};
-use crate::drive::socket::{Connection, Woke, loss_of};
+use crate::drive::socket::{Connection, Woke};
 use crate::drive::tls::Secure;
 use crate::heartbeat::Heartbeat;
 use crate::protocol::Frame;
 use crate::protocol::shown::shown;
 use crate::pulse::{Input, Output, Patience, Pulse, Report};
 use crate::target::Target;
-use crate::tcp_info::{TcpInfo, TcpState};
+use crate::tcp_info::TcpInfo;
 
 /// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats: 0.016 system
 /// calls a beat.
@@ -252,23 +252,14 @@ impl Watch {
         let now = Instant::now();
         self.inquiry.on_looked(now);
         let Some(connection) = &self.connection else { return };
-        if connection.tcp_info().is_some_and(|info| info.state == TcpState::Closed) {
-            return; // a read tells it, behind what came before it
-        }
-        let Ok(Some(error)) = connection.socket().take_error() else { return };
-        let ended = connection.tcp_info().is_none_or(|info| info.state == TcpState::Closed);
-        if ended {
-            // It was no word of a router, but the end, which no read will tell any more.
-            let loss = loss_of(&error, connection.peer);
-            if !self.handle.is_stopping() {
-                self.tell(Input::Lost(loss));
+        match look_at(connection.socket(), connection.peer) {
+            Found::End(loss) if !self.handle.is_stopping() => self.tell(Input::Lost(loss)),
+            Found::End(_) | Found::Nothing => {}
+            Found::Icmp(errno) => {
+                let Watch { inquiry, reporter, connection, protocol, dialer, .. } = self;
+                let mut view = View { connection: connection.as_ref(), protocol, dialer };
+                inquiry.on_icmp(errno, &mut view, reporter);
             }
-            return;
-        }
-        if let Some(errno) = error.raw_os_error() {
-            let Watch { inquiry, reporter, connection, protocol, dialer, .. } = self;
-            let mut view = View { connection: connection.as_ref(), protocol, dialer };
-            inquiry.on_icmp(errno, &mut view, reporter);
         }
     }
 

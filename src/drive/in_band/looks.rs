@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use crate::cause::Loss;
 use crate::drive::guarded::Guarded;
+use crate::drive::looks::{Found, look_at};
 use crate::drive::scene::{Allowed, Scene};
-use crate::drive::socket::loss_of;
 use crate::pulse::{Input, Patience, Report};
 use crate::sys;
-use crate::tcp_info::{TcpInfo, TcpState};
+use crate::tcp_info::TcpInfo;
 
 use super::{InBand, Line, Origin};
 
@@ -69,21 +69,14 @@ impl InBand {
     pub(super) fn look(&mut self, now: Instant) {
         self.inquiry.on_looked(now);
         let Some(line) = &self.line else { return };
-        let info = || TcpInfo::of(&*line.socket).ok();
-        if info().is_some_and(|info| info.state == TcpState::Closed) {
-            return; // a read tells it, behind what came before it
-        }
-        let Ok(Some(error)) = line.socket.take_error() else { return };
-        let info = info();
-        if info.is_none_or(|info| info.state == TcpState::Closed) {
-            // It was no word of a router, but the end, which no read will tell any more.
-            let loss = loss_of(&error, line.peer);
-            return self.on_end(loss);
-        }
-        if let Some(errno) = error.raw_os_error() {
-            let InBand { inquiry, reporter, line, protocol, origin, .. } = self;
-            let mut view = View { line: line.as_ref(), protocol, origin };
-            inquiry.on_icmp(errno, &mut view, reporter);
+        match look_at(&line.socket, line.peer) {
+            Found::Nothing => {}
+            Found::End(loss) => self.on_end(loss),
+            Found::Icmp(errno) => {
+                let InBand { inquiry, reporter, line, protocol, origin, .. } = self;
+                let mut view = View { line: line.as_ref(), protocol, origin };
+                inquiry.on_icmp(errno, &mut view, reporter);
+            }
         }
     }
 }

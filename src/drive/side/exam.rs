@@ -73,7 +73,6 @@ pub(super) fn run(question: Question, handle: &Handle, budget: &Budget) {
     // A budget that is spent, or a stop, ends it where it is.
     let _ = exam.all();
     handle.set_socket(None);
-    exam.found.side = exam.found.side.filter(|side| *side != Kept::Pending);
     exam.tell();
 }
 
