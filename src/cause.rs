@@ -79,6 +79,13 @@ causes! {
     IdleClosed, "idle-closed", "the peer closes connections that were idle for so long",
         "the idle limit in the peer's settings; `tcpdump` shows its FIN after the same pause",
         "a shorter interval than the idle limit, or a longer limit there";
+    LifetimeClosed, "lifetime-closed", "the peer ends each connection at the same age",
+        "`tcpdump` shows its FIN at the same age of each connection",
+        "nothing, if it is meant; else the lifetime in the settings of the peer, or of a proxy";
+    DroppedAtOnce, "dropped-at-once", "the connection was accepted and ended at once",
+        "`nc HOST PORT` ends at once",
+        "what accepts in the peer's place: a proxy or balancer without a living backend, or a list \
+         of allowed clients";
     Reset, "reset", "the connection was reset",
         "`tcpdump` shows the RST and who sent it", "the peer, or the firewall before it";
     ResetByMiddlebox, "reset-by-middlebox",
@@ -129,6 +136,11 @@ causes! {
     RateLimited, "rate-limited", "only so many beats in a while pass, the rest come late or never",
         "`ss -tino` shows retransmissions that grow with each beat",
         "a longer interval, or ask whoever runs the firewall for its rate limit";
+    SlowPath, "slow-path", "answers come, and take longer than the timeout",
+        "`ping`; `ss -tino` shows the round-trip time",
+        "a longer timeout, or whatever fills the path";
+    PassingOutage, "passing-outage", "the path was dead for a while, and is alive again",
+        "the logs of the network's devices at that time", "the network on the way, if it comes again";
     Unreachable, "unreachable", "a router says that the host or its network cannot be reached",
         "`tcpdump icmp`", "the route to the peer; the host may be off";
     Prohibited, "prohibited", "a firewall says that it forbids the connection",
@@ -150,6 +162,9 @@ causes! {
         "`ulimit -n`, `ss -s`", "the limit that the detail names";
     LocalNetwork, "local-network", "many links fail at once: it is our network, told once",
         "`ping` of the own gateway", "the own uplink, or what all the links share";
+    FarNetwork, "far-network", "several hosts of one network fail at once, and others answer",
+        "`traceroute` to them ends at the same hop",
+        "what these hosts share: a router, a switch, a site";
     WrongReply, "wrong-reply", "bytes came that are not the ack",
         "the first bytes, in the detail", "the protocol or the port: another service answers";
     BadStatus, "bad-status", "the server answered with a status that was not expected",
@@ -160,6 +175,15 @@ causes! {
         "the first bytes, in the detail", "the peer: it speaks first, or twice";
     LoginRefused, "login-refused", "the peer refused the credentials, or asks for some",
         "log in by hand", "user and password";
+    PermissionMissing, "permission-missing",
+        "the login was accepted, and a right that the beat needs is missing",
+        "log in by hand and send the beat", "the rights of that user on the server";
+    NotReady, "not-ready", "the right server answered, and does not serve now",
+        "the server's own words, in the detail", "what those words ask for; often to wait";
+    SingleClient, "single-client",
+        "the peer serves one client at a time, and our own side connection disturbed it",
+        "connect twice by hand: the first connection ends or goes silent",
+        "no side connections to this target";
     LossyPath, "lossy-path", "packets are lost on the way and sent again; a warning",
         "`ss -tino` shows retransmissions; `ping -c 100`",
         "the network on the way; a longer timeout meanwhile";
