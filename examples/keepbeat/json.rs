@@ -38,10 +38,11 @@ pub fn event(event: &Event) -> String {
                 None => line.end(),
             }
         }
-        EventKind::Disconnected { loss, lived, beats } => {
+        EventKind::Disconnected { loss, lived, beats, expected } => {
             // 0 is the mark of an attempt that failed.
             let lived = lived.as_millis().max(u128::from(!lived.is_zero()));
-            line.loss(Some(loss)).value("lived_ms", lived).value("beats", beats).end()
+            let line = line.loss(Some(loss)).value("lived_ms", lived).value("beats", beats);
+            if *expected { line.value("expected", true).end() } else { line.end() }
         }
         EventKind::Lost { count } => line.value("count", count).end(),
         EventKind::Stalled { late, diagnosis: None } => diagnosed(line, &stalled(*late)),

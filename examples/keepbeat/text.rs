@@ -166,7 +166,7 @@ impl Text {
             EventKind::Missed { seq, timeout, cause, .. } if told.state == State::Connecting => {
                 line(MISS, Some(*cause), &format!("no ack of beat {seq} within {timeout:?}"))
             }
-            EventKind::Disconnected { loss, .. } if loss.cause == Cause::Renewed => {
+            EventKind::Disconnected { expected: true, .. } => {
                 told.renewing = true;
                 String::new()
             }
@@ -180,13 +180,13 @@ impl Text {
                 let why = diagnosis.as_ref().map(|diagnosis| self.why(diagnosis, told));
                 before + &line(mark(*to), told.cause, &detail) + &why.unwrap_or_default()
             }
-            EventKind::Disconnected { loss, lived, beats } => {
+            EventKind::Disconnected { loss, lived, beats, .. } => {
                 let before = told.connected.take().unwrap_or_default();
                 if loss.cause == Cause::Stopped {
                     return String::new();
                 }
                 if told.cause.replace(loss.cause) != Some(loss.cause) {
-                    let mark = if lived.is_zero() { FAILED } else { DISCONNECTED };
+                    let mark = if lived.is_zero() { told.attempt() } else { DISCONNECTED };
                     return before + &line(mark, Some(loss.cause), &loss.detail);
                 }
                 if *beats == 0 {
@@ -225,7 +225,7 @@ impl Text {
                 true => String::new(),
                 false => self.columns.below("why", &why::words(diagnosis, Some(cause))),
             };
-            return line(FAILED, &seen) + &why + &self.remedy(diagnosis, &mut told.why);
+            return line(told.attempt(), &seen) + &why + &self.remedy(diagnosis, &mut told.why);
         }
         let mark = match event.link() {
             None => MANY,
@@ -257,6 +257,11 @@ impl Text {
 }
 
 impl Told {
+    /// The mark of an attempt that failed. Why a target is down now is as loud as why it fell.
+    fn attempt(&self) -> Mark {
+        if self.state == State::Down { mark(State::Down) } else { FAILED }
+    }
+
     fn turn(&mut self, to: State, loss: Option<&Loss>, time: SystemTime) {
         (self.renewing, self.late) = (false, false);
         self.state = to;

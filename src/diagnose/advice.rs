@@ -14,6 +14,13 @@ pub(super) fn advise(evidence: &Evidence, verdict: &Verdict) -> String {
         Cause::SizeFiltered => size(evidence, peer),
         Cause::FlowForgotten => forgotten(evidence, peer),
         Cause::IdleClosed => idle_closed(evidence, peer),
+        Cause::LifetimeClosed => lifetime_closed(evidence, peer),
+        Cause::ClosedByPeer | Cause::Reset if evidence.lifetime_closes.is_some() => {
+            closed_regularly(evidence, peer)
+        }
+        Cause::ClosedByPeer if evidence.beat_bytes.is_none() => {
+            format!("look at the log of {peer}: a restart, or a limit of its own")
+        }
         Cause::AckTimeout => not_known(evidence),
         cause => of_the_network(cause, peer)
             .or_else(|| of_the_peer(cause, peer))
@@ -184,8 +191,40 @@ fn forgotten(evidence: &Evidence, peer: &str) -> String {
     )
 }
 
+fn lifetime_closed(evidence: &Evidence, peer: &str) -> String {
+    format!(
+        "nothing is lost: another connection is opened at once; to keep one longer, look for a \
+         lifetime of {} in the settings of {peer}, or of a proxy before it",
+        about(evidence.lived_us.unwrap_or_default())
+    )
+}
+
+/// By a pause or an age, whichever it is.
+fn closed_regularly(evidence: &Evidence, peer: &str) -> String {
+    let after = about(evidence.idle_us.unwrap_or_default());
+    if evidence.beat_bytes.is_none() {
+        return silent_client(peer, &after);
+    }
+    format!(
+        "nothing is lost: another connection is opened at once; look for an idle limit or a \
+         lifetime of {after} in the settings of {peer}, or of a proxy before it"
+    )
+}
+
+/// Where no byte is ever sent, no shorter interval helps.
+fn silent_client(peer: &str, after: &str) -> String {
+    format!(
+        "{peer} ends connections of clients that say nothing for {after}, as many servers do \
+         before a login: watch it by a protocol that says something, or let it be; another \
+         connection is opened at once"
+    )
+}
+
 fn idle_closed(evidence: &Evidence, peer: &str) -> String {
     let idle = evidence.idle_us.unwrap_or_default();
+    if evidence.beat_bytes.is_none() {
+        return silent_client(peer, &about(idle));
+    }
     format!(
         "beat more often, every {} say: {peer} closes connections that are idle for {}; or raise \
          its idle limit",

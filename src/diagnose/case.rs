@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::decide::decide;
 use super::diagnosis::{Confidence, Diagnosis};
 use super::evidence::{Evidence, Kept, Stage};
-use super::history::History;
+use super::history::{History, PAUSE};
 use super::recorder::{BeatEnd, Recorder};
 use super::settings::Diagnose;
 use crate::cause::{Cause, Loss};
@@ -311,13 +311,13 @@ impl Case {
             return evidence;
         }
         self.add_beat(&mut evidence, now);
+        evidence.lived_us = Some(now.saturating_duration_since(self.since));
         if self.outstanding == 0 {
             let idle = now.saturating_duration_since(self.busy);
             evidence.idle_us = Some(idle);
-            // The clock of the pause stood still meanwhile.
-            if loss.cause == Cause::ClosedByPeer && self.suspended.is_none() {
-                evidence.idle_closes = self.history.closed(idle);
-            }
+            // The clock of the pause stood still in a suspension.
+            let is_pause = idle >= PAUSE && self.suspended.is_none();
+            evidence.idle_closes = (is_pause && loss.cause == Cause::ClosedByPeer).then_some(1);
         }
         // After death most of it reads 0: then what was known before is the evidence.
         let alive = info.filter(|info| info.state != TcpState::Closed);

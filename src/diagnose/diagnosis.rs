@@ -139,6 +139,14 @@ impl Diagnosis {
         }
     }
 
+    /// Whether it says why an attempt failed of which this evidence tells less: it is surer than
+    /// a guess, and among what that leaves open.
+    pub(crate) fn is_behind(&self, attempt: &Evidence) -> bool {
+        let sure = self.confidence() >= Confidence::Likely;
+        let other = self.evidence.word != attempt.word;
+        sure && other && decide::decide(attempt).alternatives.contains(&self.cause())
+    }
+
     pub(crate) fn is_warning(&self) -> bool {
         self.evidence.stage == Some(Stage::Warning)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::fact::{Fact, Value, words};
 use crate::cause::Cause;
 use crate::error::Error;
+use crate::pulse::{Regular, Rule};
 
 words! {
     /// In which part of a connection's life the trouble came.
@@ -116,6 +117,19 @@ macro_rules! evidence {
     };
 }
 
+impl Evidence {
+    /// By which rule the peer ended the connection.
+    pub(crate) fn add_rule(&mut self, regular: Regular) {
+        let by_idle = regular.rule != Rule::Lifetime;
+        self.idle_closes = by_idle.then_some(regular.times);
+        self.lifetime_closes = (regular.rule != Rule::Idle).then_some(regular.times);
+        match by_idle {
+            true => self.idle_us = Some(regular.after),
+            false => self.lived_us = Some(regular.after),
+        }
+    }
+}
+
 fn unfit(name: &str, fact: &Fact) -> Error {
     Error::invalid(format!("`{fact}` cannot be the evidence called `{name}`"))
 }
@@ -153,9 +167,13 @@ evidence! {
     idle_us: Duration,
     /// The longest such pause that was survived.
     idle_survived_us: Duration,
-    /// How often a connection of this link was closed by the peer after the same pause, this time
-    /// included.
+    /// How often in a row a connection of this link was ended by the peer after the same pause, this
+    /// time included.
     idle_closes: u32,
+    /// How often in a row one was ended by the peer at the same age, this time included.
+    lifetime_closes: u32,
+    /// How long the connection had stood as it ended.
+    lived_us: Duration,
     /// How often one was forgotten after the same pause or a longer one, this time included.
     idle_forgotten: u32,
     /// The shortest pause after which one was forgotten.

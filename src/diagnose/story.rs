@@ -132,19 +132,32 @@ fn kept(evidence: &Evidence) -> Option<String> {
 
 /// The pause before it, where that may matter.
 fn pauses(evidence: &Evidence, cause: Cause) -> Option<String> {
-    let idle = evidence.idle_us.filter(|idle| *idle >= Duration::from_millis(100))?;
     let times = |n: Option<u32>| match n {
         Some(n @ 2..) => format!(", for the {} time", nth(n)),
         _ => String::new(),
     };
+    if cause == Cause::LifetimeClosed {
+        let age = about(evidence.lived_us?);
+        return Some(format!("it was {age} old{}", times(evidence.lifetime_closes)));
+    }
+    let idle = evidence.idle_us.filter(|idle| *idle >= Duration::from_millis(100))?;
     match cause {
         Cause::FlowForgotten | Cause::FlowDropped => Some(format!(
             "it had been idle for {} before{}",
             about(idle),
             times(evidence.idle_forgotten)
         )),
-        Cause::IdleClosed | Cause::ClosedByPeer if evidence.outstanding == Some(0) => {
-            Some(format!("after {} idle{}", about(idle), times(evidence.idle_closes)))
+        Cause::IdleClosed => {
+            Some(format!("it had been idle for {}{}", about(idle), times(evidence.idle_closes)))
+        }
+        Cause::ClosedByPeer | Cause::Reset if evidence.lifetime_closes.is_some() => Some(format!(
+            "{} after it was opened, and after the last byte{}: nothing tells yet whether that is \
+             an idle limit or a lifetime",
+            about(idle),
+            times(evidence.idle_closes)
+        )),
+        Cause::ClosedByPeer if evidence.outstanding == Some(0) => {
+            Some(format!("it had been idle for {}", about(idle)))
         }
         _ => None,
     }

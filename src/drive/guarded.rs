@@ -3,11 +3,12 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use log::warn;
 
 use crate::cause::{Cause, Loss};
-use crate::protocol::{Frame, Framing, Protocol};
+use crate::protocol::{Frame, Framing, IdleEnd, Protocol};
 
 pub(crate) struct Guarded(Option<Box<dyn Protocol>>);
 
@@ -41,6 +42,14 @@ impl Guarded {
 
     pub(crate) fn is_over(&mut self) -> Result<bool, Loss> {
         self.guard(|protocol| protocol.is_over())
+    }
+
+    pub(crate) fn idle_end(&mut self) -> Result<IdleEnd, Loss> {
+        self.guard(|protocol| protocol.idle_end())
+    }
+
+    pub(crate) fn idle_limit(&mut self) -> Result<Option<Duration>, Loss> {
+        self.guard(|protocol| protocol.idle_limit())
     }
 
     pub(crate) fn closed(&mut self) -> Result<Option<Frame>, Loss> {

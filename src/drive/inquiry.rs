@@ -2,6 +2,8 @@
 //! calls for, keeps the [`Case`], asks for side connections, and hands the reporter each report
 //! with its diagnosis.
 
+mod ends;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +21,9 @@ use crate::drive::{Seat, Shared};
 use crate::heartbeat::Heartbeat;
 use crate::pulse::{Report, Rtt};
 use crate::state::State;
-use crate::tcp_info::{TcpInfo, TcpState};
+use crate::tcp_info::TcpInfo;
+
+use ends::is_about_the_path;
 
 pub(crate) struct Inquiry {
     handle: Arc<Handle>,
@@ -158,6 +162,9 @@ impl Inquiry {
         reporter: &mut Reporter,
     ) {
         if !self.is_on() {
+            if let Report::Disconnected { loss, expected: false, .. } = &report {
+                reporter.met(loss.cause, loss, None);
+            }
             return reporter.report(report, rtt, None);
         }
         let now = Instant::now();
@@ -182,6 +189,10 @@ impl Inquiry {
                 self.case.on_silent(*misses);
                 let detail = format!("nothing received for {silent:.1?}");
                 self.on_silence(Loss::new(Cause::AckTimeout, detail), now, scene, reporter);
+                None
+            }
+            Report::Disconnected { loss, regular: Some(regular), .. } => {
+                self.on_regular_end(loss, *regular, now, scene, reporter);
                 None
             }
             Report::Disconnected { loss, lived, .. } => {
@@ -308,67 +319,6 @@ impl Inquiry {
         Some(diagnosis)
     }
 
-    fn on_disconnected(
-        &mut self,
-        loss: &mut Loss,
-        is_attempt: bool,
-        now: Instant,
-        scene: &mut dyn Scene,
-        reporter: &mut Reporter,
-    ) {
-        if is_attempt {
-            self.on_failed_attempt(loss, now, scene, reporter);
-        } else if let Some(told) = self.case.told() {
-            told.refine(loss);
-        }
-        self.case.on_disconnected();
-        self.looks.stop();
-    }
-
-    fn on_failed_attempt(
-        &mut self,
-        loss: &Loss,
-        now: Instant,
-        scene: &mut dyn Scene,
-        reporter: &mut Reporter,
-    ) {
-        if let Some(evidence) = self.case.on_next_failed(loss, self.handle.has_stood()) {
-            return self.explain(evidence, now, reporter);
-        }
-        // The state event before it has told of this very attempt, or of another trouble.
-        let told = self.case.told();
-        let same = told.is_some_and(|told| told.evidence().word == Some(loss.cause));
-        if same || matches!(loss.cause, Cause::Stopped | Cause::Renewed) {
-            return;
-        }
-        let own_side_matters = is_about_the_path(loss.cause);
-        let own = own_side_matters.then(|| self.own_side());
-        let mut evidence = self.ended(loss, now, None, own);
-        if own_side_matters {
-            self.count_suspects(&mut evidence, now, reporter);
-        }
-        if self.case.wants_side(&evidence, now) {
-            evidence.side = Some(self.ask(scene, &evidence, now));
-            self.silence = Some(evidence.clone());
-        }
-        self.tell(evidence, now, reporter);
-    }
-
-    fn ended(
-        &mut self,
-        loss: &Loss,
-        now: Instant,
-        info: Option<&TcpInfo>,
-        own: Option<OwnSide>,
-    ) -> Evidence {
-        self.case.set_suspended(self.suspension.since_well());
-        let mut evidence = self.case.end(loss, now, info, own);
-        if evidence.stage == Some(Stage::Connect) && self.handle.has_stood() {
-            evidence.tcp_state = Some(TcpState::Established.word().to_owned());
-        }
-        evidence
-    }
-
     /// What was silent is explained by what came after it.
     fn explain(&mut self, evidence: Evidence, now: Instant, reporter: &mut Reporter) {
         let (diagnosis, news) = self.case.diagnose(evidence, now);
@@ -470,17 +420,4 @@ impl Inquiry {
         self.case.on_side_asked(kept, now);
         kept
     }
-}
-
-/// Whether our own side may be what is behind it.
-fn is_about_the_path(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::ConnectTimeout
-            | Cause::Unreachable
-            | Cause::Prohibited
-            | Cause::NoLocalRoute
-            | Cause::LocalResources
-            | Cause::KernelGaveUp
-    )
 }

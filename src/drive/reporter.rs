@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::{debug, info, trace, warn};
 
-use crate::cause::Cause;
-use crate::diagnose::{Confidence, Diagnosis};
+use crate::cause::{Cause, Loss};
+use crate::diagnose::Diagnosis;
 use crate::drive::feed::Feed;
 use crate::drive::handle::Handle;
 use crate::event::{Event, EventKind, Status};
@@ -22,16 +22,20 @@ pub(crate) struct Reporter {
     /// How long the last connect took.
     pub(crate) took: Duration,
     connections: u64,
+    /// The number of the last beat that was sent.
+    last: u64,
 }
 
 impl Reporter {
     pub(crate) fn new(handle: Arc<Handle>, feed: Arc<Feed>) -> Reporter {
-        Reporter { handle, feed, peer: None, took: Duration::ZERO, connections: 0 }
+        Reporter { handle, feed, peer: None, took: Duration::ZERO, connections: 0, last: 0 }
     }
 
-    /// A beat was written.
-    pub(crate) fn on_sent(&self) {
-        self.handle.status().sent += 1;
+    /// A beat was written. One that crossed the end of its connection is written again.
+    pub(crate) fn on_sent(&mut self, seq: u64) {
+        if std::mem::replace(&mut self.last, seq) != seq {
+            self.handle.status().sent += 1;
+        }
     }
 
     /// With why, where that is known.
@@ -56,20 +60,27 @@ impl Reporter {
     /// The same for the status alone, where there is no news in it.
     pub(crate) fn note(&self, diagnosis: Arc<Diagnosis>) {
         let mut status = self.handle.status();
-        if status.state == State::Up {
-            return; // a warning: why it is not Up is no question
+        // Of a link that is Up it is a warning. Of another trouble than the one of now, it explains
+        // what is over.
+        let is_of_now = status.word.is_some() && status.word == diagnosis.evidence().word;
+        if status.state == State::Up || !is_of_now {
+            return;
         }
-        // The word of the loss is that of a silence, as it is or as it was refined before.
-        let before = status.diagnosis.as_ref();
-        let before = before.filter(|told| told.evidence().word == Some(Cause::AckTimeout));
-        let refined = before.map(|told| told.cause());
-        let is_silence = |cause| cause == Cause::AckTimeout || refined == Some(cause);
-        let sure = diagnosis.evidence().word == Some(Cause::AckTimeout)
-            && diagnosis.confidence() >= Confidence::Likely;
-        if let Some(loss) = status.loss.as_mut().filter(|loss| sure && is_silence(loss.cause)) {
-            loss.cause = diagnosis.cause();
+        if let Some((word, loss)) = status.word.zip(status.loss.as_mut()) {
+            loss.cause = word;
+            diagnosis.refine(loss);
         }
         status.diagnosis = Some(diagnosis);
+    }
+
+    /// What the last attempt met is why the link is not Up now: word, detail and diagnosis go
+    /// together.
+    pub(crate) fn met(&self, word: Cause, loss: &Loss, diagnosis: Option<Arc<Diagnosis>>) {
+        let mut status = self.handle.status();
+        if status.state == State::Down {
+            (status.word, status.loss) = (Some(word), Some(loss.clone()));
+            status.diagnosis = diagnosis;
+        }
     }
 
     /// What concerns many links: an event of none.
@@ -98,8 +109,8 @@ impl Reporter {
             Report::State { from, to, loss, down } => {
                 EventKind::State { from, to, loss, down, diagnosis }
             }
-            Report::Disconnected { loss, lived, beats } => {
-                EventKind::Disconnected { loss, lived, beats }
+            Report::Disconnected { loss, lived, beats, expected, .. } => {
+                EventKind::Disconnected { loss, lived, beats, expected }
             }
             Report::Stalled { late } => EventKind::Stalled { late, diagnosis },
             Report::Ended => EventKind::Ended,
@@ -120,14 +131,14 @@ impl Reporter {
             EventKind::Missed { .. } | EventKind::Silent { .. } => status.missed += 1,
             EventKind::State { to, loss, diagnosis, .. } => {
                 status.turn(*to, Instant::now());
+                let told = diagnosis.as_ref().and_then(|told| told.evidence().word);
+                status.word = told.or(loss.as_ref().map(|loss| loss.cause));
                 status.loss.clone_from(loss);
                 status.diagnosis.clone_from(diagnosis);
             }
-            EventKind::Disconnected { loss, .. } => {
+            EventKind::Disconnected { expected, .. } => {
                 status.peer = None;
-                if status.state == State::Down {
-                    status.loss = Some(loss.clone());
-                }
+                status.renewals += u64::from(*expected);
             }
             EventKind::Stalled { .. } => status.stalls += 1,
             EventKind::Ended => {

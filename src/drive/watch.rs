@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
 use crate::drive::Seat;
@@ -22,8 +22,8 @@ use crate::drive::scene::{Allowed, Scene};
 use crate::drive::socket::{Connection, Woke};
 use crate::drive::tls::Secure;
 use crate::heartbeat::Heartbeat;
-use crate::protocol::Frame;
 use crate::protocol::shown::shown;
+use crate::protocol::{Frame, IdleEnd};
 use crate::pulse::{Input, Output, Patience, Pulse, Report};
 use crate::target::Target;
 use crate::tcp_info::TcpInfo;
@@ -48,6 +48,10 @@ pub(crate) struct Watch {
     paused: bool,
     /// The peer announced, with its last ack, that it ends the connection.
     over: bool,
+    /// Bytes came since the last beat went out.
+    heard: bool,
+    /// What the peer has said of its idle limit.
+    idle_limit: Option<Duration>,
 }
 
 impl Drop for Watch {
@@ -86,6 +90,8 @@ impl Watch {
             out,
             paused: false,
             over: false,
+            heard: false,
+            idle_limit: None,
         }
     }
 
@@ -158,12 +164,16 @@ impl Watch {
             Ok(input) => self.tell(input),
             // Our own shutdown looks like an end, too; the next wait ends the link.
             Err(_) if self.handle.is_stopping() => {}
-            Err(loss) => self.tell(Input::Lost(loss)),
+            Err(loss) => {
+                let input = self.ended(loss);
+                self.tell(input);
+            }
         }
     }
 
     /// What opens the conversation, if this is the first beat, goes out with it.
     fn write_beat(&mut self, seq: u64) -> Result<Input, Loss> {
+        self.heard = false;
         let Some(connection) = &mut self.connection else {
             return Err(Cause::ClosedByPeer.into());
         };
@@ -188,7 +198,7 @@ impl Watch {
         }
         self.sent = at;
         self.out.clear();
-        self.reporter.on_sent();
+        self.reporter.on_sent(seq);
         if seq % ASK_RTO_EVERY == 0 {
             self.ask_rto();
         }
@@ -266,23 +276,52 @@ impl Watch {
     /// The peer may have announced the end of the connection with this ack: that is told next.
     fn and_is_it_over(&mut self, input: Input) -> Input {
         if let Input::Ack(_) = input {
-            match self.protocol.is_over() {
-                Ok(over) => self.over = over,
+            let limit = self.protocol.idle_limit();
+            match self.protocol.is_over().and_then(|over| Ok((over, limit?))) {
+                Ok((over, limit)) => {
+                    self.over = over;
+                    self.take_limit(limit);
+                }
                 Err(loss) => return Input::Lost(loss),
             }
         }
         input
     }
 
+    fn take_limit(&mut self, limit: Option<Duration>) {
+        if limit != self.idle_limit {
+            self.idle_limit = limit;
+            limit.into_iter().for_each(|limit| self.tell(Input::IdleLimit(limit)));
+        }
+    }
+
     /// The connection has ended; that may be what makes an ack whole.
     fn last_input(&mut self, loss: Loss) -> Input {
         if loss.cause != Cause::ClosedByPeer {
-            return Input::Lost(loss);
+            return self.ended(loss);
         }
         match self.protocol.closed() {
             Ok(Some(Frame::Ack(seq))) => self.and_is_it_over(Input::Ack(seq)),
-            Ok(_) => Input::Lost(loss),
-            Err(said) => Input::Lost(said),
+            Ok(_) => self.ended(loss),
+            Err(said) => self.ended(said),
+        }
+    }
+
+    /// The peer has ended the connection. Whether it may is the protocol's to say.
+    fn ended(&mut self, loss: Loss) -> Input {
+        let owes_nothing = self.pulse.expecting().is_none() || !self.heard;
+        let may_be_free = match loss.cause {
+            Cause::ClosedByPeer | Cause::Reset => owes_nothing,
+            Cause::Renewed => true, // in so many words
+            _ => false,
+        };
+        if !may_be_free {
+            return Input::Lost(loss);
+        }
+        match self.protocol.idle_end() {
+            Ok(IdleEnd::Renewal { repeat }) => Input::Ended { loss, repeat },
+            Ok(IdleEnd::Loss) => Input::Lost(loss),
+            Err(panicked) => Input::Lost(panicked),
         }
     }
 
@@ -304,7 +343,9 @@ impl Watch {
     fn next_input(&mut self) -> Option<Input> {
         let connection = self.connection.as_mut()?;
         loop {
-            return Some(match connection.inbox.next(&mut self.protocol) {
+            let next = connection.inbox.next(&mut self.protocol);
+            self.heard |= !matches!(next, Ok(Next::Nothing) | Err(_));
+            return Some(match next {
                 Ok(Next::Frame(Frame::Data | Frame::Own)) => continue,
                 Ok(Next::Frame(Frame::Ack(seq))) => Input::Ack(seq),
                 Ok(Next::Frame(Frame::Beat(_))) => Input::Lost(Loss::new(
@@ -318,7 +359,7 @@ impl Watch {
                     if loss.cause == Cause::WrongReply && self.pulse.outstanding() == 0 {
                         loss.cause = Cause::UnaskedBytes;
                     }
-                    Input::Lost(loss)
+                    self.ended(loss)
                 }
             });
         }

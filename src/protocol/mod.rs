@@ -4,7 +4,7 @@
 mod connect_only;
 mod exchange;
 mod framed;
-mod http;
+pub(crate) mod http;
 mod line;
 mod redis;
 pub(crate) mod shown;
@@ -15,6 +15,8 @@ pub use framed::{Framed, Prefix};
 pub use http::Http;
 pub use line::Line;
 pub use redis::Redis;
+
+use std::time::Duration;
 
 use crate::cause::{Cause, Loss};
 use crate::error::Error;
@@ -55,10 +57,34 @@ impl Rejected {
         Rejected(Loss::new(Cause::ClosedWithReason, reason))
     }
 
+    /// The peer has said, of its own accord or in place of an answer, that it ends the conversation
+    /// as it may at any time: for protocols whose [`idle_end`](Protocol::idle_end) is a renewal,
+    /// and a loss with `renewed` in any other.
+    pub fn renewed(detail: impl Into<String>) -> Rejected {
+        Rejected(Loss::new(Cause::Renewed, detail))
+    }
+
     /// The peer refused the credentials. The link tries again, at most every 10 s.
     pub fn login_refused(detail: impl Into<String>) -> Rejected {
         Rejected(Loss::new(Cause::LoginRefused, detail))
     }
+}
+
+/// What it means that the peer ends the connection while it owes no answer: while no beat is in
+/// flight, or before the first byte of its answer, on a connection that had rested before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IdleEnd {
+    /// The connection is lost, and that is told at once.
+    #[default]
+    Loss,
+    /// The peer may do so at any time, as servers of HTTP do (RFC 9112, section 9.5). The link stays
+    /// as it is, and another connection takes the place: told as a disconnection with `renewed`.
+    Renewal {
+        /// A beat that met the end may be sent once more, because it does no harm twice (RFC 9110,
+        /// section 9.2.2). Otherwise its round is left out.
+        repeat: bool,
+    },
 }
 
 /// Bytes of a peer for people: escaped, the first 64 at most.
@@ -134,6 +160,18 @@ pub trait Protocol: Send {
     /// protocol has such an announcement.
     fn is_over(&self) -> bool {
         false
+    }
+
+    /// What it means that the peer ends the connection while it owes no answer. Asked at each such
+    /// end. Default: a loss.
+    fn idle_end(&self) -> IdleEnd {
+        IdleEnd::Loss
+    }
+
+    /// For how long the peer has said that it leaves an idle connection open, if it has. Asked
+    /// after each ack. Beats keep away from that moment. Default: nothing is known.
+    fn idle_limit(&self) -> Option<Duration> {
+        None
     }
 
     /// The peer has closed the connection. A frame that only the end of a connection ends is whole
@@ -249,6 +287,14 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
     fn is_over(&self) -> bool {
         (**self).is_over()
+    }
+
+    fn idle_end(&self) -> IdleEnd {
+        (**self).idle_end()
+    }
+
+    fn idle_limit(&self) -> Option<Duration> {
+        (**self).idle_limit()
     }
 
     fn closed(&mut self) -> Result<Option<Frame>, Rejected> {

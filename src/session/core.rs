@@ -10,13 +10,13 @@ use std::time::Instant;
 use super::buffers::Buffers;
 use super::dial::Options;
 use super::eviction::Eviction;
-use super::hint::Hint;
 use super::lease::Line;
 use super::names::Names;
 use super::pipe::{Pipe, Probe};
 use super::places::{Checkout, Grant, Key, Opened, SlotId, Taken, Want};
 use super::pool::Pool;
 use super::watcher::Watcher;
+use crate::protocol::http::hint::Hint;
 
 #[derive(Debug)]
 pub(crate) struct Core {

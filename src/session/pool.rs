@@ -12,12 +12,12 @@ use ureq::http::Uri;
 use super::buffers::Spare;
 use super::event::{SessionEventKind, SessionStats, Teller};
 use super::eviction::Eviction;
-use super::hint::Hint;
 use super::host::Host;
 use super::pipe::{Pipe, Probe};
 use super::places::{
     Bounds, Checkout, Grant, Idle, Key, Member, Opened, Slot, SlotId, Taken, Want,
 };
+use crate::protocol::http::hint::Hint;
 
 /// Hosts that are remembered for what was learnt of them. Beyond it, blank ones are forgotten.
 const REMEMBERED: usize = 4096;

@@ -318,7 +318,7 @@ impl InBand {
     }
 
     fn on_sent(&mut self, seq: u64, at: Instant) -> Input {
-        self.reporter.on_sent();
+        self.reporter.on_sent(seq);
         let (bytes, before) = std::mem::take(&mut self.beat);
         self.inquiry.on_sent(seq, at, bytes, before);
         if self.heartbeat.role.expects_acks() {
@@ -332,7 +332,7 @@ impl InBand {
     fn lose(&mut self, loss: Loss) {
         // What was sent last may be what the peer ended it for.
         if let Some(wrote) = self.outlet.wrote() {
-            self.inquiry.case().on_traffic(wrote);
+            self.tell(Input::Wrote(wrote));
         }
         self.tell(Input::Lost(loss));
     }

@@ -20,6 +20,9 @@ impl Pulse {
                 let at = at.min(now);
                 *deadline = at + *timeout;
                 self.beats.sent(sent, at);
+                if let Some(connection) = &mut self.connection {
+                    connection.traffic.asked(at);
+                }
             }
         }
     }
@@ -45,6 +48,7 @@ impl Pulse {
         self.silence.heard(self.now);
         if let Some(connection) = &mut self.connection {
             connection.acked += 1;
+            connection.traffic.answered(self.now);
         }
         match self.phase {
             Phase::Expecting { seq, deadline, timeout, extra } if seq == beat.seq => {
@@ -112,6 +116,9 @@ impl Pulse {
     }
 
     pub(super) fn on_partial(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.traffic.heard(self.now);
+        }
         if let Phase::Expecting { extra, .. } = &mut self.phase {
             if extra.partial == Partial::No {
                 extra.partial = Partial::Seen;
@@ -201,6 +208,7 @@ impl Pulse {
                 self.schedule.put_off(until);
                 self.phase = Phase::Resting { due: until };
             }
+            _ if self.renews_for_beat() => {}
             _ => self.beat(),
         }
     }
@@ -215,6 +223,11 @@ impl Pulse {
 
     pub(super) fn beat(&mut self) {
         let seq = self.beats.send(self.now);
+        self.expect(seq);
+    }
+
+    /// This beat goes out now.
+    pub(super) fn expect(&mut self, seq: u64) {
         let patience = self.heartbeat.patience;
         let timeout = patience.timeout(self.heartbeat.timeout, &self.rtt, self.rto);
         let timeout = self.doubt.stretch(timeout);

@@ -64,6 +64,9 @@ impl Pulse {
             return;
         }
         self.silence.heard(at.min(self.now));
+        if let Some(connection) = &mut self.connection {
+            connection.traffic.heard(at.min(self.now));
+        }
         // What came before the beat went out says nothing about its round.
         let in_round = self.beats.latest().is_none_or(|sent| at >= sent);
         if let Phase::Expecting { extra, .. } = &mut self.phase {
@@ -83,7 +86,11 @@ impl Pulse {
     }
 
     pub(super) fn on_wrote(&mut self, at: Instant) {
-        self.silence.wrote = self.silence.wrote.max(Some(at.min(self.now)));
+        let at = at.min(self.now);
+        self.silence.wrote = self.silence.wrote.max(Some(at));
+        if let Some(connection) = &mut self.connection {
+            connection.traffic.moved(at);
+        }
     }
 
     pub(super) fn on_vouched(&mut self) {

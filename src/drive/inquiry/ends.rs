@@ -1,0 +1,118 @@
+//! Of ends: of a connection, of an attempt to open one, and of those that come as regularly as the
+//! one before.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Inquiry;
+use crate::cause::{Cause, Loss};
+use crate::diagnose::{Evidence, OwnSide, Stage};
+use crate::drive::reporter::Reporter;
+use crate::drive::scene::Scene;
+use crate::pulse::Regular;
+use crate::tcp_info::{TcpInfo, TcpState};
+
+impl Inquiry {
+    pub(super) fn on_disconnected(
+        &mut self,
+        loss: &mut Loss,
+        is_attempt: bool,
+        now: Instant,
+        scene: &mut dyn Scene,
+        reporter: &mut Reporter,
+    ) {
+        if is_attempt {
+            self.on_failed_attempt(loss, now, scene, reporter);
+        } else if let Some(told) = self.case.told() {
+            told.refine(loss);
+        }
+        self.end_connection();
+    }
+
+    /// The peer ended the connection as it did before. That is explained once, and counted.
+    pub(super) fn on_regular_end(
+        &mut self,
+        loss: &mut Loss,
+        regular: Regular,
+        now: Instant,
+        scene: &dyn Scene,
+        reporter: &mut Reporter,
+    ) {
+        let mut evidence = self.ended(loss, now, scene.look().as_ref(), None);
+        evidence.add_rule(regular);
+        let (diagnosis, _) = self.case.diagnose(evidence, now);
+        diagnosis.refine(loss);
+        if regular.times == 2 {
+            reporter.diagnosed(diagnosis);
+        }
+        self.end_connection();
+    }
+
+    fn end_connection(&mut self) {
+        self.case.on_disconnected();
+        self.looks.stop();
+    }
+
+    fn on_failed_attempt(
+        &mut self,
+        loss: &mut Loss,
+        now: Instant,
+        scene: &mut dyn Scene,
+        reporter: &mut Reporter,
+    ) {
+        if let Some(evidence) = self.case.on_next_failed(loss, self.handle.has_stood()) {
+            self.explain(evidence, now, reporter);
+        }
+        if matches!(loss.cause, Cause::Stopped | Cause::Renewed) {
+            return;
+        }
+        let own_side_matters = is_about_the_path(loss.cause);
+        let own = own_side_matters.then(|| self.own_side());
+        let mut evidence = self.ended(loss, now, None, own);
+        if own_side_matters {
+            self.count_suspects(&mut evidence, now, reporter);
+        }
+        if self.case.wants_side(&evidence, now) {
+            evidence.side = Some(self.ask(scene, &evidence, now));
+            self.silence = Some(evidence.clone());
+        }
+        // What is known of this trouble already may be more than the attempt tells.
+        if self.case.told().is_some_and(|told| told.is_behind(&evidence)) {
+            return;
+        }
+        let word = loss.cause;
+        let (diagnosis, news) = self.case.diagnose(evidence, now);
+        self.case.learn(&diagnosis);
+        diagnosis.refine(loss);
+        reporter.met(word, loss, Some(Arc::clone(&diagnosis)));
+        self.hand_out(diagnosis, news, reporter);
+    }
+
+    pub(super) fn ended(
+        &mut self,
+        loss: &Loss,
+        now: Instant,
+        info: Option<&TcpInfo>,
+        own: Option<OwnSide>,
+    ) -> Evidence {
+        self.case.set_suspended(self.suspension.since_well());
+        let mut evidence = self.case.end(loss, now, info, own);
+        if evidence.stage == Some(Stage::Connect) && self.handle.has_stood() {
+            evidence.tcp_state = Some(TcpState::Established.word().to_owned());
+        }
+        evidence
+    }
+}
+
+/// Whether our own side may be what is behind it.
+pub(super) fn is_about_the_path(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::ConnectTimeout
+            | Cause::Unreachable
+            | Cause::Prohibited
+            | Cause::NoLocalRoute
+            | Cause::LocalResources
+            | Cause::KernelGaveUp
+    )
+}
