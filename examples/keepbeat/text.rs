@@ -166,9 +166,13 @@ impl Text {
             EventKind::Missed { seq, timeout, cause, .. } if told.state == State::Connecting => {
                 line(MISS, Some(*cause), &format!("no ack of beat {seq} within {timeout:?}"))
             }
-            EventKind::Disconnected { expected: true, .. } => {
+            EventKind::Disconnected { expected: true, loss, .. } => {
                 told.renewing = true;
-                String::new()
+                match told.state {
+                    // Before the first verdict it is about how to speak with this peer.
+                    State::Connecting => line(DISCONNECTED, Some(loss.cause), &loss.detail),
+                    _ => String::new(),
+                }
             }
             EventKind::State { to, loss, down, diagnosis, .. } => {
                 let before = told.connected.take().unwrap_or_default();

@@ -19,11 +19,11 @@ use crate::drive::side::{Question, Slot};
 use crate::drive::suspension::Suspension;
 use crate::drive::{Seat, Shared};
 use crate::heartbeat::Heartbeat;
-use crate::pulse::{Report, Rtt};
+use crate::pulse::{Report, Rtt, Rule};
 use crate::state::State;
 use crate::tcp_info::TcpInfo;
 
-use ends::is_about_the_path;
+use ends::{is_about_the_path, is_no_trouble};
 
 pub(crate) struct Inquiry {
     handle: Arc<Handle>,
@@ -44,6 +44,10 @@ pub(crate) struct Inquiry {
     /// The last evidence of silence, to be completed by what side connections find.
     silence: Option<Evidence>,
     suspension: Suspension,
+    /// By which rule the peer ends its connections, as it was told last.
+    rule: Option<Rule>,
+    /// The state has just turned Down, by the end that follows.
+    has_fallen: bool,
     /// The protocol panicked as it was asked.
     broken: Option<Loss>,
 }
@@ -70,6 +74,8 @@ impl Inquiry {
             held: None,
             silence: None,
             suspension: Suspension::new(),
+            rule: None,
+            has_fallen: false,
             broken: None,
         }
     }
@@ -176,6 +182,7 @@ impl Inquiry {
                 self.on_trouble(loss, *to == State::Down, now, scene)
             }
             Report::State { loss: None, .. } => {
+                self.has_fallen = false;
                 self.on_up();
                 None
             }
@@ -301,6 +308,7 @@ impl Inquiry {
         now: Instant,
         scene: &dyn Scene,
     ) -> Option<Arc<Diagnosis>> {
+        self.has_fallen = is_down;
         let silence = matches!(loss.cause, Cause::AckTimeout | Cause::PartialReply);
         if let Some((diagnosis, _)) = self.held.take().filter(|_| silence) {
             diagnosis.refine(loss);
@@ -309,7 +317,7 @@ impl Inquiry {
             }
             return Some(diagnosis);
         }
-        if matches!(loss.cause, Cause::Stopped | Cause::Renewed | Cause::ClosedByApplication) {
+        if is_no_trouble(loss.cause) {
             return None;
         }
         let own = is_about_the_path(loss.cause).then(|| self.own_side());

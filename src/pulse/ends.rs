@@ -4,6 +4,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::cause::Cause;
+
 /// So many ends are remembered.
 const KEPT: usize = 8;
 
@@ -12,10 +14,12 @@ const KEPT: usize = 8;
 const FORGOTTEN: Duration = Duration::from_secs(600);
 const FORGOTTEN_TIMES: u32 = 30;
 
-/// The clock of a server that looks at its connections once in a while: a tenth, or half a second.
-/// Of a short time no more than a quarter.
+/// Many servers look at their connections once a second, and count in whole seconds.
+const TICK: Duration = Duration::from_millis(1100);
+
+/// The clock of a server: a tenth, or a tick of it. Of a short time no more than half.
 fn tolerance(time: Duration) -> Duration {
-    (time / 10).max((time / 4).min(Duration::from_millis(500)))
+    (time / 10).max((time / 2).min(TICK))
 }
 
 fn is_same(one: Duration, other: Duration) -> bool {
@@ -31,6 +35,8 @@ pub(super) struct End {
     pub(super) lived: Duration,
     /// The longest pause on it that was followed by an answer.
     pub(super) survived: Duration,
+    /// How it ended: a reset is another rule than a close.
+    pub(super) cause: Cause,
     /// A beat was on its way, and may have arrived and ended it.
     pub(super) may_be_the_beat: bool,
 }
@@ -64,6 +70,9 @@ pub(super) struct Ends {
     kept: VecDeque<End>,
     /// What the peer says of its own idle limit.
     announced: Option<Duration>,
+    /// The age of the last one that ended before its first beat: servers wait for that by another
+    /// limit.
+    unused: Option<Duration>,
     /// The idle limit as it was seen, and when.
     learnt: Option<(Duration, Instant)>,
 }
@@ -86,10 +95,11 @@ impl Ends {
 
     /// A peer that has no business to end a connection has done so. The rule, if the last ends
     /// show one.
-    pub(super) fn on_end(&mut self, now: Instant, end: End) -> Option<Regular> {
+    pub(super) fn on_end(&mut self, end: End) -> Option<Regular> {
         self.keep(end);
-        let by_idle = self.run(|other| is_same(other.idle, end.idle) && other.could_be_idle());
-        let by_life = self.run(|other| is_same(other.lived, end.lived));
+        let by_idle = self.run(|other| end.is_like(other) && is_same(other.idle, end.idle));
+        let by_idle = if self.survive_their_pause(by_idle) { 0 } else { by_idle };
+        let by_life = self.run(|other| end.is_like(other) && is_same(other.lived, end.lived));
         let times = by_idle.max(by_life);
         // Ends that only ever follow a beat may be that beat's doing.
         let at_rest = self.kept.iter().take(times).any(|end| !end.may_be_the_beat);
@@ -102,11 +112,20 @@ impl Ends {
             std::cmp::Ordering::Greater => (Rule::Idle, all.map(|end| end.idle).min()),
             std::cmp::Ordering::Equal => (Rule::Either, all.map(|end| end.idle).min()),
         };
-        let after = after.unwrap_or_default();
-        if rule != Rule::Lifetime {
-            self.learn(now, after);
+        Some(Regular { rule, after: after.unwrap_or_default(), times: times as u32 })
+    }
+
+    /// The rule is one to go by: beats keep away from its pause.
+    pub(super) fn go_by(&mut self, now: Instant, regular: Regular) {
+        if regular.rule != Rule::Lifetime {
+            self.learn(now, regular.after);
         }
-        Some(Regular { rule, after, times: times as u32 })
+    }
+
+    /// The same, of a connection that ended before its first beat.
+    pub(super) fn on_unused_end(&mut self, end: End) -> bool {
+        let before = self.unused.replace(end.lived);
+        before.is_some_and(|before| is_same(before, end.lived))
     }
 
     fn keep(&mut self, end: End) {
@@ -117,6 +136,14 @@ impl Ends {
     /// How many of the last ends, in a row, are like this.
     fn run(&self, is_like: impl Fn(&End) -> bool) -> usize {
         self.kept.iter().take_while(|end| is_like(end)).count()
+    }
+
+    /// Whether one of the last so many connections had survived a longer pause than that which one
+    /// of them ended with. Then it is not the pause.
+    fn survive_their_pause(&self, times: usize) -> bool {
+        let last = || self.kept.iter().take(times);
+        let shortest = last().map(|end| end.idle).min().unwrap_or_default();
+        last().any(|end| end.survived > shortest + tolerance(shortest))
     }
 
     fn learn(&mut self, now: Instant, idle: Duration) {
@@ -149,9 +176,8 @@ impl Ends {
 }
 
 impl End {
-    /// A longer pause was survived on the same connection: then it was not the pause.
-    fn could_be_idle(&self) -> bool {
-        self.survived <= self.idle + tolerance(self.idle)
+    fn is_like(&self, other: &End) -> bool {
+        self.cause == other.cause
     }
 }
 
@@ -162,12 +188,13 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     fn end(idle: Duration, lived: Duration) -> End {
-        End { idle, lived, survived: Duration::ZERO, may_be_the_beat: false }
+        let cause = Cause::ClosedByPeer;
+        End { idle, lived, survived: Duration::ZERO, cause, may_be_the_beat: false }
     }
 
     fn regular(ends: &[End]) -> Option<Regular> {
-        let (mut all, now) = (Ends::default(), Instant::now());
-        ends.iter().map(|end| all.on_end(now, *end)).last().flatten()
+        let mut all = Ends::default();
+        ends.iter().map(|end| all.on_end(*end)).last().flatten()
     }
 
     fn rule(ends: &[End]) -> Option<(Rule, Duration, u32)> {
@@ -194,12 +221,15 @@ mod tests {
         assert_eq!(rule(&ends), None);
         let again = [ends.as_slice(), &[end(60 * S, 300 * S)]].concat();
         assert_eq!(rule(&again), Some((Rule::Idle, 60 * S, 2)));
+        let reset = End { cause: Cause::Reset, ..end(60 * S, 90 * S) };
+        assert_eq!(rule(&[reset, end(60 * S, 400 * S)]), None);
+        assert_eq!(rule(&[reset, reset]), Some((Rule::Either, 60 * S, 2)));
     }
 
     #[test]
     fn a_pause_as_long_as_one_that_was_survived_is_no_reason() {
         // A lifetime of 7 s, with a beat a second: each end comes some time after the last beat.
-        let ends = [0.3, 0.5, 0.4]
+        let ends = [0.3, 0.8, 0.6]
             .map(|idle| End { survived: S * 21 / 20, ..end(S.mul_f64(idle), 7 * S + S / 100) });
         assert_eq!(rule(&ends), Some((Rule::Lifetime, 7 * S + S / 100, 3)));
     }
@@ -213,9 +243,10 @@ mod tests {
     }
 
     #[test]
-    fn short_times_are_the_same_within_a_quarter() {
-        assert!(is_same(2 * S, S * 5 / 2), "Redis looks once in a while");
-        assert!(!is_same(S, S * 3 / 2) && is_same(S, S * 6 / 5));
+    fn the_clocks_of_servers_tick_once_a_second() {
+        assert!(is_same(2 * S, 3 * S), "a Redis with a timeout of 2 s");
+        assert!(!is_same(2 * S, S * 7 / 2) && !is_same(S / 2, S * 5 / 4));
+        assert!(is_same(600 * S, 650 * S) && !is_same(600 * S, 700 * S));
         assert!(is_same(Duration::ZERO, Duration::ZERO));
     }
 
@@ -231,6 +262,16 @@ mod tests {
         assert!(ends.on_free_end(now, end(S * 47 / 10, 9 * S)), "a little early");
         assert!(ends.on_free_end(now, end(8 * S, 9 * S)), "late is no news, either");
         assert!(!ends.on_free_end(now, end(2 * S, 9 * S)));
+    }
+
+    #[test]
+    fn what_ends_before_its_first_beat_is_a_rule_of_its_own() {
+        let (mut ends, now) = (Ends::default(), Instant::now());
+        ends.on_free_end(now, end(5 * S, 9 * S));
+        assert!(!ends.on_unused_end(end(20 * S, 20 * S)));
+        assert!(ends.on_unused_end(end(20 * S, 20 * S)));
+        assert!(!ends.on_unused_end(end(3 * S, 3 * S)), "a restart");
+        assert!(ends.on_free_end(now, end(5 * S, 9 * S)), "the other rule stands");
     }
 
     #[test]
@@ -250,17 +291,19 @@ mod tests {
         assert_eq!(ends.limit_near(now, 3600 * S, rtt), Some(3 * S), "a word stays a word");
         // Where nothing may end at any time, one end is no limit.
         let mut ends = Ends::default();
-        ends.on_end(now, end(5 * S, 9 * S));
+        ends.on_end(end(5 * S, 9 * S));
         assert_eq!(ends.limit_near(now, 5 * S, rtt), None);
-        ends.on_end(now, end(5 * S, 99 * S));
+        let rule = ends.on_end(end(5 * S, 99 * S)).unwrap();
+        assert_eq!(ends.limit_near(now, 5 * S, rtt), None, "not before it was found one to go by");
+        ends.go_by(now, rule);
         assert_eq!(ends.limit_near(now, 5 * S, rtt), Some(5 * S));
     }
 
     #[test]
     fn only_so_many_are_kept() {
-        let (mut ends, now) = (Ends::default(), Instant::now());
+        let mut ends = Ends::default();
         let times: Vec<_> = (0..20)
-            .filter_map(|n| ends.on_end(now, end(5 * S, n * 60 * S)))
+            .filter_map(|n| ends.on_end(end(5 * S, n * 60 * S)))
             .map(|regular| regular.times)
             .collect();
         assert_eq!((times.len(), times[0], times[18]), (19, 2, KEPT as u32));

@@ -121,6 +121,8 @@ pub struct Pulse {
     connection: Option<Connection>,
     ends: Ends,
     purpose: Purpose,
+    /// Connections since the last beat that were opened to see whether the peer accepts.
+    checks: u32,
     /// The last beat that was repeated on the peer's own word.
     repeated: Option<u64>,
     /// Since when the link was Up on connections that were renewed without a failure.
@@ -157,6 +159,7 @@ impl Pulse {
             connection: None,
             ends: Ends::default(),
             purpose: Purpose::default(),
+            checks: 0,
             repeated: None,
             proven_since: None,
             attempt: 0,

@@ -8,6 +8,7 @@ mod child;
 mod examinations;
 mod firewall;
 mod haproxy;
+mod http_servers;
 mod itself;
 #[path = "../it/observe/lent.rs"]
 mod lent;
@@ -57,6 +58,7 @@ fn main() {
     // They wait for servers most of the time, so several do so side by side.
     arguments.test_threads = Some(AT_ONCE);
     let waiting = [
+        http_servers::trials(), // takes longest
         redis::trials(),
         redis_link::trials(),
         firewall::trials(),

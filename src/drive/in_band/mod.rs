@@ -332,7 +332,8 @@ impl InBand {
     fn lose(&mut self, loss: Loss) {
         // What was sent last may be what the peer ended it for.
         if let Some(wrote) = self.outlet.wrote() {
-            self.tell(Input::Wrote(wrote));
+            self.inquiry.case().on_traffic(wrote);
+            self.pulse.handle(Instant::now(), Input::Wrote(wrote)); // nothing follows from it
         }
         self.tell(Input::Lost(loss));
     }

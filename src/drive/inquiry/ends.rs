@@ -21,12 +21,49 @@ impl Inquiry {
         scene: &mut dyn Scene,
         reporter: &mut Reporter,
     ) {
+        let has_fallen = std::mem::take(&mut self.has_fallen);
         if is_attempt {
             self.on_failed_attempt(loss, now, scene, reporter);
-        } else if let Some(told) = self.case.told() {
-            told.refine(loss);
+        } else if has_fallen {
+            self.case.told().into_iter().for_each(|told| told.refine(loss));
+        } else {
+            self.on_end_while_down(loss, now, scene, reporter);
         }
         self.end_connection();
+    }
+
+    /// A connection ended that was opened while the link was Down, and did not raise it: why that
+    /// ended is why it is Down now.
+    fn on_end_while_down(
+        &mut self,
+        loss: &mut Loss,
+        now: Instant,
+        scene: &dyn Scene,
+        reporter: &mut Reporter,
+    ) {
+        if is_no_trouble(loss.cause) {
+            return;
+        }
+        let word = loss.cause;
+        if matches!(word, Cause::AckTimeout | Cause::PartialReply) {
+            // Its misses were looked at one by one.
+            let told = self.case.told().filter(|told| told.evidence().word == Some(word));
+            told.iter().for_each(|told| told.refine(loss));
+            return reporter.met(word, loss, told);
+        }
+        let own = is_about_the_path(word).then(|| self.own_side());
+        let evidence = self.ended(loss, now, scene.look().as_ref(), own);
+        self.meet(loss, evidence, now, reporter);
+    }
+
+    /// What the link has met last is why it is Down now.
+    fn meet(&mut self, loss: &mut Loss, evidence: Evidence, now: Instant, reporter: &mut Reporter) {
+        let word = loss.cause;
+        let (diagnosis, news) = self.case.diagnose(evidence, now);
+        self.case.learn(&diagnosis);
+        diagnosis.refine(loss);
+        reporter.met(word, loss, Some(Arc::clone(&diagnosis)));
+        self.hand_out(diagnosis, news, reporter);
     }
 
     /// The peer ended the connection as it did before. That is explained once, and counted.
@@ -42,9 +79,11 @@ impl Inquiry {
         evidence.add_rule(regular);
         let (diagnosis, _) = self.case.diagnose(evidence, now);
         diagnosis.refine(loss);
-        if regular.times == 2 {
+        // Again only when it has become clear which of the two it is.
+        if regular.times == 2 || self.rule != Some(regular.rule) {
             reporter.diagnosed(diagnosis);
         }
+        self.rule = Some(regular.rule);
         self.end_connection();
     }
 
@@ -63,7 +102,7 @@ impl Inquiry {
         if let Some(evidence) = self.case.on_next_failed(loss, self.handle.has_stood()) {
             self.explain(evidence, now, reporter);
         }
-        if matches!(loss.cause, Cause::Stopped | Cause::Renewed) {
+        if is_no_trouble(loss.cause) {
             return;
         }
         let own_side_matters = is_about_the_path(loss.cause);
@@ -80,12 +119,7 @@ impl Inquiry {
         if self.case.told().is_some_and(|told| told.is_behind(&evidence)) {
             return;
         }
-        let word = loss.cause;
-        let (diagnosis, news) = self.case.diagnose(evidence, now);
-        self.case.learn(&diagnosis);
-        diagnosis.refine(loss);
-        reporter.met(word, loss, Some(Arc::clone(&diagnosis)));
-        self.hand_out(diagnosis, news, reporter);
+        self.meet(loss, evidence, now, reporter);
     }
 
     pub(super) fn ended(
@@ -102,6 +136,10 @@ impl Inquiry {
         }
         evidence
     }
+}
+
+pub(super) fn is_no_trouble(cause: Cause) -> bool {
+    matches!(cause, Cause::Stopped | Cause::Renewed | Cause::ClosedByApplication)
 }
 
 /// Whether our own side may be what is behind it.

@@ -87,7 +87,7 @@ impl Phase {
 
 impl Pulse {
     /// This connection ends now.
-    pub(super) fn end_of(&self, connection: &Connection) -> End {
+    pub(super) fn end_of(&self, connection: &Connection, cause: Cause) -> End {
         let traffic = &connection.traffic;
         let (in_flight, since_beat) = (self.phase.is_expecting(), traffic.idle(self.now));
         // Nothing that a beat does is here before its round trip is over.
@@ -98,6 +98,7 @@ impl Pulse {
             idle: since_beat + before,
             lived: self.now.saturating_duration_since(connection.since),
             survived: traffic.survived,
+            cause,
             may_be_the_beat: in_flight && since_beat >= there_and_back,
         }
     }
@@ -112,10 +113,14 @@ impl Pulse {
         if !may_be {
             return None;
         }
-        let end = self.end_of(connection);
+        let end = self.end_of(connection, loss.cause);
         let was_well = connection.up_since.is_some() && self.health.state == State::Up;
-        let regular = self.ends.on_end(self.now, end)?;
-        (was_well && end.lived >= LEAST && !self.paused).then_some(regular)
+        let regular = self.ends.on_end(end)?;
+        if !was_well || end.lived < LEAST || self.paused {
+            return None;
+        }
+        self.ends.go_by(self.now, regular);
+        Some(regular)
     }
 
     /// Another connection takes the place of one that the peer ended as it always does.
@@ -124,5 +129,172 @@ impl Pulse {
         self.let_go(loss, Some(regular));
         self.purpose = if crossed { Purpose::Repeat } else { Purpose::Regular };
         self.open();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heartbeat::Heartbeat;
+    use crate::pulse::{Input, Output, Report, Rule};
+
+    const S: Duration = Duration::from_secs(1);
+
+    /// Does what the pulse says until it waits, and answers each beat; what it said.
+    fn settle(pulse: &mut Pulse, now: Instant) -> Vec<Output> {
+        let mut all = Vec::new();
+        loop {
+            let output = pulse.poll();
+            match output {
+                Output::Connect => pulse.handle(now, Input::Connected),
+                Output::Beat(seq) => {
+                    pulse.handle(now, Input::Sent { seq, at: now });
+                    all.push(output);
+                    pulse.handle(now, Input::Ack(None));
+                    continue;
+                }
+                Output::Wait(_) | Output::Done => return all,
+                Output::Close | Output::Report(_) => {}
+            }
+            all.push(output);
+        }
+    }
+
+    fn end(pulse: &mut Pulse, now: Instant, cause: Cause) -> Vec<Output> {
+        pulse.handle(now, Input::Lost(Loss::from(cause)));
+        settle(pulse, now)
+    }
+
+    fn is_down(outputs: &[Output]) -> bool {
+        let down = |output: &Output| matches!(output, Output::Report(Report::State { to, .. }) if *to == State::Down);
+        outputs.iter().any(down)
+    }
+
+    fn regular(outputs: &[Output]) -> Option<Regular> {
+        outputs.iter().find_map(|output| match output {
+            Output::Report(Report::Disconnected { regular, expected, .. }) => {
+                assert_eq!(regular.is_some(), *expected);
+                *regular
+            }
+            _ => None,
+        })
+    }
+
+    /// Up, with nothing due for an hour.
+    fn up(start: Instant) -> Pulse {
+        let mut pulse = Pulse::new(Heartbeat::every(3600 * S).timeout(S), 7, start);
+        settle(&mut pulse, start);
+        assert_eq!(pulse.state(), State::Up);
+        pulse
+    }
+
+    #[test]
+    fn the_second_end_after_the_same_pause_costs_a_connect_and_no_state() {
+        let start = Instant::now();
+        let mut pulse = up(start);
+        let mut now = start + 60 * S;
+        assert!(is_down(&end(&mut pulse, now, Cause::ClosedByPeer)), "once is no rule");
+        now += S;
+        pulse.handle(now, Input::Tick); // the backoff is over
+        settle(&mut pulse, now);
+        assert_eq!(pulse.state(), State::Up);
+        for times in 2..=4 {
+            now += 60 * S;
+            let said = end(&mut pulse, now, Cause::ClosedByPeer);
+            let rule = Regular { rule: Rule::Either, after: 60 * S, times };
+            assert_eq!((is_down(&said), regular(&said)), (false, Some(rule)), "{said:?}");
+            assert!(said.contains(&Output::Connect), "at once: {said:?}");
+            assert!(said.iter().any(|output| matches!(output, Output::Beat(_))), "and proven");
+        }
+        assert!(is_down(&end(&mut pulse, now + 7 * S, Cause::ClosedByPeer)), "another end");
+    }
+
+    #[test]
+    fn what_ends_within_a_second_or_before_it_was_up_is_no_rule() {
+        let start = Instant::now();
+        let mut pulse = up(start);
+        let mut now = start;
+        for _ in 0..3 {
+            now += S / 2;
+            let said = end(&mut pulse, now, Cause::ClosedByPeer);
+            assert_eq!(regular(&said), None, "{said:?}");
+            // Until the backoff is over.
+            now += 60 * S;
+            pulse.handle(now, Input::Tick);
+            settle(&mut pulse, now);
+        }
+        let mut never = Pulse::new(Heartbeat::every(3600 * S).timeout(3600 * S).rise(2), 7, start);
+        let mut now = start;
+        for _ in 0..4 {
+            while never.poll() == Output::Connect {
+                never.handle(now, Input::Connected);
+            }
+            while !matches!(never.poll(), Output::Wait(_)) {}
+            now += 60 * S;
+            never.handle(now, Input::Lost(Loss::from(Cause::ClosedByPeer)));
+            let said: Vec<_> = std::iter::from_fn(|| {
+                Some(never.poll()).filter(|o| !matches!(o, Output::Wait(_) | Output::Connect))
+            })
+            .collect();
+            assert_eq!(regular(&said), None, "{said:?}");
+            now += 120 * S;
+            never.handle(now, Input::Tick);
+        }
+    }
+
+    /// Lets pass what is due before `until`.
+    fn pass(pulse: &mut Pulse, until: Instant) {
+        while let Output::Wait(Some(due)) = pulse.poll() {
+            if due >= until {
+                return;
+            }
+            pulse.handle(due, Input::Tick);
+            settle(pulse, due);
+        }
+    }
+
+    #[test]
+    fn a_beat_that_meets_a_regular_end_goes_out_again_under_its_number() {
+        let (start, age) = (Instant::now(), 100 * S);
+        let beat = Heartbeat::every(age - S / 10).timeout(5 * S).jitter(0.0);
+        // The second beat of each connection is spread: with this seed their pauses differ.
+        let mut pulse = Pulse::new(beat, 3, start);
+        settle(&mut pulse, start);
+        pass(&mut pulse, start + age);
+        assert!(is_down(&end(&mut pulse, start + age, Cause::ClosedByPeer)));
+        pass(&mut pulse, start + 2 * age);
+        let said = end(&mut pulse, start + 2 * age, Cause::ClosedByPeer);
+        assert_eq!(regular(&said).map(|regular| regular.rule), Some(Rule::Lifetime), "{said:?}");
+        // The third has a beat in flight when it ends.
+        let (due, now) = (start + 3 * age - S / 10, start + 3 * age);
+        pulse.handle(due, Input::Tick);
+        let Output::Beat(seq) = pulse.poll() else { panic!("no beat is due") };
+        pulse.handle(due, Input::Sent { seq, at: due });
+        let said = end(&mut pulse, now, Cause::ClosedByPeer);
+        assert!(!is_down(&said) && regular(&said).is_some(), "{said:?}");
+        assert!(said.contains(&Output::Beat(seq)), "{said:?}");
+        assert_eq!(pulse.state(), State::Up);
+    }
+
+    #[test]
+    fn an_end_in_the_middle_of_an_answer_is_no_rule() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(Heartbeat::every(60 * S).timeout(30 * S), 7, start);
+        settle(&mut pulse, start);
+        let mut now = start;
+        for _ in 0..3 {
+            let Output::Wait(Some(due)) = pulse.poll() else { panic!("nothing is due") };
+            pulse.handle(due, Input::Tick);
+            let Output::Beat(seq) = pulse.poll() else { panic!("no beat is due") };
+            pulse.handle(due, Input::Sent { seq, at: due });
+            pulse.handle(due + S, Input::Partial);
+            now = now.max(due) + 20 * S;
+            let said = end(&mut pulse, now, Cause::ClosedByPeer);
+            assert!(is_down(&said) && regular(&said).is_none(), "{said:?}");
+            pulse.handle(now + 60 * S, Input::Tick);
+            settle(&mut pulse, now + 60 * S);
+            assert_eq!(pulse.state(), State::Up);
+            now += 60 * S;
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! its way is sent once more. And it cannot spin: no end costs more than a connection, and the next
 //! one needs a beat in between.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
 use crate::pulse::Regular;
@@ -16,6 +16,13 @@ use crate::role::After;
 use crate::state::State;
 
 use super::{Phase, Pulse, Purpose};
+
+/// So many connections are opened without a beat, between two beats, to see whether a peer still
+/// accepts: one after an end of a connection in use, one more after the end of that.
+const MOST_CHECKS: u32 = 2;
+
+/// A server that is going down still accepts for so long, as a rule.
+const MOMENT: Duration = Duration::from_secs(1);
 
 impl Pulse {
     pub(super) fn on_renew(&mut self) {
@@ -54,7 +61,7 @@ impl Pulse {
         if self.heartbeat.after != After::Reconnect {
             return self.lose(loss);
         }
-        let end = self.end_of(connection);
+        let end = self.end_of(connection, loss.cause);
         // On one that never had a beat the server waits for the first, by another limit.
         let is_used = connection.acked > 0;
         let is_fresh = connection.traffic.is_fresh();
@@ -62,12 +69,21 @@ impl Pulse {
         let renewed = Loss { cause: Cause::Renewed, ..loss.clone() };
         match self.phase {
             Phase::Resting { due } => {
-                // It has said so itself, a moment after an answer; or it ended one more.
-                let known = !is_used || said || self.ends.on_free_end(self.now, end);
+                let known = match is_used {
+                    _ if said => true,
+                    true => self.ends.on_free_end(self.now, end),
+                    false => self.ends.on_unused_end(end),
+                };
                 self.let_go(renewed, None);
                 if known || self.paused {
                     self.phase = Phase::Renewing { due };
+                } else if self.checks >= MOST_CHECKS {
+                    // Accepting alone tells nothing here: the beat does, a moment later.
+                    let due = due.min(self.now + MOMENT);
+                    self.schedule.move_to(due);
+                    self.phase = Phase::Renewing { due };
                 } else {
+                    self.checks += 1;
                     self.purpose = Purpose::Check { due };
                     self.open();
                 }
@@ -99,8 +115,9 @@ impl Pulse {
     /// another one is opened for it.
     pub(super) fn renews_for_beat(&mut self) -> bool {
         let Some(connection) = &self.connection else { return false };
-        if connection.acked == 0 || self.heartbeat.after != After::Reconnect {
-            return false;
+        let is_ours = self.heartbeat.after == After::Reconnect && !self.heartbeat.carries_data;
+        if connection.acked == 0 || !is_ours {
+            return false; // what else it carries is not to be lost for a beat
         }
         let idle = connection.traffic.idle(self.now);
         let rtt = self.rtt.avg().unwrap_or_default();
@@ -137,10 +154,7 @@ impl Pulse {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::cause::Loss;
     use crate::heartbeat::Heartbeat;
     use crate::pulse::{Input, Output, Report};
 

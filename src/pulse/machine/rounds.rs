@@ -205,7 +205,7 @@ impl Pulse {
         let busy = self.silence.carried(role).map(|carried| carried + interval);
         match busy.filter(|busy| *busy > self.now) {
             Some(until) if self.heartbeat.when_idle && self.health.state == State::Up => {
-                self.schedule.put_off(until);
+                self.schedule.move_to(until);
                 self.phase = Phase::Resting { due: until };
             }
             _ if self.renews_for_beat() => {}
@@ -228,6 +228,7 @@ impl Pulse {
 
     /// This beat goes out now.
     pub(super) fn expect(&mut self, seq: u64) {
+        self.checks = 0;
         let patience = self.heartbeat.patience;
         let timeout = patience.timeout(self.heartbeat.timeout, &self.rtt, self.rto);
         let timeout = self.doubt.stretch(timeout);
