@@ -288,9 +288,10 @@ pub struct Status {
     pub target: String,
     /// Its state.
     pub state: State,
-    /// Why it is not Up, or what ended the last connection.
+    /// Why it is not Up: what was met last. Where a link that is Down fails to come back for
+    /// another reason than it fell for, it is that reason.
     pub loss: Option<Loss>,
-    /// Why it is not Up, as far as that could be worked out.
+    /// Why it is not Up, as far as that could be worked out; of the same trouble as `loss`.
     pub diagnosis: Option<Arc<Diagnosis>>,
     /// The address it is connected to.
     pub peer: Option<SocketAddr>,

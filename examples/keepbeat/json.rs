@@ -92,9 +92,8 @@ fn diagnosed(line: Line, diagnosis: &Diagnosis) -> String {
 /// The line of a link at the end.
 pub fn summary(status: &Status) -> String {
     let micros = |rtt: Option<Duration>| rtt.map(|rtt| rtt.as_micros());
-    let diagnosis = status.diagnosis.as_ref().map(|diagnosis| diagnosis.cause());
-    let cause = diagnosis.or(status.loss.as_ref().map(|loss| loss.cause));
-    let cause = cause.filter(|_| status.state != State::Up);
+    let loss = status.loss.as_ref().filter(|_| status.state != State::Up);
+    let cause = loss.map(|loss| loss.cause);
     Line::new(SystemTime::now(), "event", "summary")
         .text("name", &status.name)
         .text("target", &status.target)
@@ -104,6 +103,7 @@ pub fn summary(status: &Status) -> String {
         .value("beats_acked", status.acked)
         .value("misses", status.missed)
         .value("reconnects", status.reconnects)
+        .value("renewals", status.renewals)
         .optional("rtt_min_us", micros(status.rtt.min()))
         .optional("rtt_avg_us", micros(status.rtt.avg()))
         .optional("rtt_max_us", micros(status.rtt.max()))

@@ -50,10 +50,8 @@ fn cells(status: &Status) -> [String; 8] {
         status.reconnects.to_string(),
         rtt(status),
         format!("{:.1} %", status.uptime_ratio(Instant::now()) * 100.0),
-        loss.map_or_else(String::new, |loss| {
-            let cause = status.diagnosis.as_ref().map_or(loss.cause, |known| known.cause());
-            format!("{cause}: {}", loss.detail)
-        }),
+        // Word and detail are of the same trouble: what was met last.
+        loss.map_or_else(String::new, |loss| loss.to_string()),
     ]
 }
 

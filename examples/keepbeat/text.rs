@@ -222,7 +222,7 @@ impl Text {
             return String::new();
         }
         let line = |mark, detail: &str| self.line(event, mark, Some(cause), detail);
-        if let Some((word, seen)) = why::attempt(diagnosis) {
+        if let Some((word, seen)) = why::attempt(diagnosis, told.state == State::Down) {
             // The end of the attempt follows, and says nothing more.
             told.cause = Some(word);
             let why = match told.why.crowded {

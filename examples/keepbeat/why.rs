@@ -53,10 +53,13 @@ pub fn is_warning(diagnosis: &Diagnosis) -> bool {
     fact(diagnosis, "stage").is_some_and(|stage| stage == "warning")
 }
 
-/// Of an attempt to connect that failed: the word of its end, and what was seen.
-pub fn attempt(diagnosis: &Diagnosis) -> Option<(Cause, String)> {
+/// Of an attempt to come up that failed: the word of its end, and what was seen. While a target is
+/// down the end of a connection is one, too.
+pub fn attempt(diagnosis: &Diagnosis, is_down: bool) -> Option<(Cause, String)> {
     let word = Cause::from_word(&fact(diagnosis, "word")?)?;
-    (fact(diagnosis, "stage")? == "connect").then_some((word, fact(diagnosis, "detail")?))
+    let stage = fact(diagnosis, "stage")?;
+    let is_one = stage == "connect" || (stage == "end" && is_down);
+    is_one.then_some((word, fact(diagnosis, "detail")?))
 }
 
 fn fact(diagnosis: &Diagnosis, called: &str) -> Option<String> {

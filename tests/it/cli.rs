@@ -46,7 +46,7 @@ fn the_demo_shows_detection_cause_and_reconnect_and_ends_with_0() {
         ("● up", "it was down for"),
         ("-- the peer is gone", ""),
         ("✖ down", "closed-by-peer"),
-        ("○ attempt", "refused"),
+        ("✖ down", "refused"),
         ("↳ why", "certain: nobody listens on the port"),
         ("↳ remedy", "start what should listen on 127.0.0.1:"),
         ("-- it is back", ""),

@@ -36,6 +36,7 @@ fn keys(event: &str) -> &'static [(&'static str, &'static str)] {
             ("beats_acked", "number"),
             ("misses", "number"),
             ("reconnects", "number"),
+            ("renewals", "number"),
             ("rtt_min_us", "number?"),
             ("rtt_avg_us", "number?"),
             ("rtt_max_us", "number?"),
@@ -58,6 +59,7 @@ fn more_keys(event: &str) -> &'static [&'static str] {
     match event {
         "beat" => &["rtt_us", "late"],
         "state" => &["down_ms", "confidence", "alternatives", "advice"],
+        "disconnect" => &["expected"],
         _ => &[],
     }
 }
