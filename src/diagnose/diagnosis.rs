@@ -162,3 +162,36 @@ impl fmt::Display for Diagnosis {
         write!(f, "; {}", self.advice)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::evidence::Fresh;
+
+    fn attempt(word: Cause) -> Evidence {
+        Evidence { word: Some(word), stage: Some(Stage::Connect), ..Evidence::default() }
+    }
+
+    #[test]
+    fn what_is_known_of_a_dead_path_is_behind_attempts_that_time_out_and_no_others() {
+        let silence = |fresh| {
+            Diagnosis::of(Evidence {
+                word: Some(Cause::AckTimeout),
+                stage: Some(Stage::Silence),
+                unacked: Some(1),
+                misses: Some(3),
+                fresh,
+                closed_port: fresh,
+                ..Evidence::default()
+            })
+        };
+        let known = silence(Some(Fresh::Silent));
+        assert_eq!((known.cause(), known.confidence()), (Cause::PathDead, Confidence::Likely));
+        assert!(known.is_behind(&attempt(Cause::ConnectTimeout)));
+        assert!(!known.is_behind(&attempt(Cause::Refused)), "now somebody answers");
+        assert!(!known.is_behind(&attempt(Cause::LoginRefused)));
+        assert!(!silence(None).is_behind(&attempt(Cause::ConnectTimeout)), "a guess is not");
+        let timed_out = Diagnosis::of(attempt(Cause::ConnectTimeout));
+        assert!(!timed_out.is_behind(&attempt(Cause::ConnectTimeout)), "that is the same");
+    }
+}

@@ -166,3 +166,33 @@ impl Reporter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::Evidence;
+    use crate::event::{Identity, LinkId};
+
+    #[test]
+    fn word_detail_and_diagnosis_of_a_status_are_of_the_same_trouble() {
+        let who = Identity { id: LinkId(1), name: "a".into(), target: "tcp://a:1".into() };
+        let handle = Arc::new(Handle::new(who));
+        let mut reporter = Reporter::new(Arc::clone(&handle), Arc::new(Feed::new().0));
+        let of =
+            |word| Arc::new(Diagnosis::of(Evidence { word: Some(word), ..Evidence::default() }));
+        let silence = Loss::new(Cause::AckTimeout, "no ack of 3 beats");
+        let (from, to, why) = (State::Up, State::Down, of(Cause::AckTimeout));
+        let fell = Report::State { from, to, loss: Some(silence), down: None };
+        reporter.report(fell, &Rtt::default(), Some(why));
+        let refused = Loss::new(Cause::LoginRefused, "the server says no");
+        reporter.met(Cause::LoginRefused, &refused, Some(of(Cause::LoginRefused)));
+        // What other connections find of the silence comes too late.
+        reporter.note(of(Cause::AckTimeout));
+        let status = handle.status().clone();
+        assert_eq!(status.loss, Some(refused));
+        assert_eq!(
+            status.diagnosis.map(|why| why.evidence().word),
+            Some(Some(Cause::LoginRefused))
+        );
+    }
+}

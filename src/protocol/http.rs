@@ -714,6 +714,14 @@ mod tests {
             assert_eq!(found.last(), Some(&ACK), "{:.80}", head.escape_debug());
             assert!(!http.is_over(), "{:.80}", head.escape_debug());
         }
+        for length in
+            ["Content-Length : 2\r\n", "Content-Length:\r\n 2\r\n", " Content-Length: 2\r\n"]
+        {
+            let answer = format!("HTTP/1.1 200 OK\r\n{length}\r\nok");
+            let mut http = asking(get());
+            assert_eq!(frames(&mut http, &[answer.as_bytes()]).last(), Some(&ACK), "{length}");
+            assert!(!http.is_over(), "the length is known: {length}");
+        }
         for answer in [
             "HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
             "HTTP/1.1  200  OK\r\nContent-Length: 2\r\n\r\nok",
@@ -759,6 +767,11 @@ mod tests {
             let loss = http.parse(left.as_bytes()).unwrap_err().0;
             assert_eq!(loss.cause, Cause::WrongReply, "on a fresh connection it is the answer");
         }
+        let mut half = asking(get());
+        frames(&mut half, &[b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]);
+        frames(&mut half, &[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]);
+        let loss = half.parse(b"what\r\n").unwrap_err().0;
+        assert_eq!(loss.cause, Cause::WrongReply, "in the middle of an answer it is that answer's");
         let mut idle = get();
         idle.connected(&mut Vec::new());
         assert_eq!(idle.parse(b"\r\n"), Ok(Some((Frame::Own, 2))), "an empty line is nothing");
