@@ -174,23 +174,27 @@ mod tests {
 
     #[test]
     fn what_is_known_of_a_dead_path_is_behind_attempts_that_time_out_and_no_others() {
-        let silence = |fresh| {
+        let silence = |fresh, misses| {
             Diagnosis::of(Evidence {
                 word: Some(Cause::AckTimeout),
                 stage: Some(Stage::Silence),
                 unacked: Some(1),
-                misses: Some(3),
+                misses: Some(misses),
+                waited_us: Some(std::time::Duration::from_millis(10)),
+                rto_us: Some(std::time::Duration::from_millis(200)),
                 fresh,
                 closed_port: fresh,
                 ..Evidence::default()
             })
         };
-        let known = silence(Some(Fresh::Silent));
+        let known = silence(Some(Fresh::Silent), 3);
         assert_eq!((known.cause(), known.confidence()), (Cause::PathDead, Confidence::Likely));
         assert!(known.is_behind(&attempt(Cause::ConnectTimeout)));
         assert!(!known.is_behind(&attempt(Cause::Refused)), "now somebody answers");
         assert!(!known.is_behind(&attempt(Cause::LoginRefused)));
-        assert!(!silence(None).is_behind(&attempt(Cause::ConnectTimeout)), "a guess is not");
+        let guess = silence(Some(Fresh::Silent), 1);
+        assert_eq!((guess.cause(), guess.confidence()), (Cause::PathDead, Confidence::Possible));
+        assert!(!guess.is_behind(&attempt(Cause::ConnectTimeout)));
         let timed_out = Diagnosis::of(attempt(Cause::ConnectTimeout));
         assert!(!timed_out.is_behind(&attempt(Cause::ConnectTimeout)), "that is the same");
     }
