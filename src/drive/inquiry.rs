@@ -111,6 +111,11 @@ impl Inquiry {
         Some(self.looks.due(sent, rtt.avg()))
     }
 
+    /// How long after a beat that one is.
+    pub(crate) fn attention(&self) -> Duration {
+        self.looks.attention()
+    }
+
     pub(crate) fn on_looked(&mut self, now: Instant) {
         self.looks.on_looked(now);
     }

@@ -16,7 +16,7 @@ use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
 use crate::drive::inbox::Next;
 use crate::drive::inquiry::Inquiry;
-use crate::drive::looks::{Found, attention, look_at};
+use crate::drive::looks::{Found, look_at};
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::{Allowed, Scene};
 use crate::drive::socket::{Connection, Woke};
@@ -232,8 +232,7 @@ impl Watch {
             }
             return self.tick();
         };
-        let piece =
-            look.and(expecting.map(|timeout| timeout.min(attention(self.pulse.rtt().avg()))));
+        let piece = look.and(expecting.map(|timeout| timeout.min(self.inquiry.attention())));
         let until = look.into_iter().chain(until).min();
         match connection.wait(until, piece.or(expecting)) {
             Woke::Bytes | Woke::Interrupted => {}

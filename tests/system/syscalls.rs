@@ -53,6 +53,8 @@ pub fn trace(name: &str, words: &[&str]) -> HashMap<String, u64> {
         .unwrap();
     assert!(status.success());
     let text = std::fs::read_to_string(&file.0).unwrap();
+    let again = set_again(&text);
+    assert!(again.is_empty(), "options that had this value before:\n{}", again.join("\n"));
     let mut threads: HashMap<&str, HashMap<String, u64>> = HashMap::new();
     for line in text.lines() {
         let (thread, call) = line.split_once(' ').unwrap();
@@ -72,6 +74,33 @@ pub fn trace(name: &str, words: &[&str]) -> HashMap<String, u64> {
     sum
 }
 
+/// Calls that gave an option of a socket the value that it had from an earlier call.
+fn set_again(trace: &str) -> Vec<&str> {
+    let mut values: HashMap<(&str, &str, &str), &str> = HashMap::new();
+    let mut again = Vec::new();
+    for line in trace.lines().filter(|line| !line.contains("<... ")) {
+        let thread = line.split(' ').next().unwrap();
+        let Some((_, arguments)) = line.split_once("setsockopt(") else {
+            // The number goes to the next connection.
+            let closed = line.split_once(" close(").and_then(|(_, fd)| fd.split([')', ' ']).next());
+            values.retain(|(_, fd, _), _| Some(*fd) != closed);
+            continue;
+        };
+        let (fd, rest) = arguments.split_once(", ").unwrap();
+        // The value stands in brackets, braces or quotes; its length and the result follow.
+        let (option, value) = rest.split_once(['[', '{', '"']).unwrap_or((rest, ""));
+        let value = value.split([']', '}', '"']).next().unwrap();
+        if values.insert((thread, fd, option), value).is_some_and(|before| before == value) {
+            again.push(line);
+        }
+    }
+    again
+}
+
+/// The read timeout follows the usual answer in steps of two, and so moves once in a while on a
+/// busy machine; with each beat never. Ten times a link is more than was ever seen there.
+const MOVES: u64 = 10 * LINKS;
+
 /// System calls a beat, by name; and the sum.
 fn a_beat(how: &str) -> (HashMap<String, f64>, f64) {
     // The difference of two runs leaves out connecting and the end.
@@ -88,7 +117,9 @@ fn a_beat(how: &str) -> (HashMap<String, f64>, f64) {
         .collect();
     let sum = a_beat.values().sum();
     println!("{how}: {sum:.3} system calls a beat: {a_beat:.3?}");
-    assert_eq!(after.get("setsockopt"), before.get("setsockopt"), "a setsockopt per beat");
+    let set = |calls: &HashMap<String, u64>| calls.get("setsockopt").copied().unwrap_or_default();
+    let more = set(&after).abs_diff(set(&before));
+    assert!(more <= MOVES, "{more} more calls of setsockopt in {beats} beats");
     (a_beat, sum)
 }
 

@@ -117,6 +117,13 @@ struct Numbers {
 }
 
 impl Numbers {
+    /// The last beat goes out behind every frame that was written so far.
+    fn move_beat_behind_written(&mut self) {
+        if let Some((_, before)) = self.beats.back_mut() {
+            *before = self.written;
+        }
+    }
+
     fn prove(&mut self, seq: u64) {
         while let Some((beat, written)) = self.beats.front().copied().filter(|b| b.0 <= seq) {
             self.beats.pop_front();
@@ -334,6 +341,10 @@ impl Outlet {
         }
         state.numbers.accepted += 1;
         state.numbers.written = state.numbers.accepted;
+        // Nothing waited when this write began, so a beat that waits now goes out behind it.
+        if state.pending.has_beat() {
+            state.numbers.move_beat_behind_written();
+        }
         let number = state.numbers.accepted;
         let nanos = self.start.elapsed().as_nanos().clamp(1, u128::from(u64::MAX)) as u64;
         self.wrote.store(nanos, Ordering::Relaxed);

@@ -56,8 +56,7 @@ impl Outlet {
         pending.append(layer.as_mut().map_or(bytes, |layer| layer.seal(bytes)));
         if let Some(seq) = beat {
             pending.mark_beat(seq);
-            // A frame that somebody is writing now goes before it, and is not counted: to be proven
-            // too late does no harm.
+            // A frame that somebody is writing now goes before it, and is counted once it is out.
             if numbers.beats.len() == MOST_BEATS {
                 numbers.beats.pop_front();
             }
