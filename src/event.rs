@@ -36,6 +36,7 @@ pub struct Event {
     pub(crate) time: SystemTime,
     pub(crate) link: Option<Arc<Identity>>,
     pub(crate) peer: Option<SocketAddr>,
+    pub(crate) certificate: Option<SystemTime>,
     pub(crate) kind: EventKind,
 }
 
@@ -65,6 +66,12 @@ impl Event {
     /// The address of the connection that this is about, if there is or was one.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// When the certificate of the peer expires: for a connection that has just been opened under
+    /// TLS, where the certificate could be read.
+    pub fn certificate_expires(&self) -> Option<SystemTime> {
+        self.certificate
     }
 
     /// What happened.
@@ -291,6 +298,9 @@ pub struct Status {
     pub diagnosis: Option<Arc<Diagnosis>>,
     /// The address it is connected to.
     pub peer: Option<SocketAddr>,
+    /// When the certificate expires that the peer showed last. None without TLS, and where it could
+    /// not be read.
+    pub certificate_expires: Option<SystemTime>,
     /// When it took its state.
     pub since: Instant,
     /// Beats sent, over its whole life.
@@ -329,6 +339,7 @@ impl Status {
             loss: None,
             diagnosis: None,
             peer: None,
+            certificate_expires: None,
             since: now,
             sent: 0,
             acked: 0,

@@ -20,6 +20,7 @@ mod history;
 mod recorder;
 mod settings;
 mod story;
+mod tls;
 
 pub(crate) use case::{Case, OwnSide};
 pub(crate) use decide::is_path_alive;

@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use socket2::Socket;
 
@@ -211,6 +211,11 @@ impl Connection {
     /// What it is made of, for whoever reads and writes in other ways.
     pub(crate) fn into_parts(mut self) -> (Arc<Socket>, Option<Box<Layer>>) {
         (Arc::clone(&self.socket), self.layer.take())
+    }
+
+    /// When the certificate of the peer expires, if there is one.
+    pub(crate) fn certificate_expires(&self) -> Option<SystemTime> {
+        self.layer.as_ref()?.certificate_expires()
     }
 
     pub(crate) fn socket(&self) -> &Socket {

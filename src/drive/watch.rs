@@ -126,7 +126,8 @@ impl Watch {
     fn open(&mut self) -> Result<(), Loss> {
         self.reporter.peer = None;
         let (connection, took) = self.dialer.dial(&self.heartbeat)?;
-        (self.reporter.peer, self.reporter.took) = (Some(connection.peer), took);
+        self.reporter.on_dialed(self.dialer.secure.as_ref(), &connection, took);
+        self.reporter.peer = Some(connection.peer);
         let peer = connection.peer;
         self.connection = Some(connection);
         let Watch { inquiry, connection, protocol, dialer, .. } = self;

