@@ -2,6 +2,8 @@
 //! calls for, keeps the [`Case`], asks for side connections, and hands the reporter each report
 //! with its diagnosis.
 
+mod last;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -134,19 +136,21 @@ impl Inquiry {
     /// What side connections have found since the last time goes into the diagnosis.
     pub(crate) fn collect(&mut self, reporter: &mut Reporter) {
         self.flush(reporter);
-        if !self.asked {
-            return;
+        if let Some(evidence) = self.take_found() {
+            self.tell(evidence, Instant::now(), reporter);
         }
-        let Some(found) = self.slot.take() else { return };
+    }
+
+    /// The evidence of silence with what was found since the last time, if there is some.
+    fn take_found(&mut self) -> Option<Evidence> {
+        let found = self.slot.take().filter(|_| self.asked)?;
         self.case.on_side(&found);
-        if let Some(mut evidence) = self.silence.take() {
-            evidence.merge(&found);
-            if evidence.side == Some(Kept::Pending) {
-                evidence.side = found.side;
-            }
-            self.tell(evidence.clone(), Instant::now(), reporter);
-            self.silence = Some(evidence);
+        let evidence = self.silence.as_mut()?;
+        evidence.merge(&found);
+        if evidence.side == Some(Kept::Pending) {
+            evidence.side = found.side;
         }
+        Some(evidence.clone())
     }
 
     /// A panic of the protocol that came to light here.

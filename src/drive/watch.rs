@@ -107,6 +107,9 @@ impl Watch {
     }
 
     fn report(&mut self, report: Report) {
+        if matches!(report, Report::Ended) {
+            self.inquiry.hear_out(&mut self.reporter);
+        }
         let Watch { inquiry, pulse, reporter, connection, protocol, dialer, .. } = self;
         let mut view = View { connection: connection.as_ref(), protocol, dialer };
         inquiry.report(report, pulse.rtt(), &mut view, reporter);
