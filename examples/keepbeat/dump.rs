@@ -65,7 +65,7 @@ pub fn read(line: &str) -> Result<Item, String> {
 fn no_json(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or(&text);
-    format!("this is no JSON: {what} at column {}", error.column())
+    format!("not valid JSON: {what} at column {}", error.column())
 }
 
 fn version(object: &Map<String, Value>) -> Result<(), String> {

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use keepbeat::{Cause, Diagnosis, Fact};
 
-use crate::columns::{clock, short};
+use crate::columns::{clock, counted, short};
 use crate::dump::{self, Beat, Item, Recorded};
-use crate::{ALIVE, NOT_ALIVE, USAGE, complain, nearest, output, why};
+use crate::{ALIVE, NOT_ALIVE, USAGE, complain, nearest, output, shown, why};
 
 /// Longer than any line of a recording, so that `/dev/zero` in its place ends.
 const LONGEST: u64 = 1024 * 1024;
@@ -34,10 +34,10 @@ pub fn explain(what: &OsStr) -> u8 {
         false => File::open(Path::new(what)).map(|file| Box::new(file) as Box<dyn Read>),
     };
     match input {
-        Ok(input) => Reader::new(&name).read(BufReader::new(input)),
+        Ok(input) => Reader::new(&shown::typed(&name)).read(BufReader::new(input)),
         Err(error) => {
             let words: Vec<_> = Cause::ALL.iter().map(|cause| cause.word()).collect();
-            let hint = nearest::hint(&name, &words);
+            let (hint, name) = (nearest::hint(&name, &words), shown::typed(&name));
             complain(&format!("explain: `{name}` is no cause{hint}, and no file: {error}"));
             USAGE
         }
@@ -124,7 +124,8 @@ impl Reader<'_> {
                 let beats: Vec<_> = self.beats.drain(..).collect();
                 let gap = if self.explained == 0 { "" } else { "\n" };
                 self.explained += 1;
-                Ok(gap.to_owned() + &shown(&told(&recorded, &beats)))
+                // A file may come from anybody.
+                Ok(gap.to_owned() + &shown::harmless_lines(&told(&recorded, &beats)))
             }
             Ok(Item::Other) => Ok(String::new()),
             Err(fault) => {
@@ -137,13 +138,14 @@ impl Reader<'_> {
     fn fault(&mut self, number: u64, fault: &str) {
         self.broken += 1;
         if self.broken <= SHOWN {
-            complain(&format!("{}:{number}: {fault}", self.name));
+            complain(&format!("{}:{number}: {}", self.name, shown::harmless(fault)));
         }
     }
 
     fn end(&self) -> u8 {
         if self.broken > SHOWN {
-            complain(&format!("{}: and {} more such lines", self.name, self.broken - SHOWN));
+            let more = counted((self.broken - SHOWN) as usize, "more such line");
+            complain(&format!("{}: and {more}", self.name));
         }
         if self.explained == 0 && self.broken > 0 {
             return USAGE;
@@ -155,12 +157,6 @@ impl Reader<'_> {
         }
         if self.broken == 0 { ALIVE } else { NOT_ALIVE }
     }
-}
-
-/// Without what a terminal would obey: a file may come from anybody.
-fn shown(text: &str) -> String {
-    let harmless = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
-    text.chars().map(harmless).collect()
 }
 
 /// Everything about one recorded diagnosis.

@@ -322,6 +322,8 @@ pub(crate) fn loss_of(error: &io::Error, peer: SocketAddr) -> Loss {
     let cause = match error.raw_os_error() {
         // Not a read timeout, which is EAGAIN: the kernel gave up sending.
         Some(libc::ETIMEDOUT) => Cause::KernelGaveUp,
+        // poll looks at no more descriptors than the process may have.
+        Some(libc::EINVAL) => Cause::LocalResources,
         _ => cause_of(error).unwrap_or(Cause::Reset),
     };
     Loss::new(cause, format!("{peer}: {error}"))

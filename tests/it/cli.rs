@@ -1,14 +1,22 @@
 //! The command line, through the real process: what a stranger types, and what comes of it.
 
+#[cfg(target_os = "linux")]
+mod brink;
 mod config;
+mod crowds;
 mod diagnosis;
 #[path = "../../examples/keepbeat/escapes.rs"]
 mod escapes;
 mod explain;
 mod http;
 mod json;
+mod once;
+mod pieces;
 mod process;
+mod recording;
 mod secrets;
+mod terminal;
+mod typed;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -32,7 +40,10 @@ fn the_demo_shows_detection_cause_and_reconnect_and_ends_with_0() {
         ("● up", ""),
         ("-- the peer gets slow", ""),
         ("◐ suspect", "peer-silent"),
-        ("↳ why", "likely: the peer's kernel acknowledged it; or replies-filtered, "),
+        (
+            "↳ why",
+            "likely: the peer's kernel acknowledged it; other possibilities: replies-filtered, ",
+        ),
         ("↳ remedy", "look at the process behind 127.0.0.1:"),
         ("◌ late ack", ""),
         ("● up", ""),
@@ -334,7 +345,7 @@ fn an_output_that_does_not_block_is_waited_for() {
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_told_and_ends_it_with_1() {
     let (_responder, up) = peer();
-    for args in [["--interval", "20ms", &up].as_slice(), &["--help"], &[]] {
+    for args in [["--interval", "20ms", &up].as_slice(), &["--help"], &["demo"]] {
         let mut command = keepbeat(args);
         command.stdout(File::create("/dev/full").unwrap());
         let Done { code, err, .. } = Running::new(command).done();

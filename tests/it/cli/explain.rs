@@ -127,7 +127,7 @@ fn broken_lines_are_told_with_their_numbers_and_the_others_explained() {
     };
     let evidence = |facts: Value| with("evidence", facts);
     let lines = [
-        ("{\"v\":1,\"ts\":\"2026".to_owned(), "this is no JSON: EOF while parsing a string"),
+        ("{\"v\":1,\"ts\":\"2026".to_owned(), "not valid JSON: EOF while parsing a string"),
         ("[1]".to_owned(), "expected an object of JSON"),
         (with("v", 2.into()), "lines of version 2: this program reads version 1"),
         (with("ts", "yesterday".into()), "`yesterday` is no time in UTC"),
@@ -181,7 +181,7 @@ fn a_recording_goes_on_behind_one_that_was_cut_off() {
         (Some(1), 2),
         "{out}"
     );
-    assert!(err.contains(":1: this is no JSON") && err.lines().count() == 1, "{err}");
+    assert!(err.contains(":1: not valid JSON") && err.lines().count() == 1, "{err}");
 }
 
 #[test]
