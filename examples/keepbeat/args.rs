@@ -211,7 +211,7 @@ impl Args {
         match (self.demo, word.to_str()) {
             (Some(Demo::Network), Some(commands::CLIENT)) => Ok(Demo::Client),
             (Some(Demo::Network), Some(commands::SERVER)) => Ok(Demo::Server),
-            _ => Err("a demo brings its own target: leave the other one out".to_owned()),
+            _ => Err("a demo has its own target: leave the other one out".to_owned()),
         }
     }
 
@@ -235,7 +235,7 @@ impl Args {
             let useless = self.flags.iter().find(|flag| !OF_DEMO.contains(&flag.as_str()));
             return match useless {
                 Some(flag) => Err(format!(
-                    "{flag} means nothing to a demo, which has settings of its own: leave it out"
+                    "{flag} does not apply to a demo, which has its own settings: leave it out"
                 )),
                 None => Ok(()),
             };
@@ -243,7 +243,7 @@ impl Args {
         if self.targets.is_empty() && self.config.is_none() {
             return Err(
                 "no target was given: write `keepbeat [FLAGS] HOST:PORT`; if it came from \
-                        a variable of the shell, that one is not set. `keepbeat demo` is the demo"
+                        a shell variable, that variable is not set. `keepbeat demo` runs the demo"
                     .to_owned(),
             );
         }
@@ -376,7 +376,7 @@ fn target(value: OsString) -> Result<(Option<String>, String), String> {
 fn count(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(rounds) if rounds > 0 => Ok(rounds),
-        _ => Err(format!("--count: `{}` is no number of rounds: use 1 or more", typed(text))),
+        _ => Err(format!("--count: `{}` is not a number of rounds: use 1 or more", typed(text))),
     }
 }
 
@@ -392,8 +392,9 @@ const LEAST_RECORD: u64 = 1 << 20;
 
 /// A number with its unit, as in `64MiB`.
 fn size(text: &str) -> Result<u64, String> {
-    let wrong =
-        || format!("`{}` is no size: write a number and a unit, as in 64MiB or 1GiB", typed(text));
+    let wrong = || {
+        format!("`{}` is not a size: write a number and a unit, as in 64MiB or 1GiB", typed(text))
+    };
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| wrong())?;
@@ -413,7 +414,7 @@ fn size(text: &str) -> Result<u64, String> {
 
 fn level(text: &str) -> Result<LevelFilter, String> {
     let known = "use off, error, warn, info, debug or trace";
-    text.parse().map_err(|_| format!("--log-level: `{}` is no level: {known}", typed(text)))
+    text.parse().map_err(|_| format!("--log-level: `{}` is not a level: {known}", typed(text)))
 }
 
 fn color(text: &str) -> Result<Color, String> {

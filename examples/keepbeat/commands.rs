@@ -24,7 +24,7 @@ pub fn of(word: &str) -> Option<&'static str> {
 pub fn fault(text: &str) -> Option<String> {
     if text.trim().is_empty() {
         return Some(
-            "a target is empty: if it came from a variable of the shell, that one is not set"
+            "a target is empty: if it came from a shell variable, that variable is not set"
                 .to_owned(),
         );
     }

@@ -29,11 +29,12 @@ fn among(names: Vec<String>) -> Unknown {
         let keys: Vec<String> = KEYS.into_iter().map(str::to_uppercase).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         if let Some(near) = nearest::find(&own.to_uppercase(), &keys) {
-            let what = format!("{shown} is no variable of keepbeat: did you mean {PREFIX}{near}?");
+            let what =
+                format!("{shown} is not a variable of keepbeat: did you mean {PREFIX}{near}?");
             unknown.faults.push(what);
         } else if !is_of_kubernetes(own) {
             let what =
-                "is no variable of keepbeat, and changes nothing; --help lists those that do";
+                "is not a variable of keepbeat and has no effect; --help lists those that do";
             unknown.warnings.push(format!("{shown} {what}"));
         }
     }

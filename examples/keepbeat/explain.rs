@@ -38,7 +38,9 @@ pub fn explain(what: &OsStr) -> u8 {
         Err(error) => {
             let words: Vec<_> = Cause::ALL.iter().map(|cause| cause.word()).collect();
             let (hint, name) = (nearest::hint(&name, &words), shown::typed(&name));
-            complain(&format!("explain: `{name}` is no cause{hint}, and no file: {error}"));
+            complain(&format!(
+                "explain: `{name}` is not a cause{hint} and cannot be read as a file: {error}"
+            ));
             USAGE
         }
     }

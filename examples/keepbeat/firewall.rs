@@ -184,7 +184,7 @@ fn advised(event: &Event) -> Result<Duration, Stop> {
     let advice = event.kind().diagnosis().map_or("", |diagnosis| diagnosis.advice());
     let interval = || {
         let (_, rest) = advice.split_once("beat more often, every ")?;
-        let (time, _) = rest.split_once(" say")?;
+        let time = rest.split(|c: char| !c.is_alphanumeric() && c != '.').next()?;
         let seconds = match time.strip_suffix("ms") {
             Some(millis) => millis.parse::<f64>().ok()? / 1000.0,
             None => time.strip_suffix('s')?.parse().ok()?,

@@ -27,6 +27,7 @@ const ALIVE: Duration = Duration::from_secs(10 * 60);
 pub struct Output {
     shape: Shape,
     verbosity: Verbosity,
+    once: bool,
     record: Option<Record>,
     alive: Alive,
 }
@@ -50,7 +51,7 @@ impl Output {
         };
         let quiet = args.json || verbosity == Verbosity::Quiet || screen.width == Width::Unlimited;
         let pause = args.alive.or((!quiet).then_some(ALIVE)).filter(|pause| !pause.is_zero());
-        Output { shape, verbosity, record, alive: Alive::new(pause, now) }
+        Output { shape, verbosity, once: args.once, record, alive: Alive::new(pause, now) }
     }
 
     /// What is going to be watched.
@@ -117,11 +118,11 @@ impl Output {
         match &mut self.shape {
             Shape::Text(text) => {
                 write(&text.crowds(true))?;
-                match self.verbosity {
-                    Verbosity::Quiet => Ok(()),
-                    Verbosity::Normal => write(&summary::table(statuses, &text.columns, false)),
-                    Verbosity::Verbose => write(&summary::table(statuses, &text.columns, true)),
+                if self.verbosity == Verbosity::Quiet {
+                    return Ok(());
                 }
+                let all = self.verbosity == Verbosity::Verbose;
+                write(&summary::table(statuses, &text.columns, all, self.once))
             }
             Shape::Json => write(&statuses.iter().map(json::summary).collect::<String>()),
         }

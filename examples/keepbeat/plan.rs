@@ -165,9 +165,9 @@ impl Builder {
             let flags: Vec<_> = useless.map(|key| format!("--{}", key.replace('_', "-"))).collect();
             let Some((last, before)) = flags.split_last() else { continue };
             let what = match before {
-                [] => format!("{last} is for {whose}, and there is none: leave it out"),
+                [] => format!("{last} is for {whose}, and no target is one: leave it out"),
                 before => format!(
-                    "{} and {last} are for {whose}, and there is none: leave them out",
+                    "{} and {last} are for {whose}, and no target is one: leave them out",
                     before.join(", ")
                 ),
             };

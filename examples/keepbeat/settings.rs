@@ -318,12 +318,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
     humantime::parse_duration(text).map_err(|_| {
         let text = typed(text);
-        format!("`{text}` is no duration: write a number and a unit, as in 1500ms, 15s or 2m")
+        format!("`{text}` is not a duration: write a number and a unit, as in 1500ms, 15s or 2m")
     })
 }
 
 fn count(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| format!("`{}` is no count: use 1 to 100", typed(text)))
+    text.parse().map_err(|_| format!("`{}` is not a count: use 1 to 100", typed(text)))
 }
 
 /// `0.05`, or `5%`.
@@ -334,7 +334,7 @@ fn fraction(text: &str) -> Result<f64, String> {
     };
     let number: Option<f64> = number.parse().ok();
     number.map(|number| number / whole).ok_or_else(|| {
-        format!("`{}` is no part of an interval: use 0 to 0.5, as in 0.05 or 5%", typed(text))
+        format!("`{}` is not a part of an interval: use 0 to 0.5, as in 0.05 or 5%", typed(text))
     })
 }
 
@@ -342,14 +342,14 @@ fn patience(text: &str) -> Result<Patience, String> {
     match text {
         "fixed" => Ok(Patience::Fixed),
         "rtt" => Ok(Patience::FromRtt),
-        other => Err(format!("`{}` is no patience: use fixed or rtt", typed(other))),
+        other => Err(format!("`{}` is not a patience: use fixed or rtt", typed(other))),
     }
 }
 
 fn days(text: &str) -> Result<u32, String> {
     let days = text.parse().ok().filter(|days| *days <= MOST_DAYS);
     days.ok_or_else(|| {
-        format!("`{}` is no number of days: use 0 to {MOST_DAYS}, 0 for never", typed(text))
+        format!("`{}` is not a number of days: use 0 to {MOST_DAYS}, 0 for never", typed(text))
     })
 }
 
@@ -367,7 +367,9 @@ fn status(text: &str) -> Result<RangeInclusive<u16>, String> {
     let digits = |text: &str| text.trim().parse().ok().filter(|code| (100..=999).contains(code));
     match (digits(first), digits(last)) {
         (Some(first), Some(last)) if first <= last => Ok(first..=last),
-        _ => Err(format!("`{}` is no status: use 100 to 999, as in 204 or 200-399", typed(text))),
+        _ => {
+            Err(format!("`{}` is not a status: use 100 to 999, as in 204 or 200-399", typed(text)))
+        }
     }
 }
 

@@ -26,16 +26,27 @@ struct Row {
     why: String,
 }
 
+impl Row {
+    fn without_uptime(mut self) -> Row {
+        self.numbers[6] = "-".to_owned();
+        self
+    }
+}
+
 /// Of more targets than this those that are up share a row.
 const ROWS: usize = 24;
 
-/// The table; `all` of them, however many.
-pub fn table(statuses: &[Status], columns: &Columns, all: bool) -> String {
+/// The table; `all` of them, however many. Of one beat there is no part of a time to be told.
+pub fn table(statuses: &[Status], columns: &Columns, all: bool, once: bool) -> String {
     let shared = statuses.len() > ROWS && !all;
     let (up, others): (Vec<_>, Vec<_>) =
         statuses.iter().partition(|status| shared && status.state == State::Up);
     let sum = (!up.is_empty()).then(|| sum(&up, columns));
     let rows: Vec<Row> = others.into_iter().map(|status| row(status, columns)).chain(sum).collect();
+    let rows: Vec<Row> = match once {
+        true => rows.into_iter().map(Row::without_uptime).collect(),
+        false => rows,
+    };
     let mut widths = HEADS.map(str::len);
     for row in &rows {
         for (wide, cell) in widths.iter_mut().zip(&row.numbers) {

@@ -16,6 +16,8 @@ mod process;
 mod recording;
 mod secrets;
 mod terminal;
+#[cfg(feature = "tls")]
+mod tls;
 mod typed;
 
 use std::fs::File;
@@ -103,7 +105,7 @@ const WRONG: &[(&[&str], &str)] = &[
     (&["--color", "pink", "h:1"], "use auto, always or never"),
     (&["--log-level", "loud", "h:1"], "use off, error"),
     (&["--send", "a", "--expect", "", "h:1"], "connect://host:port"),
-    (&["--send", "\\q", "--expect", "b", "h:1"], "is no escape"),
+    (&["--send", "\\q", "--expect", "b", "h:1"], "is not an escape"),
     (&["--password-file", "/", "redis://h"], "cannot read the password file"),
     (&["--password-file", "/dev/null", "redis://h"], "is empty"),
     (&["redis://bob@h"], "there is a user and no password"),
@@ -130,11 +132,14 @@ const WRONG_ALONE: &[(&[&str], &str)] = &[
     (&["--expect", "a", "redis://h"], "--expect for http:// as well"),
     (&["--probe-payload", "h:1"], "--probe-payload is for tcp:// targets with --send"),
     (&["--probe-payload", "redis://h"], "--probe-payload is for tcp:// targets with --send"),
-    (&["demo-firewall", "h:1"], "brings its own target"),
+    (&["demo-firewall", "h:1"], "has its own target"),
     (&["explain"], "explain needs a file"),
     (&["explain", "reset", "refused"], "one file or one cause"),
     (&["explain", "--json", "reset"], "one file or one cause"),
-    (&["explain", "rest"], "`rest` is no cause (did you mean `reset`?), and no file"),
+    (
+        &["explain", "rest"],
+        "`rest` is not a cause (did you mean `reset`?) and cannot be read as a file",
+    ),
     (&["explain", "/dev/zero"], "a line longer than 1 MiB"),
     (&["explain", "/dev/null"], "no diagnosis in it"),
 ];

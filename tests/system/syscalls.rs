@@ -1,5 +1,5 @@
-//! System calls per beat, by strace: three on a link's thread, one more with a diagnosis, and none of
-//! them setsockopt.
+//! System calls per beat, by strace: three on a link's thread, one more with a diagnosis, and none
+//! of them setsockopt.
 
 use std::collections::HashMap;
 use std::process::Stdio;

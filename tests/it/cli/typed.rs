@@ -25,10 +25,10 @@ fn a_flag_without_a_target_is_no_demo() {
         &["--"],
     ] {
         refused(args, "no target was given: write `keepbeat [FLAGS] HOST:PORT`");
-        refused(args, "`keepbeat demo` is the demo");
+        refused(args, "`keepbeat demo` runs the demo");
     }
     for args in [[""].as_slice(), &["--once", ""], &[" "], &[DEAD, ""]] {
-        refused(args, "a target is empty: if it came from a variable of the shell");
+        refused(args, "a target is empty: if it came from a shell variable");
     }
     refused(&["db="], "`db=` has a name and no target: write NAME=HOST:PORT");
 }
@@ -36,11 +36,11 @@ fn a_flag_without_a_target_is_no_demo() {
 #[test]
 fn a_demo_heeds_its_own_flags_alone() {
     for args in [["demo", "--interval", "1s"], ["--fall", "2", "demo"], ["demo", "--count", "3"]] {
-        refused(&args, "means nothing to a demo, which has settings of its own: leave it out");
+        refused(&args, "does not apply to a demo, which has its own settings: leave it out");
     }
-    refused(&["demo", DEAD], "a demo brings its own target");
-    refused(&["demo-firewall", DEAD], "a demo brings its own target");
-    refused(&["demo", "--config", "x"], "--config means nothing to a demo");
+    refused(&["demo", DEAD], "a demo has its own target");
+    refused(&["demo-firewall", DEAD], "a demo has its own target");
+    refused(&["demo", "--config", "x"], "--config does not apply to a demo");
 }
 
 #[test]
@@ -82,11 +82,11 @@ fn a_slip_in_a_scheme_is_told_and_never_leads_away_from_tls() {
 #[test]
 fn numbers_that_cannot_work_are_told_with_those_that_can() {
     for (args, words) in [
-        (["--count", "-1"], "--count: `-1` is no number of rounds: use 1 or more"),
-        (["--fall", "-1"], "--fall: `-1` is no count: use 1 to 100"),
+        (["--count", "-1"], "--count: `-1` is not a number of rounds: use 1 or more"),
+        (["--fall", "-1"], "--fall: `-1` is not a count: use 1 to 100"),
         (["--fall", "101"], "--fall: a fall of 101 cannot work: use 1 to 100"),
-        (["--interval", "-5s"], "--interval: `-5s` is no duration: write a number and a unit"),
-        (["--interval", ""], "--interval: `` is no duration"),
+        (["--interval", "-5s"], "--interval: `-5s` is not a duration: write a number and a unit"),
+        (["--interval", ""], "--interval: `` is not a duration"),
         (["--connect-timeout", "5"], "--connect-timeout: `5` has no unit: write `5s`"),
         (["--connect-timeout", "0s"], "a connect timeout of 0ns cannot work"),
         (["--write-timeout", "2h"], "a write timeout of 7200s cannot work"),
@@ -100,7 +100,7 @@ fn numbers_that_cannot_work_are_told_with_those_that_can() {
         (["--alive", "10"], "--alive: `10` has no unit"),
         (["--record-limit", "64"], "write `64MiB`"),
         (["--record-limit", "1KiB"], "use 1MiB or more"),
-        (["--record-limit", "99999999999GiB"], "is no size"),
+        (["--record-limit", "99999999999GiB"], "is not a size"),
         (["--record-limit", "64MiB"], "--record-limit needs the file"),
         (["--config", ""], "--config: the name of the file is empty"),
     ] {
@@ -148,13 +148,13 @@ fn a_variable_that_nobody_reads_is_named() {
         let Done { code, out, err } = with(args, "KEEPBEAT_INTERVALL");
         assert_eq!((code, out.as_str()), (Some(2), ""));
         let words =
-            "KEEPBEAT_INTERVALL is no variable of keepbeat: did you mean KEEPBEAT_INTERVAL?";
+            "KEEPBEAT_INTERVALL is not a variable of keepbeat: did you mean KEEPBEAT_INTERVAL?";
         assert!(err.contains(words), "{err}");
     }
     let Done { code, err, .. } = with(&["--once", DEAD], "KEEPBEAT_FLAVOUR");
     assert_eq!(code, Some(1));
     assert!(
-        err.contains("KEEPBEAT_FLAVOUR is no variable of keepbeat, and changes nothing"),
+        err.contains("KEEPBEAT_FLAVOUR is not a variable of keepbeat and has no effect"),
         "{err}"
     );
     for name in ["KEEPBEAT_SERVICE_HOST", "KEEPBEAT_PORT_80_TCP_ADDR"] {
