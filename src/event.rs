@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::cause::{Cause, Loss};
+use crate::counted::counted;
 use crate::diagnose::Diagnosis;
 use crate::pulse::Rtt;
 use crate::state::State;
@@ -252,8 +253,8 @@ impl fmt::Display for EventKind {
             ),
             EventKind::Missed { seq, timeout, misses, cause, good } => write!(
                 f,
-                "{cause}: no ack of beat {seq} within {timeout:?} ({misses} in a row, after {good} \
-                 good beats)"
+                "{cause}: no ack of beat {seq} within {timeout:?} ({misses} in a row, after {})",
+                counted(*good, "good beat", "good beats")
             ),
             EventKind::State { to, diagnosis: Some(diagnosis), .. } => {
                 write!(f, "{to}: {diagnosis}")
@@ -267,7 +268,8 @@ impl fmt::Display for EventKind {
                 write!(f, "attempt failed: {loss}")
             }
             EventKind::Disconnected { loss, lived, beats } => {
-                write!(f, "disconnected after {lived:.1?} and {beats} beats: {loss}")
+                let beats = counted(*beats, "beat", "beats");
+                write!(f, "disconnected after {lived:.1?} and {beats}: {loss}")
             }
             EventKind::Diagnosed { diagnosis }
             | EventKind::Stalled { diagnosis: Some(diagnosis), .. } => diagnosis.fmt(f),
@@ -275,7 +277,9 @@ impl fmt::Display for EventKind {
                 write!(f, "{}: this process woke {late:.1?} too late", Cause::LocalStall)
             }
             EventKind::Ended => f.write_str("ended"),
-            EventKind::Lost { count } => write!(f, "{count} events lost: this queue was full"),
+            EventKind::Lost { count } => {
+                write!(f, "{} lost: this queue was full", counted(*count, "event", "events"))
+            }
         }
     }
 }
@@ -420,7 +424,8 @@ impl fmt::Display for ClientEvent {
             ClientEventKind::Connected => f.write_str("connected"),
             ClientEventKind::Silent { silent } => write!(f, "silent for {silent:.1?}: closed"),
             ClientEventKind::Disconnected { loss, lived, beats } => {
-                write!(f, "disconnected after {lived:.1?} and {beats} beats: {loss}")
+                let beats = counted(*beats, "beat", "beats");
+                write!(f, "disconnected after {lived:.1?} and {beats}: {loss}")
             }
             ClientEventKind::TurnedAway => f.write_str("turned away: too many clients"),
         }

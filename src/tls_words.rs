@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
 use crate::cause::{Cause, Loss};
+use crate::diagnose::IS_AUTHORITY;
 use crate::protocol::escaped;
 
 /// Whether a record of TLS may begin so.
@@ -92,7 +93,7 @@ fn certificate(error: &CertificateError, name: &str, peer: &dyn Display) -> Loss
         // webpki's own errors come wrapped; this one is what a server with a certificate that it
         // made for itself meets most.
         error if error.to_string().contains("CaUsedAsEndEntity") => {
-            let what = format!("{whose} is that of an authority; let it sign one for the server");
+            let what = format!("{whose} {IS_AUTHORITY}; let it sign one for the server");
             tls_failed("untrusted", &what)
         }
         error => tls_failed("untrusted", &format!("{whose}: {error}")),

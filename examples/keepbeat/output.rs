@@ -47,7 +47,7 @@ impl Output {
         } else {
             let wide = names.iter().map(|name| width(&screen.letters(name))).max().unwrap_or(0);
             let columns = Columns::new(screen, wide);
-            Shape::Text(Box::new(Text::new(columns, verbosity, names.len())))
+            Shape::Text(Box::new(Text::new(columns, args, names.len())))
         };
         let quiet = args.json || verbosity == Verbosity::Quiet || screen.width == Width::Unlimited;
         let pause = args.alive.or((!quiet).then_some(ALIVE)).filter(|pause| !pause.is_zero());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use keepbeat::{Cause, Confidence, Diagnosis, Event, EventKind, LinkId, Loss, State};
 
-use crate::args::Verbosity;
+use crate::args::{Args, Verbosity};
 use crate::columns::{CONNECTING, Columns, DIM, Mark, RED, YELLOW, mark, short};
 use crate::crowd::{Crowd, FEW, Member};
 use crate::plan::Watch;
@@ -18,6 +18,7 @@ use crate::why;
 pub struct Text {
     pub columns: Columns,
     verbosity: Verbosity,
+    once: bool,
     /// What concerns no single link stands under `None`.
     links: HashMap<Option<LinkId>, Told>,
     /// The last verdicts, and whose they were.
@@ -133,11 +134,12 @@ const NO_LINK: &str = "*";
 
 impl Text {
     /// For so many targets.
-    pub fn new(columns: Columns, verbosity: Verbosity, targets: usize) -> Text {
+    pub fn new(columns: Columns, args: &Args, targets: usize) -> Text {
+        let (verbosity, once) = (args.verbosity, args.once);
         // Who asks for everything gets it.
         let many = if verbosity == Verbosity::Verbose { 0 } else { targets };
         let (links, recent, crowd) = (HashMap::new(), VecDeque::new(), Crowd::new(many));
-        Text { columns, verbosity, links, recent, crowd }
+        Text { columns, verbosity, once, links, recent, crowd }
     }
 
     /// The lines with which links begin.
@@ -262,7 +264,8 @@ impl Text {
                 news(Detail, ACK, None, acked(*seq, *rtt))
             }
             EventKind::Missed { seq, timeout, cause, .. } => {
-                let first = told.state == State::Connecting;
+                // The state that follows at once says it, where one miss is the verdict.
+                let first = told.state == State::Connecting && !self.once;
                 told.troubled |= first;
                 let words = format!("no ack of beat {seq} within {timeout:?}");
                 news(if first { Trouble } else { Detail }, MISS, Some(*cause), words)

@@ -30,3 +30,5 @@ pub(crate) use evidence::{Carried, Fresh, Kept, Stage};
 pub use fact::Fact;
 pub use recorder::{BeatEnd, BeatRecord};
 pub use settings::Diagnose;
+#[cfg(feature = "tls")]
+pub(crate) use tls::IS_AUTHORITY;

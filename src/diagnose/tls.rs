@@ -9,6 +9,10 @@ pub(super) fn word(loss: &Loss) -> Option<String> {
     Some(word.to_owned())
 }
 
+/// How a server is told of that shows the certificate of an authority as its own: what
+/// `openssl req -x509` makes unless told otherwise.
+pub(crate) const IS_AUTHORITY: &str = "is that of an authority";
+
 /// None where that word is not known.
 pub(super) fn advise(evidence: &Evidence, peer: &str) -> Option<String> {
     Some(match evidence.tls.as_deref()? {
@@ -24,6 +28,13 @@ pub(super) fn advise(evidence: &Evidence, peer: &str) -> Option<String> {
             "write the target with a name that the certificate of {peer} has, or add this name to \
              the certificate; or the name leads to the wrong server"
         ),
+        "untrusted" if evidence.detail.as_deref().is_some_and(|it| it.contains(IS_AUTHORITY)) => {
+            format!(
+                "let {peer} show another certificate: one that this authority has signed for it, \
+                 or one of its own made with `basicConstraints=CA:FALSE`; that of an authority is \
+                 accepted for no server"
+            )
+        }
         "untrusted" => format!(
             "trust the authority that signed the certificate of {peer}, by its CA file, or let one \
              sign it that is trusted here; where it is not known who signed it, find that out first"
@@ -46,4 +57,43 @@ pub(super) fn advise(evidence: &Evidence, peer: &str) -> Option<String> {
 
 pub(super) fn renew(peer: &str) -> String {
     format!("renew the certificate of {peer}, and let its server load the new one")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn advice(word: &str, detail: &str) -> String {
+        let (tls, detail) = (Some(word.to_owned()), Some(detail.to_owned()));
+        advise(&Evidence { tls, detail, ..Evidence::default() }, "10.0.0.5:443").unwrap()
+    }
+
+    #[test]
+    fn each_word_has_its_own_remedy_and_none_drops_tls() {
+        let words = [
+            "expired",
+            "not-yet-valid",
+            "clock",
+            "wrong-name",
+            "untrusted",
+            "protocol",
+            "plaintext",
+            "silent",
+        ];
+        let mut remedies: Vec<String> = words.map(|word| advice(word, "")).into();
+        remedies.push(advice("untrusted", &format!("the certificate {IS_AUTHORITY}; ...")));
+        for remedy in &remedies {
+            assert!(!remedy.contains("insecure") && !remedy.contains("http://"), "{remedy}");
+            assert_eq!(remedies.iter().filter(|other| *other == remedy).count(), 1, "{remedy}");
+        }
+        assert!(remedies[8].contains("CA:FALSE"), "{}", remedies[8]);
+        assert_eq!(advise(&Evidence::default(), "x"), None);
+    }
+
+    #[test]
+    fn the_word_is_what_the_detail_of_tls_begins_with() {
+        let loss = Loss::new(Cause::TlsFailed, "expired: the certificate: it is");
+        assert_eq!(word(&loss).as_deref(), Some("expired"));
+        assert_eq!(word(&Loss::new(Cause::Reset, "expired: x")), None);
+    }
 }

@@ -214,7 +214,9 @@ fn a_peer_that_never_answers_is_shown_as_it_misses() {
     let target = silent.local_addr().unwrap().to_string();
     let Done { code, out, .. } = run(&["--once", "--timeout", "50ms", &target]);
     assert_eq!(code, Some(1), "connected is not up:\n{out}");
-    assert!(out.contains("◌ miss") && out.contains("no ack of beat 1"), "{out}");
+    let (events, _) = out.split_once("\n\n").unwrap();
+    assert_eq!(events.matches("no ack of beat 1 within 50ms").count(), 1, "told once:\n{out}");
+    assert!(events.contains("✖ down"), "{out}");
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn closing_a_link_that_is_down_with_frames_in_its_queue_does_not_spin() {
     let start = Instant::now();
     let closing = thread::spawn(move || link.close().map_err(|error| error.to_string()));
     let error = closing.join().unwrap().unwrap_err();
-    assert!(error.contains("1 frames waited for a connection"), "{error}");
+    assert!(error.contains("1 frame waited for a connection"), "{error}");
     assert!(start.elapsed() < ms(2000), "nothing is waited for: {:?}", start.elapsed());
 }
 
