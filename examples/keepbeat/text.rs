@@ -332,7 +332,9 @@ impl Text {
     /// What was worked out after the state had turned, or a warning.
     fn diagnosed(&self, event: &Event, diagnosis: &Diagnosis, told: &mut Told) -> Option<News> {
         let cause = diagnosis.cause();
-        let known = told.why.cause.replace(cause) == Some(cause);
+        // A warning is no part of the story of a trouble.
+        let of_trouble = !why::is_warning(diagnosis);
+        let known = !of_trouble || told.why.cause.replace(cause) == Some(cause);
         let new = told.why.verdict(diagnosis);
         if known && !new {
             return None;

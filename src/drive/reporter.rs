@@ -71,7 +71,10 @@ impl Reporter {
         if let Some(left) = self.certificate.warning(Instant::now(), SystemTime::now) {
             let peer = self.peer.map_or_else(|| self.handle.who.target.clone(), |p| p.to_string());
             let evidence = self.certificate.evidence(left, peer, SystemTime::now());
-            self.diagnosed(Arc::new(Diagnosis::of(evidence)));
+            // Not in the status: why the link is not Up is another question.
+            let kind = EventKind::Diagnosed { diagnosis: Arc::new(Diagnosis::of(evidence)) };
+            self.log(&kind);
+            self.push(kind);
         }
     }
 

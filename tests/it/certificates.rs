@@ -162,3 +162,26 @@ fn a_reconnect_sees_the_certificate_of_now_and_not_that_of_a_resumed_session() {
     let advice = watch.status().diagnosis.unwrap().advice().to_owned();
     assert!(advice.starts_with("renew the certificate of 127.0.0.1:"), "{advice}");
 }
+
+#[test]
+fn a_warning_is_not_why_a_link_is_not_up() {
+    let authority = expiring_in(3);
+    let peer = authority.serve(|mut stream, _| {
+        use std::io::Read;
+        // The handshake, and never an ack.
+        while stream.read(&mut [0; 64])? > 0 {}
+        Ok(())
+    });
+    let beat = Heartbeat::every(ms(50)).timeout(ms(50)).fall(2).backoff(ms(1), ms(5));
+    let mut watch = watch(target(&peer, authority.tls()), beat);
+    let warned = |kind: &EventKind| kind.cause() == Some(Cause::CertificateExpiring);
+    watch.wait("the warning", warned);
+    let known = watch.status().diagnosis.map(|told| told.cause());
+    assert_ne!(known, Some(Cause::CertificateExpiring));
+    watch.wait_state(State::Down);
+    watch.wait("another connection", |kind| matches!(kind, EventKind::Connected { .. }));
+    let status = watch.status();
+    let told = status.diagnosis.expect("why it is down");
+    assert_ne!(told.cause(), Cause::CertificateExpiring, "{told}");
+    assert_eq!(warnings(&watch), 1, "once a day");
+}

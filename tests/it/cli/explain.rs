@@ -138,7 +138,8 @@ fn broken_lines_are_told_with_their_numbers_and_the_others_explained() {
         (evidence(json!({"fresh": "tasty"})), "`tasty` cannot be the evidence called `fresh`"),
     ];
     let mut text: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
-    text += &format!("{}\n", with("name", "evil\u{1b}[2J".into()));
+    let evil = "evil\u{1b}[2J\n2026-01-01T00:00:00.000Z  forged";
+    text += &format!("{}\n", with("name", evil.into()));
     let file = Scratch::new(&text);
     let Done { code, out, err } = run(&["explain", file.path()]);
     assert_eq!(code, Some(1), "{err}");
@@ -148,6 +149,7 @@ fn broken_lines_are_told_with_their_numbers_and_the_others_explained() {
         assert!(line.contains(words), "{line}");
     }
     assert!(out.contains("flow-forgotten          likely") && !out.contains('\x1b'), "{out}");
+    assert!(out.contains("evil\\x1b[2J\\n2026"), "a name stays on its line:\n{out}");
 
     let noise = Scratch::new(&"12:00:00 it died\n".repeat(1000));
     let Done { code, out, err } = run(&["explain", noise.path()]);
