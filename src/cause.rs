@@ -68,8 +68,13 @@ causes! {
         "`tcpdump` shows SYNs without an answer", "the host, the route, or a firewall that drops";
     TlsFailed, "tls-failed", "the connection stands, and TLS on it failed",
         "`openssl s_client -connect HOST:PORT`",
-        "what the detail's first word says: the certificate (`expired`), the name (`wrong-name`), \
-         whom to trust (`untrusted`), the TLS settings (`protocol`), the port (`plaintext`)";
+        "what the detail's first word says: the certificate (`expired`, `not-yet-valid`), this \
+         machine's clock (`clock`), the name (`wrong-name`), whom to trust (`untrusted`), the TLS \
+         settings (`protocol`), the port (`plaintext`), the server behind it (`silent`)";
+    CertificateExpiring, "certificate-expiring",
+        "the certificate of the peer expires soon, or has since the connection was made; a warning",
+        "`openssl s_client -connect HOST:PORT` shows its `NotAfter`",
+        "renew the certificate, and let the server load the new one";
     ProxyFailed, "proxy-failed", "a proxy on the way could not reach the peer, or refused to",
         "the proxy's log", "the proxy, or its rules";
     ClosedByPeer, "closed-by-peer", "the peer closed the connection in an orderly way",

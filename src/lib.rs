@@ -101,6 +101,7 @@ pub mod session;
 
 mod cause;
 mod coordinator;
+mod counted;
 mod diagnose;
 mod drive;
 mod error;

@@ -39,5 +39,5 @@ fn hex(part: &str) -> Option<u8> {
 
 fn unknown(part: &str) -> String {
     let shown: String = part.chars().take(if part.starts_with('x') { 3 } else { 1 }).collect();
-    format!("`\\{shown}` is no escape: use \\r \\n \\t \\0 \\\\ or \\xNN with two hex digits")
+    format!("`\\{shown}` is not an escape: use \\r \\n \\t \\0 \\\\ or \\xNN with two hex digits")
 }

@@ -63,8 +63,19 @@ fn unknown(scheme: &str) -> String {
     if PLANNED.contains(&base(scheme)) {
         return format!("this version has no protocol for `{scheme}://`; it knows {list}");
     }
-    let hint = nearest::hint(&scheme.to_lowercase(), &known);
+    let typed = scheme.to_lowercase();
+    // Who may have meant TLS is not led away from it.
+    let near = known.iter().copied().filter(|known| is_tls(known) || !drops_tls(&typed, known));
+    let near: Vec<&str> = near.collect();
+    let hint = nearest::hint(&typed, &near);
     format!("`{scheme}://` is no known scheme{hint}: use one of {list}")
+}
+
+/// Whether what was typed sounds like TLS where the known scheme is none: `rediss`, `htps`, `ssl`.
+fn drops_tls(typed: &str, known: &str) -> bool {
+    let says_so = typed.contains("tls") || typed.contains("ssl");
+    let more = typed.ends_with("ss") || typed.ends_with('s') && !known.ends_with('s');
+    says_so || more
 }
 
 /// Whether a target of this scheme heeds the setting.
@@ -75,7 +86,7 @@ pub fn heeds(scheme: &str, key: &str) -> bool {
         "expect" => matches!(protocol, "tcp" | "http"),
         "password_file" => matches!(protocol, "redis" | "http"),
         "method" | "status" => protocol == "http",
-        "ca" | "insecure" => is_tls(scheme),
+        "ca" | "certificate_days" | "insecure" => is_tls(scheme),
         _ => true,
     }
 }
@@ -93,8 +104,8 @@ pub fn useless(scheme: &str, key: &str) -> Option<String> {
     };
     let instead = match (key, scheme) {
         ("send" | "expect" | "probe_payload", _) => ", or write it as tcp://".to_owned(),
-        ("ca" | "insecure", "http") => ", or write it as https://".to_owned(),
-        ("ca" | "insecure", _) => format!(", or write it as tls+{scheme}://"),
+        ("ca" | "certificate_days" | "insecure", "http") => ", or write it as https://".to_owned(),
+        ("ca" | "certificate_days" | "insecure", _) => format!(", or write it as tls+{scheme}://"),
         _ => String::new(),
     };
     Some(format!("`{scheme}://` {why}: leave {key} out{instead}"))

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::decide::Verdict;
 use super::evidence::{Carried, Evidence, Kept};
 use super::story::about;
+use super::tls;
 use crate::cause::Cause;
 
 pub(super) fn advise(evidence: &Evidence, verdict: &Verdict) -> String {
@@ -22,6 +23,10 @@ pub(super) fn advise(evidence: &Evidence, verdict: &Verdict) -> String {
             format!("look at the log of {peer}: a restart, or a limit of its own")
         }
         Cause::AckTimeout => not_known(evidence),
+        Cause::CertificateExpiring => tls::renew(peer),
+        Cause::TlsFailed => {
+            tls::advise(evidence, peer).unwrap_or_else(|| of_this_side(Cause::TlsFailed))
+        }
         cause => of_the_network(cause, peer)
             .or_else(|| of_the_peer(cause, peer))
             .unwrap_or_else(|| of_this_side(cause)),

@@ -14,6 +14,7 @@ use super::evidence::{Evidence, Kept, Stage};
 use super::history::{History, PAUSE};
 use super::recorder::{BeatEnd, Recorder};
 use super::settings::Diagnose;
+use super::tls;
 use crate::cause::{Cause, Loss};
 use crate::tcp_info::{TcpInfo, TcpState};
 
@@ -360,6 +361,7 @@ impl Case {
             word: Some(loss.cause),
             stage: Some(stage),
             detail: Some(loss.detail.clone()),
+            tls: tls::word(loss),
             peer: self.peer.map(|peer| peer.to_string()).or_else(|| self.target.clone()),
             timeout_us: Some(self.timeout),
             waited_us: waited,

@@ -143,6 +143,11 @@ evidence! {
     peer: String,
     /// What was seen, in words.
     detail: String,
+    /// What failed under TLS: `expired`, `not-yet-valid`, `clock`, `wrong-name`, `untrusted`,
+    /// `protocol`, `plaintext` or `silent`.
+    tls: String,
+    /// Days until the certificate of the peer expires; 0 where it has.
+    certificate_days: u64,
     /// The bytes of the beat, escaped, where the protocol says that they are no secret.
     beat: String,
     /// How long the beat is.

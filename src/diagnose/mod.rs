@@ -20,6 +20,7 @@ mod history;
 mod recorder;
 mod settings;
 mod story;
+mod tls;
 
 pub(crate) use case::{Case, OwnSide};
 pub(crate) use decide::is_path_alive;
@@ -29,3 +30,5 @@ pub(crate) use evidence::{Carried, Fresh, Kept, Stage};
 pub use fact::Fact;
 pub use recorder::{BeatEnd, BeatRecord};
 pub use settings::Diagnose;
+#[cfg(feature = "tls")]
+pub(crate) use tls::IS_AUTHORITY;

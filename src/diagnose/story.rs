@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::decide::Verdict;
 use super::evidence::{Carried, Evidence, Fresh, Kept, Stage};
 use crate::cause::Cause;
+use crate::counted::counted;
 
 /// The detail of a diagnosis: what was seen first, then what speaks for the verdict.
 pub(super) fn tell(evidence: &Evidence, verdict: &Verdict) -> String {
@@ -41,10 +42,6 @@ fn own_side(evidence: &Evidence, cause: Cause) -> String {
         (Cause::NoLocalRoute, _) => format!("this machine has no route to {peer}"),
         _ => cause.sentence().to_owned(),
     }
-}
-
-fn counted(n: u64, one: &str, more: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {more}") }
 }
 
 /// What the kernel knows, where something of ours waits.

@@ -3,6 +3,7 @@
 //! with its diagnosis.
 
 mod ends;
+mod last;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -121,6 +122,11 @@ impl Inquiry {
         Some(self.looks.due(sent, rtt.avg()))
     }
 
+    /// How long after a beat that one is.
+    pub(crate) fn attention(&self) -> Duration {
+        self.looks.attention()
+    }
+
     pub(crate) fn on_looked(&mut self, now: Instant) {
         self.looks.on_looked(now);
     }
@@ -139,19 +145,21 @@ impl Inquiry {
     /// What side connections have found since the last time goes into the diagnosis.
     pub(crate) fn collect(&mut self, reporter: &mut Reporter) {
         self.flush(reporter);
-        if !self.asked {
-            return;
+        if let Some(evidence) = self.take_found() {
+            self.tell(evidence, Instant::now(), reporter);
         }
-        let Some(found) = self.slot.take() else { return };
+    }
+
+    /// The evidence of silence with what was found since the last time, if there is some.
+    fn take_found(&mut self) -> Option<Evidence> {
+        let found = self.slot.take().filter(|_| self.asked)?;
         self.case.on_side(&found);
-        if let Some(mut evidence) = self.silence.take() {
-            evidence.merge(&found);
-            if evidence.side == Some(Kept::Pending) {
-                evidence.side = found.side;
-            }
-            self.tell(evidence.clone(), Instant::now(), reporter);
-            self.silence = Some(evidence);
+        let evidence = self.silence.as_mut()?;
+        evidence.merge(&found);
+        if evidence.side == Some(Kept::Pending) {
+            evidence.side = found.side;
         }
+        Some(evidence.clone())
     }
 
     /// A panic of the protocol that came to light here.

@@ -2,6 +2,7 @@
 //! runs one loop: poll the pulse, do what it says, tell it what happened. One file per kind of
 //! link.
 
+pub(crate) mod certificate;
 pub(crate) mod clients;
 mod connect;
 mod coordinator;
@@ -124,7 +125,8 @@ impl Leaving {
         };
         for kind in [down, EventKind::Ended] {
             let link = Some(Arc::clone(who));
-            let event = Event { time: SystemTime::now(), link, peer: None, kind };
+            let event =
+                Event { time: SystemTime::now(), link, peer: None, certificate: None, kind };
             self.feed.push(event, true);
         }
     }

@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use socket2::Socket;
 
@@ -213,6 +213,11 @@ impl Connection {
         (Arc::clone(&self.socket), self.layer.take())
     }
 
+    /// When the certificate of the peer expires, if there is one.
+    pub(crate) fn certificate_expires(&self) -> Option<SystemTime> {
+        self.layer.as_ref()?.certificate_expires()
+    }
+
     pub(crate) fn socket(&self) -> &Socket {
         &self.socket
     }
@@ -317,6 +322,8 @@ pub(crate) fn loss_of(error: &io::Error, peer: SocketAddr) -> Loss {
     let cause = match error.raw_os_error() {
         // Not a read timeout, which is EAGAIN: the kernel gave up sending.
         Some(libc::ETIMEDOUT) => Cause::KernelGaveUp,
+        // poll looks at no more descriptors than the process may have.
+        Some(libc::EINVAL) => Cause::LocalResources,
         _ => cause_of(error).unwrap_or(Cause::Reset),
     };
     Loss::new(cause, format!("{peer}: {error}"))

@@ -16,7 +16,7 @@ use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
 use crate::drive::inbox::Next;
 use crate::drive::inquiry::Inquiry;
-use crate::drive::looks::{Found, attention, look_at};
+use crate::drive::looks::{Found, look_at};
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::{Allowed, Scene};
 use crate::drive::socket::{Connection, Woke};
@@ -113,6 +113,9 @@ impl Watch {
     }
 
     fn report(&mut self, report: Report) {
+        if matches!(report, Report::Ended) {
+            self.inquiry.hear_out(&mut self.reporter);
+        }
         let Watch { inquiry, pulse, reporter, connection, protocol, dialer, .. } = self;
         let mut view = View { connection: connection.as_ref(), protocol, dialer };
         inquiry.report(report, pulse.rtt(), &mut view, reporter);
@@ -132,7 +135,8 @@ impl Watch {
     fn open(&mut self) -> Result<(), Loss> {
         self.reporter.peer = None;
         let (connection, took) = self.dialer.dial(&self.heartbeat)?;
-        (self.reporter.peer, self.reporter.took) = (Some(connection.peer), took);
+        self.reporter.on_dialed(self.dialer.secure.as_ref(), &connection, took);
+        self.reporter.peer = Some(connection.peer);
         let peer = connection.peer;
         self.connection = Some(connection);
         let Watch { inquiry, connection, protocol, dialer, .. } = self;
@@ -242,8 +246,7 @@ impl Watch {
             }
             return self.tick();
         };
-        let piece =
-            look.and(expecting.map(|timeout| timeout.min(attention(self.pulse.rtt().avg()))));
+        let piece = look.and(expecting.map(|timeout| timeout.min(self.inquiry.attention())));
         let until = look.into_iter().chain(until).min();
         match connection.wait(until, piece.or(expecting)) {
             Woke::Bytes | Woke::Interrupted => {}

@@ -1,6 +1,8 @@
 //! One integration binary: one file per subject, against a scripted peer on loopback.
 
 mod allocations;
+#[cfg(feature = "tls")]
+mod certificates;
 mod cli;
 mod faults;
 mod follow;

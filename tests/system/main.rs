@@ -13,6 +13,7 @@ mod itself;
 #[path = "../it/observe/lent.rs"]
 mod lent;
 mod limits;
+mod names;
 mod nginx;
 mod observe;
 mod redis;
@@ -67,6 +68,7 @@ fn main() {
         nginx::trials(),
         stall::trials(),
         itself::trials(),
+        names::trials(),
         observe::trials(),
     ];
     let first = libtest_mimic::run(&arguments, waiting.into_iter().flatten().collect());

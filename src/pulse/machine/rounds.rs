@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
+use crate::counted::counted;
 use crate::heartbeat::Heartbeat;
 use crate::pulse::beats::Acked;
 use crate::pulse::health::Miss;
@@ -166,7 +167,10 @@ impl Pulse {
         if verdict == Miss::Suspect {
             let loss = Loss::new(
                 cause,
-                format!("no ack of beat {seq} within {timeout:?} (after {good} good beats)"),
+                format!(
+                    "no ack of beat {seq} within {timeout:?} (after {})",
+                    counted(good, "good beat", "good beats")
+                ),
             );
             let to = State::Suspect;
             self.report(Report::State { from, to, loss: Some(loss), down: None });
@@ -174,6 +178,8 @@ impl Pulse {
         if verdict == Miss::Fell {
             let detail = if misses < self.heartbeat.fall {
                 format!("every ack came late or not at all, the last within {timeout:?}")
+            } else if misses == 1 {
+                format!("no ack of beat {seq} within {timeout:?}")
             } else {
                 format!("no ack of {misses} beats in a row, each within {timeout:?}")
             };
