@@ -54,7 +54,7 @@ const MARK: usize = 14;
 const BELOW: usize = 12;
 
 /// A detail with less room than this has its own lines.
-const ROOM: usize = 32;
+const ROOM: usize = 26;
 
 impl Columns {
     /// For names that are `names` columns wide at most.
@@ -74,7 +74,7 @@ impl Columns {
         cause: Option<Cause>,
         detail: &str,
     ) -> String {
-        let name = padded(&self.screen.letters(name), self.names);
+        let name = padded(&self.screen.letters(name), self.column_of_names());
         let word = cause.map_or("", Cause::word);
         let dim = mark.color == DIM || word.is_empty();
         let shown = |text: &str| if dim { text.to_owned() } else { self.painted(mark.color, text) };
@@ -131,6 +131,12 @@ impl Columns {
     pub fn beside(&self, first: &str, at: usize, text: &str, most: usize) -> String {
         let lines = wrapped(text, most.saturating_sub(at).max(1));
         format!("{first}{}", lines.join(&format!("\n{}", " ".repeat(at))))
+    }
+
+    /// On a terminal a name that leaves no room for a detail moves its own line alone.
+    fn column_of_names(&self) -> usize {
+        let beside = CLOCK + MARK + 2 + ROOM;
+        self.screen.columns().map_or(self.names, |most| self.names.min(most.saturating_sub(beside)))
     }
 
     /// Where lines begin that have no room beside the columns.

@@ -64,9 +64,19 @@ pub fn table(statuses: &[Status], columns: &Columns, all: bool, once: bool) -> S
         // Names, states and reasons on one line each, the numbers below.
         Some(most) if most < beside + room => {
             let mut table = format!("\n  {heads}\n");
+            // A name that leaves no room for a reason moves its own line alone.
+            let names = names.min(most.saturating_sub(2 + STATE + 2 + ROOM));
             for Row { name, state, numbers, why } in &rows {
-                let first = format!("{}  ", head(name, *state));
-                let named = columns.beside(&first, names + 2 + STATE + 2, why, most);
+                let first = format!("{}  {}  ", padded(name, names), columns.state(*state));
+                let at = width(name).max(names) + 2 + STATE + 2;
+                let named = match at + ROOM <= most {
+                    true => columns.beside(&first, at, why, most),
+                    false if why.is_empty() => first,
+                    false => {
+                        let below = columns.beside("    ", 4, why, most);
+                        format!("{}\n{below}", first.trim_end())
+                    }
+                };
                 table += &format!("{}\n  {}\n", named.trim_end(), joined(numbers, &widths));
             }
             table

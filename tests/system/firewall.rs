@@ -67,7 +67,7 @@ fn shows() {
         "it had been idle for 3.",
         "beat more often, every ",
         "a firewall or NAT before 203.0.113.2:7000 forgets connections after",
-        "or flow-dropped",
+        ": flow-dropped",
     ] {
         assert!(out.contains(words), "no `{words}`:\n{out}");
     }

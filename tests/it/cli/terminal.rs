@@ -128,9 +128,10 @@ fn wide_letters_take_their_columns() {
 fn a_run_in_which_nothing_happens_says_that_it_runs_where_that_was_asked_for() {
     let (_responder, up) = peer();
     let mut running =
-        Running::new(keepbeat(&["--alive", "300ms", "--interval", "10s", &format!("a={up}")]));
+        Running::new(keepbeat(&["--alive", "300ms", "--interval", "1h", &format!("a={up}")]));
     let line = running.line("· running     *");
-    assert!(line.contains("the target is up, 1 beat acked"), "{line}");
+    // The second beat comes at any moment of the first interval.
+    assert!(line.contains("the target is up, ") && line.contains(" acked"), "{line}");
     running.line("· running     *");
     running.signal("TERM");
     running.done();
