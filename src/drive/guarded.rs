@@ -71,6 +71,10 @@ impl Guarded {
         Ok(self.guard(|protocol| protocol.neutral(len))?.filter(|bytes| bytes.len() == len))
     }
 
+    pub(crate) fn redact(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Loss> {
+        self.guard(|protocol| protocol.redact(bytes))
+    }
+
     /// Unwind safety: after a panic the protocol is only dropped, never called again.
     fn guard<T>(&mut self, call: impl FnOnce(&mut dyn Protocol) -> T) -> Result<T, Loss> {
         let protocol = self.0.as_mut().expect("it is taken by its drop alone");

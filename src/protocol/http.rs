@@ -8,7 +8,7 @@ use std::ops::{Bound, RangeBounds, RangeInclusive};
 
 use memchr::memmem;
 
-use super::shown::shown;
+use super::shown::{hidden, shown};
 use super::{FRAME_LIMIT, Frame, Protocol, Rejected};
 use crate::cause::{Cause, Loss};
 use crate::error::Error;
@@ -272,16 +272,9 @@ impl Http {
         self.fields.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))
     }
 
-    /// Bytes of the server for people. It may repeat what it was sent: the query, the login, the
-    /// values of fields.
+    /// Bytes of the server for people.
     fn shown(&self, bytes: &[u8]) -> String {
-        let mut secrets: Vec<&[u8]> =
-            self.fields.iter().map(|(_, value)| value.as_bytes()).collect();
-        if let Some(Login { user, password, token }) = &self.login {
-            secrets.extend([user.as_bytes(), password.as_bytes(), token.as_bytes()]);
-        }
-        secrets.extend(self.path.split_once('?').map(|(_, query)| query.as_bytes()));
-        shown(bytes, &secrets)
+        shown(&self.redact(bytes), &[])
     }
 
     fn refused(&self, Refused { code, reason }: &Refused) -> Rejected {
@@ -430,6 +423,19 @@ impl Protocol for Http {
 
     fn closed(&mut self) -> Result<Option<Frame>, Rejected> {
         if self.replies.close() { self.end().map(Some) } else { Ok(None) }
+    }
+
+    /// The server may repeat what it was sent: the query, the login, the values of fields.
+    fn redact(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut secrets: Vec<&[u8]> =
+            self.fields.iter().map(|(_, value)| value.as_bytes()).collect();
+        let mut names: Vec<&[u8]> = Vec::new();
+        if let Some(Login { user, password, token }) = &self.login {
+            names.push(user.as_bytes());
+            secrets.extend([password.as_bytes(), token.as_bytes()]);
+        }
+        secrets.extend(self.path.split_once('?').map(|(_, query)| query.as_bytes()));
+        hidden(bytes, &names, &secrets)
     }
 }
 

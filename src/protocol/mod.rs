@@ -55,6 +55,17 @@ impl Rejected {
         Rejected(Loss::new(Cause::ClosedWithReason, reason))
     }
 
+    /// The right peer answered, and does not serve now: it loads its data, is full, or waits for
+    /// another one. Say so in its own words.
+    pub fn not_ready(detail: impl Into<String>) -> Rejected {
+        Rejected(Loss::new(Cause::NotReady, detail))
+    }
+
+    /// The peer took the login, and refuses the beat for want of a right. Say which one.
+    pub fn permission_missing(detail: impl Into<String>) -> Rejected {
+        Rejected(Loss::new(Cause::PermissionMissing, detail))
+    }
+
     /// The peer refused the credentials. The link tries again, at most every 10 s.
     pub fn login_refused(detail: impl Into<String>) -> Rejected {
         Rejected(Loss::new(Cause::LoginRefused, detail))
@@ -197,6 +208,12 @@ pub trait Protocol: Send {
     fn farewell(&mut self, out: &mut Vec<u8>) {
         let _ = out;
     }
+
+    /// Bytes of the peer, with `***` in the place of what this protocol keeps secret: they are
+    /// shown to people, in events and logs. Default: as they are, for a protocol without secrets.
+    fn redact(&self, bytes: &[u8]) -> Vec<u8> {
+        bytes.to_vec()
+    }
 }
 
 /// How the application's data stands in frames. It is used by every thread that sends, so it has no
@@ -277,6 +294,10 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
     fn neutral(&self, len: usize) -> Option<Vec<u8>> {
         (**self).neutral(len)
+    }
+
+    fn redact(&self, bytes: &[u8]) -> Vec<u8> {
+        (**self).redact(bytes)
     }
 }
 
