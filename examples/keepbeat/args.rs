@@ -61,7 +61,7 @@ pub enum Color {
     Never,
 }
 
-const FLAGS: [&str; 29] = [
+const FLAGS: [&str; 30] = [
     "--config",
     "--check-config",
     "--print-config",
@@ -71,6 +71,7 @@ const FLAGS: [&str; 29] = [
     "--rise",
     "--send",
     "--expect",
+    "--steps",
     "--password-file",
     "--method",
     "--status",
@@ -308,7 +309,10 @@ The heartbeat:
   --rise 1                 acks in a row until it is up
                            A connect may take 10s; attempts back off from 0.5s to 60s.
   --send BYTES             tcp: what a beat is; \\r \\n \\t \\0 \\\\ \\xNN are escapes
-  --expect BYTES           tcp: the bytes with which the reply begins
+  --expect BYTES           tcp: the bytes with which the reply begins; without --send those with
+                           which the peer greets, and nothing is sent
+  --steps FILE             tcp: what to send and expect, in order, on each new connection and for
+                           each beat; lines `send BYTES`, `expect BYTES`, `until BYTES`, `beat`
   --expect TEXT            http: a part that the body must have; the request is a GET then
   --method HEAD            http: the method
   --status 200-399         http: the statuses to expect, or a single one

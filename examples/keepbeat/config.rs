@@ -213,6 +213,7 @@ impl Reader<'_> {
                 self.unit(value, number.to_string())
             }
             ("interval" | "timeout", _) => self.text(value, "interval = '10s'"),
+            ("steps", _) => self.text(value, "steps = 'mail.steps'"),
             ("password_file", _) => self.text(value, "password_file = 'redis.password'"),
             (key, DeValue::Boolean(is)) if settings::SWITCHES.contains(&key) => {
                 Some(is.to_string())

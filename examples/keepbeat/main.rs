@@ -6,6 +6,7 @@ mod columns;
 mod config;
 mod demo;
 mod dump;
+mod elsewhere;
 mod escapes;
 mod explain;
 mod firewall;

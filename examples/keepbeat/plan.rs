@@ -105,7 +105,7 @@ impl Builder {
             faults.extend(useless.map(|what| Fault { span: span.clone(), what }));
         }
         if let Some(target) = target {
-            let place = entry.place(&["send", "expect"]).unwrap_or(entry.span.clone());
+            let place = entry.place(&["steps", "send", "expect"]).unwrap_or(entry.span.clone());
             let span = if schemes::heeds(scheme, "send") { place } else { entry.span.clone() };
             faults.extend(self.add(target, settings).err().map(|what| Fault { span, what }));
         }
@@ -148,7 +148,7 @@ fn harmless() -> String {
 
 /// Flags, and the targets that they are for.
 const WHOSE: [(&[&str], &str); 5] = [
-    (&["send", "expect"], "tcp:// targets, --expect for http:// as well"),
+    (&["send", "expect", "steps"], "tcp:// targets, --expect for http:// as well"),
     (&["probe_payload"], "tcp:// targets with --send"),
     (&["password_file"], "redis:// and http:// targets"),
     (&["method", "status"], "http:// and https:// targets"),

@@ -9,20 +9,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keepbeat::protocol::FRAME_LIMIT;
-use keepbeat::{Diagnose, Heartbeat, Http};
+use keepbeat::{Diagnose, Heartbeat, Http, Steps};
 
 use crate::escapes;
 use crate::secure::{self, Tls};
 
 /// The keys, as they stand in a file; with `--` and `-` on the command line, `KEEPBEAT_` and
 /// capitals in the environment.
-pub const KEYS: [&str; 15] = [
+pub const KEYS: [&str; 16] = [
     "interval",
     "timeout",
     "fall",
     "rise",
     "send",
     "expect",
+    "steps",
     "password_file",
     "method",
     "status",
@@ -62,6 +63,7 @@ pub struct Settings {
     pub rise: Option<u32>,
     pub send: Option<Vec<u8>>,
     pub expect: Option<Vec<u8>>,
+    pub steps: Option<Steps>,
     pub password: Option<Password>,
     pub method: Option<String>,
     pub status: Option<RangeInclusive<u16>>,
@@ -87,6 +89,7 @@ impl Settings {
             "rise" => self.rise = Some(checked(count(text)?, |n| Heartbeat::default().rise(n))?),
             "send" => self.send = Some(payload(text)?),
             "expect" => self.expect = Some(payload(text)?),
+            "steps" => self.steps = Some(Steps::read(file()).map_err(|error| error.to_string())?),
             "password_file" => self.password = Some(password(&file())?),
             "method" => self.method = Some(method(text)?),
             "status" => self.status = Some(status(text)?),
@@ -130,6 +133,7 @@ impl Settings {
             rise: self.rise.or(weaker.rise),
             send: self.send.or_else(|| weaker.send.clone()),
             expect: self.expect.or_else(|| weaker.expect.clone()),
+            steps: self.steps.or_else(|| weaker.steps.clone()),
             password: self.password.or_else(|| weaker.password.clone()),
             method: self.method.or_else(|| weaker.method.clone()),
             status: self.status.or_else(|| weaker.status.clone()),

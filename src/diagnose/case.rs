@@ -2,6 +2,7 @@
 //! was written, the flight recorder, the pauses so far. Kept by the link's own thread; pure, times
 //! and looks are arguments.
 
+mod contact;
 mod next;
 
 use std::net::SocketAddr;
@@ -17,6 +18,9 @@ use super::settings::Diagnose;
 use crate::cause::{Cause, Loss};
 use crate::tcp_info::{TcpInfo, TcpState};
 
+pub(crate) use contact::{AT_ONCE, Heard};
+
+use contact::Contact;
 use next::Open;
 
 /// So many beats are looked back on for packets that are lost again and again.
@@ -96,6 +100,7 @@ pub(crate) struct Case {
     open: Option<Open>,
     told: Option<Arc<Diagnosis>>,
     surest: Option<Confidence>,
+    contact: Contact,
 }
 
 impl Case {
@@ -130,6 +135,7 @@ impl Case {
             open: None,
             told: None,
             surest: None,
+            contact: Contact::default(),
         }
     }
 
@@ -154,6 +160,7 @@ impl Case {
         (self.outstanding, self.first, self.last) = (0, None, None);
         (self.misses, self.icmp, self.resent, self.is_lossy) = (0, None, 0, false);
         self.partial = false;
+        self.on_contact();
         self.on_next_connected(now);
     }
 
@@ -192,6 +199,7 @@ impl Case {
             return;
         }
         self.busy = now;
+        self.on_answer(rtt.is_some() || late);
         self.recorder.on_end(seq, rtt.map_or(BeatEnd::Late, BeatEnd::Acked));
         self.least_rtt = self.least_rtt.into_iter().chain(rtt).min();
         if let Some(first) = &self.first {
@@ -277,6 +285,7 @@ impl Case {
     /// When the connection, or the attempt, is over.
     pub(crate) fn on_disconnected(&mut self) {
         self.stands = false;
+        self.on_contact_lost();
     }
 
     /// The trouble by silence, as far as it is known: the kernel's look, and our own side's.
@@ -288,6 +297,7 @@ impl Case {
         own: Option<OwnSide>,
     ) -> Evidence {
         let mut evidence = self.begin(Stage::Silence, loss, now);
+        self.add_contact(&mut evidence);
         self.add_beat(&mut evidence, now);
         self.add_kernel(&mut evidence, info);
         self.add_own_side(&mut evidence, own);
@@ -310,6 +320,8 @@ impl Case {
         if stage == Stage::Connect {
             return evidence;
         }
+        self.add_contact(&mut evidence);
+        self.add_at_once(&mut evidence, loss, now);
         self.add_beat(&mut evidence, now);
         if self.outstanding == 0 {
             let idle = now.saturating_duration_since(self.busy);

@@ -59,6 +59,10 @@ impl Guarded {
         self.guard(|protocol| protocol.is_ready())
     }
 
+    pub(crate) fn reply(&mut self, out: &mut Vec<u8>) -> Result<(), Loss> {
+        self.guard(|protocol| protocol.reply(out))
+    }
+
     pub(crate) fn farewell(&mut self, out: &mut Vec<u8>) -> Result<(), Loss> {
         self.guard(|protocol| protocol.farewell(out))
     }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
-use crate::diagnose::{Case, Diagnosis, Evidence, Kept, OwnSide, Stage, is_path_alive};
+use crate::diagnose::{Case, Diagnosis, Evidence, Heard, Kept, OwnSide, Stage, is_path_alive};
 use crate::drive::handle::Handle;
 use crate::drive::looks::Looks;
 use crate::drive::member::Member;
+use crate::drive::own_side::is_about_the_path;
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::{Allowed, Scene};
 use crate::drive::side::{Question, Slot};
@@ -42,6 +43,8 @@ pub(crate) struct Inquiry {
     suspension: Suspension,
     /// The protocol panicked as it was asked.
     broken: Option<Loss>,
+    /// Why this connection ended was told with the state.
+    end_told: bool,
 }
 
 impl Drop for Inquiry {
@@ -67,6 +70,7 @@ impl Inquiry {
             silence: None,
             suspension: Suspension::new(),
             broken: None,
+            end_told: false,
         }
     }
 
@@ -84,6 +88,7 @@ impl Inquiry {
             return;
         }
         self.suspension.on_well();
+        self.end_told = false;
         self.local = scene.local();
         // Nobody else asks who opened it.
         self.accepted =
@@ -142,6 +147,12 @@ impl Inquiry {
             self.tell(evidence.clone(), Instant::now(), reporter);
             self.silence = Some(evidence);
         }
+    }
+
+    /// The peer says more than it was asked, and it does no harm.
+    pub(crate) fn on_unasked(&mut self, heard: &Heard, reporter: &mut Reporter) {
+        let now = Instant::now();
+        self.tell(self.case.doubled(heard, now), now, reporter);
     }
 
     /// A panic of the protocol that came to light here.
@@ -305,6 +316,7 @@ impl Inquiry {
         let evidence = self.ended(loss, now, scene.look().as_ref(), own);
         let (diagnosis, _) = self.case.diagnose(evidence, now);
         diagnosis.refine(loss);
+        self.end_told = true;
         Some(diagnosis)
     }
 
@@ -318,8 +330,14 @@ impl Inquiry {
     ) {
         if is_attempt {
             self.on_failed_attempt(loss, now, scene, reporter);
-        } else if let Some(told) = self.case.told() {
-            told.refine(loss);
+        } else {
+            // What ended it was told with the state, unless the link was Down already.
+            let is_end = matches!(loss.cause, Cause::ClosedByPeer | Cause::Reset);
+            if is_end && !self.end_told {
+                let evidence = self.ended(loss, now, scene.look().as_ref(), None);
+                self.tell(evidence, now, reporter);
+            }
+            self.case.told().into_iter().for_each(|told| told.refine(loss));
         }
         self.case.on_disconnected();
         self.looks.stop();
@@ -470,17 +488,4 @@ impl Inquiry {
         self.case.on_side_asked(kept, now);
         kept
     }
-}
-
-/// Whether our own side may be what is behind it.
-fn is_about_the_path(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::ConnectTimeout
-            | Cause::Unreachable
-            | Cause::Prohibited
-            | Cause::NoLocalRoute
-            | Cause::LocalResources
-            | Cause::KernelGaveUp
-    )
 }

@@ -1,11 +1,12 @@
 //! From a host to its addresses, on the thread of the link that asks, anew at each attempt.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 
 use crate::cause::{Cause, Loss};
 use crate::drive::guarded::caught;
 use crate::drive::handle::Handle;
+use crate::drive::zone;
 
 /// How names become addresses.
 pub(crate) type Resolve = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;
@@ -21,8 +22,8 @@ pub(crate) fn addresses(
     host: &str,
     port: u16,
 ) -> Result<Vec<SocketAddr>, Loss> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
+    if let Some(address) = zone::address(host, port) {
+        return Ok(vec![address?]);
     }
     // A resolver of the user's own may panic.
     let answer = handle.resolving(|| caught(|| resolve(host, port)));

@@ -40,8 +40,7 @@ impl Secure {
             Some(tls) => tls.config()?,
             None => by_default()?,
         };
-        // The zone of an address means something on this machine only.
-        let host = target.host().split('%').next().unwrap_or_default();
+        let host = target.host_elsewhere();
         let name = ServerName::try_from(host.to_owned()).map_err(|_| {
             Error::invalid(format!(
                 "target `{target}`: no certificate can have the name `{host}`: use a DNS name or \

@@ -4,6 +4,9 @@
 //! the socket's read timeout), `poll` until the next beat. A FIN or RST in between ends the
 //! `poll` at once.
 
+mod conversation;
+mod words;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
@@ -17,13 +20,13 @@ use crate::drive::handle::Handle;
 use crate::drive::inbox::Next;
 use crate::drive::inquiry::Inquiry;
 use crate::drive::looks::{Found, attention, look_at};
+use crate::drive::overheard::Overheard;
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::{Allowed, Scene};
 use crate::drive::socket::{Connection, Woke};
 use crate::drive::tls::Secure;
 use crate::heartbeat::Heartbeat;
 use crate::protocol::Frame;
-use crate::protocol::shown::shown;
 use crate::pulse::{Input, Output, Patience, Pulse, Report};
 use crate::target::Target;
 use crate::tcp_info::TcpInfo;
@@ -41,10 +44,22 @@ pub(crate) struct Watch {
     reporter: Reporter,
     inquiry: Inquiry,
     connection: Option<Connection>,
+    /// Since when the connection stands.
+    since: Instant,
     /// When the last beat was written.
     sent: Instant,
-    /// The beat on its way out; kept, so that no beat allocates.
+    /// The beat on its way out, or written last; kept, so that no beat allocates.
     out: Vec<u8>,
+    /// Where in it the beat begins, behind what opens the conversation.
+    beat_at: usize,
+    /// It is written.
+    written: bool,
+    /// A beat that waits until the conversation is opened, or the one before it is through.
+    held: Option<u64>,
+    /// What the peer said beside its acks.
+    overheard: Overheard,
+    /// That it answers twice was told.
+    is_doubled: bool,
     paused: bool,
     /// The peer announced, with its last ack, that it ends the connection.
     over: bool,
@@ -82,8 +97,14 @@ impl Watch {
             reporter,
             inquiry,
             connection,
+            since: now,
             sent: now,
             out,
+            beat_at: 0,
+            written: false,
+            held: None,
+            overheard: Overheard::default(),
+            is_doubled: false,
             paused: false,
             over: false,
         }
@@ -102,11 +123,20 @@ impl Watch {
         }
     }
 
-    fn tell(&mut self, input: Input) {
+    fn tell(&mut self, mut input: Input) {
+        match &mut input {
+            Input::Lost(loss) => self.add_last_words(loss),
+            Input::Ack(_) => self.overheard.on_ack(),
+            _ => {}
+        }
         self.pulse.handle(Instant::now(), input);
     }
 
     fn report(&mut self, report: Report) {
+        if matches!(report, Report::Missed { .. }) {
+            let heard = self.heard();
+            self.inquiry.case().set_heard(heard);
+        }
         let Watch { inquiry, pulse, reporter, connection, protocol, dialer, .. } = self;
         let mut view = View { connection: connection.as_ref(), protocol, dialer };
         inquiry.report(report, pulse.rtt(), &mut view, reporter);
@@ -128,12 +158,13 @@ impl Watch {
         let (connection, took) = self.dialer.dial(&self.heartbeat)?;
         (self.reporter.peer, self.reporter.took) = (Some(connection.peer), took);
         let peer = connection.peer;
-        self.connection = Some(connection);
+        (self.connection, self.since) = (Some(connection), Instant::now());
         let Watch { inquiry, connection, protocol, dialer, .. } = self;
         let view = View { connection: connection.as_ref(), protocol, dialer };
         inquiry.on_connected(Some(peer), &view);
         self.out.clear();
-        self.over = false;
+        (self.over, self.written, self.held) = (false, false, None);
+        self.overheard.on_connected();
         self.protocol.connected(&mut self.out)?;
         self.ask_rto();
         Ok(())
@@ -162,37 +193,24 @@ impl Watch {
         }
     }
 
-    /// What opens the conversation, if this is the first beat, goes out with it.
+    /// What opens the conversation, if this is the first beat, goes out with it, unless the beat
+    /// has to wait for an answer to that.
     fn write_beat(&mut self, seq: u64) -> Result<Input, Loss> {
-        let Some(connection) = &mut self.connection else {
-            return Err(Cause::ClosedByPeer.into());
-        };
         if let Some(loss) = self.inquiry.take_broken() {
             return Err(loss);
         }
-        let before = self.out.len();
-        self.protocol.beat(seq, &mut self.out)?;
-        let beat = &self.out[before..];
-        let (bytes, silent) = (beat.len(), beat.is_empty());
-        let mut known = None;
-        if self.inquiry.is_on() && !silent {
-            known = connection.tcp_info();
-            // Once, and where the protocol says that these bytes mean nothing to anybody.
-            if seq == 1 && self.protocol.neutral(bytes)?.is_some() {
-                self.inquiry.case().set_beat(Some(shown(beat, &[])));
-            }
+        if std::mem::take(&mut self.written) {
+            self.out.clear();
         }
-        let at = connection.write(&self.out, self.heartbeat.write_timeout)?;
-        if !silent {
-            self.inquiry.on_sent(seq, at, bytes, known);
-        }
-        self.sent = at;
-        self.out.clear();
         self.reporter.on_sent();
-        if seq % ASK_RTO_EVERY == 0 {
-            self.ask_rto();
+        if self.protocol.is_ready()? {
+            return self.write_out(seq);
         }
-        Ok(if silent { Input::Stands(seq) } else { Input::Sent { seq, at } })
+        if let Some(older) = self.held.replace(seq) {
+            self.tell(Input::Skipped(older));
+        }
+        let at = self.write_opening(seq)?;
+        Ok(Input::Sent { seq, at })
     }
 
     /// One step towards `until`: a flag, a frame, bytes, or time that passed.
@@ -302,24 +320,34 @@ impl Watch {
     /// What the bytes that came amount to. Data is no life on a watched link and passes by; the
     /// inbox is bounded, so the clock is looked at soon.
     fn next_input(&mut self) -> Option<Input> {
-        let connection = self.connection.as_mut()?;
         loop {
+            let connection = self.connection.as_mut()?;
             return Some(match connection.inbox.next(&mut self.protocol) {
-                Ok(Next::Frame(Frame::Data | Frame::Own)) => continue,
+                Ok(Next::Frame(Frame::Own)) => match self.went_on() {
+                    Ok(Some(input)) => input,
+                    Ok(None) => continue,
+                    Err(loss) => Input::Lost(loss),
+                },
+                Ok(Next::Frame(Frame::Data)) => {
+                    self.overheard.push(connection.inbox.frame_bytes(), Instant::now());
+                    continue;
+                }
+                Ok(Next::Frame(Frame::Unasked)) => {
+                    self.overheard.push(connection.inbox.frame_bytes(), Instant::now());
+                    self.on_doubled();
+                    continue;
+                }
                 Ok(Next::Frame(Frame::Ack(seq))) => Input::Ack(seq),
                 Ok(Next::Frame(Frame::Beat(_))) => Input::Lost(Loss::new(
                     Cause::WrongReply,
                     format!("{} sent a beat in place of an ack: is it an echo?", connection.peer),
                 )),
-                Ok(Next::Partial) => Input::Partial,
-                Ok(Next::Nothing) => return None,
-                Err(mut loss) => {
-                    // Not even a late ack was to come.
-                    if loss.cause == Cause::WrongReply && self.pulse.outstanding() == 0 {
-                        loss.cause = Cause::UnaskedBytes;
-                    }
-                    Input::Lost(loss)
+                Ok(Next::Partial) => {
+                    self.overheard.touch(Instant::now());
+                    Input::Partial
                 }
+                Ok(Next::Nothing) => return None,
+                Err(loss) => Input::Lost(self.rejected(loss)),
             });
         }
     }

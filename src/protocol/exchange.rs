@@ -139,6 +139,11 @@ impl Protocol for Exchange {
         if bytes.is_empty() {
             return Ok(None);
         }
+        let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if waiting == 0 && line == self.expect && !line.is_empty() {
+            return Ok(Some((Frame::Unasked, bytes.len())));
+        }
         let skipped = match waiting {
             0 => bytes.len(),
             _ if open => rest_of_reply(bytes, &self.expect),
@@ -166,7 +171,7 @@ impl Protocol for Exchange {
 
 /// How many bytes at the front are the rest of a reply: up to the end of its line, or to where the
 /// next reply begins, or may begin at the very end of what has come.
-fn rest_of_reply(bytes: &[u8], expect: &[u8]) -> usize {
+pub(super) fn rest_of_reply(bytes: &[u8], expect: &[u8]) -> usize {
     let most = bytes.len().min(expect.len().saturating_sub(1));
     let begun = (0..=most).rev().find(|&n| bytes.ends_with(&expect[..n])).unwrap_or(0);
     let next = memmem::find(bytes, expect).unwrap_or(bytes.len() - begun);
@@ -220,6 +225,10 @@ mod tests {
             assert_eq!(acks(&[&both[..cut], &both[cut..]], 2), 2, "cut at {cut}");
         }
         assert_eq!(acks(&[&both], 1), 1, "the second is rest: no beat waits for it");
+        let mut twice = Exchange::new("x", "VERSION").with_any_rest();
+        twice.beat(1, &mut Vec::new());
+        let unasked = [ACK, Frame::Data, Frame::Unasked];
+        assert_eq!(frames(&mut twice, &[b"VERSION", b"\r\n", b"VERSION\r\n"]), unasked);
         let mut any = Exchange::new("version\r\n", "VERSION").with_any_rest();
         any.beat(1, &mut Vec::new());
         assert!(any.parse(b"ERROR\r\n").is_err());

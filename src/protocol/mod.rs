@@ -2,19 +2,23 @@
 //! functions; one file per protocol.
 
 mod connect_only;
+mod escapes;
 mod exchange;
 mod framed;
 mod http;
 mod line;
 mod redis;
 pub(crate) mod shown;
+mod steps;
 
 pub use connect_only::ConnectOnly;
+pub use escapes::unescaped;
 pub use exchange::Exchange;
 pub use framed::{Framed, Prefix};
 pub use http::Http;
 pub use line::Line;
 pub use redis::Redis;
+pub use steps::Steps;
 
 use crate::cause::{Cause, Loss};
 use crate::error::Error;
@@ -34,9 +38,12 @@ pub enum Frame {
     Beat(Option<u64>),
     /// A valid message that is neither. On a [`Link`](crate::Link) it is the application's.
     Data,
-    /// A valid message that is the protocol's own business, the answer to its login say: a sign of
-    /// life, and handed to nobody.
+    /// A valid message that is the protocol's own business, the answer to its login for example: a
+    /// sign of life, and handed to nobody.
     Own,
+    /// Bytes that do no harm and that nobody had asked for, a second answer to one beat: a watched
+    /// link tells of them once, as a warning.
+    Unasked,
 }
 
 /// The peer said something that this protocol does not allow. The link goes Down with this cause.
@@ -179,10 +186,18 @@ pub trait Protocol: Send {
     }
 
     /// Whether the conversation that [`connected`](Protocol::connected) opened is through, its
-    /// login accepted. On a [`Link`](crate::Link) the application's frames wait for it. Asked after
-    /// `connected`, and after each frame until it is. Default: at once.
+    /// login accepted. On a [`Link`](crate::Link) the application's frames wait for it, on a
+    /// [watched](crate::Coordinator::watch) link the beat does. Asked after `connected`, and after
+    /// each frame until it is. Default: at once.
     fn is_ready(&self) -> bool {
         true
+    }
+
+    /// Appends what follows from the frame that was just parsed, the next line of a login for
+    /// example. Asked on a [watched](crate::Coordinator::watch) link after each
+    /// [`Frame::Own`]. Nothing by default.
+    fn reply(&mut self, out: &mut Vec<u8>) {
+        let _ = out;
     }
 
     /// What may be said on another connection to the same peer, where the live one is silent and
@@ -282,6 +297,10 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
     fn is_ready(&self) -> bool {
         (**self).is_ready()
+    }
+
+    fn reply(&mut self, out: &mut Vec<u8>) {
+        (**self).reply(out)
     }
 
     fn farewell(&mut self, out: &mut Vec<u8>) {

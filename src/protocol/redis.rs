@@ -9,7 +9,7 @@ use std::io::Write;
 
 use memchr::memmem;
 
-use super::shown::{cut, hidden};
+use super::shown::{cut, hidden, shown};
 use super::{FRAME_LIMIT, Frame, Protocol, Rejected};
 use crate::cause::{Cause, Loss};
 use in_band::{InBand, OutOfStep};
@@ -136,7 +136,8 @@ impl Redis {
     }
 
     fn wrong(&self, bytes: &[u8]) -> Rejected {
-        Rejected::wrong_reply(format!("expected `+PONG`, got `{}`", self.shown(bytes)))
+        let got = shown(&self.redact(bytes), &[]);
+        Rejected::wrong_reply(format!("expected `+PONG`, got `{got}`"))
     }
 
     /// An error line, with its end.
@@ -163,7 +164,7 @@ impl Redis {
             }
             // To who has subscribed, Redis answers in this way.
             [b'*' | b'>', ..] if in_band::is_pong(value) => Ok(Frame::Ack(None)),
-            [b'>', ..] => Ok(Frame::Data),
+            [b'>', ..] => Ok(Frame::Own),
             [b'-', ..] => Err(self.on_error(value)),
             [b'!', ..] => {
                 let text = memmem::find(value, b"\r\n").map_or(value, |end| &value[end + 2..]);
@@ -361,7 +362,7 @@ mod tests {
 
     #[test]
     fn every_way_to_say_pong_is_an_ack_and_pushes_pass_by() {
-        let (ack, data) = (Frame::Ack(None), Frame::Data);
+        let (ack, data) = (Frame::Ack(None), Frame::Own);
         for (bytes, found) in [
             ("$4\r\nPONG\r\n", vec![ack]),
             ("*2\r\n$4\r\npong\r\n$0\r\n\r\n", vec![ack]),

@@ -2,6 +2,7 @@
 
 mod renewal;
 mod rounds;
+mod settling;
 mod silence;
 
 use std::collections::VecDeque;
@@ -41,6 +42,11 @@ enum Phase {
     },
     /// Connected, and this end sends no beats.
     Listening,
+    /// Connected, and the first beat needs no byte: answered if the connection stands until then.
+    Settling {
+        seq: u64,
+        until: Instant,
+    },
     /// The peer ended the connection in an orderly way; the next beat, and the connection for it,
     /// are due then.
     Renewing {
@@ -101,6 +107,8 @@ pub struct Pulse {
     connection: Option<Connection>,
     /// The connection that is being opened takes the place of one that the peer ended.
     renewing: bool,
+    /// No beat was ever answered, and a connection ended without an answer: see `settling`.
+    is_wary: bool,
     /// Since when the link was Up on connections that were renewed without a failure.
     proven_since: Option<Instant>,
     attempt: u32,
@@ -134,6 +142,7 @@ impl Pulse {
             backoff: Backoff::default(),
             connection: None,
             renewing: false,
+            is_wary: false,
             proven_since: None,
             attempt: 0,
             rounds: heartbeat.rounds,
@@ -187,6 +196,7 @@ impl Pulse {
             Phase::Opening | Phase::Listening => None,
             Phase::Resting { due } | Phase::Renewing { due } => Some(due),
             Phase::Expecting { deadline, .. } => Some(deadline),
+            Phase::Settling { until, .. } => Some(until),
             Phase::BackingOff { until } => Some(until),
             Phase::Done => return Output::Done,
         };
@@ -243,7 +253,7 @@ impl Pulse {
         if !std::mem::take(&mut self.renewing) {
             self.schedule.at_once(self.now, true);
         }
-        if self.paused { self.rest() } else { self.beat() }
+        if self.paused { self.rest() } else { self.first_beat() }
     }
 
     fn on_lost(&mut self, loss: Loss) {
@@ -258,6 +268,7 @@ impl Pulse {
         match self.phase {
             Phase::Resting { due } if now >= due => self.on_due(due),
             Phase::Expecting { deadline, .. } if now >= deadline => self.judge(),
+            Phase::Settling { seq, until } if now >= until => self.on_settled(seq, until),
             Phase::Renewing { due } if now >= due => self.on_renewal_due(due),
             Phase::BackingOff { until } if now >= until => {
                 if self.paused {
@@ -286,10 +297,13 @@ impl Pulse {
 
     /// The connection, or the attempt to open one, is over.
     fn lose(&mut self, loss: Loss) {
-        if matches!(self.phase, Phase::Opening | Phase::Expecting { .. }) {
+        let in_round =
+            matches!(self.phase, Phase::Opening | Phase::Expecting { .. } | Phase::Settling { .. });
+        if in_round {
             self.spend_round();
         }
         let connection = self.connection.take();
+        self.is_wary = self.health.is_first_contact() && (self.is_wary || connection.is_some());
         self.beats.clear();
         let from = self.health.state;
         if self.health.on_lost() {

@@ -14,6 +14,8 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
         // The kernel has one number for both.
         Cause::Unreachable => local(evidence).unwrap_or_else(|| likely(word, &[Cause::Prohibited])),
         Cause::Prohibited => local(evidence).unwrap_or(certain(word)),
+        // In the handshake of TLS, before which the peer had accepted.
+        Cause::Reset => likely(Cause::DroppedAtOnce, &[Cause::ResetByMiddlebox, word]),
         _ => certain(word),
     }
 }

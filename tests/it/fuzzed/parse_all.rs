@@ -152,7 +152,7 @@ impl Found {
         framing: &dyn Framing,
     ) {
         match finds {
-            Finds::Acks if matches!(frame, Frame::Data | Frame::Own) => {}
+            Finds::Acks if matches!(frame, Frame::Data | Frame::Own | Frame::Unasked) => {}
             Finds::Acks => self.frames.push((frame, Vec::new())),
             Finds::Data | Finds::Frames => {
                 assert!(bytes.len() <= limit, "a frame of {} bytes, over {limit}", bytes.len());

@@ -1,0 +1,105 @@
+//! What a peer says beside its acks on a watched link, and what becomes of it in what is told of an
+//! end.
+
+use std::time::{Duration, Instant};
+
+use crate::cause::{Cause, Loss};
+use crate::diagnose::{AT_ONCE, Heard};
+use crate::drive::overheard::with_words;
+use crate::drive::socket::Woke;
+use crate::protocol::FRAME_LIMIT;
+
+use super::Watch;
+
+/// So long the end of a connection is waited for behind words that speak of one.
+const BEHIND: Duration = Duration::from_millis(100);
+
+/// So many reads meanwhile: a peer that floods ends nothing.
+const MOST_BEHIND: u32 = 16;
+
+impl Watch {
+    /// The peer answered one beat twice: worth a word, once.
+    pub(super) fn on_doubled(&mut self) {
+        if std::mem::replace(&mut self.is_doubled, true) {
+            return;
+        }
+        let Some(heard) = self.heard() else { return };
+        let Watch { inquiry, reporter, .. } = self;
+        inquiry.on_unasked(&heard, reporter);
+    }
+
+    /// The peer said what its protocol does not allow.
+    pub(super) fn rejected(&mut self, mut loss: Loss) -> Loss {
+        self.overheard.touch(Instant::now());
+        if loss.cause != Cause::WrongReply {
+            return loss;
+        }
+        if let Some(end) = self.end_behind() {
+            return end;
+        }
+        // Not even a late ack was to come.
+        if self.pulse.outstanding() == 0 {
+            loss.cause = Cause::UnaskedBytes;
+        }
+        loss
+    }
+
+    /// Words about an end are no wrong reply: the end, if it comes right behind them.
+    pub(super) fn end_behind(&mut self) -> Option<Loss> {
+        let heard = self.heard()?;
+        let is_other_service = heard.service.is_some() && self.inquiry.case().is_first_contact();
+        if is_other_service || heard.weight().is_none() {
+            return None;
+        }
+        let until = Instant::now() + BEHIND;
+        let connection = self.connection.as_mut()?;
+        for _ in 0..MOST_BEHIND {
+            if connection.inbox.rest().len() > FRAME_LIMIT / 2 {
+                return None;
+            }
+            match connection.wait(Some(until), None) {
+                Woke::Bytes | Woke::Interrupted => {}
+                Woke::Lost(loss) => return Some(loss),
+                Woke::Quiet => return None,
+            }
+        }
+        None
+    }
+
+    /// What the peer said since its last ack.
+    pub(super) fn heard(&mut self) -> Option<Heard> {
+        let Watch { overheard, connection, protocol, out, beat_at, written, .. } = self;
+        let rest = connection.as_ref()?.inbox.rest();
+        let beat = out.get(*beat_at..).filter(|_| *written).unwrap_or_default();
+        // What a broken protocol would hide is not shown at all.
+        let redact = |bytes: &[u8]| protocol.redact(bytes).unwrap_or_default();
+        overheard.tell(rest, beat, Instant::now(), redact)
+    }
+
+    /// What the peer said last goes into what is told of the end, and so does what it is by that.
+    pub(super) fn add_last_words(&mut self, loss: &mut Loss) {
+        let heard = self.heard();
+        let is_end = matches!(loss.cause, Cause::ClosedByPeer | Cause::Reset);
+        if let Some(heard) = &heard {
+            let is_first_contact = self.inquiry.case().is_first_contact();
+            match (loss.cause, heard.service) {
+                _ if is_end => {
+                    let is_orderly = loss.cause == Cause::ClosedByPeer;
+                    loss.detail = with_words(&loss.detail, is_orderly, heard);
+                }
+                (Cause::WrongReply | Cause::UnaskedBytes, Some(service)) if is_first_contact => {
+                    if !service.is_spoken_by(self.dialer.target.scheme()) {
+                        loss.detail = format!("it is {}: {}", service.name(), loss.detail);
+                    }
+                }
+                _ => {}
+            }
+        } else if is_end && self.connection.is_some() && !self.overheard.was_answered() {
+            let lived = self.since.elapsed();
+            if lived <= AT_ONCE {
+                loss.detail = format!("{}, {lived:.1?} after it was accepted", loss.detail);
+            }
+        }
+        self.inquiry.case().set_heard(heard);
+    }
+}
