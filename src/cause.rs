@@ -140,7 +140,8 @@ causes! {
         "`ping`; `ss -tino` shows the round-trip time",
         "a longer timeout, or whatever fills the path";
     PassingOutage, "passing-outage", "the path was dead for a while, and is alive again",
-        "the logs of the network's devices at that time", "the network on the way, if it comes again";
+        "the logs of the network's devices at that time",
+        "the network on the way, if it comes again";
     Unreachable, "unreachable", "a router says that the host or its network cannot be reached",
         "`tcpdump icmp`", "the route to the peer; the host may be off";
     Prohibited, "prohibited", "a firewall says that it forbids the connection",

@@ -73,7 +73,7 @@
 //! | [`Follower`] | a heartbeat on a connection of the application's own, whatever carries it |
 //! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, in a word why |
 //! | [`Diagnosis`], [`Evidence`], [`Diagnose`] | why, by what evidence, and how far to go |
-//! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`Steps`], [`ConnectOnly`] | what a beat looks like |
+//! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`Steps`], [`ConnectOnly`] | how a beat looks |
 //! | [`Framed`], [`Prefix`] | frames that carry data, and beats among them |
 //! | [`Protocol`] | one of your own |
 //! | [`Responder`] | the other end |

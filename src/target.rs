@@ -187,6 +187,24 @@ impl Target {
         &self.host
     }
 
+    /// The scheme of what is spoken to it, if a protocol says so of itself: a target that a program
+    /// made of an address has none of its own.
+    pub(crate) fn spoken(&self, scheme: Option<&str>) -> String {
+        match (scheme, self.is_tls()) {
+            (None, _) => self.scheme.clone(),
+            (Some("http"), true) => "https".to_owned(),
+            (Some(scheme), true) => format!("tls+{scheme}"),
+            (Some(scheme), false) => scheme.to_owned(),
+        }
+    }
+
+    /// `host:port`.
+    pub(crate) fn place(&self) -> String {
+        let host = &self.host;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        format!("{host}:{}", self.port)
+    }
+
     /// The host as others know it: the zone of an address means something on this machine only, and
     /// the dot behind a whole name to the resolver.
     pub(crate) fn host_elsewhere(&self) -> &str {
@@ -352,11 +370,7 @@ fn zoned(host: &str) -> Result<String, String> {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "{}://[{}]:{}", self.scheme, self.host, self.port)?;
-        } else {
-            write!(f, "{}://{}:{}", self.scheme, self.host, self.port)?;
-        }
+        write!(f, "{}://{}", self.scheme, self.place())?;
         match self.path.split_once('?') {
             None if self.path == "/" => Ok(()),
             None => f.write_str(&self.path),

@@ -4,6 +4,7 @@
 
 mod contact;
 mod next;
+mod own_side;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::cause::{Cause, Loss};
 use crate::tcp_info::{TcpInfo, TcpState};
 
 pub(crate) use contact::{AT_ONCE, Heard};
+pub(crate) use own_side::OwnSide;
 
 use contact::Contact;
 use next::Open;
@@ -284,8 +286,9 @@ impl Case {
 
     /// When the connection, or the attempt, is over.
     pub(crate) fn on_disconnected(&mut self) {
-        self.stands = false;
-        self.on_contact_lost();
+        if std::mem::take(&mut self.stands) {
+            self.on_contact_lost();
+        }
     }
 
     /// The trouble by silence, as far as it is known: the kernel's look, and our own side's.
@@ -437,15 +440,6 @@ impl Case {
         evidence.window_closed_us = held.map(|(now, then)| now.saturating_sub(then));
     }
 
-    fn add_own_side(&self, evidence: &mut Evidence, own: Option<OwnSide>) {
-        let Some(own) = own else { return };
-        evidence.address_gone = Some(own.address_gone);
-        evidence.no_route = Some(own.no_route);
-        if let Some((name, carrier)) = own.interface {
-            (evidence.interface, evidence.carrier) = (Some(name), Some(carrier));
-        }
-    }
-
     /// The diagnosis of this evidence, with the last beats; and whether it is news: another cause
     /// than the last, or the same more surely than ever in this trouble.
     pub(crate) fn diagnose(&mut self, evidence: Evidence, now: Instant) -> (Arc<Diagnosis>, bool) {
@@ -499,14 +493,6 @@ impl Case {
     pub(crate) fn told(&self) -> Option<Arc<Diagnosis>> {
         self.told.clone()
     }
-}
-
-/// What this machine says of its own side.
-#[derive(Clone, Debug)]
-pub(crate) struct OwnSide {
-    pub(crate) address_gone: bool,
-    pub(crate) no_route: bool,
-    pub(crate) interface: Option<(String, bool)>,
 }
 
 #[cfg(test)]

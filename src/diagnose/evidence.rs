@@ -131,7 +131,7 @@ evidence! {
     peer: String,
     /// What was seen, in words.
     detail: String,
-    /// The target as it was typed, without what is secret, as long as no beat was answered.
+    /// What is spoken, and to whom, as a target is typed, as long as no beat was answered.
     target: String,
     /// No beat of this link was ever answered.
     first_contact: bool,

@@ -195,7 +195,7 @@ fn line(bytes: &[u8]) -> Option<&[u8]> {
     if let Some(status) = lines().find(|line| line.starts_with(b"HTTP/1.")) {
         return Some(status);
     }
-    lines().filter(|line| kind(line) == Said::Closing).next_back().or_else(|| lines().next_back())
+    lines().rfind(|line| kind(line) == Said::Closing).or_else(|| lines().next_back())
 }
 
 /// The longest text among bytes that are none.
@@ -339,8 +339,8 @@ mod tests {
         let message = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0Fx.c\0\0";
         let postgres = [b"E\0\0\0\x40".as_slice(), message].concat();
         assert_eq!(told(&postgres), "FATAL: terminating connection");
-        let mysql = b"\x17\0\0\0\xff\x10\x04#08004Too many connect";
-        assert_eq!(told(&[mysql.as_slice(), b"s"].concat()), "ERROR 1040: Too many connect");
+        let mysql = b"\x1d\0\0\0\xff\x10\x04#08004Too many connections";
+        assert_eq!(told(mysql), "ERROR 1040: Too many connections");
         let old = b"\x0f\0\0\x01\xff\x6a\x04Host blocked";
         assert_eq!(told(old), "ERROR 1130: Host blocked");
         let ssh = b"\0\0\0\x1c\x06\x01\0\0\0\x02\0\0\0\x0bidle time-o\0\0\0\0xxxxxx";

@@ -66,7 +66,8 @@ fn kernel(evidence: &Evidence) -> Option<String> {
         facts.push("the peer's window is closed".to_owned());
     }
     let silence = evidence.stage == Some(Stage::Silence);
-    if silence && evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0) {
+    let asked = evidence.outstanding != Some(0);
+    if silence && asked && evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0) {
         facts.push("the peer's kernel acknowledged it".to_owned());
     }
     if evidence.duplicates.is_some_and(|twice| twice > 0) {

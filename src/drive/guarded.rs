@@ -75,6 +75,11 @@ impl Guarded {
         Ok(self.guard(|protocol| protocol.neutral(len))?.filter(|bytes| bytes.len() == len))
     }
 
+    /// None for a protocol that panics over it: it will do so over more.
+    pub(crate) fn scheme(&mut self) -> Option<&'static str> {
+        self.guard(|protocol| protocol.scheme()).ok().flatten()
+    }
+
     pub(crate) fn redact(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Loss> {
         self.guard(|protocol| protocol.redact(bytes))
     }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
-use crate::diagnose::{Case, Diagnosis, Evidence, Heard, Kept, OwnSide, Stage, is_path_alive};
+use crate::diagnose::{
+    Case, Confidence, Diagnosis, Evidence, Heard, Kept, OwnSide, Stage, is_path_alive,
+};
 use crate::drive::handle::Handle;
 use crate::drive::looks::Looks;
 use crate::drive::member::Member;
@@ -328,17 +330,17 @@ impl Inquiry {
         scene: &mut dyn Scene,
         reporter: &mut Reporter,
     ) {
+        let is_end = matches!(loss.cause, Cause::ClosedByPeer | Cause::Reset);
         if is_attempt {
             self.on_failed_attempt(loss, now, scene, reporter);
-        } else {
+        } else if is_end && !self.end_told {
             // What ended it was told with the state, unless the link was Down already.
-            let is_end = matches!(loss.cause, Cause::ClosedByPeer | Cause::Reset);
-            if is_end && !self.end_told {
-                let evidence = self.ended(loss, now, scene.look().as_ref(), None);
-                self.tell(evidence, now, reporter);
-            }
-            self.case.told().into_iter().for_each(|told| told.refine(loss));
+            let evidence = self.ended(loss, now, scene.look().as_ref(), None);
+            self.tell(evidence, now, reporter);
         }
+        // An attempt that is reset was accepted before.
+        let told = self.case.told().filter(|_| !is_attempt || is_end);
+        told.into_iter().for_each(|told| told.refine(loss));
         self.case.on_disconnected();
         self.looks.stop();
     }
@@ -355,7 +357,10 @@ impl Inquiry {
         }
         // The state event before it has told of this very attempt, or of another trouble.
         let told = self.case.told();
-        let same = told.is_some_and(|told| told.evidence().word == Some(loss.cause));
+        let same = told.is_some_and(|told| {
+            let is_sure = loss.cause != Cause::Reset || told.confidence() == Confidence::Certain;
+            told.evidence().word == Some(loss.cause) && is_sure
+        });
         if same || matches!(loss.cause, Cause::Stopped | Cause::Renewed) {
             return;
         }

@@ -31,13 +31,15 @@ pub(crate) struct Overheard {
     at: Option<Instant>,
     /// An ack came on this connection.
     acked: bool,
-    /// Something was said since the last beat went out.
+    /// One came on some connection: what listens is known.
+    answered: bool,
+    /// Something that its protocol does not ask for was said since the last beat went out.
     since_beat: bool,
 }
 
 impl Overheard {
     pub(crate) fn on_connected(&mut self) {
-        self.on_ack();
+        self.clear();
         self.acked = false;
         self.first.clear();
     }
@@ -47,9 +49,18 @@ impl Overheard {
     }
 
     pub(crate) fn on_ack(&mut self) {
-        (self.acked, self.since_beat, self.bursts, self.is_cut) = (true, false, 0, false);
-        self.at = None;
+        self.clear();
+        (self.acked, self.answered) = (true, true);
+    }
+
+    fn clear(&mut self) {
+        (self.since_beat, self.bursts, self.is_cut, self.at) = (false, 0, false, None);
         self.last.clear();
+    }
+
+    /// Whether an ack ever came.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered
     }
 
     /// Whether an ack came on this connection.
@@ -57,9 +68,11 @@ impl Overheard {
         self.acked
     }
 
-    /// Bytes of the peer that are no ack.
+    /// Bytes of the peer that are no ack, and that its protocol allows.
     pub(crate) fn push(&mut self, bytes: &[u8], now: Instant) {
+        let since_beat = self.since_beat;
         self.touch(now);
+        self.since_beat = since_beat;
         if !self.acked {
             let room = KEPT - self.first.len().min(KEPT);
             self.first.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -70,7 +83,13 @@ impl Overheard {
         self.last.extend_from_slice(&bytes[bytes.len().saturating_sub(KEPT)..]);
     }
 
-    /// Bytes came that are still to be pushed, or to be told as the rest.
+    /// The same, and its protocol does not ask for them.
+    pub(crate) fn push_unasked(&mut self, bytes: &[u8], now: Instant) {
+        self.push(bytes, now);
+        self.since_beat = true;
+    }
+
+    /// Bytes came that no parser takes: they are told as the rest.
     pub(crate) fn touch(&mut self, now: Instant) {
         let before = self.at.replace(now);
         if before.is_none_or(|before| now.saturating_duration_since(before) > TOGETHER) {
@@ -104,7 +123,7 @@ impl Overheard {
         let service = if is_echo {
             Some(Service::Echo)
         } else {
-            service::of(&begins).filter(|_| !self.acked)
+            service::of(&begins).filter(|_| !self.answered)
         };
         let (words, said) = last_words::of(&redact(&last))?;
         Some(Heard {

@@ -56,6 +56,8 @@ pub(crate) struct Watch {
     written: bool,
     /// A beat that waits until the conversation is opened, or the one before it is through.
     held: Option<u64>,
+    /// The scheme of what is spoken.
+    scheme: String,
     /// What the peer said beside its acks.
     overheard: Overheard,
     /// That it answers twice was told.
@@ -78,10 +80,12 @@ impl Watch {
         target: Target,
         secure: Option<Secure>,
         heartbeat: Heartbeat,
-        protocol: Guarded,
+        mut protocol: Guarded,
     ) -> Watch {
         let now = Instant::now();
-        let inquiry = Inquiry::new(&seat, &heartbeat, now);
+        let mut inquiry = Inquiry::new(&seat, &heartbeat, now);
+        let scheme = target.spoken(protocol.scheme());
+        inquiry.case().set_watched(&scheme, &target);
         let Seat { handle, shared, seed } = seat;
         let pulse = Pulse::new(heartbeat.clone(), seed, now);
         let reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
@@ -103,6 +107,7 @@ impl Watch {
             beat_at: 0,
             written: false,
             held: None,
+            scheme,
             overheard: Overheard::default(),
             is_doubled: false,
             paused: false,
@@ -189,7 +194,7 @@ impl Watch {
             Ok(input) => self.tell(input),
             // Our own shutdown looks like an end, too; the next wait ends the link.
             Err(_) if self.handle.is_stopping() => {}
-            Err(loss) => self.tell(Input::Lost(loss)),
+            Err(loss) => self.tell_behind(loss),
         }
     }
 
@@ -333,8 +338,10 @@ impl Watch {
                     continue;
                 }
                 Ok(Next::Frame(Frame::Unasked)) => {
-                    self.overheard.push(connection.inbox.frame_bytes(), Instant::now());
-                    self.on_doubled();
+                    self.overheard.push_unasked(connection.inbox.frame_bytes(), Instant::now());
+                    if self.pulse.expecting().is_none() {
+                        self.on_doubled();
+                    }
                     continue;
                 }
                 Ok(Next::Frame(Frame::Ack(seq))) => Input::Ack(seq),

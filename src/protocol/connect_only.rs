@@ -18,6 +18,10 @@ pub struct ConnectOnly;
 impl Protocol for ConnectOnly {
     fn beat(&mut self, _seq: u64, _out: &mut Vec<u8>) {}
 
+    fn scheme(&self) -> Option<&'static str> {
+        Some("connect")
+    }
+
     fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
         Ok((!bytes.is_empty()).then_some((Frame::Data, bytes.len())))
     }

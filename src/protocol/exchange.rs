@@ -112,6 +112,10 @@ impl Protocol for Exchange {
         }
     }
 
+    fn scheme(&self) -> Option<&'static str> {
+        Some("tcp")
+    }
+
     fn ack(&mut self, _seq: Option<u64>, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.send);
     }
@@ -155,7 +159,9 @@ impl Protocol for Exchange {
             }
             let open = open && bytes[skipped - 1] != b'\n';
             self.rest = Rest::Any { waiting, open, len: len + skipped };
-            return Ok(Some((Frame::Data, skipped)));
+            // Behind the next beat it may as well be what comes in place of its ack.
+            let frame = if waiting == 0 { Frame::Data } else { Frame::Unasked };
+            return Ok(Some((frame, skipped)));
         }
         if open && !bytes.starts_with(&self.expect) {
             return Ok(None);
@@ -240,7 +246,7 @@ mod tests {
         any.beat(1, &mut Vec::new());
         assert_eq!(frames(&mut any, &[b"VERSION"]), [ACK]);
         any.beat(2, &mut Vec::new());
-        assert_eq!(frames(&mut any, &[b" 1.6.18\r\n"]), [Frame::Data]);
+        assert_eq!(frames(&mut any, &[b" 1.6.18\r\n"]), [Frame::Unasked]);
         assert_eq!(frames(&mut any, &[b"VERSION 1.6.18\r\n"]), [ACK, Frame::Data]);
         any.beat(3, &mut Vec::new());
         assert!(any.parse(b"ERROR\r\n").is_err());

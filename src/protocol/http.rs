@@ -425,6 +425,10 @@ impl Protocol for Http {
         if self.replies.close() { self.end().map(Some) } else { Ok(None) }
     }
 
+    fn scheme(&self) -> Option<&'static str> {
+        Some("http")
+    }
+
     /// The server may repeat what it was sent: the query, the login, the values of fields.
     fn redact(&self, bytes: &[u8]) -> Vec<u8> {
         let mut secrets: Vec<&[u8]> =

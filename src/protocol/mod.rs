@@ -41,8 +41,9 @@ pub enum Frame {
     /// A valid message that is the protocol's own business, the answer to its login for example: a
     /// sign of life, and handed to nobody.
     Own,
-    /// Bytes that do no harm and that nobody had asked for, a second answer to one beat: a watched
-    /// link tells of them once, as a warning.
+    /// Bytes that nobody had asked for and that do no harm. On a watched link they are told once,
+    /// as a warning, where no beat waits; where one does and is not answered, they are what came
+    /// in place of its ack.
     Unasked,
 }
 
@@ -224,6 +225,12 @@ pub trait Protocol: Send {
         let _ = out;
     }
 
+    /// The scheme of targets that are beaten in this way, `redis` for example: where something
+    /// else listens, advice names another one. None by default.
+    fn scheme(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Bytes of the peer, with `***` in the place of what this protocol keeps secret: they are
     /// shown to people, in events and logs. Default: as they are, for a protocol without secrets.
     fn redact(&self, bytes: &[u8]) -> Vec<u8> {
@@ -313,6 +320,10 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
     fn neutral(&self, len: usize) -> Option<Vec<u8>> {
         (**self).neutral(len)
+    }
+
+    fn scheme(&self) -> Option<&'static str> {
+        (**self).scheme()
     }
 
     fn redact(&self, bytes: &[u8]) -> Vec<u8> {

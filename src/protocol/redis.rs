@@ -131,13 +131,8 @@ impl Redis {
         self
     }
 
-    fn shown(&self, bytes: &[u8]) -> String {
-        cut(&self.redact(bytes), SHOWN)
-    }
-
     fn wrong(&self, bytes: &[u8]) -> Rejected {
-        let got = shown(&self.redact(bytes), &[]);
-        Rejected::wrong_reply(format!("expected `+PONG`, got `{got}`"))
+        Rejected::wrong_reply(format!("expected `+PONG`, got `{}`", self.beginning(bytes)))
     }
 
     /// An error line, with its end.
@@ -205,7 +200,7 @@ impl Redis {
     }
 
     fn beginning(&self, bytes: &[u8]) -> String {
-        self.shown(&bytes[..bytes.len().min(TELLING)])
+        shown(&self.redact(&bytes[..bytes.len().min(TELLING)]), &[])
     }
 
     /// The application has the reply to a beat, and each of its own one late.
@@ -317,6 +312,10 @@ impl Protocol for Redis {
             }
             Err(_) => Err(self.wrong(bytes)),
         }
+    }
+
+    fn scheme(&self) -> Option<&'static str> {
+        Some("redis")
     }
 
     fn redact(&self, bytes: &[u8]) -> Vec<u8> {

@@ -20,6 +20,9 @@ const LONG_BEGINNING: usize = 12;
 /// A shorter secret is hidden only where it stands as a word.
 const SHORTEST: usize = 3;
 
+/// A secret of so many letters is known in capitals, too: a shorter one may be an ordinary word.
+const LONG: usize = 8;
+
 /// A shorter name of a user is hidden only where it stands as a word, one shorter than `SHORTEST`
 /// never: without its password it opens nothing.
 const SHORTEST_NAME: usize = 5;
@@ -79,14 +82,16 @@ fn hide(bytes: &[u8], secret: &[u8], only_words: bool, hidden: &mut [bool]) {
     }
 }
 
-/// How many bytes of the secret stand at the front, in whatever case, percent-encoded or not; and
-/// how many bytes they take there.
+/// How many bytes of the secret stand at the front, percent-encoded or not, a long one in whatever
+/// letters; and how many bytes they take there.
 fn begins(bytes: &[u8], secret: &[u8]) -> (usize, usize) {
+    let any_case = secret.len() >= LONG;
     let mut taken = 0;
     for (found, byte) in secret.iter().enumerate() {
         let rest = &bytes[taken..];
         taken += match rest {
-            [plain, ..] if plain.eq_ignore_ascii_case(byte) => 1,
+            [plain, ..] if plain == byte => 1,
+            [plain, ..] if any_case && plain.eq_ignore_ascii_case(byte) => 1,
             [b'%', high, low, ..] if coded(*high, *low) == Some(*byte) => 3,
             _ => return (found, taken),
         };
@@ -157,6 +162,7 @@ mod tests {
             let text = shown(format!("got '{echo}'.").as_bytes(), &[secret]);
             assert!(text.contains("***") && !text.to_lowercase().contains("w0rd"), "{text}");
         }
+        assert_eq!(shown(b"-WRONGPASS wrong", &[b"wrong"]), "-WRONGPASS ***");
         let long = b"correct-horse-battery".as_slice();
         assert_eq!(shown(b"args: 'correct-horse-b' 'x'", &[long]), "args: '***' 'x'");
     }

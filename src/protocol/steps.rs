@@ -254,6 +254,11 @@ fn until(bytes: &[u8], expected: &[u8]) -> Met {
     }
 }
 
+/// Whether a beat of one word is a command.
+fn is_command(words: &[Vec<u8>]) -> bool {
+    words.iter().all(|word| word.len() <= 8 && word.iter().all(u8::is_ascii_alphabetic))
+}
+
 /// A word without the quotes around it.
 fn unquoted(word: &[u8]) -> &[u8] {
     let is_quote = |byte: &u8| matches!(byte, b'"' | b'\'' | b'<' | b'>');
@@ -333,7 +338,12 @@ impl Protocol for Steps {
         }
     }
 
-    /// What is sent may hold a login: its words, but for the first of a beat, which is a command.
+    fn scheme(&self) -> Option<&'static str> {
+        Some("tcp")
+    }
+
+    /// What is sent may hold a login: its words, but for the first of several, and for a short word
+    /// of letters that is all of a beat, which are commands.
     fn redact(&self, bytes: &[u8]) -> Vec<u8> {
         let words = |step: &'_ Step| {
             let all = step.bytes.split(|b| b.is_ascii_whitespace() || *b == 0);
@@ -344,7 +354,7 @@ impl Protocol for Steps {
             let sends = steps.iter().filter(|step| step.verb == Verb::Send);
             let secrets = sends.flat_map(|step| {
                 let words = words(step);
-                let commands = usize::from(is_beat || words.len() > 1);
+                let commands = usize::from(words.len() > 1 || (is_beat && is_command(&words)));
                 words.into_iter().skip(commands)
             });
             secrets.collect()
@@ -520,6 +530,8 @@ mod tests {
         let login = steps("expect x\nsend LOGIN bob \"s3cret word\"\\r\\n\nexpect y\nsend hunter2");
         let shown = login.redact(b"LOGIN: s3cret word, hunter2");
         assert_eq!(String::from_utf8_lossy(&shown), "LOGIN: *** ***, ***");
+        let token = steps("beat\nsend t0ken\\n\nexpect x");
+        assert_eq!(String::from_utf8_lossy(&token.redact(b"t0ken NOOP")), "*** NOOP");
         assert_eq!(format!("{mail:?}"), "Steps { opening: 5, beat: 2 }");
     }
 }

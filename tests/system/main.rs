@@ -17,6 +17,7 @@ mod observe;
 mod redis;
 mod redis_in_band;
 mod redis_link;
+mod redis_refusals;
 #[path = "../it/session/relay.rs"]
 mod relay;
 mod scale;
@@ -59,6 +60,7 @@ fn main() {
     let waiting = [
         redis::trials(),
         redis_link::trials(),
+        redis_refusals::trials(),
         firewall::trials(),
         redis_in_band::trials(),
         haproxy::trials(),

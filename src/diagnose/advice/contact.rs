@@ -35,6 +35,9 @@ pub(super) fn advise(evidence: &Evidence, verdict: &Verdict, peer: &str) -> Opti
         Cause::ClosedByPeer | Cause::Reset if evidence.upon_beat == Some(true) => {
             Some(over_bytes(&place?, verdict, peer))
         }
+        Cause::AckTimeout if evidence.outstanding == Some(0) => place.map(|place| {
+            format!("does the service at {peer} greet at all? It said nothing: {}", place.guess())
+        }),
         Cause::PeerSilent => Some(never_answered(evidence, &place?, peer)),
         // So servers answer plain HTTP on a port for TLS, and to HEAD they may not say so.
         Cause::BadStatus if detail.starts_with("400 ") => {
@@ -164,7 +167,8 @@ fn never_answered(evidence: &Evidence, place: &Place, peer: &str) -> String {
 fn nobody_logs_in(service: Service, peer: &str) -> String {
     format!(
         "{} ends connections on which nobody logs in, and on this one nothing is said: no fault, \
-         if it comes regularly. To speak with it use `--steps FILE`; else look at the log of {peer}",
+         if it comes regularly. To speak with it use `--steps FILE`; else look at the log of \
+         {peer}",
         service.name()
     )
 }

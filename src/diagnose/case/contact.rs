@@ -9,6 +9,7 @@ use crate::diagnose::diagnosis::Confidence;
 use crate::diagnose::evidence::{Evidence, Stage};
 use crate::diagnose::last_words::{self, Said};
 use crate::diagnose::service::Service;
+use crate::target::Target;
 
 /// A connection that ended sooner was dropped at once; a beat so late after the connect was held
 /// back to see that.
@@ -50,6 +51,10 @@ impl Heard {
 /// How the peer met us so far.
 #[derive(Debug, Default)]
 pub(super) struct Contact {
+    /// The link opens its connections itself, and all that comes on them is seen.
+    is_watched: bool,
+    /// What is spoken, and to whom, as a target.
+    spoken: String,
     /// A beat was answered, on whatever connection; that one stands is no answer.
     answered: bool,
     /// On this connection one was, or the connection counts as one that stands.
@@ -62,14 +67,21 @@ pub(super) struct Contact {
 }
 
 impl Case {
+    /// The link opens its connections itself, and all that comes on them is seen: only then do the
+    /// manners of the peer tell something.
+    pub(crate) fn set_watched(&mut self, scheme: &str, target: &Target) {
+        self.contact.is_watched = true;
+        self.contact.spoken = format!("{scheme}://{}", target.place());
+    }
+
     /// What the peer said since its last answer, known just before that is asked for.
     pub(crate) fn set_heard(&mut self, heard: Option<Heard>) {
         self.contact.heard = heard;
     }
 
     /// Whether no beat was ever answered.
-    pub(crate) fn is_first_contact(&self) -> bool {
-        !self.contact.answered
+    pub(super) fn is_first_contact(&self) -> bool {
+        self.contact.is_watched && !self.contact.answered
     }
 
     pub(super) fn on_contact(&mut self) {
@@ -92,7 +104,7 @@ impl Case {
     pub(super) fn add_contact(&self, evidence: &mut Evidence) {
         if self.is_first_contact() {
             evidence.first_contact = Some(true);
-            evidence.target.clone_from(&self.target);
+            evidence.target = Some(self.contact.spoken.clone());
         }
         let Some(heard) = &self.contact.heard else { return };
         evidence.said = Some(heard.words.clone());
@@ -102,8 +114,7 @@ impl Case {
         evidence.said_first = Some(heard.is_first).filter(|is| *is);
         evidence.said_since_beat = Some(heard.since_beat).filter(|is| *is);
         let is_ours = |service: &Service| {
-            let target = self.target.as_deref().unwrap_or_default();
-            service.is_spoken_by(target.split("://").next().unwrap_or_default())
+            service.is_spoken_by(self.contact.spoken.split("://").next().unwrap_or_default())
         };
         let service = heard.service.filter(|service| !is_ours(service));
         evidence.service = service.filter(|s| self.is_first_contact() || *s == Service::Echo);
@@ -121,8 +132,9 @@ impl Case {
         let lived = now.saturating_duration_since(self.since);
         evidence.lived_us = Some(lived);
         let is_end = matches!(loss.cause, Cause::ClosedByPeer | Cause::Reset);
-        let Contact { answered_here, heard, .. } = &self.contact;
-        if !is_end || *answered_here || heard.is_some() || evidence.stage != Some(Stage::End) {
+        let Contact { is_watched, answered_here, heard, .. } = &self.contact;
+        let is_wordless = *is_watched && !answered_here && heard.is_none();
+        if !is_end || !is_wordless || evidence.stage != Some(Stage::End) {
             return;
         }
         // How long the connection stood before the first beat on it, and that beat waited.
@@ -145,7 +157,9 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn case(now: Instant) -> Case {
-        Case::new(Diagnose::kernel(), 1000 * MS, "tcp://10.0.0.5:5432", now)
+        let mut case = Case::new(Diagnose::kernel(), 1000 * MS, "tcp://10.0.0.5:5432", now);
+        case.set_watched("tcp", &Target::new("10.0.0.5:5432").expect("a target"));
+        case
     }
 
     /// A connection that ends after so long, with a beat written after so long, if one was.
@@ -163,8 +177,10 @@ mod tests {
         let mut case = case(now);
         assert_eq!(end(&mut case, now, None, MS).drops, Some(1));
         assert_eq!(end(&mut case, now, Some(MS), 2 * MS).drops, Some(2));
+        case.on_disconnected(); // an attempt
+        assert_eq!(end(&mut case, now, None, MS).drops, Some(3));
         case.on_connected(None, now);
-        case.on_disconnected(); // an attempt, or an end that was not asked about
+        case.on_disconnected(); // an end that was not asked about
         assert_eq!(end(&mut case, now, None, MS).drops, Some(1));
         let late = end(&mut case, now, Some(500 * MS), 510 * MS);
         assert_eq!((late.drops, late.upon_beat), (None, Some(true)), "it stood until the beat");

@@ -14,7 +14,9 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
         // The kernel has one number for both.
         Cause::Unreachable => local(evidence).unwrap_or_else(|| likely(word, &[Cause::Prohibited])),
         Cause::Prohibited => local(evidence).unwrap_or(certain(word)),
-        // In the handshake of TLS, before which the peer had accepted.
+        // Who does not accept refuses. So it was accepted, and reset before a byte was sent; or
+        // over the first bytes of TLS.
+        Cause::Reset if evidence.tcp_state.is_none() => certain(Cause::DroppedAtOnce),
         Cause::Reset => likely(Cause::DroppedAtOnce, &[Cause::ResetByMiddlebox, word]),
         _ => certain(word),
     }

@@ -33,7 +33,7 @@ fn at_once(evidence: &Evidence, word: Cause) -> Option<Verdict> {
     Some(match (evidence.drops, is_first) {
         (Some(_), _) if !sent => certain(dropped),
         (Some(REPEATED..), false) => certain(dropped),
-        (Some(_), true) if read => certain(word).or(dropped),
+        (Some(_), _) if read => certain(word).or(dropped),
         (Some(_), _) => likely(dropped, &[word]),
         // It stood, and ended over the first bytes that came.
         (None, true) if evidence.upon_beat == Some(true) => certain(word),
@@ -113,6 +113,15 @@ mod tests {
             ),
             (
                 Evidence {
+                    drops: Some(1),
+                    outstanding: Some(1),
+                    unacked: Some(0),
+                    ..end(ClosedByPeer)
+                },
+                (ClosedByPeer, Certain, vec![DroppedAtOnce]),
+            ),
+            (
+                Evidence {
                     drops: Some(3),
                     outstanding: Some(1),
                     first_contact: first,
@@ -143,6 +152,15 @@ mod tests {
         ] {
             assert_eq!(told(&evidence), right, "{evidence:?}");
         }
+    }
+
+    #[test]
+    fn who_resets_a_connect_had_accepted_it() {
+        let reset = Evidence { stage: Some(Stage::Connect), ..end(Cause::Reset) };
+        assert_eq!(told(&reset), (Cause::DroppedAtOnce, Confidence::Certain, vec![]));
+        let in_tls = Evidence { tcp_state: Some("established".to_owned()), ..reset };
+        let others = vec![Cause::ResetByMiddlebox, Cause::Reset];
+        assert_eq!(told(&in_tls), (Cause::DroppedAtOnce, Confidence::Likely, others));
     }
 
     #[test]

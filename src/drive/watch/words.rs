@@ -4,10 +4,11 @@
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
-use crate::diagnose::{AT_ONCE, Heard};
+use crate::diagnose::{AT_ONCE, Heard, Service};
 use crate::drive::overheard::with_words;
 use crate::drive::socket::Woke;
 use crate::protocol::FRAME_LIMIT;
+use crate::pulse::Input;
 
 use super::Watch;
 
@@ -28,6 +29,18 @@ impl Watch {
         inquiry.on_unasked(&heard, reporter);
     }
 
+    /// An end that a write has found. What came before it goes first: it may say why.
+    pub(super) fn tell_behind(&mut self, loss: Loss) {
+        while let Some(input) = self.next_input() {
+            match input {
+                Input::Partial => break,
+                Input::Lost(_) => return self.tell(input),
+                input => self.tell(input),
+            }
+        }
+        self.tell(Input::Lost(loss));
+    }
+
     /// The peer said what its protocol does not allow.
     pub(super) fn rejected(&mut self, mut loss: Loss) -> Loss {
         self.overheard.touch(Instant::now());
@@ -37,8 +50,8 @@ impl Watch {
         if let Some(end) = self.end_behind() {
             return end;
         }
-        // Not even a late ack was to come.
-        if self.pulse.outstanding() == 0 {
+        // Not even a late ack was to come. Who never answered one speaks another protocol.
+        if self.pulse.outstanding() == 0 && self.overheard.has_answered() {
             loss.cause = Cause::UnaskedBytes;
         }
         loss
@@ -47,8 +60,9 @@ impl Watch {
     /// Words about an end are no wrong reply: the end, if it comes right behind them.
     pub(super) fn end_behind(&mut self) -> Option<Loss> {
         let heard = self.heard()?;
-        let is_other_service = heard.service.is_some() && self.inquiry.case().is_first_contact();
-        if is_other_service || heard.weight().is_none() {
+        // Where another service listens, all that it says is of another protocol.
+        let is_other = heard.service.is_some_and(|service| !service.is_spoken_by(&self.scheme));
+        if is_other || heard.weight().is_none() {
             return None;
         }
         let until = Instant::now() + BEHIND;
@@ -80,25 +94,25 @@ impl Watch {
     pub(super) fn add_last_words(&mut self, loss: &mut Loss) {
         let heard = self.heard();
         let is_end = matches!(loss.cause, Cause::ClosedByPeer | Cause::Reset);
-        if let Some(heard) = &heard {
-            let is_first_contact = self.inquiry.case().is_first_contact();
-            match (loss.cause, heard.service) {
-                _ if is_end => {
-                    let is_orderly = loss.cause == Cause::ClosedByPeer;
-                    loss.detail = with_words(&loss.detail, is_orderly, heard);
-                }
-                (Cause::WrongReply | Cause::UnaskedBytes, Some(service)) if is_first_contact => {
-                    if !service.is_spoken_by(self.dialer.target.scheme()) {
-                        loss.detail = format!("it is {}: {}", service.name(), loss.detail);
-                    }
-                }
-                _ => {}
+        let is_wrong = matches!(loss.cause, Cause::WrongReply | Cause::UnaskedBytes);
+        let lived = self.since.elapsed();
+        let is_new = self.connection.is_some() && lived <= AT_ONCE;
+        let is_new = is_new && !self.overheard.was_answered();
+        match &heard {
+            Some(heard) if is_end => {
+                let is_orderly = loss.cause == Cause::ClosedByPeer;
+                loss.detail = with_words(&loss.detail, is_orderly, heard);
             }
-        } else if is_end && self.connection.is_some() && !self.overheard.was_answered() {
-            let lived = self.since.elapsed();
-            if lived <= AT_ONCE {
+            Some(heard) if is_wrong => {
+                let is_other = |service: &Service| !service.is_spoken_by(&self.scheme);
+                if let Some(service) = heard.service.filter(is_other) {
+                    loss.detail = format!("it is {}: {}", service.name(), loss.detail);
+                }
+            }
+            None if is_end && is_new => {
                 loss.detail = format!("{}, {lived:.1?} after it was accepted", loss.detail);
             }
+            _ => {}
         }
         self.inquiry.case().set_heard(heard);
     }
