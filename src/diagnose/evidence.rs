@@ -143,7 +143,7 @@ evidence! {
     said_kind: Said,
     /// How long ago it was said.
     said_age_us: Duration,
-    /// How often something was said since the last ack.
+    /// How often something was said on the connection, beside its acks.
     said_times: u32,
     /// It is the first thing that was said on the connection, and the only one.
     said_first: bool,

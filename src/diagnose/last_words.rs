@@ -101,10 +101,12 @@ const AHEAD: Duration = Duration::from_secs(10);
 const STREAM: u32 = 5;
 
 /// How sure it is that these words are the reason for an end that comes so long after them. `times`
-/// is how often something was said since the last ack.
+/// is how often something was said on the connection. What was said first may be a warning to all
+/// who come, and so is no reason for an end much later.
 pub(crate) fn weight(said: Said, age: Duration, times: u32, is_first: bool) -> Option<Confidence> {
     let (is_late, is_stream) = (age > LATELY, times >= STREAM);
     match said {
+        Said::Closing if is_first && is_late => None,
         Said::Closing if age <= AHEAD && !is_stream => Some(Confidence::Certain),
         Said::Closing if !is_late => Some(Confidence::Likely),
         // The first line alone is how a service begins.
@@ -359,6 +361,7 @@ mod tests {
             (Said::Closing, 10, 1, true, Some(Certain)),
             (Said::Closing, 5_000, 2, false, Some(Certain)),
             (Said::Closing, 60_000, 2, false, None),
+            (Said::Closing, 5_000, 1, true, None),
             (Said::Closing, 10, 50, false, Some(Likely)),
             (Said::Closing, 5_000, 50, false, None),
             (Said::Text, 10, 2, false, Some(Likely)),

@@ -18,6 +18,9 @@ const SHOWN: usize = 160;
 /// Bytes that come within such a time of each other were said together.
 const TOGETHER: Duration = Duration::from_millis(100);
 
+/// How an answer of HTTP begins.
+const HTTP: &[u8] = b"HTTP/1.";
+
 #[derive(Debug, Default)]
 pub(crate) struct Overheard {
     /// How the connection began, as long as there was no ack on it.
@@ -26,7 +29,9 @@ pub(crate) struct Overheard {
     last: Vec<u8>,
     /// Something before it is not kept.
     is_cut: bool,
-    /// How often something was said, since the last ack.
+    /// It is an answer of HTTP: its body is no word about the connection.
+    is_http: bool,
+    /// How often something was said on this connection.
     bursts: u32,
     at: Option<Instant>,
     /// An ack came on this connection.
@@ -40,7 +45,7 @@ pub(crate) struct Overheard {
 impl Overheard {
     pub(crate) fn on_connected(&mut self) {
         self.clear();
-        self.acked = false;
+        (self.acked, self.bursts) = (false, 0);
         self.first.clear();
     }
 
@@ -54,7 +59,7 @@ impl Overheard {
     }
 
     fn clear(&mut self) {
-        (self.since_beat, self.bursts, self.is_cut, self.at) = (false, 0, false, None);
+        (self.since_beat, self.is_cut, self.is_http, self.at) = (false, false, false, None);
         self.last.clear();
     }
 
@@ -77,6 +82,7 @@ impl Overheard {
             let room = KEPT - self.first.len().min(KEPT);
             self.first.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
+        self.is_http |= bytes.starts_with(HTTP);
         let surplus = (self.last.len() + bytes.len()).saturating_sub(KEPT);
         self.is_cut |= surplus > 0;
         self.last.drain(..surplus.min(self.last.len()));
@@ -125,7 +131,10 @@ impl Overheard {
         } else {
             service::of(&begins).filter(|_| !self.answered)
         };
-        let (words, said) = last_words::of(&redact(&last))?;
+        let (words, mut said) = last_words::of(&redact(&last))?;
+        if self.is_http && !words.starts_with(HTTP) {
+            said = Said::Greeting;
+        }
         Some(Heard {
             words: cut(&words, SHOWN),
             said,
@@ -214,6 +223,21 @@ mod tests {
         overheard.push(&[b'x'; 3 * KEPT], start);
         overheard.push(b"\nerror: over\n", start);
         assert_eq!(tell(&overheard, start).words, "error: over");
+    }
+
+    #[test]
+    fn a_body_of_http_is_no_word_about_its_connection_and_a_status_is() {
+        let start = Instant::now();
+        let mut overheard = Overheard::default();
+        overheard.push(b"HTTP/1.1 200 OK\r\n\r\n", start);
+        overheard.push(b"<p>closed until Monday</p>", start + 200 * MS);
+        assert_eq!(tell(&overheard, start + 200 * MS).said, Said::Greeting);
+        overheard.on_ack();
+        overheard.push(b"closing\n", start + 500 * MS);
+        assert_eq!(tell(&overheard, start + 500 * MS).said, Said::Closing);
+        overheard.on_ack();
+        overheard.push(b"HTTP/1.0 408 Request Time-out\r\n\r\n<p>late</p>", start + 700 * MS);
+        assert_eq!(tell(&overheard, start + 700 * MS).said, Said::Closing);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod escapes;
 mod explain;
 mod http;
 mod json;
+mod manners;
 mod process;
 mod secrets;
 
