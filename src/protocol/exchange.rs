@@ -2,7 +2,8 @@
 
 use memchr::{memchr, memmem};
 
-use super::{FRAME_LIMIT, Frame, Protocol, Rejected, escaped};
+use super::shown::{hidden, shown};
+use super::{FRAME_LIMIT, Frame, Protocol, Rejected, escaped, secrets};
 
 /// Fixed bytes out, fixed bytes expected.
 ///
@@ -98,7 +99,7 @@ impl Exchange {
             Err(Rejected::wrong_reply(format!(
                 "expected `{}`, got `{}`",
                 escaped(&self.expect),
-                escaped(bytes)
+                shown(&self.redact(bytes), &[])
             )))
         }
     }
@@ -128,6 +129,13 @@ impl Protocol for Exchange {
 
     fn neutral(&self, len: usize) -> Option<Vec<u8>> {
         (self.side == Side::Asking && self.other_bytes).then(|| vec![b'x'; len])
+    }
+
+    /// What is sent may hold a token, unless other bytes may be sent as well.
+    fn redact(&self, bytes: &[u8]) -> Vec<u8> {
+        let secrets = if self.other_bytes { Vec::new() } else { secrets::within(&self.send, true) };
+        let secrets: Vec<&[u8]> = secrets.iter().map(Vec::as_slice).collect();
+        hidden(bytes, &[], &secrets)
     }
 
     fn connected(&mut self, _out: &mut Vec<u8>) {
@@ -261,6 +269,13 @@ mod tests {
         assert_eq!(frames(&mut any, &[b"what", b"ever"]), [ACK, Frame::Data]);
         let mut end = Exchange::answering("ping", "pong").with_any_rest();
         assert_eq!(frames(&mut end, &[b"pingping"]), [Frame::Beat(None); 2]);
+    }
+
+    #[test]
+    fn a_token_that_is_sent_is_not_shown_when_it_comes_back() {
+        let mut beat = Exchange::new("check t0ken-of-ours\r\n", "ok");
+        let error = beat.parse(b"no such token: T0KEN-of-ours, check it").unwrap_err();
+        assert_eq!(error.0.detail, "expected `ok`, got `no such token: ***, check it`");
     }
 
     #[test]

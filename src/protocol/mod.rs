@@ -8,6 +8,7 @@ mod framed;
 mod http;
 mod line;
 mod redis;
+mod secrets;
 pub(crate) mod shown;
 mod steps;
 

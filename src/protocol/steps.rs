@@ -9,6 +9,7 @@ use std::path::Path;
 use memchr::{memchr, memmem};
 
 use super::exchange::rest_of_reply;
+use super::secrets;
 use super::shown::{hidden, shown};
 use super::{FRAME_LIMIT, Frame, Protocol, Rejected, escaped};
 use crate::cause::{Cause, Loss};
@@ -254,19 +255,6 @@ fn until(bytes: &[u8], expected: &[u8]) -> Met {
     }
 }
 
-/// Whether a beat of one word is a command.
-fn is_command(words: &[Vec<u8>]) -> bool {
-    words.iter().all(|word| word.len() <= 8 && word.iter().all(u8::is_ascii_alphabetic))
-}
-
-/// A word without the quotes around it.
-fn unquoted(word: &[u8]) -> &[u8] {
-    let is_quote = |byte: &u8| matches!(byte, b'"' | b'\'' | b'<' | b'>');
-    let start = word.iter().position(|byte| !is_quote(byte)).unwrap_or(word.len());
-    let end = word.iter().rposition(|byte| !is_quote(byte)).map_or(start, |last| last + 1);
-    &word[start..end]
-}
-
 impl Protocol for Steps {
     fn connected(&mut self, out: &mut Vec<u8>) {
         (self.open, self.passed, self.waiting) = (false, 0, 0);
@@ -342,22 +330,11 @@ impl Protocol for Steps {
         Some("tcp")
     }
 
-    /// What is sent may hold a login: its words, but for the first of several, and for a short word
-    /// of letters that is all of a beat, which are commands.
+    /// What is sent may hold a login.
     fn redact(&self, bytes: &[u8]) -> Vec<u8> {
-        let words = |step: &'_ Step| {
-            let all = step.bytes.split(|b| b.is_ascii_whitespace() || *b == 0);
-            let bare = all.map(unquoted);
-            bare.filter(|word| !word.is_empty()).map(<[u8]>::to_vec).collect::<Vec<_>>()
-        };
-        let sent = |steps: &[Step], is_beat: bool| -> Vec<Vec<u8>> {
+        let sent = |steps: &[Step], is_beat| -> Vec<Vec<u8>> {
             let sends = steps.iter().filter(|step| step.verb == Verb::Send);
-            let secrets = sends.flat_map(|step| {
-                let words = words(step);
-                let commands = usize::from(words.len() > 1 || (is_beat && is_command(&words)));
-                words.into_iter().skip(commands)
-            });
-            secrets.collect()
+            sends.flat_map(|step| secrets::within(&step.bytes, is_beat)).collect()
         };
         let secrets = [sent(&self.opening, false), sent(&self.beat, true)].concat();
         let secrets: Vec<&[u8]> = secrets.iter().map(Vec::as_slice).collect();

@@ -47,6 +47,10 @@ enum Phase {
         seq: u64,
         until: Instant,
     },
+    /// Connected, and the first beat is held back until then: see `settling`.
+    Holding {
+        until: Instant,
+    },
     /// The peer ended the connection in an orderly way; the next beat, and the connection for it,
     /// are due then.
     Renewing {
@@ -196,7 +200,7 @@ impl Pulse {
             Phase::Opening | Phase::Listening => None,
             Phase::Resting { due } | Phase::Renewing { due } => Some(due),
             Phase::Expecting { deadline, .. } => Some(deadline),
-            Phase::Settling { until, .. } => Some(until),
+            Phase::Settling { until, .. } | Phase::Holding { until } => Some(until),
             Phase::BackingOff { until } => Some(until),
             Phase::Done => return Output::Done,
         };
@@ -269,6 +273,7 @@ impl Pulse {
             Phase::Resting { due } if now >= due => self.on_due(due),
             Phase::Expecting { deadline, .. } if now >= deadline => self.judge(),
             Phase::Settling { seq, until } if now >= until => self.on_settled(seq, until),
+            Phase::Holding { until } if now >= until => self.on_held(until),
             Phase::Renewing { due } if now >= due => self.on_renewal_due(due),
             Phase::BackingOff { until } if now >= until => {
                 if self.paused {
@@ -297,9 +302,7 @@ impl Pulse {
 
     /// The connection, or the attempt to open one, is over.
     fn lose(&mut self, loss: Loss) {
-        let in_round =
-            matches!(self.phase, Phase::Opening | Phase::Expecting { .. } | Phase::Settling { .. });
-        if in_round {
+        if self.is_in_round() {
             self.spend_round();
         }
         let connection = self.connection.take();

@@ -24,11 +24,27 @@ impl Pulse {
     /// The connection has come to stand.
     pub(super) fn first_beat(&mut self) {
         if self.is_wary {
-            let due = self.now + self.moment();
-            self.phase = Phase::Resting { due };
+            self.phase = Phase::Holding { until: self.now + self.moment() };
         } else {
             self.beat();
         }
+    }
+
+    /// It has stood for a moment: now the beat.
+    pub(super) fn on_held(&mut self, until: Instant) {
+        self.notice_stall(until, self.heartbeat.timeout);
+        if self.paused { self.rest() } else { self.beat() }
+    }
+
+    /// Whether the end of the connection, or of the attempt, ends a round as well.
+    pub(super) fn is_in_round(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Opening
+                | Phase::Expecting { .. }
+                | Phase::Settling { .. }
+                | Phase::Holding { .. }
+        )
     }
 
     /// The beat in flight needs no ack, as long as the connection stands.
@@ -173,6 +189,19 @@ mod tests {
         let ended = tell(&mut pulse, now + S, lost(Cause::Reset));
         let (_, done) = again(&mut pulse, &ended, now + S);
         assert!(done.iter().any(|o| matches!(o, Output::Beat(_))), "it has answered: {done:?}");
+    }
+
+    #[test]
+    fn a_connection_that_ends_while_its_beat_is_held_back_is_a_round() {
+        let start = Instant::now();
+        let (mut pulse, _) = connected(Heartbeat::every(10 * S).rounds(3), start);
+        let mut ended = tell(&mut pulse, start + MS, lost(Cause::Reset));
+        for _ in 0..2 {
+            assert_ne!(ended.last(), Some(&Output::Done));
+            let (now, _) = again(&mut pulse, &ended, start);
+            ended = tell(&mut pulse, now + MS, lost(Cause::Reset));
+        }
+        assert_eq!(ended.last(), Some(&Output::Done), "or it would never end: {ended:?}");
     }
 
     #[test]

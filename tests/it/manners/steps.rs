@@ -146,7 +146,7 @@ fn a_refused_login_is_told_without_what_was_sent() {
 fn each_step_has_the_time_of_an_ack_and_a_slow_opening_is_no_miss() {
     let peer = Peer::new(|mut visit| {
         for _ in 0..3 {
-            sleep(ms(250));
+            sleep(ms(900));
             visit.say(b"220 step\r\n")?;
         }
         loop {
@@ -155,10 +155,10 @@ fn each_step_has_the_time_of_an_ack_and_a_slow_opening_is_no_miss() {
         }
     });
     let steps = "expect 220\nexpect 220\nexpect 220\nbeat\nsend NOOP\nexpect 250";
-    let beat = Heartbeat::every(ms(60_000)).timeout(ms(600));
+    let beat = Heartbeat::every(ms(60_000)).timeout(ms(2000));
     let mut watch = Watch::new(peer.address, beat, Steps::parse(steps).unwrap());
     watch.wait_state(State::Up);
     assert_eq!(watch.misses(), 0);
     let rtt = watch.status().rtt.last().unwrap();
-    assert!(rtt < ms(250), "that of the beat alone: {rtt:?}");
+    assert!(rtt < ms(900), "that of the beat alone: {rtt:?}");
 }
