@@ -12,8 +12,9 @@ use crate::pulse::Input;
 
 use super::Watch;
 
-/// So long the end of a connection is waited for behind words that speak of one.
-const BEHIND: Duration = Duration::from_millis(100);
+/// So long the end of a connection is waited for behind words that speak of one: it comes in the
+/// same moment as they do, and a wrong reply is still told at once.
+const BEHIND: Duration = Duration::from_millis(30);
 
 /// So many reads meanwhile: a peer that floods ends nothing.
 const MOST_BEHIND: u32 = 16;
