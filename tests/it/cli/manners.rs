@@ -88,7 +88,8 @@ fn steps_come_from_a_file_and_what_is_wrong_with_it_is_told_with_its_line() {
         }
     });
     let steps = Scratch::new("expect 220\nbeat\nsend NOOP\\r\\n\nexpect 250\n");
-    let Done { code, out, .. } = told(&mail, "", &["--count", "3", "--steps", steps.path()]);
+    let Done { code, out, .. } =
+        told(&mail, "", &["--count", "3", "--interval", "50ms", "--steps", steps.path()]);
     assert_eq!(code, Some(0), "{out}");
     let config = format!("[[target]]\nurl = '{}'\nsteps = '{}'\n", mail.address, steps.path());
     let config = Scratch::new(&config);

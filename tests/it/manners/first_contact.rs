@@ -47,9 +47,10 @@ fn other_schemes_meet_other_services_too_and_no_password_is_repeated() {
     let peer = greets(b"SSH-2.0-x\r\n");
     let (detail, _) = fall(&mut watch("http", &peer, Http::new("h").unwrap()));
     assert!(detail.starts_with("it is an SSH server: "), "{detail}");
-    let peer = greets(b"heartbeat_ack");
-    let (detail, _) = fall(&mut watch("line", &peer, Line));
-    assert!(!detail.contains("it is"), "a part of a line: {detail}");
+    let peer = greets(b"heartbeat_ack\n");
+    let (detail, told) = fall(&mut watch("line", &peer, Line));
+    assert!(detail.starts_with("it is a server that answers `heartbeat_ack`: "), "{detail}");
+    assert!(told.advice().contains(&format!("`keepbeat tcp://{}`", peer.address)), "{told}");
 }
 
 #[test]
