@@ -18,6 +18,7 @@ pub(super) fn tell(evidence: &Evidence, verdict: &Verdict) -> String {
             if let Some(gone) = evidence.suspended_us {
                 parts.push(format!("this machine was suspended for {} before", about(gone)));
             }
+            parts.extend(manners(evidence));
             parts.extend(kernel(evidence));
             parts.extend(elsewhere(evidence));
             parts.extend(pauses(evidence, verdict.cause));
@@ -27,6 +28,20 @@ pub(super) fn tell(evidence: &Evidence, verdict: &Verdict) -> String {
         parts.push(verdict.cause.sentence().to_owned());
     }
     parts.join("; ")
+}
+
+/// How the peer ended a connection on which it had said nothing.
+fn manners(evidence: &Evidence) -> Option<String> {
+    match (evidence.drops, evidence.upon_beat) {
+        (Some(1), _) => Some("no byte of the peer came before".to_owned()),
+        (Some(times), _) => {
+            Some(format!("no byte of the peer came before, for the {} time in a row", nth(times)))
+        }
+        (None, Some(true)) => {
+            Some("it had stood until our first bytes came, and ended over them".to_owned())
+        }
+        _ => None,
+    }
 }
 
 fn many(evidence: &Evidence) -> Option<String> {

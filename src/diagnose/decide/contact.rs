@@ -155,6 +155,15 @@ mod tests {
     }
 
     #[test]
+    fn what_was_seen_of_it_is_told_in_words() {
+        let tell = |evidence| crate::diagnose::Diagnosis::of(evidence).detail().to_owned();
+        let dropped = Evidence { drops: Some(3), ..end(Cause::Reset) };
+        assert_eq!(tell(dropped), "no byte of the peer came before, for the third time in a row");
+        let over = Evidence { upon_beat: Some(true), ..end(Cause::Reset) };
+        assert_eq!(tell(over), "it had stood until our first bytes came, and ended over them");
+    }
+
+    #[test]
     fn who_resets_a_connect_had_accepted_it() {
         let reset = Evidence { stage: Some(Stage::Connect), ..end(Cause::Reset) };
         assert_eq!(told(&reset), (Cause::DroppedAtOnce, Confidence::Certain, vec![]));
