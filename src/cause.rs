@@ -89,8 +89,8 @@ causes! {
         "nothing, if it is meant; else the lifetime in the settings of the peer, or of a proxy";
     DroppedAtOnce, "dropped-at-once", "the connection was accepted and ended at once",
         "`nc HOST PORT` ends at once",
-        "what accepts in the peer's place: a proxy or balancer without a living backend, or a list \
-         of allowed clients";
+        "what accepts in the peer's place: a proxy or balancer without a living backend, a list of \
+         allowed clients, or a limit on them";
     Reset, "reset", "the connection was reset",
         "`tcpdump` shows the RST and who sent it", "the peer, or the firewall before it";
     ResetByMiddlebox, "reset-by-middlebox",

@@ -9,6 +9,7 @@ mod config;
 mod crowd;
 mod demo;
 mod dump;
+mod elsewhere;
 mod env;
 mod escapes;
 mod explain;

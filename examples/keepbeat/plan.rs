@@ -188,7 +188,7 @@ fn needless() -> String {
 
 /// Flags, and the targets that they are for.
 const WHOSE: [(&[&str], &str); 5] = [
-    (&["send", "expect"], "tcp:// targets, --expect for http:// as well"),
+    (&["send", "expect", "steps"], "tcp:// targets, --expect for http:// as well"),
     (&["probe_payload"], "tcp:// targets with --send"),
     (&["password_file"], "redis:// and http:// targets"),
     (&["method", "status"], "http:// and https:// targets"),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keepbeat::protocol::FRAME_LIMIT;
-use keepbeat::{Diagnose, Heartbeat, Http, Patience};
+use keepbeat::{Diagnose, Heartbeat, Http, Patience, Steps};
 
 use crate::escapes;
 use crate::secure::{self, Tls};
@@ -17,7 +17,7 @@ use crate::shown::typed;
 
 /// The keys, as they stand in a file; with `--` and `-` on the command line, `KEEPBEAT_` and
 /// capitals in the environment.
-pub const KEYS: [&str; 23] = [
+pub const KEYS: [&str; 24] = [
     "interval",
     "timeout",
     "fall",
@@ -31,6 +31,7 @@ pub const KEYS: [&str; 23] = [
     "backoff_cap",
     "send",
     "expect",
+    "steps",
     "password_file",
     "method",
     "status",
@@ -113,6 +114,7 @@ pub struct Settings {
     pub backoff_cap: Option<Duration>,
     pub send: Option<Vec<u8>>,
     pub expect: Option<Vec<u8>>,
+    pub steps: Option<Steps>,
     pub password: Option<Password>,
     pub method: Option<String>,
     pub status: Option<RangeInclusive<u16>>,
@@ -163,6 +165,7 @@ impl Settings {
             }
             "send" => self.send = Some(payload(text)?),
             "expect" => self.expect = Some(payload(text)?),
+            "steps" => self.steps = Some(Steps::read(file()).map_err(|error| error.to_string())?),
             "password_file" => self.password = Some(password(&file())?),
             "method" => self.method = Some(method(text)?),
             "status" => self.status = Some(status(text)?),
@@ -210,6 +213,7 @@ impl Settings {
             backoff_cap: self.backoff_cap.or(weaker.backoff_cap),
             send: self.send.or_else(|| weaker.send.clone()),
             expect: self.expect.or_else(|| weaker.expect.clone()),
+            steps: self.steps.or_else(|| weaker.steps.clone()),
             password: self.password.or_else(|| weaker.password.clone()),
             method: self.method.or_else(|| weaker.method.clone()),
             status: self.status.or_else(|| weaker.status.clone()),

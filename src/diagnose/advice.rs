@@ -1,5 +1,8 @@
 //! Who should act, and how: the remedy of the cause, with what this evidence knows.
 
+mod contact;
+mod server_line;
+
 use std::time::Duration;
 
 use super::decide::Verdict;
@@ -10,6 +13,9 @@ use crate::cause::Cause;
 
 pub(super) fn advise(evidence: &Evidence, verdict: &Verdict) -> String {
     let peer = evidence.peer.as_deref().unwrap_or("the peer");
+    if let Some(advice) = contact::advise(evidence, verdict, peer) {
+        return advice;
+    }
     match verdict.cause {
         Cause::PayloadFiltered => payload(evidence, peer),
         Cause::SizeFiltered => size(evidence, peer),
@@ -133,6 +139,7 @@ fn of_this_side(cause: Cause) -> String {
         | Cause::ProxyFailed
         | Cause::BadStatus
         | Cause::LoginRefused
+        | Cause::PermissionMissing
         | Cause::LocalResources
         | Cause::ProtocolPanicked => format!("check {}", cause.remedy()),
         other => other.remedy().to_owned(),

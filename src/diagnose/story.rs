@@ -19,6 +19,7 @@ pub(super) fn tell(evidence: &Evidence, verdict: &Verdict) -> String {
             if let Some(gone) = evidence.suspended_us {
                 parts.push(format!("this machine was suspended for {} before", about(gone)));
             }
+            parts.extend(manners(evidence));
             parts.extend(kernel(evidence));
             parts.extend(elsewhere(evidence));
             parts.extend(pauses(evidence, verdict.cause));
@@ -28,6 +29,20 @@ pub(super) fn tell(evidence: &Evidence, verdict: &Verdict) -> String {
         parts.push(verdict.cause.sentence().to_owned());
     }
     parts.join("; ")
+}
+
+/// How the peer ended a connection on which it had said nothing.
+fn manners(evidence: &Evidence) -> Option<String> {
+    match (evidence.drops, evidence.upon_beat) {
+        (Some(1), _) => Some("no byte of the peer came before".to_owned()),
+        (Some(times), _) => {
+            Some(format!("no byte of the peer came before, for the {} time in a row", nth(times)))
+        }
+        (None, Some(true)) => {
+            Some("it had stood until our first bytes came, and ended over them".to_owned())
+        }
+        _ => None,
+    }
 }
 
 fn many(evidence: &Evidence) -> Option<String> {
@@ -63,7 +78,8 @@ fn kernel(evidence: &Evidence) -> Option<String> {
         facts.push("the peer's window is closed".to_owned());
     }
     let silence = evidence.stage == Some(Stage::Silence);
-    if silence && evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0) {
+    let asked = evidence.outstanding != Some(0);
+    if silence && asked && evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0) {
         facts.push("the peer's kernel acknowledged it".to_owned());
     }
     if evidence.duplicates.is_some_and(|twice| twice > 0) {

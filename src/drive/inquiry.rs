@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
-use crate::diagnose::{Case, Diagnosis, Evidence, Kept, OwnSide, Stage, is_path_alive};
+use crate::diagnose::{Case, Diagnosis, Evidence, Heard, Kept, OwnSide, Stage, is_path_alive};
 use crate::drive::handle::Handle;
 use crate::drive::looks::Looks;
 use crate::drive::member::Member;
+use crate::drive::own_side::is_about_the_path;
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::{Allowed, Scene};
 use crate::drive::side::{Question, Slot};
@@ -24,7 +25,7 @@ use crate::pulse::{Report, Rtt, Rule};
 use crate::state::State;
 use crate::tcp_info::TcpInfo;
 
-use ends::{is_about_the_path, is_no_trouble};
+use ends::is_no_trouble;
 
 pub(crate) struct Inquiry {
     handle: Arc<Handle>,
@@ -160,6 +161,12 @@ impl Inquiry {
             evidence.side = found.side;
         }
         Some(evidence.clone())
+    }
+
+    /// The peer says more than it was asked, and it does no harm.
+    pub(crate) fn on_unasked(&mut self, heard: &Heard, reporter: &mut Reporter) {
+        let now = Instant::now();
+        self.tell(self.case.doubled(heard, now), now, reporter);
     }
 
     /// A panic of the protocol that came to light here.

@@ -21,6 +21,7 @@ pub(crate) mod limits;
 mod looks;
 mod member;
 pub(crate) mod observe;
+mod overheard;
 mod own_side;
 pub(crate) mod queues;
 mod reporter;
@@ -34,6 +35,7 @@ mod suspension;
 pub(crate) mod tls;
 mod verdict;
 pub(crate) mod watch;
+mod zone;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize};

@@ -1,11 +1,12 @@
 //! From a host to its addresses, on the thread of the link that asks, anew at each attempt.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::cause::{Cause, Loss};
 use crate::drive::guarded::caught;
 use crate::drive::handle::Handle;
+use crate::drive::zone;
 use crate::sys::{self, NameFault, NameFaultKind};
 
 /// How names become addresses.
@@ -25,8 +26,8 @@ pub(crate) fn addresses(
     host: &str,
     port: u16,
 ) -> Result<Vec<SocketAddr>, Loss> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
+    if let Some(address) = zone::address(host, port) {
+        return Ok(vec![address?]);
     }
     // A resolver of the user's own may panic.
     let answer = handle.resolving(|| caught(|| resolve(host, port)));
@@ -37,20 +38,8 @@ pub(crate) fn addresses(
             Err(Loss::new(Cause::NameNotResolved, format!("`{host}` has no address")))
         }
         Ok(addresses) => Ok(addresses),
-        Err(error) => Err(match zone(host) {
-            Some(zone) => {
-                let detail = format!("`{host}`: this machine has no interface `{zone}`");
-                Loss::new(Cause::NoLocalRoute, detail)
-            }
-            None => Loss::new(cause(&error), format!("`{host}`: {error}")),
-        }),
+        Err(error) => Err(Loss::new(cause(&error), format!("`{host}`: {error}"))),
     }
-}
-
-/// The zone of an address that has one: there is nobody to ask about it but this machine.
-fn zone(host: &str) -> Option<&str> {
-    let (address, zone) = host.split_once('%')?;
-    address.parse::<Ipv6Addr>().is_ok().then_some(zone)
 }
 
 fn cause(error: &io::Error) -> Cause {

@@ -11,12 +11,16 @@ use socket2::Socket;
 use crate::cause::{Cause, Loss};
 use crate::drive::inbox::Inbox;
 use crate::drive::tls::{Layer, Opened, Secure};
+use crate::protocol::FRAME_LIMIT;
 use crate::sys::{self, Ready};
 use crate::tcp_info::TcpInfo;
 
 /// Reads past a deadline before it is judged: what waited is read first, but a peer that floods
 /// cannot put off the verdict.
 const READS_IN_OVERTIME: u32 = 16;
+
+/// Reads before a write: what came, and whether an end is right behind it.
+const LOOKS: u32 = 2;
 
 pub(crate) struct Connection {
     socket: Arc<Socket>,
@@ -84,9 +88,14 @@ impl Connection {
     /// of it is written if the peer has closed: a FIN that nobody looked at would turn into a
     /// reset.
     pub(crate) fn write(&mut self, bytes: &[u8], timeout: Duration) -> Result<Instant, Loss> {
-        if !self.looked {
-            if let Woke::Lost(loss) = self.read_now() {
-                return Err(loss);
+        for _ in 0..LOOKS {
+            if self.looked || self.inbox.rest().len() > FRAME_LIMIT / 2 {
+                break;
+            }
+            match self.read_now() {
+                Woke::Lost(loss) => return Err(loss),
+                Woke::Bytes => {} // an end may be right behind them
+                Woke::Quiet | Woke::Interrupted => break,
             }
         }
         let bytes = match &mut self.layer {

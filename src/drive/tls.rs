@@ -41,8 +41,7 @@ impl Secure {
             Some(tls) => (tls.config_of_link()?, tls.warns_before()),
             None => (by_default()?, Tls::new().warns_before()),
         };
-        // The zone of an address means something on this machine only.
-        let host = target.host().split('%').next().unwrap_or_default();
+        let host = target.host_elsewhere();
         let name = ServerName::try_from(host.to_owned()).map_err(|_| {
             Error::invalid(format!(
                 "target `{target}`: no certificate can have the name `{host}`: use a DNS name or \

@@ -19,7 +19,7 @@ pub(crate) use foreign::{Foreign, IntOption};
 pub(crate) use icmp::{Icmp, listen_to_icmp, take_icmp};
 pub(crate) use limits::{Limit, is_root, soft_limit};
 pub(crate) use names::{NameFault, NameFaultKind, resolve, says_silent};
-pub(crate) use net::{Interface, has_route, interfaces, is_gone};
+pub(crate) use net::{Interface, has_route, interface_index, interfaces, is_gone};
 pub(crate) use poll::{
     Ready, wait_any_writable, wait_link, wait_readable, wait_room, wait_writable,
 };

@@ -10,6 +10,7 @@ mod escapes;
 mod explain;
 mod http;
 mod json;
+mod manners;
 mod once;
 mod pieces;
 mod process;

@@ -293,7 +293,7 @@ fn a_peer_that_accepts_and_closes_is_down_and_tried_again_ever_more_slowly() {
     let beat = quick().backoff(ms(200), Duration::from_secs(60));
     let mut watch = Watch::tutorial(&peer, beat);
     let (cause, _) = watch.wait_down();
-    assert!(matches!(cause, Cause::ClosedByPeer | Cause::Reset), "{cause}");
+    assert_eq!(cause, Cause::DroppedAtOnce);
     let start = std::time::Instant::now();
     for _ in 0..4 {
         watch.wait("disconnect", |kind| matches!(kind, EventKind::Disconnected { .. }));

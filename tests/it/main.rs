@@ -10,6 +10,7 @@ mod framing;
 mod fuzzed;
 mod http_link;
 mod link;
+mod manners;
 mod noticing;
 mod observe;
 mod peer;

@@ -19,6 +19,7 @@ mod observe;
 mod redis;
 mod redis_in_band;
 mod redis_link;
+mod redis_refusals;
 #[path = "../it/session/relay.rs"]
 mod relay;
 mod scale;
@@ -62,6 +63,7 @@ fn main() {
         http_servers::trials(), // takes longest
         redis::trials(),
         redis_link::trials(),
+        redis_refusals::trials(),
         firewall::trials(),
         redis_in_band::trials(),
         haproxy::trials(),

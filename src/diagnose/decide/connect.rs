@@ -17,6 +17,10 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
         Cause::TlsFailed if evidence.tls.as_deref() == Some("silent") => {
             Verdict { alternatives: UNANSWERED.to_vec(), ..certain(word) }
         }
+        // Who does not accept refuses. So it was accepted, and reset before a byte was sent; or
+        // over the first bytes of TLS.
+        Cause::Reset if evidence.tcp_state.is_none() => certain(Cause::DroppedAtOnce),
+        Cause::Reset => likely(Cause::DroppedAtOnce, &[Cause::ResetByMiddlebox, word]),
         _ => certain(word),
     }
 }

@@ -74,24 +74,7 @@ impl Pulse {
         }
     }
 
-    pub(super) fn on_stands(&mut self, stands: u64) {
-        if self.beating() != Some(stands) {
-            return;
-        }
-        self.beats.ack(Some(stands));
-        if let Some(connection) = &mut self.connection {
-            connection.acked += 1;
-        }
-        if self.silence.is_judged() {
-            // That it could be written says nothing about the peer; silence will.
-            self.report(Report::Beat { seq: stands, rtt: None, late: false });
-            self.end_round();
-        } else {
-            self.on_ack_in_time(stands, None);
-        }
-    }
-
-    fn on_ack_in_time(&mut self, seq: u64, rtt: Option<Duration>) {
+    pub(super) fn on_ack_in_time(&mut self, seq: u64, rtt: Option<Duration>) {
         if let Some(rtt) = rtt {
             self.rtt.sample(rtt);
         }
@@ -220,7 +203,7 @@ impl Pulse {
     }
 
     /// The beat in flight.
-    fn beating(&self) -> Option<u64> {
+    pub(super) fn beating(&self) -> Option<u64> {
         match self.phase {
             Phase::Expecting { seq, .. } => Some(seq),
             _ => None,
@@ -250,7 +233,7 @@ impl Pulse {
     }
 
     /// The beat in flight was answered.
-    fn end_round(&mut self) {
+    pub(super) fn end_round(&mut self) {
         self.spend_round();
         if self.rounds == Some(0) {
             return self.end(Cause::Stopped.into());

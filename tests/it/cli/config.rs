@@ -25,7 +25,7 @@ fn every_fault_of_a_file_is_shown_with_its_place_and_no_password() {
         ("8:8", "use 1 to 100"),
         ("9:11", "timeout of 0"),
         ("11:8", "expected text in quotes"),
-        ("12:7", "use one of tcp://"),
+        ("12:7", "use `connect://h:1`"),
         ("13:1", "unknown key `password`"),
         ("14:1", "has no url"),
         ("15:2", "expected [defaults] or [[target]]"),
@@ -79,9 +79,11 @@ fn the_file_that_is_printed_to_begin_with_is_right() {
     let all = all.replace("# connect_t", "connect_t").replace("# write_t", "write_t");
     let all = all.replace("# user_t", "user_t").replace("# backoff", "backoff");
     let all = all.replace("# certificate_days", "certificate_days");
+    let steps = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/steps/smtp.steps");
+    let all = all.replace("# steps = 'smtp.steps'", &format!("steps = '{steps}'"));
     let file = Scratch::new(&all.replace("# interval", "interval"));
     let Done { out, err, .. } = run(&["--config", file.path(), "--check-config"]);
-    assert!(out.contains("3 targets"), "{err}");
+    assert!(out.contains("5 targets"), "{err}");
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn a_recording_has_the_documented_keys_and_is_explained_to_the_same_cause() {
         "or replies-filtered",
     ];
     let last =
-        ["remedy                  look at the process", "to confirm              `ss -tino`"];
+        ["remedy                  does the service at", "to confirm              `ss -tino`"];
     for words in sample.iter().chain(&more).chain(&last) {
         assert!(told.contains(words), "no `{words}`:\n{told}");
     }
