@@ -17,6 +17,9 @@ const FORGOTTEN_TIMES: u32 = 30;
 /// Many servers look at their connections once a second, and count in whole seconds.
 const TICK: Duration = Duration::from_millis(1100);
 
+/// No server waits so shortly for a first request.
+const HURRY: Duration = Duration::from_secs(1);
+
 /// The clock of a server: a tenth, or a tick of it. Of a short time no more than half.
 fn tolerance(time: Duration) -> Duration {
     (time / 10).max((time / 2).min(TICK))
@@ -129,10 +132,11 @@ impl Ends {
         }
     }
 
-    /// The same, of a connection that ended before its first beat.
+    /// The same, of a connection that ended before its first beat. One that ends at once is no
+    /// habit: so does each connection to a server that is going down.
     pub(super) fn on_unused_end(&mut self, end: End) -> bool {
         let before = self.unused.replace(end.lived);
-        before.is_some_and(|before| is_same(before, end.lived))
+        end.lived >= HURRY && before.is_some_and(|before| is_same(before, end.lived))
     }
 
     fn keep(&mut self, end: End) {
@@ -291,6 +295,9 @@ mod tests {
         assert!(!ends.on_unused_end(end(20 * S, 20 * S)));
         assert!(ends.on_unused_end(end(20 * S, 20 * S)));
         assert!(!ends.on_unused_end(end(3 * S, 3 * S)), "a restart");
+        for _ in 0..3 {
+            assert!(!ends.on_unused_end(end(S / 1000, S / 1000)), "it is going down");
+        }
         assert!(ends.on_free_end(now, end(5 * S, 9 * S)), "the other rule stands");
     }
 
