@@ -2,31 +2,36 @@
 //! was written, the flight recorder, the pauses so far. Kept by the link's own thread; pure, times
 //! and looks are arguments.
 
+mod back;
+mod measure;
 mod next;
+mod path;
+mod trouble;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::belief::Ledger;
 use super::decide::decide;
 use super::diagnosis::{Confidence, Diagnosis};
-use super::evidence::{Evidence, Kept, Stage};
+use super::evidence::{Evidence, Fresh, Kept, Stage};
 use super::history::History;
 use super::recorder::{BeatEnd, Recorder};
 use super::settings::Diagnose;
 use crate::cause::{Cause, Loss};
 use crate::tcp_info::{TcpInfo, TcpState};
 
+use back::Back;
 use next::Open;
+use path::Path;
+use trouble::Trouble;
 
-/// So many beats are looked back on for packets that are lost again and again.
-const LOOK_BACK: u32 = 8;
+pub(crate) use next::Opening;
+pub(crate) use trouble::OwnSide;
 
 /// So long what other connections have found is true of the same trouble.
 const SIDE_LASTS: Duration = Duration::from_secs(60);
-
-/// So many of them with retransmissions are worth a warning.
-const LOSSY: u32 = 3;
 
 /// A beat on its way, or the first of those that were not answered.
 #[derive(Clone, Debug)]
@@ -37,6 +42,10 @@ struct Sent {
     /// For how long nothing had gone either way before it.
     idle: Duration,
     before: Option<TcpInfo>,
+    /// Bytes before it that were not acknowledged, beats not counted.
+    ahead: Option<u64>,
+    /// The bytes of all beats without an ack up to it.
+    beats_out: u32,
 }
 
 /// What a router or firewall said of the live connection.
@@ -77,10 +86,10 @@ pub(crate) struct Case {
     partial: bool,
     good: u64,
     icmp: Option<Said>,
-    /// Which of the last beats took retransmissions, a bit each.
-    resent: u8,
-    /// They were told of.
-    is_lossy: bool,
+    /// What the last beats say of the path.
+    path: Path,
+    /// What has gathered since the last answer.
+    trouble: Trouble,
     least_rtt: Option<Duration>,
     /// This trouble has been remembered.
     has_learnt: bool,
@@ -94,6 +103,16 @@ pub(crate) struct Case {
     side_at: Option<Instant>,
     /// A death by silence that the next connection may explain.
     open: Option<Open>,
+    /// A silence that has ended, and is still to be explained.
+    back: Option<Back>,
+    /// What this process knows of the connection without asking the kernel.
+    ledger: Ledger,
+    /// What the kernel told that cannot be true: of this link nothing that it tells is believed.
+    nonsense: Option<String>,
+    /// When a side connection of ours was accepted last, while the peer's kernel lived.
+    intruded: Option<Instant>,
+    /// What was told last of a silence that had ended, and when.
+    warned: Option<(Cause, Instant)>,
     told: Option<Arc<Diagnosis>>,
     surest: Option<Confidence>,
 }
@@ -119,8 +138,8 @@ impl Case {
             partial: false,
             good: 0,
             icmp: None,
-            resent: 0,
-            is_lossy: false,
+            path: Path::default(),
+            trouble: Trouble::default(),
             least_rtt: None,
             has_learnt: false,
             dropped: None,
@@ -128,6 +147,11 @@ impl Case {
             side: Evidence::default(),
             side_at: None,
             open: None,
+            back: None,
+            ledger: Ledger::default(),
+            nonsense: None,
+            intruded: None,
+            warned: None,
             told: None,
             surest: None,
         }
@@ -147,13 +171,13 @@ impl Case {
         self.beat = shown;
     }
 
-    /// A connection stands.
-    pub(crate) fn on_connected(&mut self, peer: Option<SocketAddr>, now: Instant) {
+    /// A connection stands, and the ledger of it begins.
+    pub(crate) fn on_connected(&mut self, peer: Option<SocketAddr>, ledger: Ledger, now: Instant) {
         self.peer = peer.or(self.peer);
         (self.since, self.busy, self.stands) = (now, now, true);
         (self.outstanding, self.first, self.last) = (0, None, None);
-        (self.misses, self.icmp, self.resent, self.is_lossy) = (0, None, 0, false);
-        self.partial = false;
+        (self.misses, self.icmp, self.partial) = (0, None, false);
+        (self.ledger, self.back, self.intruded) = (ledger, None, None);
         self.on_next_connected(now);
     }
 
@@ -162,23 +186,24 @@ impl Case {
         if !self.is_on() {
             return;
         }
+        let before = before.filter(|before| self.believes(before, at));
         self.recorder.on_sent(seq, at, before.as_ref());
-        self.count_resent(before.as_ref());
+        let last = self.last.as_ref().and_then(|last| last.before.as_ref());
+        self.path.on_sent(before.as_ref(), last);
+        self.trouble.on_sent(at, self.path);
         let idle = at.saturating_duration_since(self.busy);
+        self.ledger.wrote = self.ledger.wrote.map(|wrote| wrote + bytes as u64);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let sent = Sent { seq, at, bytes, idle, before };
+        // Our own beats before it are no data that it waits behind.
+        let beats = self.last.as_ref().map_or(0, |last| last.beats_out);
+        let ahead = before.as_ref().and_then(TcpInfo::bytes_ahead);
+        let ahead = ahead.map(|ahead| ahead.saturating_sub(beats.into()));
+        let beats_out = beats.saturating_add(bytes);
+        let sent = Sent { seq, at, bytes, idle, before, ahead, beats_out };
         self.first.get_or_insert_with(|| sent.clone());
         self.last = Some(sent);
         self.outstanding += 1;
         self.busy = at;
-    }
-
-    /// Between two beats: whether segments were sent again.
-    fn count_resent(&mut self, now: Option<&TcpInfo>) {
-        let before = self.last.as_ref().and_then(|last| last.before.as_ref());
-        let Some((now, before)) = now.zip(before) else { return };
-        let again = now.total_retransmits > before.total_retransmits;
-        self.resent = self.resent << 1 | u8::from(again);
     }
 
     /// Bytes of the application's own went out, or came.
@@ -192,17 +217,25 @@ impl Case {
             return;
         }
         self.busy = now;
+        self.ledger.answers += 1;
         self.recorder.on_end(seq, rtt.map_or(BeatEnd::Late, BeatEnd::Acked));
         self.least_rtt = self.least_rtt.into_iter().chain(rtt).min();
         if let Some(first) = &self.first {
             self.history.survived(first.idle);
         }
+        if late {
+            self.path.on_late();
+        }
+        self.begin_back(now);
         self.good += u64::from(!late);
         // What an ack of the latest leaves behind was given up, or overtaken: no trouble of now.
         let is_latest = self.last.as_ref().is_none_or(|last| last.seq <= seq);
         self.outstanding = if is_latest { 0 } else { self.outstanding.saturating_sub(1) };
-        // Nor is what the kernel knew before it of any more account.
         self.first = self.last.clone().filter(|_| self.outstanding > 0);
+        if let Some(last) = self.last.as_mut().filter(|_| is_latest) {
+            last.beats_out = 0;
+        }
+        self.trouble = Trouble::since(self.first.as_ref().map(|first| first.at), self.path);
         // A trouble that never came to a miss is over with the ack.
         if self.misses == 0 || self.told.as_ref().is_some_and(|told| told.is_warning()) {
             self.told = None;
@@ -256,6 +289,15 @@ impl Case {
         std::mem::replace(&mut self.icmp, said) != said
     }
 
+    /// Whether what the kernel tells can be true; once it was not, it is not asked again.
+    pub(crate) fn believes(&mut self, info: &TcpInfo, now: Instant) -> bool {
+        if self.nonsense.is_none() {
+            let age = self.ledger.opened.then(|| now.saturating_duration_since(self.since));
+            self.nonsense = Ledger { age, ..self.ledger.clone() }.doubts(info);
+        }
+        self.nonsense.is_none()
+    }
+
     /// How often segments were sent again since the first beat that was not answered.
     fn sent_again(&self, info: &TcpInfo) -> u32 {
         let first = self.first.as_ref().or(self.last.as_ref());
@@ -264,14 +306,26 @@ impl Case {
         info.total_retransmits.saturating_sub(before)
     }
 
-    /// What side connections have found so far.
-    pub(crate) fn on_side(&mut self, found: &Evidence) {
+    /// What side connections have found so far, and what the kernel knows of this one meanwhile.
+    pub(crate) fn on_side(&mut self, found: &Evidence, info: Option<&TcpInfo>, now: Instant) {
         self.side = found.clone(); // all of it, and that it is pending no more
+        if is_answered(found) {
+            self.trouble.begin_beside(info, now);
+        }
         if let Some(Open { evidence, .. }) = &mut self.open {
             // The link's own next connection knows less than those that were made to find out.
             evidence.merge(found);
             evidence.fresh_is_next = None;
         }
+        if is_answered(found) {
+            self.begin_old_beside(now);
+        }
+    }
+
+    /// A side connection of ours was accepted, while the peer's kernel acknowledged what we sent on
+    /// this one.
+    pub(crate) fn on_intruded(&mut self, at: Instant) {
+        self.intruded = self.intruded.max(Some(at));
     }
 
     /// When the connection, or the attempt, is over.
@@ -281,19 +335,69 @@ impl Case {
 
     /// The trouble by silence, as far as it is known: the kernel's look, and our own side's.
     pub(crate) fn silence(
-        &self,
+        &mut self,
         loss: &Loss,
         now: Instant,
         info: Option<&TcpInfo>,
         own: Option<OwnSide>,
     ) -> Evidence {
+        let info = info.filter(|info| self.believes(info, now));
+        let acked = info.is_some_and(|info| self.is_beat_acked(info));
+        self.trouble.on_look(info, acked, now);
+        self.trouble.on_own_side(own.as_ref(), now);
         let mut evidence = self.begin(Stage::Silence, loss, now);
         self.add_beat(&mut evidence, now);
         self.add_kernel(&mut evidence, info);
-        self.add_own_side(&mut evidence, own);
+        self.add_trouble(&mut evidence, now);
+        self.trouble.add_own_side(&mut evidence, own, now);
         evidence.side = Some(Kept::Off).filter(|_| !self.settings.side);
         evidence.merge(&self.side);
         evidence
+    }
+
+    /// Whether the first beat without an answer was acknowledged, and all that was before it.
+    fn is_beat_acked(&self, info: &TcpInfo) -> bool {
+        let Some(first) = &self.first else { return false };
+        if info.unacked == 0 && info.notsent_bytes == Some(0) {
+            return true;
+        }
+        let before = first.before.as_ref().and_then(|before| before.bytes_acked);
+        let acked = info.bytes_acked.zip(before).map(|(now, then)| now.saturating_sub(then));
+        let all = first.ahead.map(|ahead| ahead + u64::from(first.bytes));
+        acked.zip(all).is_some_and(|(acked, all)| first.bytes > 0 && acked >= all)
+    }
+
+    /// A look at the connection while nothing comes.
+    pub(crate) fn on_look(&mut self, info: &TcpInfo, now: Instant) {
+        let acked = self.is_beat_acked(info);
+        self.trouble.on_look(Some(info), acked, now);
+    }
+
+    pub(crate) fn on_own_side(&mut self, own: Option<&OwnSide>, now: Instant) {
+        self.trouble.on_own_side(own, now);
+    }
+
+    /// Brings evidence of the silence up to date.
+    pub(crate) fn refresh(
+        &mut self,
+        evidence: &mut Evidence,
+        info: Option<&TcpInfo>,
+        now: Instant,
+    ) {
+        let info = info.filter(|info| self.believes(info, now));
+        // After the connection is gone, what is known of it stands still.
+        if !self.stands || self.trouble.since.is_none() {
+            return;
+        }
+        let acked = info.is_some_and(|info| self.is_beat_acked(info));
+        self.trouble.on_look(info, acked, now);
+        if let Some(last) = &self.last {
+            evidence.waited_us = Some(now.saturating_duration_since(last.at));
+        }
+        evidence.outstanding = Some(self.outstanding);
+        self.add_kernel(evidence, info);
+        self.add_trouble(evidence, now);
+        self.trouble.remember_own_side(evidence, now);
     }
 
     /// The end of a connection that stood, or of an attempt.
@@ -306,11 +410,14 @@ impl Case {
     ) -> Evidence {
         let stage = if self.stands { Stage::End } else { Stage::Connect };
         let mut evidence = self.begin(stage, loss, now);
-        self.add_own_side(&mut evidence, own);
+        self.trouble.add_own_side(&mut evidence, own, now);
         if stage == Stage::Connect {
             return evidence;
         }
+        let info = info.filter(|info| self.believes(info, now));
         self.add_beat(&mut evidence, now);
+        self.add_trouble(&mut evidence, now);
+        evidence.side_age_us = self.intruded.map(|at| now.saturating_duration_since(at));
         if self.outstanding == 0 {
             let idle = now.saturating_duration_since(self.busy);
             evidence.idle_us = Some(idle);
@@ -329,31 +436,6 @@ impl Case {
         evidence
     }
 
-    /// A trouble that is none yet.
-    pub(crate) fn warning(&self, cause: Cause, now: Instant, info: Option<&TcpInfo>) -> Evidence {
-        let loss = Loss::new(cause, String::new());
-        let mut evidence = self.begin(Stage::Warning, &loss, now);
-        evidence.detail = None;
-        self.add_beat(&mut evidence, now);
-        self.add_kernel(&mut evidence, info);
-        evidence
-    }
-
-    /// Packets are lost again and again, and were not before.
-    pub(crate) fn has_turned_lossy(&mut self) -> bool {
-        let (was, beats) = (self.is_lossy, self.resent.count_ones());
-        self.is_lossy = beats >= LOSSY || was && beats > 0;
-        self.is_lossy && !was
-    }
-
-    pub(crate) fn lossy(&self, now: Instant, info: Option<&TcpInfo>) -> Evidence {
-        let beats = self.resent.count_ones();
-        let text =
-            format!("segments had to be sent again for {beats} of the last {LOOK_BACK} beats");
-        let evidence = self.warning(Cause::LossyPath, now, info);
-        Evidence { detail: Some(text), ..evidence }
-    }
-
     fn begin(&self, stage: Stage, loss: &Loss, now: Instant) -> Evidence {
         let waited = self.last.as_ref().map(|sent| now.saturating_duration_since(sent.at));
         Evidence {
@@ -368,76 +450,15 @@ impl Case {
         }
     }
 
-    fn add_beat(&self, evidence: &mut Evidence, now: Instant) {
-        evidence.outstanding = Some(self.outstanding);
-        evidence.misses = Some(self.misses);
-        evidence.partial = self.partial.then_some(true);
-        evidence.good = Some(self.good);
-        evidence.beat_rtt_us = self.least_rtt;
-        evidence.idle_survived_us = self.history.longest();
-        if let Some(last) = &self.last {
-            evidence.beat_bytes = Some(last.bytes);
-            evidence.beat.clone_from(&self.beat);
-            evidence.waited_us = Some(now.saturating_duration_since(last.at));
-        }
-        if let Some(first) = &self.first {
-            evidence.idle_us = Some(first.idle);
-            let (times, least) = self.history.forgets(first.idle);
-            if times > 0 {
-                // This one is among them already, once it was learnt.
-                evidence.idle_forgotten = Some(times + u32::from(!self.has_learnt));
-                evidence.forgotten_after_us = least.into_iter().chain([first.idle]).min();
-            }
-        }
-    }
-
-    /// What the kernel knows now, against what it knew before the first beat that was not answered.
-    fn add_kernel(&self, evidence: &mut Evidence, info: Option<&TcpInfo>) {
-        if let Some(said) = self.icmp {
-            evidence.icmp_errno = Some(said.errno);
-            // One alone may be the answer to what went out before, a loss probe say.
-            evidence.icmp_again = Some(said.words >= 3);
-            evidence.icmp_after_us = Some(said.after);
-        }
-        let Some(info) = info else { return };
-        evidence.tcp_state = Some(info.state.word().to_owned());
-        evidence.unacked = Some(info.unacked);
-        evidence.unsent_bytes = info.notsent_bytes;
-        evidence.window_bytes = info.snd_wnd;
-        evidence.retransmits = Some(info.retransmits);
-        evidence.backoff = Some(info.backoff);
-        evidence.probes = Some(info.probes);
-        evidence.rto_us = Some(info.rto);
-        evidence.rtt_us = Some(info.rtt);
-        evidence.least_rtt_us = info.min_rtt;
-        evidence.ack_age_us = Some(info.last_ack_recv);
-        evidence.resent_beats = Some(self.resent.count_ones()).filter(|beats| *beats > 0);
-        let first = self.first.as_ref().or(self.last.as_ref());
-        let Some(before) = first.and_then(|sent| sent.before.as_ref()) else { return };
-        let since = |now: Option<u64>, then: Option<u64>| Some(now?.saturating_sub(then?));
-        let since32 = |now: Option<u32>, then: Option<u32>| Some(now?.saturating_sub(then?));
-        evidence.segments_in = since32(info.segs_in, before.segs_in);
-        evidence.acked_bytes = since(info.bytes_acked, before.bytes_acked);
-        evidence.resent = Some(info.total_retransmits.saturating_sub(before.total_retransmits));
-        evidence.duplicates = since32(info.dsack_dups, before.dsack_dups);
-        evidence.ahead_bytes = before.bytes_ahead();
-        let held = info.rwnd_limited.zip(before.rwnd_limited);
-        evidence.window_closed_us = held.map(|(now, then)| now.saturating_sub(then));
-    }
-
-    fn add_own_side(&self, evidence: &mut Evidence, own: Option<OwnSide>) {
-        let Some(own) = own else { return };
-        evidence.address_gone = Some(own.address_gone);
-        evidence.no_route = Some(own.no_route);
-        if let Some((name, carrier)) = own.interface {
-            (evidence.interface, evidence.carrier) = (Some(name), Some(carrier));
-        }
-    }
-
     /// The diagnosis of this evidence, with the last beats; and whether it is news: another cause
-    /// than the last, or the same more surely than ever in this trouble.
+    /// than the last, or the same more surely than ever in this trouble. What was likely once is
+    /// taken back by new evidence alone.
     pub(crate) fn diagnose(&mut self, evidence: Evidence, now: Instant) -> (Arc<Diagnosis>, bool) {
-        let diagnosis = Arc::new(Diagnosis::recorded(evidence, self.recorder.beats(now)));
+        let diagnosis = Diagnosis::recorded(evidence, self.recorder.beats(now));
+        if let Some(told) = self.told.as_ref().filter(|told| told.holds_against(&diagnosis)) {
+            return (Arc::clone(told), false);
+        }
+        let diagnosis = Arc::new(diagnosis);
         let before = self.told.replace(Arc::clone(&diagnosis));
         let same = before.is_some_and(|before| before.cause() == diagnosis.cause());
         let surest = self.surest.filter(|_| same);
@@ -455,19 +476,15 @@ impl Case {
             self.side_at = None;
         }
         // What they have found before is no reason not to look again.
-        let alone = Evidence {
-            fresh: None,
-            fresh_is_next: None,
-            fresh_beat: None,
-            fresh_same_length: None,
-            fresh_tiny: None,
-            more_fresh: None,
-            more_answered: None,
-            closed_port: None,
-            ..evidence.clone()
-        };
+        let alone = evidence.without_side();
         let open = match decide(&alone).cause {
-            Cause::AckTimeout | Cause::PeerSilent | Cause::FlowForgotten => true,
+            Cause::AckTimeout
+            | Cause::LossyPath
+            | Cause::PeerSilent
+            | Cause::RepliesFiltered
+            | Cause::FlowForgotten => true,
+            // Whose word it is they can read.
+            Cause::Unreachable => evidence.stage == Some(Stage::Silence),
             // Only another port can tell more.
             Cause::ConnectTimeout => self.settings.closed_port && evidence.tcp_state.is_none(),
             _ => false,
@@ -489,12 +506,9 @@ impl Case {
     }
 }
 
-/// What this machine says of its own side.
-#[derive(Clone, Debug)]
-pub(crate) struct OwnSide {
-    pub(crate) address_gone: bool,
-    pub(crate) no_route: bool,
-    pub(crate) interface: Option<(String, bool)>,
+/// Whether one of them was answered: the path is alive for it.
+fn is_answered(found: &Evidence) -> bool {
+    found.fresh == Some(Fresh::Connected) || found.more_answered.is_some_and(|n| n > 0)
 }
 
 #[cfg(test)]
@@ -507,32 +521,38 @@ mod tests {
         let start = Instant::now();
         let (minute, loss) = (Duration::from_secs(61), Loss::from(Cause::AckTimeout));
         let mut case = Case::new(Diagnose::side_connections(), minute, "tcp://peer", start);
-        case.on_connected(Some(SocketAddr::from(([10, 0, 0, 5], 7000))), start);
+        let peer = Some(SocketAddr::from(([10, 0, 0, 5], 7000)));
+        case.on_connected(peer, Ledger::default(), start);
         case.on_sent(1, start, 9, None);
         let info = TcpInfo::calm(|info| info.notsent_bytes = Some(0));
-        let silence = |case: &Case, now| case.silence(&loss, now, Some(&info), None);
-        let cause = |case: &Case, now| decide(&silence(case, now)).cause;
-        assert!(case.wants_side(&silence(&case, start), start));
-        case.on_side_asked(Kept::Pending, start);
+        let silence = |case: &mut Case, now| case.silence(&loss, now, Some(&info), None);
+        let cause = |case: &mut Case, now| decide(&silence(case, now)).cause;
+        let wants = |case: &mut Case, now| {
+            let evidence = silence(case, now);
+            case.wants_side(&evidence, now)
+        };
+        let missed = start + S;
+        assert!(wants(&mut case, missed));
+        case.on_side_asked(Kept::Pending, missed);
         let (fresh, beat) = (Some(Fresh::Connected), Some(Carried::Answered));
-        case.on_side(&Evidence { fresh, fresh_beat: beat, ..Evidence::default() });
-        assert_eq!(cause(&case, start), Cause::ConversationSilent);
-        assert!(!case.wants_side(&silence(&case, start), start), "once in a trouble");
-        let later = start + minute;
-        assert!(case.wants_side(&silence(&case, later), later), "and again when that is old");
+        case.on_side(&Evidence { fresh, fresh_beat: beat, ..Evidence::default() }, None, missed);
+        assert_eq!(cause(&mut case, missed), Cause::ConversationSilent);
+        assert!(!wants(&mut case, missed), "once in a trouble");
+        let later = missed + minute;
+        assert!(wants(&mut case, later), "and again when that is old");
         case.on_side_asked(Kept::Pending, later);
-        assert_eq!(cause(&case, later), Cause::ConversationSilent, "until there is an answer");
-        case.on_side(&Evidence { fresh: Some(Fresh::Silent), ..Evidence::default() });
-        assert_eq!(cause(&case, later), Cause::AcceptQueueFull);
+        assert_eq!(cause(&mut case, later), Cause::ConversationSilent, "until there is an answer");
+        case.on_side(&Evidence { fresh: Some(Fresh::Silent), ..Evidence::default() }, None, later);
+        assert_eq!(cause(&mut case, later), Cause::AcceptQueueFull);
         case.on_side_asked(Kept::Budget, later);
-        assert_eq!(cause(&case, later), Cause::PeerSilent, "what is old is known no more");
+        assert_eq!(cause(&mut case, later), Cause::PeerSilent, "what is old is known no more");
     }
 
     const S: Duration = Duration::from_secs(1);
 
     fn case(start: Instant) -> Case {
         let mut case = Case::new(Diagnose::kernel(), S, "tcp://10.0.0.5:7000", start);
-        case.on_connected(None, start);
+        case.on_connected(None, Ledger::default(), start);
         case
     }
 

@@ -139,6 +139,20 @@ impl Diagnosis {
         }
     }
 
+    /// Whether this one stands against a later one of the same silence: it is likely, and the later
+    /// one is less, or has nothing to go by that this one had not.
+    pub(crate) fn holds_against(&self, later: &Diagnosis) -> bool {
+        let silences = [self, later].map(|told| told.evidence.stage == Some(Stage::Silence));
+        if silences != [true; 2] || self.confidence() < Confidence::Likely {
+            return false;
+        }
+        let (ours, theirs) = (&self.evidence, &later.evidence);
+        if self.cause() == later.cause() {
+            return later.confidence() < self.confidence();
+        }
+        later.confidence() < Confidence::Likely || !theirs.is_news_after(ours)
+    }
+
     pub(crate) fn is_warning(&self) -> bool {
         self.evidence.stage == Some(Stage::Warning)
     }

@@ -11,6 +11,7 @@
 //! by value. [`decide`] is pure, so that a recorded trouble can be explained again.
 
 mod advice;
+mod belief;
 mod case;
 mod decide;
 mod diagnosis;
@@ -21,8 +22,9 @@ mod recorder;
 mod settings;
 mod story;
 
-pub(crate) use case::{Case, OwnSide};
-pub(crate) use decide::is_path_alive;
+pub(crate) use belief::Ledger;
+pub(crate) use case::{Case, Opening, OwnSide};
+pub(crate) use decide::{is_path_alive, is_sure};
 pub use diagnosis::{Confidence, Diagnosis};
 pub use evidence::Evidence;
 pub(crate) use evidence::{Carried, Fresh, Kept, Stage};

@@ -2,24 +2,28 @@
 //! calls for, keeps the [`Case`], asks for side connections, and hands the reporter each report
 //! with its diagnosis.
 
+mod after;
+mod asking;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
-use crate::diagnose::{Case, Diagnosis, Evidence, Kept, OwnSide, Stage, is_path_alive};
+use crate::diagnose::{Case, Diagnosis, Evidence, Kept, Ledger, OwnSide, Stage};
 use crate::drive::handle::Handle;
 use crate::drive::looks::Looks;
 use crate::drive::member::Member;
+use crate::drive::relic::Relic;
 use crate::drive::reporter::Reporter;
-use crate::drive::scene::{Allowed, Scene};
-use crate::drive::side::{Question, Slot};
+use crate::drive::scene::Scene;
+use crate::drive::side::Slot;
 use crate::drive::suspension::Suspension;
 use crate::drive::{Seat, Shared};
 use crate::heartbeat::Heartbeat;
 use crate::pulse::{Report, Rtt};
 use crate::state::State;
-use crate::tcp_info::{TcpInfo, TcpState};
+use crate::tcp_info::TcpInfo;
 
 pub(crate) struct Inquiry {
     handle: Arc<Handle>,
@@ -29,11 +33,16 @@ pub(crate) struct Inquiry {
     slot: Arc<Slot>,
     /// Side connections are being made.
     asked: bool,
+    /// They were asked for while the peer's kernel acknowledged what was sent.
+    asked_acked: bool,
     member: Member,
     /// The peer opened the connection: nobody listens at its end of it.
     accepted: bool,
-    /// The own address of the connection.
+    /// The own address of the connection, and whether keepbeat opened it.
     local: Option<SocketAddr>,
+    is_ours: bool,
+    /// The connection before, while it may have something to tell.
+    relic: Option<Relic>,
     looks: Looks,
     /// A diagnosis that goes with the state event behind it, or alone.
     held: Option<(Arc<Diagnosis>, bool)>,
@@ -46,7 +55,7 @@ pub(crate) struct Inquiry {
 
 impl Drop for Inquiry {
     fn drop(&mut self) {
-        self.slot.close();
+        self.close();
     }
 }
 
@@ -59,9 +68,12 @@ impl Inquiry {
             case: Case::new(heartbeat.diagnose, heartbeat.timeout, &seat.handle.who.target, now),
             slot: Arc::default(),
             asked: false,
+            asked_acked: false,
             member: Member::new(Arc::clone(&seat.shared)),
             accepted: false,
             local: None,
+            is_ours: false,
+            relic: None,
             looks: Looks::new(Arc::clone(&seat.shared.lookers)),
             held: None,
             silence: None,
@@ -78,18 +90,30 @@ impl Inquiry {
         &mut self.case
     }
 
-    /// A connection stands, before the pulse is told.
-    pub(crate) fn on_connected(&mut self, peer: Option<SocketAddr>, scene: &dyn Scene) {
+    /// A connection stands, before the pulse is told; it took so long to.
+    pub(crate) fn on_connected(
+        &mut self,
+        peer: Option<SocketAddr>,
+        scene: &dyn Scene,
+        reporter: &mut Reporter,
+    ) {
         if !self.is_on() {
             return;
         }
+        let now = Instant::now();
         self.suspension.on_well();
-        self.local = scene.local();
+        (self.local, self.is_ours) = (scene.local(), scene.is_ours());
+        // Of a connection that carries data nobody counts the bytes.
+        let wrote = Some(0).filter(|_| self.is_ours && !self.heartbeat.carries_data);
+        let ledger = Ledger { opened: self.is_ours, wrote, ..Ledger::default() };
+        self.case.on_connected(peer, ledger, now);
+        let info = scene.look().filter(|info| self.case.believes(info, now));
         // Nobody else asks who opened it.
-        self.accepted =
-            self.heartbeat.diagnose.side && scene.look().is_some_and(|info| info.is_accepted());
-        self.case.on_connected(peer, Instant::now());
+        self.accepted = self.heartbeat.diagnose.side
+            && !self.is_ours
+            && info.as_ref().is_none_or(TcpInfo::is_accepted);
         self.member.move_to(peer.map(|peer| peer.ip()));
+        self.on_opened(info.as_ref(), now, reporter);
     }
 
     /// A beat was written.
@@ -111,8 +135,9 @@ impl Inquiry {
         Some(self.looks.due(sent, rtt.avg()))
     }
 
-    pub(crate) fn on_looked(&mut self, now: Instant) {
-        self.looks.on_looked(now);
+    /// The beat in flight is being looked at; whether that is to be a thorough look.
+    pub(crate) fn on_looked(&mut self, now: Instant) -> bool {
+        self.looks.on_looked(now)
     }
 
     /// A router or firewall said something of the live connection.
@@ -122,24 +147,46 @@ impl Inquiry {
             // A local failure leaves the same error behind.
             let own = Some(self.own_side());
             let evidence = self.case.silence(&Cause::AckTimeout.into(), now, info.as_ref(), own);
-            self.tell(Evidence { detail: None, ..evidence }, now, reporter);
+            let mut evidence = Evidence { detail: None, ..evidence };
+            if self.case.wants_side(&evidence, now) {
+                evidence.side = Some(self.ask(scene, &evidence, now));
+            }
+            self.tell(evidence.clone(), now, reporter);
+            self.silence.get_or_insert(evidence);
         }
     }
 
-    /// What side connections have found since the last time goes into the diagnosis.
-    pub(crate) fn collect(&mut self, reporter: &mut Reporter) {
+    /// Whether there is nothing to attend to.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.held.is_none() && !self.asked && self.due().is_none()
+    }
+
+    /// What has come up since the last time, and what is due.
+    pub(crate) fn attend(&mut self, scene: &dyn Scene, reporter: &mut Reporter) {
+        self.collect(scene, reporter);
+        self.on_due(scene, reporter);
+    }
+
+    /// What side connections have found since the last time goes into the diagnosis, with what the
+    /// kernel knows of the connection by now.
+    fn collect(&mut self, scene: &dyn Scene, reporter: &mut Reporter) {
         self.flush(reporter);
         if !self.asked {
             return;
         }
+        if let Some(stood) = self.slot.stood().filter(|_| self.asked_acked) {
+            self.case.on_intruded(stood);
+        }
         let Some(found) = self.slot.take() else { return };
-        self.case.on_side(&found);
+        let (now, info) = (Instant::now(), scene.look());
+        self.case.on_side(&found, info.as_ref(), now);
         if let Some(mut evidence) = self.silence.take() {
             evidence.merge(&found);
             if evidence.side == Some(Kept::Pending) {
                 evidence.side = found.side;
             }
-            self.tell(evidence.clone(), Instant::now(), reporter);
+            self.case.refresh(&mut evidence, info.as_ref(), now);
+            self.tell(evidence.clone(), now, reporter);
             self.silence = Some(evidence);
         }
     }
@@ -214,14 +261,16 @@ impl Inquiry {
 
     fn on_up(&mut self) {
         self.case.on_up();
-        self.end_silence();
+        self.end_silence(true);
         self.member.well();
     }
 
-    /// It is over: what side connections still find is of no trouble that is.
-    fn end_silence(&mut self) {
+    /// It is over, by an answer or by the end of the connection: what side connections still find
+    /// is of no trouble that is.
+    fn end_silence(&mut self, answered: bool) {
         if self.asked || self.silence.is_some() {
-            (self.asked, self.silence) = (false, None);
+            self.spare(answered);
+            (self.asked, self.asked_acked, self.silence) = (false, false, None);
             self.slot.close();
             self.slot = Arc::default();
         }
@@ -237,8 +286,9 @@ impl Inquiry {
         reporter: &mut Reporter,
     ) {
         self.suspension.on_well();
+        self.member.on_heard(now);
         self.case.on_ack(seq, rtt, late, now);
-        self.end_silence();
+        self.end_silence(true);
         if let Some(evidence) = self.case.on_next_beat(true, None) {
             self.explain(evidence, now, reporter);
         }
@@ -274,6 +324,10 @@ impl Inquiry {
         self.case.set_suspended(self.suspension.since_well());
         let own = Some(self.own_side());
         let mut evidence = self.case.silence(&loss, now, info.as_ref(), own);
+        if let Some(before) = &self.silence {
+            // What was measured beside the connection holds on.
+            evidence.keep_side(before);
+        }
         self.count_suspects(&mut evidence, now, reporter);
         if self.case.wants_side(&evidence, now) {
             evidence.side = Some(self.ask(scene, &evidence, now));
@@ -304,6 +358,9 @@ impl Inquiry {
         let own = is_about_the_path(loss.cause).then(|| self.own_side());
         let evidence = self.ended(loss, now, scene.look().as_ref(), own);
         let (diagnosis, _) = self.case.diagnose(evidence, now);
+        if diagnosis.cause() == Cause::SingleClient {
+            self.case.peer().into_iter().for_each(|peer| self.shared.sides.spared.add(peer));
+        }
         diagnosis.refine(loss);
         Some(diagnosis)
     }
@@ -321,6 +378,9 @@ impl Inquiry {
         } else if let Some(told) = self.case.told() {
             told.refine(loss);
         }
+        if !is_attempt {
+            self.end_by_loss();
+        }
         self.case.on_disconnected();
         self.looks.stop();
     }
@@ -332,8 +392,8 @@ impl Inquiry {
         scene: &mut dyn Scene,
         reporter: &mut Reporter,
     ) {
-        if let Some(evidence) = self.case.on_next_failed(loss, self.handle.has_stood()) {
-            return self.explain(evidence, now, reporter);
+        if self.is_of_the_last(loss, now, reporter) {
+            return;
         }
         // The state event before it has told of this very attempt, or of another trouble.
         let told = self.case.told();
@@ -363,8 +423,8 @@ impl Inquiry {
     ) -> Evidence {
         self.case.set_suspended(self.suspension.since_well());
         let mut evidence = self.case.end(loss, now, info, own);
-        if evidence.stage == Some(Stage::Connect) && self.handle.has_stood() {
-            evidence.tcp_state = Some(TcpState::Established.word().to_owned());
+        if evidence.stage == Some(Stage::Connect) {
+            self.add_attempt(&mut evidence);
         }
         evidence
     }
@@ -373,7 +433,8 @@ impl Inquiry {
     fn explain(&mut self, evidence: Evidence, now: Instant, reporter: &mut Reporter) {
         let (diagnosis, news) = self.case.diagnose(evidence, now);
         self.case.learn(&diagnosis);
-        if news {
+        // That nothing is known is no explanation.
+        if news && diagnosis.cause() != Cause::AckTimeout {
             reporter.diagnosed(diagnosis);
         }
     }
@@ -412,63 +473,13 @@ impl Inquiry {
     }
 
     fn own_side(&self) -> OwnSide {
-        self.shared.interfaces.look(self.local, self.case.peer())
+        self.shared.interfaces.look(self.local, self.case.peer(), self.is_ours)
     }
 
-    fn count_suspects(&mut self, evidence: &mut Evidence, now: Instant, reporter: &mut Reporter) {
-        if is_path_alive(evidence) {
-            return;
-        }
-        let Heartbeat { interval, timeout, fall, .. } = self.heartbeat;
-        // Beats are spread over an interval, so that is how far apart links notice.
-        let window = interval * 11 / 10 + fall * timeout;
-        let Some(count) = self.member.suspect(now, window) else { return };
-        (evidence.suspects, evidence.hosts) = (Some(count.suspects), Some(count.hosts));
-        if count.is_alarm {
-            let all = Evidence {
-                word: Some(Cause::AckTimeout),
-                stage: Some(Stage::Silence),
-                suspects: evidence.suspects,
-                hosts: evidence.hosts,
-                ..Evidence::default()
-            };
-            reporter.alarm(Arc::new(Diagnosis::of(all)));
-        }
-    }
-
-    /// Asks for side connections; what becomes of that.
-    fn ask(&mut self, scene: &mut dyn Scene, evidence: &Evidence, now: Instant) -> Kept {
-        let Some(address) = self.case.peer().filter(|_| !self.accepted) else {
-            return Kept::Needless;
-        };
-        let len = evidence.beat_bytes.unwrap_or(0) as usize;
-        let connecting = evidence.stage == Some(Stage::Connect);
-        // Then nothing is said, and the protocol need not be asked.
-        let allowed = if connecting { Ok(Allowed::default()) } else { scene.allowed(len) };
-        let allowed = match allowed {
-            Ok(allowed) => allowed,
-            Err(loss) => {
-                self.broken = Some(loss);
-                return Kept::Needless;
-            }
-        };
-        let question = Question {
-            link: Arc::clone(&self.handle),
-            slot: Arc::clone(&self.slot),
-            address,
-            allowed,
-            heartbeat: self.heartbeat.clone(),
-            rtt: evidence.beat_rtt_us.unwrap_or_default(),
-            acked: evidence.unacked == Some(0),
-            connecting,
-        };
-        let kept = match self.shared.sides.ask(question) {
-            Ok(()) => Kept::Pending,
-            Err(kept) => kept,
-        };
-        self.asked = kept == Kept::Pending;
-        self.case.on_side_asked(kept, now);
-        kept
+    /// Ask for nothing more, and let go of what was kept.
+    fn close(&mut self) {
+        self.slot.close();
+        self.relic = None;
     }
 }
 

@@ -2,6 +2,7 @@
 //! runs one loop: poll the pulse, do what it says, tell it what happened. One file per kind of
 //! link.
 
+mod attempt;
 pub(crate) mod clients;
 mod connect;
 mod coordinator;
@@ -22,6 +23,7 @@ mod member;
 pub(crate) mod observe;
 mod own_side;
 pub(crate) mod queues;
+mod relic;
 mod reporter;
 pub(crate) mod resolve;
 mod scene;

@@ -213,6 +213,11 @@ impl Connection {
         (Arc::clone(&self.socket), self.layer.take())
     }
 
+    /// The socket, for whoever looks at it after the connection is given up.
+    pub(crate) fn shared(&self) -> Arc<Socket> {
+        Arc::clone(&self.socket)
+    }
+
     pub(crate) fn socket(&self) -> &Socket {
         &self.socket
     }

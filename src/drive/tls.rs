@@ -5,7 +5,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
@@ -17,6 +17,7 @@ use crate::drive::socket::cause_of;
 use crate::error::Error;
 use crate::sys::{self, Ready};
 use crate::target::Target;
+use crate::tcp_info::TcpInfo;
 use crate::tls::Tls;
 use crate::tls_words::{failed, is_tls, plaintext, tls_failed};
 
@@ -136,14 +137,7 @@ impl Layer {
             let left = deadline.saturating_duration_since(Instant::now());
             match sys::wait_readable(socket, Some(left)) {
                 Ok(Ready::Yes) => {}
-                Ok(Ready::TimedOut) => {
-                    let waited = start.elapsed();
-                    let what = format!(
-                        "{peer} took the connection, and no TLS handshake came to \
-                                        an end within {waited:.1?}"
-                    );
-                    return Err(Loss::new(Cause::ConnectTimeout, what));
-                }
+                Ok(Ready::TimedOut) => return Err(silent(socket, peer, start.elapsed())),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(lost(error)),
             }
@@ -233,6 +227,27 @@ impl Layer {
         let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
         let _ = socket.send_with_flags(self.sealed(), flags); // nobody is left to care
     }
+}
+
+/// No more of the handshake came. Where the peer's kernel has our part of it, and nothing of the
+/// answer is missing on the way, it is whoever should speak TLS there that is silent.
+fn silent(socket: &Socket, peer: SocketAddr, waited: Duration) -> Loss {
+    let info = TcpInfo::of(socket).ok();
+    let took_it = info.as_ref().is_some_and(|info| info.unacked == 0 && info.unsent() == 0);
+    let has_gap = info.as_ref().is_some_and(|info| info.rcv_ooopack.is_some_and(|n| n > 0));
+    if took_it && !has_gap {
+        return tls_failed(
+            "silent",
+            &format!(
+                "{peer} took the connection and the beginning of the TLS handshake, and did not \
+                 answer it within {waited:.1?}"
+            ),
+        );
+    }
+    let what = format!(
+        "{peer} took the connection, and no TLS handshake came to an end within {waited:.1?}"
+    );
+    Loss::new(Cause::ConnectTimeout, what)
 }
 
 fn is_passing(kind: ErrorKind) -> bool {

@@ -1,12 +1,16 @@
-//! What the link's own next connection tells of the silence that ended the last one.
+//! What the link's own next connection tells of the silence that ended the last one, and what
+//! becomes of the last one meanwhile: its socket is kept for a while, and goes on trying.
 
 use std::time::{Duration, Instant};
 
 use super::Case;
+use super::back::grace;
+use super::measure::{add_info, add_since};
+use super::trouble::Beside;
 use crate::cause::{Cause, Loss};
-use crate::diagnose::diagnosis::Diagnosis;
-use crate::diagnose::evidence::{Carried, Evidence, Fresh};
-use crate::tcp_info::TcpInfo;
+use crate::diagnose::diagnosis::{Confidence, Diagnosis};
+use crate::diagnose::evidence::{Carried, Evidence, Fresh, Old};
+use crate::tcp_info::{TcpInfo, TcpState};
 
 /// Later a path that was dead may have healed.
 const NEXT_LASTS: Duration = Duration::from_secs(15);
@@ -16,14 +20,47 @@ const NEXT_LASTS: Duration = Duration::from_secs(15);
 pub(super) struct Open {
     pub(super) evidence: Box<Evidence>,
     since: Instant,
+    /// When the first beat was written that was not answered, and what the kernel knew before it.
+    first: Option<(Instant, Option<TcpInfo>)>,
+    /// The kernel's last look at the old connection, while it is kept.
+    old: Option<TcpInfo>,
+    beside: Option<Beside>,
+    /// When what the old connection had sent was acknowledged after all, and that may be told.
+    acked: Option<Instant>,
+}
+
+/// How a connection came to stand, as far as it tells of the path.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Opening {
+    pub(crate) took: Duration,
+    pub(crate) rtt: Duration,
+    pub(crate) resent: u32,
 }
 
 impl Case {
     /// The link fell by a silence that nothing has explained yet: the next connection may.
     pub(crate) fn keep_open(&mut self, evidence: &Evidence, now: Instant) {
-        if self.is_on() && evidence.unacked != Some(0) && evidence.fresh.is_none() {
-            self.open = Some(Open { evidence: Box::new(evidence.clone()), since: now });
+        if self.is_on() && evidence.unacked != Some(0) {
+            let first = self.first.as_ref();
+            let before = first.and_then(|first| first.before.clone());
+            let first = self.trouble.since.or(first.map(|first| first.at));
+            self.open = Some(Open {
+                evidence: Box::new(evidence.clone()),
+                since: now,
+                first: first.map(|first| (first, before)),
+                old: None,
+                beside: self.trouble.beside,
+                acked: None,
+            });
         }
+    }
+
+    /// The old connection is kept, if it has something to tell.
+    pub(crate) fn keep_old(&mut self) -> bool {
+        let unacked = |open: &&mut Open| open.evidence.unacked.is_some_and(|n| n > 0);
+        let Some(open) = self.open.as_mut().filter(unacked) else { return false };
+        open.evidence.resent_beside.get_or_insert(0);
+        true
     }
 
     /// The next connection stands.
@@ -31,16 +68,40 @@ impl Case {
         let is_old = |open: &mut Open| now.saturating_duration_since(open.since) > NEXT_LASTS;
         self.open.take_if(is_old);
         if let Some(Open { evidence, .. }) = &mut self.open {
-            (evidence.fresh, evidence.fresh_is_next) = (Some(Fresh::Connected), Some(true));
+            match evidence.fresh {
+                None => {
+                    (evidence.fresh, evidence.fresh_is_next) = (Some(Fresh::Connected), Some(true));
+                }
+                Some(Fresh::Silent) => evidence.path_back = Some(true),
+                _ => {}
+            }
         }
+        self.begin_old_beside(now);
+    }
+
+    /// How it came to stand. Where that alone tells why the last one was silent, it does.
+    pub(crate) fn on_next_opened(&mut self, opening: Opening) -> Option<Evidence> {
+        let Open { evidence, .. } = self.open.as_mut()?;
+        if evidence.fresh_is_next == Some(true) && evidence.fresh_took_us.is_none() {
+            evidence.fresh_took_us = Some(opening.took);
+            evidence.fresh_rtt_us = Some(opening.rtt);
+            evidence.fresh_resent = Some(opening.resent).filter(|resent| *resent > 0);
+        }
+        let slow = self.timeout * 3 / 4 <= opening.rtt;
+        slow.then(|| (**evidence).clone())
     }
 
     /// An attempt to open the next connection failed; `stood` says that the peer had taken it, and
     /// it was TLS or the login that failed. One that says nothing of the path ends the matter: what
     /// comes after it comes too late.
-    pub(crate) fn on_next_failed(&mut self, loss: &Loss, stood: bool) -> Option<Evidence> {
-        let mut evidence = self.open.take_if(|open| open.evidence.fresh.is_none())?.evidence;
-        evidence.fresh = Some(match loss.cause {
+    pub(crate) fn on_next_failed(
+        &mut self,
+        loss: &Loss,
+        stood: bool,
+        now: Instant,
+    ) -> Option<Evidence> {
+        let mut open = self.open.take()?;
+        let fresh = match loss.cause {
             Cause::Refused => Fresh::Refused,
             Cause::ConnectTimeout if stood => Fresh::Failed,
             Cause::ConnectTimeout => Fresh::Silent,
@@ -48,24 +109,100 @@ impl Case {
             Cause::Prohibited => Fresh::Prohibited,
             Cause::TlsFailed | Cause::LoginRefused => Fresh::Failed,
             _ => return None,
-        });
-        evidence.fresh_is_next = Some(true);
-        Some(*evidence)
+        };
+        let evidence = &mut open.evidence;
+        if let Some((first, _)) = &open.first {
+            evidence.silent_us = Some(now.saturating_duration_since(*first));
+        }
+        if fresh == Fresh::Silent {
+            evidence.next_silent = Some(evidence.next_silent.unwrap_or(0) + 1);
+        }
+        if matches!(evidence.fresh, None | Some(Fresh::Silent)) {
+            (evidence.fresh, evidence.fresh_is_next) = (Some(fresh), Some(true));
+        }
+        let told = (**evidence).clone();
+        // Whatever was said ends it; silence goes on.
+        self.open = Some(open).filter(|_| fresh == Fresh::Silent);
+        Some(told)
     }
 
     /// The first beat on the next connection has ended.
     pub(crate) fn on_next_beat(&mut self, acked: bool, info: Option<&TcpInfo>) -> Option<Evidence> {
-        let mut evidence = self.open.take()?.evidence;
-        if evidence.fresh_is_next != Some(true) || evidence.fresh_beat.is_some() {
+        let mut open = self.open.take()?;
+        let evidence = &mut open.evidence;
+        let is_next = evidence.fresh_is_next == Some(true) && evidence.fresh != Some(Fresh::Silent);
+        let is_news = is_next && evidence.fresh_beat.is_none();
+        if is_news {
+            evidence.fresh_beat = Some(match (acked, info.map(|info| info.unacked)) {
+                (true, _) => Carried::Answered,
+                (_, Some(0)) => Carried::Acked,
+                (_, Some(_)) => Carried::Unacked,
+                (_, None) => Carried::Unanswered,
+            });
+        }
+        let told = (is_news || acked && evidence.path_back.is_some()).then(|| (**evidence).clone());
+        // The old connection may still have a word in it.
+        self.open = Some(open).filter(|open| open.old.is_some() || told.is_none() && !acked);
+        told
+    }
+
+    /// A look at the old connection; `reset` says that it has ended by the peer's reset. What that
+    /// tells, if it does.
+    pub(crate) fn on_old(&mut self, info: &TcpInfo, reset: bool, now: Instant) -> Option<Evidence> {
+        let open = self.open.as_mut()?;
+        let Some((first, Some(before))) = &open.first else { return None };
+        let evidence = &mut open.evidence;
+        let is_first = open.old.replace(info.clone()).is_none();
+        if let Some(acked) = open.acked {
+            if now < acked {
+                return None;
+            }
+            add_since(evidence, info, before);
+            evidence.rto_us = Some(evidence.rto_us.unwrap_or_default().max(info.rto));
+            evidence.old = Some(Old::Acked);
+            return Some((**evidence).clone());
+        }
+        let silent = now.saturating_duration_since(*first);
+        evidence.silent_us = Some(silent);
+        if info.bytes_acked.zip(before.bytes_acked).is_some_and(|(now, then)| now > then) {
+            open.acked = Some(now + grace(silent));
             return None;
         }
-        evidence.fresh_beat = Some(match (acked, info.map(|info| info.unacked)) {
-            (true, _) => Carried::Answered,
-            (_, Some(0)) => Carried::Acked,
-            (_, Some(_)) => Carried::Unacked,
-            (_, None) => Carried::Unanswered,
-        });
-        Some(*evidence)
+        if info.state == TcpState::Closed {
+            evidence.old = reset.then_some(Old::Reset);
+            return reset.then(|| (**evidence).clone());
+        }
+        add_info(evidence, info);
+        add_since(evidence, info, before);
+        if let Some(beside) = &mut open.beside {
+            beside.on_look(info, now);
+            evidence.resent_beside = Some(beside.in_vain(info.rtt, now));
+        } else if is_first {
+            self.begin_old_beside(now);
+        }
+        Some((*self.open.as_ref()?.evidence).clone())
+    }
+
+    /// A fresh connection was answered while the old one is kept.
+    pub(super) fn begin_old_beside(&mut self, now: Instant) {
+        let Some(open) = &mut self.open else { return };
+        let answered = open.evidence.fresh == Some(Fresh::Connected)
+            || open.evidence.more_answered.is_some_and(|n| n > 0)
+            || open.evidence.path_back == Some(true);
+        if let Some(old) = open.old.as_ref().filter(|_| answered) {
+            open.beside.get_or_insert(Beside::new(old, now));
+        }
+    }
+
+    /// Whether another connection was answered since.
+    pub(crate) fn has_next(&self) -> bool {
+        let answered = |open: &Open| open.beside.is_some() || open.evidence.fresh_beat.is_some();
+        self.open.as_ref().is_none_or(answered)
+    }
+
+    /// Nothing more will be known of it.
+    pub(crate) fn close_open(&mut self) {
+        self.open = None;
     }
 
     /// What became clear of a pause: it is remembered for the next time, once for each trouble,
@@ -73,6 +210,9 @@ impl Case {
     pub(crate) fn learn(&mut self, diagnosis: &Diagnosis) {
         let Evidence { idle_us, fresh, fresh_beat, .. } = diagnosis.evidence();
         let (Some(idle), Some(_)) = (idle_us, fresh) else { return };
+        if diagnosis.confidence() < Confidence::Likely {
+            return;
+        }
         match diagnosis.cause() {
             Cause::FlowForgotten if !std::mem::replace(&mut self.has_learnt, true) => {
                 self.history.forgotten(*idle);
@@ -89,6 +229,7 @@ impl Case {
 mod tests {
     use super::*;
     use crate::diagnose::Diagnose;
+    use crate::diagnose::belief::Ledger;
 
     const S: Duration = Duration::from_secs(1);
 
@@ -103,7 +244,7 @@ mod tests {
         let now = Instant::now();
         for (later, known) in [(S, Some(Carried::Answered)), (3600 * S, None)] {
             let mut case = fallen(now);
-            case.on_connected(None, now + later);
+            case.on_connected(None, Ledger::default(), now + later);
             let told = case.on_next_beat(true, None);
             assert_eq!(told.and_then(|told| told.fresh_beat), known, "{later:?}");
         }
@@ -113,15 +254,15 @@ mod tests {
     fn an_attempt_that_never_left_says_nothing_and_nor_does_what_comes_after_it() {
         let now = Instant::now();
         let mut case = fallen(now);
-        assert_eq!(case.on_next_failed(&Cause::NameServerSilent.into(), false), None);
-        case.on_connected(None, now + S);
+        assert_eq!(case.on_next_failed(&Cause::NameServerSilent.into(), false, now), None);
+        case.on_connected(None, Ledger::default(), now + S);
         assert_eq!(case.on_next_beat(true, None), None, "name server and path came back together");
     }
 
     #[test]
     fn a_peer_that_took_the_connection_is_no_dead_path() {
         let loss = Loss::from(Cause::ConnectTimeout);
-        let failed = |stood| fallen(Instant::now()).on_next_failed(&loss, stood);
+        let failed = |stood| fallen(Instant::now()).on_next_failed(&loss, stood, Instant::now());
         assert_eq!(failed(false).and_then(|told| told.fresh), Some(Fresh::Silent));
         assert_eq!(failed(true).and_then(|told| told.fresh), Some(Fresh::Failed));
     }

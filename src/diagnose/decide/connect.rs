@@ -1,8 +1,9 @@
 //! DECIDES: why a connection never came to be.
 
-use super::{Verdict, certain, likely, local};
+use super::{Verdict, certain, likely, local, possible};
 use crate::cause::Cause;
 use crate::diagnose::evidence::{Evidence, Fresh};
+use crate::pulse::{is_far, is_many};
 
 pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
     match word {
@@ -11,8 +12,11 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
         Cause::ConnectTimeout | Cause::NoLocalRoute | Cause::LocalResources => {
             local(evidence).unwrap_or_else(|| by_itself(evidence, word))
         }
-        // The kernel has one number for both.
-        Cause::Unreachable => local(evidence).unwrap_or_else(|| likely(word, &[Cause::Prohibited])),
+        // The kernel has one number for both, and what a router says has its type and its code.
+        Cause::Unreachable if evidence.icmp_type.is_some() => certain(word),
+        Cause::Unreachable => {
+            local(evidence).unwrap_or_else(|| possible(word, &[Cause::Prohibited]))
+        }
         Cause::Prohibited => local(evidence).unwrap_or(certain(word)),
         _ => certain(word),
     }
@@ -26,15 +30,7 @@ fn by_itself(evidence: &Evidence, word: Cause) -> Verdict {
         return verdict;
     }
     if evidence.tcp_state.is_some() {
-        // The peer took it, and TLS or the login on it got no answer: the path is alive.
-        let others = [
-            Cause::PeerSilent,
-            Cause::AcceptQueueFull,
-            Cause::AllPayloadDropped,
-            Cause::SizeFiltered,
-            Cause::RepliesFiltered,
-        ];
-        return Verdict { alternatives: others.to_vec(), ..certain(Cause::ConnectTimeout) };
+        return handshake(evidence);
     }
     match evidence.closed_port {
         Some(Fresh::Refused) => {
@@ -58,8 +54,29 @@ fn by_itself(evidence: &Evidence, word: Cause) -> Verdict {
     }
 }
 
+/// The peer took it, and TLS or the login on it came to no end: the path is alive.
+fn handshake(evidence: &Evidence) -> Verdict {
+    // The end of what it answered came, and the beginning did not.
+    if evidence.out_of_order.is_some_and(|segments| segments > 0) {
+        return likely(Cause::SizeFiltered, &[Cause::RepliesFiltered, Cause::LossyPath]);
+    }
+    let others = [
+        Cause::PeerSilent,
+        Cause::AcceptQueueFull,
+        Cause::AllPayloadDropped,
+        Cause::SizeFiltered,
+        Cause::RepliesFiltered,
+    ];
+    Verdict { alternatives: others.to_vec(), ..certain(Cause::ConnectTimeout) }
+}
+
 /// Question 7.
 pub(super) fn many_at_once(evidence: &Evidence) -> Option<Verdict> {
     let (suspects, hosts) = (evidence.suspects?, evidence.hosts?);
-    crate::pulse::is_many(suspects, hosts).then(|| likely(Cause::LocalNetwork, &[Cause::PathDead]))
+    let well = evidence.hosts_well.unwrap_or(0);
+    if is_many(suspects, hosts, well) {
+        return Some(likely(Cause::LocalNetwork, &[Cause::PathDead]));
+    }
+    let far = evidence.network.is_some() && is_far(suspects, well);
+    far.then(|| likely(Cause::FarNetwork, &[Cause::PathDead]))
 }

@@ -2,7 +2,8 @@
 //! wins. Pure: the same evidence gives the same verdict, here and now or elsewhere and later.
 //!
 //! 1. Was this process, or the machine, away? Then nobody is convicted.
-//! 2. Did the connection ever stand ([`connect`])? Has it ended ([`end`])?
+//! 2. Did the connection ever stand ([`connect`])? Has it ended ([`end`])? Does it answer again
+//!    ([`back`])?
 //! 3. Did something come, and was not the ack?
 //! 4. Is it our own address, interface, route? That sends nothing and comes before what follows,
 //!    because a local failure leaves the same errors behind as a router's word.
@@ -11,10 +12,15 @@
 //!    acknowledged and not answered ([`silence`])?
 //! 7. Are many links silent at once?
 //! 8. What became of other connections to the same address ([`beyond`])?
+//!
+//! An answer that accuses somebody needs a silence of some length, and some tries in vain
+//! ([`patience`]); until then it stands among what may be.
 
+mod back;
 mod beyond;
 mod connect;
 mod end;
+mod patience;
 mod silence;
 #[cfg(test)]
 mod tests;
@@ -62,6 +68,7 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
         Stage::End => end::decide(evidence, word),
         Stage::Silence => silence::decide(evidence, word),
         Stage::Warning => warning(evidence, word),
+        Stage::Back => back::decide(evidence),
         Stage::Away => certain(word),
     }
 }
@@ -130,4 +137,28 @@ pub(crate) fn is_path_alive(evidence: &Evidence) -> bool {
             | Cause::PartialReply
             | Cause::ClosedByPeer
     )
+}
+
+/// Whether this cause blames somebody for more than a bad path or a slow process: it must not have
+/// been so, if the connection is well again by itself.
+pub(crate) fn accuses(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::FlowDropped
+            | Cause::FlowForgotten
+            | Cause::RepliesFiltered
+            | Cause::PayloadFiltered
+            | Cause::SizeFiltered
+            | Cause::AllPayloadDropped
+            | Cause::PortFiltered
+            | Cause::SomePathsDead
+            | Cause::ConversationSilent
+            | Cause::AcceptQueueFull
+            | Cause::Prohibited
+    )
+}
+
+/// Whether the evidence says more than what may be.
+pub(crate) fn is_sure(evidence: &Evidence) -> bool {
+    decide(evidence).confidence >= Confidence::Likely
 }

@@ -4,17 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::connect::many_at_once;
+use super::patience::{is_answer_overdue, is_eaten, is_hard, lost, open};
 use super::{Verdict, beyond, certain, likely, local, possible};
 use crate::cause::Cause;
-use crate::diagnose::diagnosis::Confidence;
 use crate::diagnose::evidence::{Carried, Evidence, Fresh};
 
 /// The word of the kernel for a connection whose peer has closed.
 const CLOSE_WAIT: &str = "close-wait";
-
-/// Who rejects does so at once. A router that asks for a host in vain gives it up after three
-/// seconds.
-const A_SILENCE: Duration = Duration::from_secs(1);
 
 pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
     if evidence.tcp_state.as_deref() == Some(CLOSE_WAIT) {
@@ -26,12 +22,19 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
     if word == Cause::WriteStalled {
         return certain(Cause::WriteStalled);
     }
-    let questions = [own_side, rejected, held_up, not_transmitted, not_answered, many_at_once];
-    if let Some(verdict) = questions.iter().find_map(|question| question(evidence)) {
-        return verdict;
-    }
-    let verdict = beyond::decide(evidence);
-    if is_early(evidence) { less_sure(verdict) } else { verdict }
+    let questions = [
+        own_side,
+        rejected,
+        held_up,
+        not_transmitted,
+        own_queue,
+        too_large,
+        slow,
+        not_answered,
+        many_at_once,
+    ];
+    let answer = questions.iter().find_map(|question| question(evidence));
+    answer.unwrap_or_else(|| beyond::decide(evidence))
 }
 
 /// Question 4. What the peer's kernel has acknowledged went out and came back, whatever our own
@@ -41,13 +44,15 @@ fn own_side(evidence: &Evidence) -> Option<Verdict> {
     if is_acked(evidence) && evidence.outstanding != Some(0) { None } else { local(evidence) }
 }
 
-/// All that was written was acknowledged.
+/// All that was written was acknowledged, or the beat and all before it.
 fn is_acked(evidence: &Evidence) -> bool {
-    evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0)
+    let all = evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0);
+    all || evidence.beat_acked == Some(true)
 }
 
-/// Question 5. What a router says of an address that it cannot reach makes the kernel take its
-/// doubled timeout back (RFC 6069), what a firewall says does not.
+/// Question 5. The kernel has one number for a router that cannot reach a host, one that forbids to
+/// and packets that go in circles. What a connect has read of type and code tells; without it, only
+/// that the kernel takes its doubled timeout back for the first (RFC 6069).
 pub(super) fn rejected(evidence: &Evidence) -> Option<Verdict> {
     let errno = i32::try_from(evidence.icmp_errno?).ok()?;
     let (sent_again, backoff) = (evidence.retransmits.unwrap_or(0), evidence.backoff.unwrap_or(0));
@@ -55,21 +60,18 @@ pub(super) fn rejected(evidence: &Evidence) -> Option<Verdict> {
     // taken back. What was sent as a loss probe doubles nothing, either.
     let sent_in_all = evidence.resent.unwrap_or(0);
     let taken_back = backoff < sent_again || u32::from(backoff) + 2 < sent_in_all;
-    Some(match errno {
-        libc::ECONNREFUSED | libc::EACCES | libc::EPERM => certain(Cause::Prohibited),
-        _ if taken_back => certain(Cause::Unreachable),
+    Some(match (errno, evidence.fresh) {
+        (_, Some(Fresh::Prohibited)) => certain(Cause::Prohibited),
+        (libc::ECONNREFUSED | libc::EACCES | libc::EPERM, _) => certain(Cause::Prohibited),
+        (_, Some(Fresh::Unreachable)) if evidence.icmp_type.is_some() => {
+            certain(Cause::Unreachable)
+        }
+        _ if taken_back && evidence.icmp_again == Some(true) => certain(Cause::Unreachable),
+        _ if taken_back => likely(Cause::Unreachable, &[Cause::Prohibited]),
         // There a prohibition has an error of its own. What is left is a router that reaches no
         // further; and of its words the kernel takes only `no route` for a reason to undo.
         _ if is_over_v6(evidence) => certain(Cause::Unreachable),
-        // Said once is not enough: routers say so once a second, and the timeouts in between pass
-        // without a word. Nor is it certain then: packets that go in circles look the same.
-        _ if evidence.icmp_again == Some(true) => likely(Cause::Prohibited, &[Cause::Unreachable]),
-        // First it was silent: that is how a host vanishes whose router gives it up later.
-        _ if evidence.icmp_after_us.is_some_and(|after| after >= A_SILENCE) => {
-            likely(Cause::Unreachable, &[Cause::Prohibited])
-        }
-        libc::ENETUNREACH => likely(Cause::Unreachable, &[Cause::Prohibited]),
-        _ => likely(Cause::Prohibited, &[Cause::Unreachable]),
+        _ => possible(Cause::Unreachable, &[Cause::Prohibited]),
     })
 }
 
@@ -83,6 +85,9 @@ pub(super) fn held_up(evidence: &Evidence) -> Option<Verdict> {
     let (unsent, window) = (evidence.unsent_bytes?, evidence.window_bytes);
     if unsent > 0 && window == Some(0) {
         return Some(certain(Cause::PeerNotReading));
+    }
+    if evidence.beat_acked == Some(true) {
+        return None;
     }
     let ahead = evidence.ahead_bytes.unwrap_or(0);
     let acked = evidence.acked_bytes.unwrap_or(0);
@@ -103,6 +108,41 @@ fn not_transmitted(evidence: &Evidence) -> Option<Verdict> {
     })
 }
 
+/// It left the connection, and a queue of this machine throws packets away.
+fn own_queue(evidence: &Evidence) -> Option<Verdict> {
+    let drops = evidence.queue_drops.is_some_and(|drops| drops > 0);
+    let waits = drops && !is_acked(evidence);
+    waits.then(|| likely(Cause::NotTransmitted, &[Cause::LossyPath, Cause::SlowPath]))
+}
+
+/// Segments came, or arrived, while one before them was missing, again and again: the missing one
+/// is longer than they are.
+fn too_large(evidence: &Evidence) -> Option<Verdict> {
+    let gap_in_answer = evidence.out_of_order.is_some_and(|n| n > 0) && is_acked(evidence);
+    let gap_in_beat = evidence.sacked.is_some_and(|n| n > 0) && evidence.resent.unwrap_or(0) >= 2;
+    if !gap_in_answer && !gap_in_beat {
+        return None;
+    }
+    let verdict = likely(Cause::SizeFiltered, &[Cause::LossyPath, Cause::RepliesFiltered]);
+    // One that was lost by chance is sent again some times within that.
+    Some(if is_gap_lasting(evidence) { verdict } else { open(evidence, &verdict) })
+}
+
+fn is_gap_lasting(evidence: &Evidence) -> bool {
+    let rtt = evidence.rtt_us.unwrap_or_default();
+    let long = if is_hard(evidence) { 3 } else { 1 } * Duration::from_millis(1400) + 4 * rtt;
+    super::patience::silent(evidence) >= long
+}
+
+/// The round trip is as long as the timeout, or longer: no answer can come in time.
+fn slow(evidence: &Evidence) -> Option<Verdict> {
+    let timeout = evidence.timeout_us?;
+    let handshake = evidence.fresh_rtt_us.filter(|_| evidence.fresh == Some(Fresh::Connected));
+    let round = handshake.or(evidence.rtt_us)?;
+    let late = handshake.is_some() || evidence.late_beats.unwrap_or(0) > 0;
+    (round >= timeout * 3 / 4 && late).then(|| likely(Cause::SlowPath, &[Cause::LossyPath]))
+}
+
 /// All was acknowledged, and nobody answered.
 fn not_answered(evidence: &Evidence) -> Option<Verdict> {
     // Probes of the keepalive are no bytes, and count nowhere else. Where a beat was acknowledged
@@ -116,22 +156,27 @@ fn not_answered(evidence: &Evidence) -> Option<Verdict> {
         let others = [Cause::PeerSilent, Cause::PathDead, Cause::FlowForgotten];
         return Some(possible(Cause::AckTimeout, &others));
     }
-    // A segment that arrived twice: its first acknowledgement went with the answer it rode on.
-    let eaten = evidence.duplicates.unwrap_or(0) > 0;
-    Some(match (evidence.fresh, evidence.fresh_beat) {
+    let verdict = whose_silence(evidence);
+    Some(if is_answer_overdue(evidence) { verdict } else { open(evidence, &verdict) })
+}
+
+/// Whose doing it is that a beat was acknowledged and not answered.
+fn whose_silence(evidence: &Evidence) -> Verdict {
+    let eaten = is_eaten(evidence) && lost(evidence) == 0;
+    match (evidence.fresh, evidence.fresh_beat) {
         (_, Some(Carried::Answered)) if eaten => {
             likely(Cause::ConversationSilent, &[Cause::RepliesFiltered])
         }
-        (_, Some(Carried::Answered)) => likely(Cause::ConversationSilent, &[]),
+        // A device for one client may have turned to ours.
+        (_, Some(Carried::Answered)) => likely(Cause::ConversationSilent, &[Cause::SingleClient]),
         _ if eaten => likely(Cause::RepliesFiltered, &[Cause::PeerSilent]),
-        // Nor does another port answer: it died after the acknowledgement.
-        (Some(Fresh::Silent), _) if evidence.closed_port == Some(Fresh::Silent) => {
-            likely(Cause::PathDead, &[])
+        (Some(Fresh::Silent), _) if evidence.fresh_again == Some(Fresh::Silent) => {
+            likely(Cause::AcceptQueueFull, &[Cause::PeerSilent])
         }
-        (Some(Fresh::Silent), _) if evidence.closed_port.is_none() => {
-            likely(Cause::AcceptQueueFull, &[Cause::PeerSilent, Cause::PathDead])
+        // One lost packet looks the same.
+        (Some(Fresh::Silent), _) => {
+            possible(Cause::AcceptQueueFull, &[Cause::PeerSilent, Cause::LossyPath])
         }
-        (Some(Fresh::Silent), _) => likely(Cause::AcceptQueueFull, &[Cause::PeerSilent]),
         (Some(Fresh::Refused), _) => likely(Cause::PeerSilent, &[]),
         (_, Some(Carried::Acked | Carried::Unanswered)) => {
             likely(Cause::PeerSilent, &[Cause::RepliesFiltered])
@@ -140,22 +185,5 @@ fn not_answered(evidence: &Evidence) -> Option<Verdict> {
             Cause::PeerSilent,
             &[Cause::RepliesFiltered, Cause::ConversationSilent, Cause::AcceptQueueFull],
         ),
-    })
-}
-
-/// Looked at before the kernel could show much: it sends again after one timeout, then two, and
-/// the third is a fact.
-fn is_early(evidence: &Evidence) -> bool {
-    let (Some(waited), Some(rto)) = (evidence.waited_us, evidence.rto_us) else { return false };
-    let rtt = evidence.rtt_us.unwrap_or_default();
-    let spoken = (3 * rto).max(4 * rtt + Duration::from_millis(200));
-    waited < spoken && evidence.misses.unwrap_or(0) <= 1
-}
-
-fn less_sure(verdict: Verdict) -> Verdict {
-    let confidence = match verdict.confidence {
-        Confidence::Likely => Confidence::Possible,
-        same => same,
-    };
-    Verdict { confidence, ..verdict }
+    }
 }

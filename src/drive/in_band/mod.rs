@@ -373,7 +373,7 @@ impl InBand {
             let input = self.on_sent(seq, at);
             return self.tell(input);
         }
-        self.inquiry.collect(&mut self.reporter);
+        self.attend();
         match self.next_input() {
             Ok(Some(input)) => return self.tell(input),
             Ok(None) => {}
@@ -397,7 +397,8 @@ impl InBand {
         if look.is_some_and(|look| look <= now) {
             return self.look(now);
         }
-        self.wait_for_line(look.into_iter().chain(until).min(), now);
+        let due = self.inquiry.due();
+        self.wait_for_line(look.into_iter().chain(due).chain(until).min(), now);
     }
 
     fn wait_without_connection(&mut self, until: Option<Instant>) {

@@ -8,6 +8,7 @@
 
 mod budget;
 mod exam;
+mod spared;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,7 @@ use crate::event::Identity;
 
 pub(crate) use budget::Budget;
 pub(crate) use exam::Question;
+pub(crate) use spared::Spared;
 
 /// What was found so far, by value: from the thread of the side connections to the link's. One for
 /// each trouble.
@@ -30,6 +32,14 @@ pub(crate) use exam::Question;
 pub(crate) struct Slot {
     found: Mutex<Option<Evidence>>,
     over: AtomicBool,
+    /// The link's own connection was answered.
+    answered: AtomicBool,
+    /// When a side connection was accepted last.
+    stood: Mutex<Option<Instant>>,
+    /// Whether the peer has served one.
+    served: AtomicBool,
+    /// One of them waits for its answer still.
+    waits: AtomicBool,
 }
 
 impl Slot {
@@ -50,6 +60,28 @@ impl Slot {
     fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
+
+    /// The trouble is over, because the link's own connection was answered; whether a side
+    /// connection still waits to be: then its thread finds out whether the peer serves two.
+    pub(crate) fn close_answered(&self) -> bool {
+        self.answered.store(true, Ordering::Relaxed);
+        self.close();
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    /// When a side connection was accepted last.
+    pub(crate) fn stood(&self) -> Option<Instant> {
+        *self.stood.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn on_stood(&self, now: Instant) {
+        *self.stood.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// Whether the peer has served one of them.
+    pub(crate) fn was_served(&self) -> bool {
+        self.served.load(Ordering::Relaxed)
+    }
 }
 
 struct Running {
@@ -67,6 +99,8 @@ struct State {
 /// All side connections of a coordinator.
 pub(crate) struct Sides {
     budget: Arc<Budget>,
+    /// Peers that are left alone.
+    pub(crate) spared: Arc<Spared>,
     at_once: usize,
     state: Mutex<State>,
 }
@@ -74,11 +108,14 @@ pub(crate) struct Sides {
 impl Sides {
     pub(crate) fn new(at_once: usize, per_minute: u32, now: Instant) -> Sides {
         let budget = Arc::new(Budget::new(per_minute, now));
-        Sides { budget, at_once, state: Mutex::default() }
+        Sides { budget, spared: Arc::default(), at_once, state: Mutex::default() }
     }
 
     /// Starts to answer; what is found comes into the question's slot. Else why not.
     pub(crate) fn ask(&self, question: Question) -> Result<(), Kept> {
+        if self.spared.has(question.address) {
+            return Err(Kept::Single);
+        }
         let mut state = self.state();
         reap(&mut state.running);
         if state.stopped {
@@ -97,10 +134,11 @@ impl Sides {
         let (id, name, target) = (who.id, who.name.clone(), who.target.clone());
         let handle = Arc::new(Handle::new(Identity { id, name, target }));
         let (theirs, budget) = (Arc::clone(&handle), Arc::clone(&self.budget));
+        let spared = Arc::clone(&self.spared);
         let slot = Arc::clone(&question.slot);
         let body = move || {
             theirs.enter();
-            exam::run(question, &theirs, &budget);
+            exam::run(question, &theirs, &budget, &spared);
         };
         match spawn::spawn(format!("keepbeat-why-{}", id.0), spawn::STACK, body) {
             Ok(thread) => {

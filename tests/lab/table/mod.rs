@@ -141,9 +141,7 @@ pub fn kinds_are_told_by_their_name() {
     });
     let outcomes = outcomes.into_inner().unwrap();
     let figures = Figures::of(&outcomes);
-    outcomes.iter().filter(|outcome| !outcome.is_clean()).for_each(|outcome| {
-        println!("{outcome}\n{}", outcome.story);
-    });
+    outcomes.iter().filter(|outcome| !outcome.is_clean()).for_each(|outcome| println!("{outcome}"));
     println!("{figures}");
     let broken = broken.into_inner().unwrap();
     assert!(broken.is_empty(), "{}", broken.join("\n"));

@@ -40,10 +40,9 @@ pub const KINDS: &[Kind] = &[
         ..Kind::new("outage-of-1.5-s", &[PassingOutage, LossyPath], |b| outage(b, 1500))
     },
     Kind {
-        also: &[LossyPath],
         may_be_silent: true,
         quick: true,
-        ..Kind::new("outage-of-3-s", &[PassingOutage, PathDead], |b| outage(b, 3000))
+        ..Kind::new("outage-of-3-s", &[PassingOutage, PathDead, LossyPath], |b| outage(b, 3000))
     },
     Kind {
         listen: 15,

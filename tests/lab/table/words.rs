@@ -2,9 +2,10 @@
 
 use keepbeat::Cause::*;
 
-use super::bench::plain;
+use super::bench::{Setting, drawn};
 use super::{Bench, Kind};
 use crate::net::client;
+use crate::row::V6;
 
 pub const KINDS: &[Kind] = &[
     Kind {
@@ -85,6 +86,11 @@ fn flaps(bench: &mut Bench) {
     client("ip -n near route add default via 192.0.2.2");
 }
 
-fn v6(bench: &mut Bench) -> Vec<super::Setting> {
-    plain(bench).into_iter().map(|link| super::Setting { host: crate::row::V6, ..link }).collect()
+/// Few: they share what routers say in a while.
+fn plain(bench: &mut Bench) -> Vec<Setting> {
+    (0..3).map(|n| drawn(&mut bench.rng, n != 1)).collect()
+}
+
+fn v6(bench: &mut Bench) -> Vec<Setting> {
+    plain(bench).into_iter().map(|link| Setting { host: V6, ..link }).collect()
 }

@@ -1,0 +1,79 @@
+//! A silence that has ended on the connection that was silent. What was sent again needlessly is
+//! told by the peer a round trip later: only then is it explained.
+
+use std::time::{Duration, Instant};
+
+use super::Case;
+use super::measure::{add_info, add_since};
+use crate::cause::{Cause, Loss};
+use crate::diagnose::decide::accuses;
+use crate::diagnose::diagnosis::{Confidence, Diagnosis};
+use crate::diagnose::evidence::{Evidence, Stage};
+use crate::tcp_info::TcpInfo;
+
+/// How long until the peer has told what arrived twice: as long as the answer took, within limits.
+pub(super) fn grace(silent: Duration) -> Duration {
+    silent.clamp(Duration::from_millis(100), Duration::from_secs(2))
+}
+
+/// The same is told once in such a while.
+const AGAIN: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(super) struct Back {
+    due: Instant,
+    evidence: Box<Evidence>,
+    before: Option<TcpInfo>,
+}
+
+impl Case {
+    /// The first answer after a silence.
+    pub(super) fn begin_back(&mut self, now: Instant) {
+        let told = self.told.as_ref().filter(|told| !told.is_warning());
+        // A silence that ended a connection before this one did not end here.
+        let was_silent = self.misses > 0;
+        let (Some(first), None, true) = (&self.first, &self.back, was_silent) else { return };
+        // What was told and may well have ended so needs no other story.
+        let sure = told.filter(|told| told.confidence() >= Confidence::Likely);
+        if sure.is_some_and(|told| !accuses(told.cause())) {
+            return;
+        }
+        let silent = self.trouble.since.map_or(Duration::ZERO, |since| now - since);
+        let detail = format!("the answer came after {silent:.1?}");
+        let mut evidence = self.begin(Stage::Back, &Loss::new(Cause::AckTimeout, detail), now);
+        self.add_beat(&mut evidence, now);
+        self.add_trouble(&mut evidence, now);
+        let before = first.before.clone();
+        self.back = Some(Back { due: now + grace(silent), evidence: Box::new(evidence), before });
+    }
+
+    /// When it is to be explained.
+    pub(crate) fn back_due(&self) -> Option<Instant> {
+        self.back.as_ref().map(|back| back.due)
+    }
+
+    /// Why it was silent, from what the kernel knows by now; none where that was told lately.
+    pub(crate) fn end_back(&mut self, info: Option<&TcpInfo>, now: Instant) -> Option<Diagnosis> {
+        let Back { mut evidence, before, .. } = self.back.take()?;
+        let info = info.filter(|info| self.believes(info, now));
+        if let Some((info, before)) = info.zip(before) {
+            let outstanding = evidence.outstanding;
+            add_info(&mut evidence, info);
+            add_since(&mut evidence, info, &before);
+            evidence.alone = Some(outstanding == Some(1));
+        }
+        self.lately(Diagnosis::of(*evidence), now)
+    }
+
+    /// Unless the same was told of this link a while ago.
+    pub(super) fn lately(&mut self, diagnosis: Diagnosis, now: Instant) -> Option<Diagnosis> {
+        let same = |(cause, at): &mut (Cause, Instant)| {
+            *cause == diagnosis.cause() && now.saturating_duration_since(*at) < AGAIN
+        };
+        if diagnosis.confidence() < Confidence::Likely || self.warned.as_mut().is_some_and(same) {
+            return None;
+        }
+        self.warned = Some((diagnosis.cause(), now));
+        Some(diagnosis)
+    }
+}

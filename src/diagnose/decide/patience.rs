@@ -1,0 +1,153 @@
+//! DECIDES: how much silence, and how many tries in vain, it takes until they say something. On a
+//! path that loses packets, or whose round trips have grown, everything looks like something else
+//! for a while.
+
+use std::time::Duration;
+
+use super::{Verdict, possible};
+use crate::cause::Cause;
+use crate::diagnose::evidence::{Carried, Evidence, Fresh};
+
+/// What the peer's kernel waits at least before it sends an answer again. It is not told to us.
+const THEIR_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// In so many of the last beats it takes more than one lost packet to be a hard path.
+const HARD: u32 = 2;
+
+/// A step of the round-trip time to two seconds is not rare where queues are long.
+const LONGEST_STEP: Duration = Duration::from_millis(2400);
+
+/// So long nobody can tell an outage from some lost packets.
+const LEAST_DEAD: Duration = Duration::from_millis(1200);
+
+/// For how long nothing was answered.
+pub(super) fn silent(evidence: &Evidence) -> Duration {
+    let Evidence { silent_us, waited_us, timeout_us, misses, .. } = evidence;
+    silent_us.unwrap_or_else(|| {
+        let before = misses.unwrap_or(0).saturating_sub(1);
+        waited_us.unwrap_or_default() + timeout_us.unwrap_or_default() * before
+    })
+}
+
+/// Beats before this trouble lost packets, or came late: what comes now may be more of the same.
+pub(super) fn is_hard(evidence: &Evidence) -> bool {
+    evidence.lossy_beats.unwrap_or(0) >= HARD || evidence.late_beats.unwrap_or(0) >= HARD
+}
+
+/// Some packet was lost, on this connection or on another one, or may have been.
+fn is_unclean(evidence: &Evidence) -> bool {
+    let lossy = evidence.lossy_beats.unwrap_or(0) > 0 || evidence.late_beats.unwrap_or(0) > 0;
+    lossy || lost(evidence) > 0 || is_eaten(evidence) || evidence.fresh_resent.unwrap_or(0) > 0
+}
+
+/// Segments that were sent again and had not arrived before.
+pub(super) fn lost(evidence: &Evidence) -> u32 {
+    evidence.resent.unwrap_or(0).saturating_sub(needless(evidence))
+}
+
+/// Segments that were sent again although they had arrived. Where the path itself doubles packets,
+/// nobody can count those.
+pub(super) fn needless(evidence: &Evidence) -> u32 {
+    let doubles = evidence.doubled_beats.unwrap_or(0) > 0;
+    if doubles { 0 } else { evidence.duplicates.unwrap_or(0) }
+}
+
+/// The beat arrived twice, so its first acknowledgement was lost with the answer that it rode on.
+/// With more than one segment on the way, a probe for lost ones looks the same.
+pub(super) fn is_eaten(evidence: &Evidence) -> bool {
+    needless(evidence) > 0 && evidence.alone != Some(false)
+}
+
+/// The beat was acknowledged: whether an answer that was lost would have been sent again by now,
+/// and on a path that loses packets, again and again.
+pub(super) fn is_answer_overdue(evidence: &Evidence) -> bool {
+    let rto = evidence.rto_us.unwrap_or_default().max(THEIR_TIMEOUT);
+    let rtt = evidence.rtt_us.unwrap_or_default();
+    let long = match (is_unclean(evidence), is_hard(evidence)) {
+        (false, _) => rto,
+        (true, false) => 7 * rto, // one timeout, then two, then four
+        (true, true) => 15 * rto,
+    };
+    silent(evidence) >= long + 2 * rtt
+}
+
+/// Segments and connections that nobody answered.
+fn tries(evidence: &Evidence) -> u32 {
+    let Evidence { more_fresh, more_answered, next_silent, .. } = evidence;
+    let first = u32::from(evidence.fresh == Some(Fresh::Silent));
+    let more = more_fresh.unwrap_or(0).saturating_sub(more_answered.unwrap_or(0));
+    // An attempt of the link's own waits for as long as two of the others.
+    evidence.resent.unwrap_or(0) + first + more + 2 * next_silent.unwrap_or(0)
+}
+
+/// How sure it is that nothing passes at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Dead {
+    No,
+    Perhaps,
+    Yes,
+}
+
+pub(super) fn is_dead(evidence: &Evidence) -> Dead {
+    let (tries, silent) = (tries(evidence), silent(evidence));
+    let (enough, long) = match is_hard(evidence) {
+        true => (8, 2 * LONGEST_STEP),
+        false => (5, LONGEST_STEP),
+    };
+    let rtt = evidence.rtt_us.unwrap_or_default();
+    if tries >= enough && silent >= long.max(4 * rtt) {
+        Dead::Yes
+    } else if tries >= enough - 1 && silent >= long.max(4 * rtt) / 2 && silent >= LEAST_DEAD {
+        Dead::Perhaps
+    } else {
+        Dead::No
+    }
+}
+
+/// How sure it is that this connection alone is dead: it was sent again on it while fresh ones were
+/// answered. One retransmission may be lost, or still on its way.
+pub(super) fn is_dropped(evidence: &Evidence) -> Dead {
+    let enough = if is_hard(evidence) { 4 } else { 2 };
+    match evidence.resent_beside {
+        None => Dead::Perhaps, // it is not told here
+        Some(resent) if resent >= enough => Dead::Yes,
+        Some(resent) if resent >= enough / 2 => Dead::Perhaps,
+        Some(_) => Dead::No,
+    }
+}
+
+/// The beat was lost on a fresh connection as well: how sure it is that this is no chance.
+pub(super) fn is_swallowed(evidence: &Evidence) -> Dead {
+    let again = evidence.fresh_beat_again;
+    let resent = evidence.resent.unwrap_or(0);
+    let enough = if is_hard(evidence) { 8 } else { 3 };
+    match again {
+        Some(Carried::Unacked) if resent >= enough => Dead::Yes,
+        None | Some(Carried::Unacked) if silent(evidence) >= LEAST_DEAD => Dead::Perhaps,
+        _ => Dead::No,
+    }
+}
+
+/// It is too early for this verdict: what it accuses stands among what may be.
+pub(super) fn open(evidence: &Evidence, verdict: &Verdict) -> Verdict {
+    let headline = if is_hard(evidence) { Cause::LossyPath } else { Cause::AckTimeout };
+    let mut others: Vec<_> =
+        [verdict.cause].into_iter().chain(verdict.alternatives.clone()).collect();
+    others.extend([Cause::LossyPath, Cause::SlowPath, Cause::PassingOutage]);
+    let mut seen = Vec::new();
+    others.retain(|cause| {
+        let is_new = *cause != headline && !seen.contains(cause);
+        seen.push(*cause);
+        is_new
+    });
+    possible(headline, &others)
+}
+
+/// As sure as that.
+pub(super) fn as_sure(evidence: &Evidence, sure: Dead, verdict: Verdict) -> Verdict {
+    match sure {
+        Dead::Yes => verdict,
+        Dead::Perhaps => possible(verdict.cause, &verdict.alternatives).or(Cause::PassingOutage),
+        Dead::No => open(evidence, &verdict),
+    }
+}
