@@ -197,7 +197,8 @@ impl Case {
         // Our own beats before it are no data that it waits behind.
         let beats = self.last.as_ref().map_or(0, |last| last.beats_out);
         let ahead = before.as_ref().and_then(TcpInfo::bytes_ahead);
-        let ahead = ahead.map(|ahead| ahead.saturating_sub(beats.into()));
+        // The kernel's count is off by one at most.
+        let ahead = ahead.map(|ahead| ahead.saturating_sub(u64::from(beats) + 1));
         let beats_out = beats.saturating_add(bytes);
         let sent = Sent { seq, at, bytes, idle, before, ahead, beats_out };
         self.first.get_or_insert_with(|| sent.clone());
@@ -223,7 +224,8 @@ impl Case {
         if let Some(first) = &self.first {
             self.history.survived(first.idle);
         }
-        if late {
+        // Where its kernel had the beat it was not the path that took its time.
+        if late && !self.trouble.was_acked {
             self.path.on_late();
         }
         self.begin_back(now);
@@ -330,6 +332,10 @@ impl Case {
 
     /// When the connection, or the attempt, is over.
     pub(crate) fn on_disconnected(&mut self) {
+        if self.misses > 0 {
+            // What is sent in vain on a connection that is dead is no loss on the way.
+            self.path = self.trouble.path;
+        }
         self.stands = false;
     }
 
@@ -464,6 +470,18 @@ impl Case {
         let surest = self.surest.filter(|_| same);
         self.surest = surest.max(Some(diagnosis.confidence()));
         (diagnosis, self.surest > surest)
+    }
+
+    /// The same of a silence that is over: what stands now is another matter.
+    pub(crate) fn diagnose_past(
+        &mut self,
+        evidence: Evidence,
+        now: Instant,
+    ) -> (Arc<Diagnosis>, bool) {
+        if !self.stands || self.misses > 0 {
+            return self.diagnose(evidence, now);
+        }
+        (Arc::new(Diagnosis::recorded(evidence, self.recorder.beats(now))), true)
     }
 
     /// Whether other connections are to be made to tell more of this evidence: once in a trouble,

@@ -143,14 +143,27 @@ impl Diagnosis {
     /// one is less, or has nothing to go by that this one had not.
     pub(crate) fn holds_against(&self, later: &Diagnosis) -> bool {
         let silences = [self, later].map(|told| told.evidence.stage == Some(Stage::Silence));
-        if silences != [true; 2] || self.confidence() < Confidence::Likely {
+        if silences != [true; 2] {
             return false;
         }
         let (ours, theirs) = (&self.evidence, &later.evidence);
+        // That nothing is known yet takes nothing back.
+        if later.cause() == Cause::AckTimeout && self.cause() != Cause::AckTimeout {
+            return !theirs.is_news_after(ours);
+        }
+        if self.confidence() < Confidence::Likely {
+            return false;
+        }
         if self.cause() == later.cause() {
             return later.confidence() < self.confidence();
         }
         later.confidence() < Confidence::Likely || !theirs.is_news_after(ours)
+    }
+
+    /// Whether it says, more than possibly, why a connection that stood was silent.
+    pub(crate) fn explains_silence(&self) -> bool {
+        let silence = self.evidence.stage == Some(Stage::Silence);
+        silence && self.confidence() >= Confidence::Likely
     }
 
     pub(crate) fn is_warning(&self) -> bool {

@@ -264,6 +264,8 @@ evidence! {
     rto_us: Duration,
     /// The smoothed round-trip time of segments.
     rtt_us: Duration,
+    /// The same before the beat.
+    rtt_before_us: Duration,
     /// The least one.
     least_rtt_us: Duration,
     /// Since a segment came that acknowledged something.

@@ -48,6 +48,8 @@ pub(crate) struct Inquiry {
     held: Option<(Arc<Diagnosis>, bool)>,
     /// The last evidence of silence, to be completed by what side connections find.
     silence: Option<Evidence>,
+    /// It is of a connection that is gone: what is known of the next one has no place in it.
+    is_gone: bool,
     suspension: Suspension,
     /// The protocol panicked as it was asked.
     broken: Option<Loss>,
@@ -77,6 +79,7 @@ impl Inquiry {
             looks: Looks::new(Arc::clone(&seat.shared.lookers)),
             held: None,
             silence: None,
+            is_gone: false,
             suspension: Suspension::new(),
             broken: None,
         }
@@ -174,9 +177,7 @@ impl Inquiry {
         if !self.asked {
             return;
         }
-        if let Some(stood) = self.slot.stood().filter(|_| self.asked_acked) {
-            self.case.on_intruded(stood);
-        }
+        self.look_for_intrusion();
         let Some(found) = self.slot.take() else { return };
         let (now, info) = (Instant::now(), scene.look());
         self.case.on_side(&found, info.as_ref(), now);
@@ -185,9 +186,18 @@ impl Inquiry {
             if evidence.side == Some(Kept::Pending) {
                 evidence.side = found.side;
             }
-            self.case.refresh(&mut evidence, info.as_ref(), now);
+            if !self.is_gone {
+                self.case.refresh(&mut evidence, info.as_ref(), now);
+            }
             self.tell(evidence.clone(), now, reporter);
             self.silence = Some(evidence);
+        }
+    }
+
+    /// Whether a side connection was accepted while the peer's kernel lived.
+    fn look_for_intrusion(&mut self) {
+        if let Some(stood) = self.slot.stood().filter(|_| self.asked_acked) {
+            self.case.on_intruded(stood);
         }
     }
 
@@ -294,7 +304,10 @@ impl Inquiry {
         }
         if self.case.has_turned_lossy() {
             let evidence = self.case.lossy(now, scene.look().as_ref());
-            reporter.diagnosed(Arc::new(Diagnosis::of(evidence)));
+            let diagnosis = Diagnosis::of(evidence);
+            if self.case.is_news(&diagnosis, now) {
+                reporter.diagnosed(Arc::new(diagnosis));
+            }
         }
     }
 
@@ -333,7 +346,7 @@ impl Inquiry {
             evidence.side = Some(self.ask(scene, &evidence, now));
         }
         self.held = Some(self.case.diagnose(evidence.clone(), now));
-        self.silence = Some(evidence);
+        (self.silence, self.is_gone) = (Some(evidence), false);
     }
 
     /// The state turns for the worse.
@@ -392,12 +405,16 @@ impl Inquiry {
         scene: &mut dyn Scene,
         reporter: &mut Reporter,
     ) {
-        if self.is_of_the_last(loss, now, reporter) {
+        if self.is_of_the_last(loss, now, scene, reporter) {
             return;
         }
         // The state event before it has told of this very attempt, or of another trouble.
         let told = self.case.told();
-        let same = told.is_some_and(|told| told.evidence().word == Some(loss.cause));
+        let same = told.is_some_and(|told| {
+            // Where it is clear why it was silent, that it goes on so is no other story.
+            let goes_on = told.explains_silence() && loss.cause == Cause::ConnectTimeout;
+            goes_on || told.evidence().word == Some(loss.cause)
+        });
         if same || matches!(loss.cause, Cause::Stopped | Cause::Renewed) {
             return;
         }
@@ -422,6 +439,7 @@ impl Inquiry {
         own: Option<OwnSide>,
     ) -> Evidence {
         self.case.set_suspended(self.suspension.since_well());
+        self.look_for_intrusion();
         let mut evidence = self.case.end(loss, now, info, own);
         if evidence.stage == Some(Stage::Connect) {
             self.add_attempt(&mut evidence);
@@ -431,10 +449,11 @@ impl Inquiry {
 
     /// What was silent is explained by what came after it.
     fn explain(&mut self, evidence: Evidence, now: Instant, reporter: &mut Reporter) {
-        let (diagnosis, news) = self.case.diagnose(evidence, now);
+        let (diagnosis, news) = self.case.diagnose_past(evidence, now);
         self.case.learn(&diagnosis);
         // That nothing is known is no explanation.
-        if news && diagnosis.cause() != Cause::AckTimeout {
+        let news = news && diagnosis.cause() != Cause::AckTimeout;
+        if news && self.case.is_news(&diagnosis, now) {
             reporter.diagnosed(diagnosis);
         }
     }
@@ -442,6 +461,7 @@ impl Inquiry {
     fn tell(&mut self, evidence: Evidence, now: Instant, reporter: &mut Reporter) {
         let (diagnosis, news) = self.case.diagnose(evidence, now);
         self.case.learn(&diagnosis);
+        let news = news && self.case.is_news(&diagnosis, now);
         self.hand_out(diagnosis, news, reporter);
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -133,6 +134,8 @@ pub struct Shared {
     mode: Mutex<String>,
     turned: Condvar,
     streams: Mutex<HashMap<u64, (u16, TcpStream)>>,
+    /// The last client of each port.
+    last: Mutex<HashMap<u16, u64>>,
     accepted: AtomicU64,
 }
 
@@ -230,19 +233,14 @@ fn accept(socket: Socket, port: u16, shared: &Arc<Shared>) {
                 Some(Manners::Closes) => {
                     others().for_each(|other| drop(other.shutdown(Shutdown::Both)));
                 }
-                Some(Manners::Resets) => others().for_each(|other| {
-                    SockRef::from(other).set_linger(Some(Duration::ZERO)).unwrap();
-                    drop(other.shutdown(Shutdown::Read)); // its thread drops it
-                }),
+                Some(Manners::Resets) => others().for_each(reset),
                 Some(Manners::Refuses) if has_others => {
                     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
                     continue;
                 }
                 _ => {}
             }
-            if manners == Some(Manners::Resets) {
-                streams.retain(|_, (at, _)| *at != port);
-            }
+            shared.last.lock().unwrap().insert(port, id);
             streams.insert(id, (port, stream.try_clone().unwrap()));
             drop(streams);
             let served = !(has_others && manners == Some(Manners::Ignores));
@@ -264,6 +262,15 @@ fn accept(socket: Socket, port: u16, shared: &Arc<Shared>) {
     });
 }
 
+/// At once, whoever else holds the connection.
+fn reset(stream: &TcpStream) {
+    // SAFETY: an address of zeroes is one of no family: it takes the connection apart.
+    let none: libc::sockaddr = unsafe { std::mem::zeroed() };
+    let len = size_of::<libc::sockaddr>() as libc::socklen_t;
+    // SAFETY: the address lives for the call, and the descriptor is open.
+    assert_eq!(unsafe { libc::connect(stream.as_raw_fd(), &none, len) }, 0);
+}
+
 /// Every fourth answer takes as long as was ordered.
 fn one_client(mut stream: TcpStream, id: u64, port: u16, served: bool, shared: &Shared) {
     let mut bytes = [0; 64];
@@ -275,7 +282,7 @@ fn one_client(mut stream: TcpStream, id: u64, port: u16, served: bool, shared: &
             thread::sleep(ms(think.parse().unwrap()));
         }
         let manners = ONE_CLIENT.iter().find(|(at, _)| *at == port).map(|(_, manners)| *manners);
-        let last = || shared.streams.lock().unwrap().keys().max().copied();
+        let last = || shared.last.lock().unwrap().get(&port).copied();
         if !served || manners == Some(Manners::Forgets) && last() != Some(id) {
             continue;
         }

@@ -66,14 +66,25 @@ impl Case {
     }
 
     /// Unless the same was told of this link a while ago.
-    pub(super) fn lately(&mut self, diagnosis: Diagnosis, now: Instant) -> Option<Diagnosis> {
-        let same = |(cause, at): &mut (Cause, Instant)| {
-            *cause == diagnosis.cause() && now.saturating_duration_since(*at) < AGAIN
-        };
-        if diagnosis.confidence() < Confidence::Likely || self.warned.as_mut().is_some_and(same) {
-            return None;
+    fn lately(&mut self, diagnosis: Diagnosis, now: Instant) -> Option<Diagnosis> {
+        let sure = diagnosis.confidence() >= Confidence::Likely;
+        (sure && self.is_news(&diagnosis, now)).then_some(diagnosis)
+    }
+
+    /// Whether this may be told. A bad path makes one trouble after another, and is told of once in
+    /// a while.
+    pub(crate) fn is_news(&mut self, diagnosis: &Diagnosis, now: Instant) -> bool {
+        let cause = diagnosis.cause();
+        if !matches!(cause, Cause::LossyPath | Cause::SlowPath | Cause::PassingOutage) {
+            return true;
         }
-        self.warned = Some((diagnosis.cause(), now));
-        Some(diagnosis)
+        let is_same = |(told, at): (Cause, Instant)| {
+            told == cause && now.saturating_duration_since(at) < AGAIN
+        };
+        if self.warned.is_some_and(is_same) {
+            return false;
+        }
+        self.warned = Some((cause, now)).filter(|_| diagnosis.confidence() >= Confidence::Likely);
+        true
     }
 }

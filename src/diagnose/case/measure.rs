@@ -117,6 +117,7 @@ pub(super) fn add_info(evidence: &mut Evidence, info: &TcpInfo) {
 
 /// What has changed since `before`.
 pub(super) fn add_since(evidence: &mut Evidence, info: &TcpInfo, before: &TcpInfo) {
+    evidence.rtt_before_us = Some(before.rtt);
     let since = |now: Option<u64>, then: Option<u64>| Some(now?.saturating_sub(then?));
     let since32 = |now: Option<u32>, then: Option<u32>| Some(now?.saturating_sub(then?));
     evidence.segments_in = since32(info.segs_in, before.segs_in);

@@ -1,6 +1,8 @@
 //! What the last beats say of the path: for which of them packets were lost, arrived twice, or came
 //! late. A bit each, so that no beat allocates.
 
+use std::time::Duration;
+
 use crate::tcp_info::TcpInfo;
 
 /// So many beats are looked back on for packets that are lost again and again.
@@ -8,6 +10,9 @@ pub(super) const LOOK_BACK: u32 = 8;
 
 /// So many of them with retransmissions are worth a warning.
 const LOSSY: u32 = 3;
+
+/// Less is no growth of a round trip.
+const NO_GROWTH: Duration = Duration::from_millis(20);
 
 /// The last 32 beats, the latest in the lowest bit.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,16 +26,16 @@ pub(super) struct Path {
 
 impl Path {
     /// Between two beats: whether packets were lost, and whether some arrived twice that were sent
-    /// once. What was sent again and had arrived was lost on the way back, unless the round trip
-    /// has grown: then the kernel's timeout has grown with it.
+    /// once. What was sent again was lost, or its acknowledgement was, unless the round trip has
+    /// grown: an eighth of each measurement goes into the kernel's average.
     pub(super) fn on_sent(&mut self, now: Option<&TcpInfo>, before: Option<&TcpInfo>) {
         self.late <<= 1;
         let Some((now, before)) = now.zip(before) else { return };
         let resent = now.total_retransmits.saturating_sub(before.total_retransmits);
         let twice = now.dsack_dups.zip(before.dsack_dups);
         let twice = twice.map_or(0, |(now, before)| now.saturating_sub(before));
-        let has_grown = now.rto > before.rto * 3 / 2;
-        let lossy = resent > twice || resent > 0 && !has_grown;
+        let has_grown = now.rtt.saturating_sub(before.rtt) * 8 >= now.rtt.max(NO_GROWTH);
+        let lossy = resent > 0 && !has_grown;
         self.lossy = self.lossy << 1 | u32::from(lossy);
         self.doubled = self.doubled << 1 | u32::from(twice > resent);
     }
@@ -79,7 +84,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_again_needlessly_is_a_lost_answer_or_a_longer_round_trip() {
-        let slower = TcpInfo { rto: std::time::Duration::from_secs(2), ..look(1, 1) };
+        let slower = TcpInfo { rtt: Duration::from_millis(100), ..look(1, 1) };
         for (now, lossy, doubled) in [
             (look(0, 0), None, None),
             (look(1, 0), Some(1), None),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::patience::{is_eaten, is_hard, lost, needless, silent};
+use super::patience::{is_eaten, is_hard, lost, silent};
 use super::{Verdict, likely, possible};
 use crate::cause::Cause;
 use crate::diagnose::evidence::Evidence;
@@ -15,7 +15,7 @@ const IN_A_ROW: u32 = 3;
 const AN_OUTAGE: Duration = Duration::from_millis(900);
 
 pub(super) fn decide(evidence: &Evidence) -> Verdict {
-    let (lost, needless) = (lost(evidence), needless(evidence));
+    let lost = lost(evidence);
     if evidence.was_acked == Some(true) {
         // Its kernel had the beat: it was the answer that took its time, or was lost.
         return match is_eaten(evidence) || evidence.lossy_beats.unwrap_or(0) > 0 || lost > 0 {
@@ -28,9 +28,8 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
     let Some(resent) = evidence.resent else {
         return possible(Cause::SlowPath, &[Cause::LossyPath, Cause::PeerSilent]);
     };
-    // Whatever was sent again had arrived, the last of them perhaps after this; and the kernel has
-    // learnt from it how long a round trip takes now.
-    if resent == 0 || needless > 0 && lost <= 1 && has_grown(evidence) {
+    // Whatever was sent again had arrived: the kernel has measured how long that took.
+    if resent == 0 || has_grown(evidence) {
         return likely(Cause::SlowPath, &[Cause::LossyPath]);
     }
     if is_hard(evidence) {
@@ -42,8 +41,9 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
     lossy
 }
 
-/// The kernel's timeout covers the round trip that this answer took.
+/// Whether a round trip takes about as long now as this answer took. An eighth of each measurement
+/// goes into the kernel's average; of what was lost and sent again it measures the last try.
 fn has_grown(evidence: &Evidence) -> bool {
-    let rto = evidence.rto_us.unwrap_or_default();
-    rto >= silent(evidence) * 7 / 10
+    let Some((now, before)) = evidence.rtt_us.zip(evidence.rtt_before_us) else { return false };
+    now.saturating_sub(before) * 8 >= silent(evidence) * 6 / 10
 }

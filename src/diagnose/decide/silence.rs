@@ -4,10 +4,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::connect::many_at_once;
-use super::patience::{is_answer_overdue, is_eaten, is_hard, lost, open};
+use super::patience::{is_answer_overdue, is_eaten, is_hard, lost, open, silent};
 use super::{Verdict, beyond, certain, likely, local, possible};
 use crate::cause::Cause;
 use crate::diagnose::evidence::{Carried, Evidence, Fresh};
+
+/// So long after the first the kernel sends a SYN again.
+const A_SYN: Duration = Duration::from_secs(1);
+
+/// So long an answer may take where others are answered at once.
+const A_TURN: Duration = Duration::from_millis(1500);
 
 /// The word of the kernel for a connection whose peer has closed.
 const CLOSE_WAIT: &str = "close-wait";
@@ -131,16 +137,31 @@ fn too_large(evidence: &Evidence) -> Option<Verdict> {
 fn is_gap_lasting(evidence: &Evidence) -> bool {
     let rtt = evidence.rtt_us.unwrap_or_default();
     let long = if is_hard(evidence) { 3 } else { 1 } * Duration::from_millis(1400) + 4 * rtt;
-    super::patience::silent(evidence) >= long
+    silent(evidence) >= long
 }
 
 /// The round trip is as long as the timeout, or longer: no answer can come in time.
 fn slow(evidence: &Evidence) -> Option<Verdict> {
     let timeout = evidence.timeout_us?;
-    let handshake = evidence.fresh_rtt_us.filter(|_| evidence.fresh == Some(Fresh::Connected));
+    let handshake = handshake(evidence);
     let round = handshake.or(evidence.rtt_us)?;
     let late = handshake.is_some() || evidence.late_beats.unwrap_or(0) > 0;
     (round >= timeout * 3 / 4 && late).then(|| likely(Cause::SlowPath, &[Cause::LossyPath]))
+}
+
+/// The round trip of another connection's opening. Where that was sent again, the kernel cannot tell
+/// the answer to the first from that to the second: only the time between them does.
+fn handshake(evidence: &Evidence) -> Option<Duration> {
+    let (round, took) = (evidence.fresh_rtt_us?, evidence.fresh_took_us?);
+    if evidence.fresh != Some(Fresh::Connected) {
+        return None;
+    }
+    let usual = 3 * evidence.beat_rtt_us.unwrap_or_default() + Duration::from_millis(200);
+    match evidence.fresh_resent.unwrap_or(0) {
+        0 => Some(round),
+        1 => (took > A_SYN + usual).then_some(round),
+        _ => None,
+    }
 }
 
 /// All was acknowledged, and nobody answered.
@@ -157,7 +178,8 @@ fn not_answered(evidence: &Evidence) -> Option<Verdict> {
         return Some(possible(Cause::AckTimeout, &others));
     }
     let verdict = whose_silence(evidence);
-    Some(if is_answer_overdue(evidence) { verdict } else { open(evidence, &verdict) })
+    let turn = verdict.cause != Cause::ConversationSilent || silent(evidence) >= A_TURN;
+    Some(if turn && is_answer_overdue(evidence) { verdict } else { open(evidence, &verdict) })
 }
 
 /// Whose doing it is that a beat was acknowledged and not answered.

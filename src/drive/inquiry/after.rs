@@ -72,7 +72,7 @@ impl Inquiry {
         }
         let own = (info.unacked > 0 || info.unsent() > 0).then(|| self.own_side());
         self.case.on_own_side(own.as_ref(), now);
-        let Some(mut evidence) = self.silence.take() else { return };
+        let Some(mut evidence) = self.silence.take_if(|_| !self.is_gone) else { return };
         self.case.refresh(&mut evidence, Some(&info), now);
         if self.case.wants_side(&evidence, now) {
             evidence.side = Some(self.ask(scene, &evidence, now));
@@ -100,8 +100,15 @@ impl Inquiry {
         &mut self,
         loss: &Loss,
         now: Instant,
+        scene: &dyn Scene,
         reporter: &mut Reporter,
     ) -> bool {
+        // What has come up while it was tried goes first.
+        self.collect(scene, reporter);
+        if let Some(relic) = &mut self.relic {
+            relic.hurry(now);
+            self.on_due(scene, reporter);
+        }
         let stood = self.handle.has_stood();
         let Some(evidence) = self.case.on_next_failed(loss, stood, now) else { return false };
         self.explain(self.with_attempt(evidence), now, reporter);
@@ -140,6 +147,6 @@ impl Inquiry {
     /// The connection is over: a silence on it has ended without an answer.
     pub(super) fn end_by_loss(&mut self) {
         self.spare(false);
-        self.asked_acked = false;
+        (self.asked_acked, self.is_gone) = (false, true);
     }
 }
