@@ -101,6 +101,8 @@ pub(crate) struct Case {
     side: Evidence,
     /// When they were asked for.
     side_at: Option<Instant>,
+    /// How the connection came to stand.
+    opening: Opening,
     /// A death by silence that the next connection may explain.
     open: Option<Open>,
     /// A silence that has ended, and is still to be explained.
@@ -146,6 +148,7 @@ impl Case {
             suspended: None,
             side: Evidence::default(),
             side_at: None,
+            opening: Opening::default(),
             open: None,
             back: None,
             ledger: Ledger::default(),
@@ -178,6 +181,7 @@ impl Case {
         (self.outstanding, self.first, self.last) = (0, None, None);
         (self.misses, self.icmp, self.partial) = (0, None, false);
         (self.ledger, self.back, self.intruded) = (ledger, None, None);
+        self.opening = Opening::default();
         self.on_next_connected(now);
     }
 
@@ -225,7 +229,7 @@ impl Case {
             self.history.survived(first.idle);
         }
         // Where its kernel had the beat it was not the path that took its time.
-        if late && !self.trouble.was_acked {
+        if late && self.trouble.acked.is_none() {
             self.path.on_late();
         }
         self.begin_back(now);
@@ -320,7 +324,7 @@ impl Case {
             evidence.fresh_is_next = None;
         }
         if is_answered(found) {
-            self.begin_old_beside(now);
+            self.begin_old_beside();
         }
     }
 
@@ -348,8 +352,9 @@ impl Case {
         own: Option<OwnSide>,
     ) -> Evidence {
         let info = info.filter(|info| self.believes(info, now));
-        let acked = info.is_some_and(|info| self.is_beat_acked(info));
-        self.trouble.on_look(info, acked, now);
+        let seen =
+            info.map_or((false, false), |info| (self.is_beat_acked(info), self.is_eaten(info)));
+        self.trouble.on_look(info, seen, now);
         self.trouble.on_own_side(own.as_ref(), now);
         let mut evidence = self.begin(Stage::Silence, loss, now);
         self.add_beat(&mut evidence, now);
@@ -373,10 +378,18 @@ impl Case {
         acked.zip(all).is_some_and(|(acked, all)| first.bytes > 0 && acked >= all)
     }
 
+    /// Whether a beat arrived twice while nothing but beats was on its way.
+    fn is_eaten(&self, info: &TcpInfo) -> bool {
+        let before = self.first.as_ref().and_then(|first| first.before.as_ref());
+        let Some(before) = before else { return false };
+        let twice = info.dsack_dups.zip(before.dsack_dups).is_some_and(|(now, then)| now > then);
+        twice && self.is_alone(info, before) == Some(true)
+    }
+
     /// A look at the connection while nothing comes.
     pub(crate) fn on_look(&mut self, info: &TcpInfo, now: Instant) {
-        let acked = self.is_beat_acked(info);
-        self.trouble.on_look(Some(info), acked, now);
+        let seen = (self.is_beat_acked(info), self.is_eaten(info));
+        self.trouble.on_look(Some(info), seen, now);
     }
 
     pub(crate) fn on_own_side(&mut self, own: Option<&OwnSide>, now: Instant) {
@@ -395,8 +408,9 @@ impl Case {
         if !self.stands || self.trouble.since.is_none() {
             return;
         }
-        let acked = info.is_some_and(|info| self.is_beat_acked(info));
-        self.trouble.on_look(info, acked, now);
+        let seen =
+            info.map_or((false, false), |info| (self.is_beat_acked(info), self.is_eaten(info)));
+        self.trouble.on_look(info, seen, now);
         if let Some(last) = &self.last {
             evidence.waited_us = Some(now.saturating_duration_since(last.at));
         }

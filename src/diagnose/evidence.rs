@@ -234,6 +234,8 @@ evidence! {
     forgotten_after_us: Duration,
     /// The least round-trip time of a beat.
     beat_rtt_us: Duration,
+    /// Beats before this trouble that are looked back on, 32 at most.
+    beats_before: u32,
     /// Beats of the last 32 before this trouble that were answered late.
     late_beats: u32,
     /// Beats of the last 32 before this trouble for which segments had to be sent again.
@@ -276,14 +278,18 @@ evidence! {
     acked_bytes: u64,
     /// Segments that were sent again since the beat.
     resent: u32,
+    /// Segments of the opening of this connection that were sent again.
+    opening_resent: u32,
     /// Segments of ours that arrived twice since the beat.
     duplicates: u32,
-    /// The beat was the only segment on its way.
+    /// Nothing but beats was on its way.
     alone: bool,
     /// The beat was acknowledged, whatever else is on its way.
     beat_acked: bool,
-    /// At some moment of the silence all had been acknowledged.
-    was_acked: bool,
+    /// So long ago it was first seen that the beat had been acknowledged.
+    acked_ago_us: Duration,
+    /// From the last time that something was sent again to the answer.
+    since_resent_us: Duration,
     /// Bytes that came since the beat.
     received_bytes: u64,
     /// Segments that came since the beat while one before them was missing.

@@ -13,7 +13,7 @@ use crate::tcp_info::TcpInfo;
 
 /// How long until the peer has told what arrived twice: as long as the answer took, within limits.
 pub(super) fn grace(silent: Duration) -> Duration {
-    silent.clamp(Duration::from_millis(100), Duration::from_secs(2))
+    (silent * 3 / 2).clamp(Duration::from_millis(100), Duration::from_secs(3))
 }
 
 /// The same is told once in such a while.
@@ -43,7 +43,15 @@ impl Case {
         let mut evidence = self.begin(Stage::Back, &Loss::new(Cause::AckTimeout, detail), now);
         self.add_beat(&mut evidence, now);
         self.add_trouble(&mut evidence, now);
+        let resent = self.trouble.resent_at();
+        evidence.since_resent_us = resent.map(|at| now.saturating_duration_since(at));
         let before = first.before.clone();
+        evidence.alone = self.trouble.eaten.then_some(true);
+        evidence.resent = self
+            .trouble
+            .resent()
+            .zip(before.as_ref())
+            .map(|(total, before)| total.saturating_sub(before.total_retransmits));
         self.back = Some(Back { due: now + grace(silent), evidence: Box::new(evidence), before });
     }
 
@@ -57,10 +65,10 @@ impl Case {
         let Back { mut evidence, before, .. } = self.back.take()?;
         let info = info.filter(|info| self.believes(info, now));
         if let Some((info, before)) = info.zip(before) {
-            let outstanding = evidence.outstanding;
+            let (alone, resent) = (evidence.alone, evidence.resent);
             add_info(&mut evidence, info);
             add_since(&mut evidence, info, &before);
-            evidence.alone = Some(outstanding == Some(1));
+            (evidence.alone, evidence.resent) = (alone, evidence.resent.max(resent));
         }
         self.lately(Diagnosis::of(*evidence), now)
     }

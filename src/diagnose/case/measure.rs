@@ -67,14 +67,25 @@ impl Case {
     pub(super) fn add_trouble(&self, evidence: &mut Evidence, now: Instant) {
         let trouble = &self.trouble;
         evidence.silent_us = trouble.since.map(|since| now.saturating_duration_since(since));
+        evidence.beats_before = Some(trouble.path.beats());
         evidence.late_beats = trouble.path.late();
         evidence.lossy_beats = trouble.path.lossy();
         evidence.doubled_beats = trouble.path.doubled();
-        evidence.was_acked = trouble.was_acked.then_some(true);
+        evidence.alone = evidence.alone.map(|alone| alone || trouble.eaten);
+        evidence.acked_ago_us = trouble.acked.map(|acked| now.saturating_duration_since(acked));
         let rtt = evidence.rtt_us.unwrap_or_default();
         evidence.resent_beside = trouble.beside.map(|beside| beside.in_vain(rtt, now));
         let told = self.told.as_ref().filter(|told| told.confidence() >= Confidence::Likely);
         evidence.told_before = told.map(|told| told.cause());
+    }
+
+    /// Whether beats were all that was on its way since the first one without an answer.
+    pub(super) fn is_alone(&self, info: &TcpInfo, before: &TcpInfo) -> Option<bool> {
+        let (first, last) = (self.first.as_ref()?, self.last.as_ref()?);
+        let unique = |info: &TcpInfo| Some(info.bytes_sent?.saturating_sub(info.bytes_retrans?));
+        let sent = unique(info)?.saturating_sub(unique(before)?);
+        let beats = last.beats_out.saturating_sub(first.beats_out) + first.bytes;
+        Some(sent <= beats.into() && before.unacked == 0 && before.unsent() == 0)
     }
 
     /// What the kernel knows now, against what it knew before the first beat that was not answered.
@@ -89,12 +100,13 @@ impl Case {
         let Some(info) = info else { return };
         add_info(evidence, info);
         evidence.resent_beats = self.path.lossy_lately();
+        evidence.opening_resent = Some(self.opening.resent).filter(|resent| *resent > 0);
         let first = self.first.as_ref().or(self.last.as_ref());
         let Some(first) = first else { return };
         evidence.ahead_bytes = first.ahead;
         let Some(before) = &first.before else { return };
         add_since(evidence, info, before);
-        evidence.alone = is_alone(evidence, info, before);
+        evidence.alone = self.is_alone(info, before);
         evidence.beat_acked = is_acked(evidence).then_some(true);
     }
 }
@@ -137,12 +149,4 @@ fn is_acked(evidence: &Evidence) -> bool {
     let Evidence { acked_bytes, ahead_bytes, beat_bytes, .. } = evidence;
     let beat = acked_bytes.zip(*ahead_bytes).zip(*beat_bytes);
     beat.is_some_and(|((acked, ahead), beat)| beat > 0 && acked >= ahead + u64::from(beat))
-}
-
-/// Whether the beat was all that was on its way.
-fn is_alone(evidence: &Evidence, info: &TcpInfo, before: &TcpInfo) -> Option<bool> {
-    let unique = |info: &TcpInfo| Some(info.bytes_sent?.saturating_sub(info.bytes_retrans?));
-    let sent = unique(info)?.saturating_sub(unique(before)?);
-    let only = evidence.outstanding == Some(1) && sent <= evidence.beat_bytes?.into();
-    Some(only && before.unacked == 0 && before.unsent() == 0)
 }

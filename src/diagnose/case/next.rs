@@ -22,9 +22,13 @@ pub(super) struct Open {
     since: Instant,
     /// When the first beat was written that was not answered, and what the kernel knew before it.
     first: Option<(Instant, Option<TcpInfo>)>,
-    /// The kernel's last look at the old connection, while it is kept.
-    old: Option<TcpInfo>,
+    /// The old connection is looked at.
+    is_kept: bool,
+    /// Another one was answered: from the next look on it is known what this one does meanwhile.
+    is_beside: bool,
     beside: Option<Beside>,
+    /// How often it had been sent again, and when that was seen to grow last.
+    resent: Option<(u32, Instant)>,
     /// When what the old connection had sent was acknowledged after all, and that may be told.
     acked: Option<Instant>,
 }
@@ -48,8 +52,10 @@ impl Case {
                 evidence: Box::new(evidence.clone()),
                 since: now,
                 first: first.map(|first| (first, before)),
-                old: None,
+                is_kept: false,
+                is_beside: false,
                 beside: self.trouble.beside,
+                resent: self.trouble.resent_at().and_then(|at| Some((self.trouble.resent()?, at))),
                 acked: None,
             });
         }
@@ -76,11 +82,12 @@ impl Case {
                 _ => {}
             }
         }
-        self.begin_old_beside(now);
+        self.begin_old_beside();
     }
 
     /// How it came to stand. Where that alone tells why the last one was silent, it does.
     pub(crate) fn on_next_opened(&mut self, opening: Opening) -> Option<Evidence> {
+        self.opening = opening;
         let Open { evidence, .. } = self.open.as_mut()?;
         if evidence.fresh_is_next == Some(true) && evidence.fresh_took_us.is_none() {
             evidence.fresh_took_us = Some(opening.took);
@@ -132,6 +139,10 @@ impl Case {
         let evidence = &mut open.evidence;
         let is_next = evidence.fresh_is_next == Some(true) && evidence.fresh != Some(Fresh::Silent);
         let is_news = is_next && evidence.fresh_beat.is_none();
+        // Until the kernel has sent it again nobody knows that it was lost.
+        let early = evidence.fresh_resent.unwrap_or(0) + 2;
+        let is_early = info.is_some_and(|info| info.unacked > 0 && info.total_retransmits < early);
+        let is_news = is_news && !(is_early && !acked);
         if is_news {
             evidence.fresh_beat = Some(match (acked, info.map(|info| info.unacked)) {
                 (true, _) => Carried::Answered,
@@ -142,7 +153,7 @@ impl Case {
         }
         let told = (is_news || acked && evidence.path_back.is_some()).then(|| (**evidence).clone());
         // The old connection may still have a word in it.
-        self.open = Some(open).filter(|open| open.old.is_some() || told.is_none() && !acked);
+        self.open = Some(open).filter(|open| open.is_kept || told.is_none() && !acked);
         told
     }
 
@@ -152,13 +163,15 @@ impl Case {
         let open = self.open.as_mut()?;
         let Some((first, Some(before))) = &open.first else { return None };
         let evidence = &mut open.evidence;
-        let is_first = open.old.replace(info.clone()).is_none();
+        open.is_kept = true;
         if let Some(acked) = open.acked {
             if now < acked {
                 return None;
             }
+            let resent = evidence.resent;
             add_since(evidence, info, before);
-            evidence.rto_us = Some(evidence.rto_us.unwrap_or_default().max(info.rto));
+            evidence.resent = evidence.resent.max(resent);
+            evidence.rtt_us = Some(info.rtt);
             evidence.old = Some(Old::Acked);
             return Some((**evidence).clone());
         }
@@ -166,8 +179,12 @@ impl Case {
         evidence.silent_us = Some(silent);
         if info.bytes_acked.zip(before.bytes_acked).is_some_and(|(now, then)| now > then) {
             open.acked = Some(now + grace(silent));
+            evidence.since_resent_us = open.resent.map(|(_, at)| now.saturating_duration_since(at));
             return None;
         }
+        let (known, at) = open.resent.unwrap_or((info.total_retransmits, now));
+        let grown = info.total_retransmits > known;
+        open.resent = Some(if grown { (info.total_retransmits, now) } else { (known, at) });
         if info.state == TcpState::Closed {
             evidence.old = reset.then_some(Old::Reset);
             return reset.then(|| (**evidence).clone());
@@ -177,26 +194,23 @@ impl Case {
         if let Some(beside) = &mut open.beside {
             beside.on_look(info, now);
             evidence.resent_beside = Some(beside.in_vain(info.rtt, now));
-        } else if is_first {
-            self.begin_old_beside(now);
+        } else if open.is_beside {
+            open.beside = Some(Beside::new(info, now));
         }
-        Some((*self.open.as_ref()?.evidence).clone())
+        Some((**evidence).clone())
     }
 
     /// A fresh connection was answered while the old one is kept.
-    pub(super) fn begin_old_beside(&mut self, now: Instant) {
+    pub(super) fn begin_old_beside(&mut self) {
         let Some(open) = &mut self.open else { return };
-        let answered = open.evidence.fresh == Some(Fresh::Connected)
+        open.is_beside |= open.evidence.fresh == Some(Fresh::Connected)
             || open.evidence.more_answered.is_some_and(|n| n > 0)
             || open.evidence.path_back == Some(true);
-        if let Some(old) = open.old.as_ref().filter(|_| answered) {
-            open.beside.get_or_insert(Beside::new(old, now));
-        }
     }
 
     /// Whether another connection was answered since.
     pub(crate) fn has_next(&self) -> bool {
-        let answered = |open: &Open| open.beside.is_some() || open.evidence.fresh_beat.is_some();
+        let answered = |open: &Open| open.is_beside || open.evidence.fresh_beat.is_some();
         self.open.as_ref().is_none_or(answered)
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Path {
     lossy: u32,
     doubled: u32,
     late: u32,
+    /// How many there were.
+    beats: u32,
     /// Loss was told of.
     is_lossy: bool,
 }
@@ -30,6 +32,7 @@ impl Path {
     /// grown: an eighth of each measurement goes into the kernel's average.
     pub(super) fn on_sent(&mut self, now: Option<&TcpInfo>, before: Option<&TcpInfo>) {
         self.late <<= 1;
+        self.beats = (self.beats + 1).min(u32::BITS);
         let Some((now, before)) = now.zip(before) else { return };
         let resent = now.total_retransmits.saturating_sub(before.total_retransmits);
         let twice = now.dsack_dups.zip(before.dsack_dups);
@@ -47,6 +50,10 @@ impl Path {
 
     pub(super) fn lossy(self) -> Option<u32> {
         some(self.lossy.count_ones())
+    }
+
+    pub(super) fn beats(self) -> u32 {
+        self.beats
     }
 
     pub(super) fn doubled(self) -> Option<u32> {

@@ -61,8 +61,12 @@ pub(super) struct Trouble {
     pub(super) since: Option<Instant>,
     /// What the beats before it said of the path.
     pub(super) path: Path,
-    /// At some moment all had been acknowledged.
-    pub(super) was_acked: bool,
+    /// When it was first seen that the first beat had been acknowledged.
+    pub(super) acked: Option<Instant>,
+    /// A beat arrived twice while nothing but beats was on its way.
+    pub(super) eaten: bool,
+    /// How often segments had been sent again in all, and when that was seen to grow last.
+    resent: Option<(u32, Instant)>,
     /// Our own side, as bad as it was seen, and when.
     own: Option<(OwnSide, Instant)>,
     /// What the own queue had thrown away when it was first looked at.
@@ -81,11 +85,32 @@ impl Trouble {
         }
     }
 
-    /// `acked` says that the first beat was acknowledged.
-    pub(super) fn on_look(&mut self, info: Option<&TcpInfo>, acked: bool, now: Instant) {
+    /// `acked` says that the first beat was acknowledged, `eaten` that one arrived twice.
+    pub(super) fn on_look(
+        &mut self,
+        info: Option<&TcpInfo>,
+        (acked, eaten): (bool, bool),
+        now: Instant,
+    ) {
         let Some(info) = info else { return };
-        self.was_acked |= acked;
+        self.eaten |= eaten;
+        if acked {
+            self.acked.get_or_insert(now);
+        }
+        let total = info.total_retransmits;
+        let (known, at) = self.resent.unwrap_or((total, now));
+        self.resent = Some(if total > known { (total, now) } else { (known, at) });
         self.beside.iter_mut().for_each(|beside| beside.on_look(info, now));
+    }
+
+    /// How often segments were sent again in all.
+    pub(super) fn resent(&self) -> Option<u32> {
+        self.resent.map(|(total, _)| total)
+    }
+
+    /// When something was seen to be sent again last.
+    pub(super) fn resent_at(&self) -> Option<Instant> {
+        self.resent.map(|(_, at)| at)
     }
 
     /// A fresh connection was answered.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::patience::{is_eaten, is_hard, lost, silent};
+use super::patience::{is_eaten, is_known, lost, needless, silent};
 use super::{Verdict, likely, possible};
 use crate::cause::Cause;
 use crate::diagnose::evidence::Evidence;
@@ -16,7 +16,7 @@ const AN_OUTAGE: Duration = Duration::from_millis(900);
 
 pub(super) fn decide(evidence: &Evidence) -> Verdict {
     let lost = lost(evidence);
-    if evidence.was_acked == Some(true) {
+    if evidence.acked_ago_us.is_some() {
         // Its kernel had the beat: it was the answer that took its time, or was lost.
         return match is_eaten(evidence) || evidence.lossy_beats.unwrap_or(0) > 0 || lost > 0 {
             true => possible(Cause::LossyPath, &[Cause::PeerSilent]),
@@ -28,11 +28,11 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
     let Some(resent) = evidence.resent else {
         return possible(Cause::SlowPath, &[Cause::LossyPath, Cause::PeerSilent]);
     };
-    // Whatever was sent again had arrived: the kernel has measured how long that took.
-    if resent == 0 || has_grown(evidence) {
+    // What was sent again had arrived before.
+    if resent == 0 || has_grown(evidence) || is_of_the_first(evidence) {
         return likely(Cause::SlowPath, &[Cause::LossyPath]);
     }
-    if is_hard(evidence) {
+    if is_known(evidence) {
         return lossy;
     }
     if lost >= IN_A_ROW && silent(evidence) >= AN_OUTAGE {
@@ -46,4 +46,13 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
 fn has_grown(evidence: &Evidence) -> bool {
     let Some((now, before)) = evidence.rtt_us.zip(evidence.rtt_before_us) else { return false };
     now.saturating_sub(before) * 8 >= silent(evidence) * 6 / 10
+}
+
+/// Whether the answer came at a time at which it cannot be one to what was sent again last: that
+/// would have taken a round trip as usual.
+fn is_of_the_first(evidence: &Evidence) -> bool {
+    let (Some(since), Some(usual)) = (evidence.since_resent_us, evidence.rtt_before_us) else {
+        return false;
+    };
+    needless(evidence) > 0 && since >= 3 * usual + Duration::from_millis(100)
 }

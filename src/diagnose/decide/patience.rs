@@ -11,8 +11,12 @@ use crate::diagnose::evidence::{Carried, Evidence, Fresh};
 /// What the peer's kernel waits at least before it sends an answer again. It is not told to us.
 const THEIR_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// In so many of the last beats it takes more than one lost packet to be a hard path.
-const HARD: u32 = 2;
+/// A path that has lost packets for so many of the last beats loses more.
+const LOSSY: u32 = 2;
+
+/// One that has for a fifth of them, three at least, makes everything look like everything.
+const VERY_LOSSY: u32 = 3;
+const A_FIFTH: u32 = 5;
 
 /// A step of the round-trip time to two seconds is not rare where queues are long.
 const LONGEST_STEP: Duration = Duration::from_millis(2400);
@@ -29,15 +33,27 @@ pub(super) fn silent(evidence: &Evidence) -> Duration {
     })
 }
 
-/// Beats before this trouble lost packets, or came late: what comes now may be more of the same.
+/// The path has lost packets for some beats, or they came late: what comes now is first of all more
+/// of the same.
+pub(super) fn is_known(evidence: &Evidence) -> bool {
+    evidence.lossy_beats.unwrap_or(0) >= LOSSY || evidence.late_beats.unwrap_or(0) >= LOSSY
+}
+
+/// Some beat before this trouble lost packets, or came late: it takes more until anything is said.
 pub(super) fn is_hard(evidence: &Evidence) -> bool {
-    evidence.lossy_beats.unwrap_or(0) >= HARD || evidence.late_beats.unwrap_or(0) >= HARD
+    evidence.lossy_beats.unwrap_or(0) > 0 || evidence.late_beats.unwrap_or(0) > 0
+}
+
+/// The path loses so much that nobody is to be blamed for anything on it.
+pub(super) fn is_hopeless(evidence: &Evidence) -> bool {
+    let lossy = evidence.lossy_beats.unwrap_or(0);
+    lossy >= VERY_LOSSY && lossy * A_FIFTH >= evidence.beats_before.unwrap_or(u32::BITS)
 }
 
 /// Some packet was lost, on this connection or on another one, or may have been.
 fn is_unclean(evidence: &Evidence) -> bool {
-    let lossy = evidence.lossy_beats.unwrap_or(0) > 0 || evidence.late_beats.unwrap_or(0) > 0;
-    lossy || lost(evidence) > 0 || is_eaten(evidence) || evidence.fresh_resent.unwrap_or(0) > 0
+    let resent = evidence.fresh_resent.or(evidence.opening_resent).unwrap_or(0) > 0;
+    resent || is_hard(evidence) || lost(evidence) > 0 || is_eaten(evidence)
 }
 
 /// Segments that were sent again and had not arrived before.
@@ -63,12 +79,18 @@ pub(super) fn is_eaten(evidence: &Evidence) -> bool {
 pub(super) fn is_answer_overdue(evidence: &Evidence) -> bool {
     let rto = evidence.rto_us.unwrap_or_default().max(THEIR_TIMEOUT);
     let rtt = evidence.rtt_us.unwrap_or_default();
-    let long = match (is_unclean(evidence), is_hard(evidence)) {
-        (false, _) => rto,
-        (true, false) => 7 * rto, // one timeout, then two, then four
-        (true, true) => 15 * rto,
+    if !is_unclean(evidence) {
+        return silent(evidence) >= rto + 2 * rtt;
+    }
+    // One timeout, then two, then four. Where the path was dead for a while, theirs has grown as
+    // ours has, and their next try may come as late again.
+    let long = match (is_hopeless(evidence), is_hard(evidence)) {
+        (true, _) => 63 * rto,
+        (_, true) => 15 * rto,
+        _ => 7 * rto,
     };
-    silent(evidence) >= long + 2 * rtt
+    let acked = evidence.acked_ago_us.unwrap_or(silent(evidence));
+    acked >= long.max(silent(evidence).saturating_sub(acked)) + 2 * rtt
 }
 
 /// Segments and connections that nobody answered.
@@ -90,9 +112,10 @@ pub(super) enum Dead {
 
 pub(super) fn is_dead(evidence: &Evidence) -> Dead {
     let (tries, silent) = (tries(evidence), silent(evidence));
-    let (enough, long) = match is_hard(evidence) {
-        true => (8, 2 * LONGEST_STEP),
-        false => (5, LONGEST_STEP),
+    let (enough, long) = match (is_hopeless(evidence), is_hard(evidence)) {
+        (true, _) => (16, 4 * LONGEST_STEP),
+        (_, true) => (8, 2 * LONGEST_STEP),
+        _ => (5, LONGEST_STEP),
     };
     let rtt = evidence.rtt_us.unwrap_or_default();
     if tries >= enough && silent >= long.max(4 * rtt) {
@@ -107,7 +130,11 @@ pub(super) fn is_dead(evidence: &Evidence) -> Dead {
 /// How sure it is that this connection alone is dead: it was sent again on it while fresh ones were
 /// answered. One retransmission may be lost, or still on its way.
 pub(super) fn is_dropped(evidence: &Evidence) -> Dead {
-    let enough = if is_hard(evidence) { 4 } else { 2 };
+    let enough = match (is_hopeless(evidence), is_hard(evidence)) {
+        (true, _) => 8,
+        (_, true) => 4,
+        _ => 2,
+    };
     match evidence.resent_beside {
         None => Dead::Perhaps, // it is not told here
         Some(resent) if resent >= enough => Dead::Yes,
@@ -130,7 +157,7 @@ pub(super) fn is_swallowed(evidence: &Evidence) -> Dead {
 
 /// It is too early for this verdict: what it accuses stands among what may be.
 pub(super) fn open(evidence: &Evidence, verdict: &Verdict) -> Verdict {
-    let headline = if is_hard(evidence) { Cause::LossyPath } else { Cause::AckTimeout };
+    let headline = if is_known(evidence) { Cause::LossyPath } else { Cause::AckTimeout };
     let mut others: Vec<_> =
         [verdict.cause].into_iter().chain(verdict.alternatives.clone()).collect();
     others.extend([Cause::LossyPath, Cause::SlowPath, Cause::PassingOutage]);

@@ -145,7 +145,9 @@ fn slow(evidence: &Evidence) -> Option<Verdict> {
     let timeout = evidence.timeout_us?;
     let handshake = handshake(evidence);
     let round = handshake.or(evidence.rtt_us)?;
-    let late = handshake.is_some() || evidence.late_beats.unwrap_or(0) > 0;
+    // Where its own opening was sent again the kernel's average is wrong from the start.
+    let measured = evidence.opening_resent.is_none() && evidence.late_beats.unwrap_or(0) > 0;
+    let late = handshake.is_some() || measured;
     (round >= timeout * 3 / 4 && late).then(|| likely(Cause::SlowPath, &[Cause::LossyPath]))
 }
 
@@ -156,7 +158,7 @@ fn handshake(evidence: &Evidence) -> Option<Duration> {
     if evidence.fresh != Some(Fresh::Connected) {
         return None;
     }
-    let usual = 3 * evidence.beat_rtt_us.unwrap_or_default() + Duration::from_millis(200);
+    let usual = 2 * evidence.beat_rtt_us.unwrap_or_default() + Duration::from_millis(100);
     match evidence.fresh_resent.unwrap_or(0) {
         0 => Some(round),
         1 => (took > A_SYN + usual).then_some(round),

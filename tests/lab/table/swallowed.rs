@@ -138,8 +138,10 @@ fn lossy(bench: &mut Bench) -> Vec<Setting> {
     plain(bench)
 }
 
+/// With side connections: without any nobody knows, since such a connection is not opened again.
 fn busy(bench: &mut Bench) -> Vec<Setting> {
-    (0..6).map(|n| drawn(&mut bench.rng, n % 2 == 0).busy(23 + n * 50)).collect()
+    let link = |n: u64| Setting { fall: 3, ..drawn(&mut bench.rng, true).busy(23 + n * 50) };
+    (0..6).map(link).collect()
 }
 
 fn seldom(bench: &mut Bench) -> Vec<Setting> {
