@@ -200,9 +200,12 @@ impl Case {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         // Our own beats before it are no data that it waits behind.
         let beats = self.last.as_ref().map_or(0, |last| last.beats_out);
-        let ahead = before.as_ref().and_then(TcpInfo::bytes_ahead);
+        // A link of our own carries nothing else.
+        let has_data = self.ledger.wrote.is_none();
+        let ahead = before.as_ref().filter(|_| has_data).and_then(TcpInfo::bytes_ahead);
         // The kernel's count is off by one at most.
         let ahead = ahead.map(|ahead| ahead.saturating_sub(u64::from(beats) + 1));
+        let ahead = if has_data { ahead } else { before.as_ref().map(|_| 0) };
         let beats_out = beats.saturating_add(bytes);
         let sent = Sent { seq, at, bytes, idle, before, ahead, beats_out };
         self.first.get_or_insert_with(|| sent.clone());
@@ -223,14 +226,15 @@ impl Case {
         }
         self.busy = now;
         self.ledger.answers += 1;
-        self.recorder.on_end(seq, rtt.map_or(BeatEnd::Late, BeatEnd::Acked));
+        let sent = self.recorder.on_end(seq, rtt.map_or(BeatEnd::Late, BeatEnd::Acked));
         self.least_rtt = self.least_rtt.into_iter().chain(rtt).min();
         if let Some(first) = &self.first {
             self.history.survived(first.idle);
         }
         // Where its kernel had the beat it was not the path that took its time.
-        if late && self.trouble.acked.is_none() {
-            self.path.on_late();
+        if self.trouble.acked.is_none() {
+            let took = rtt.or(sent.map(|sent| now.saturating_duration_since(sent)));
+            self.path.on_answer(took, late);
         }
         self.begin_back(now);
         self.good += u64::from(!late);
@@ -251,7 +255,7 @@ impl Case {
     }
 
     pub(crate) fn on_missed(&mut self, seq: u64, misses: u32, cause: Cause) {
-        self.recorder.on_end(seq, BeatEnd::Missed);
+        let _ = self.recorder.on_end(seq, BeatEnd::Missed);
         // What came stays in front of all that comes later.
         self.partial |= cause == Cause::PartialReply;
         self.misses = misses;
@@ -339,6 +343,9 @@ impl Case {
         if self.misses > 0 {
             // What is sent in vain on a connection that is dead is no loss on the way.
             self.path = self.trouble.path;
+        } else {
+            // It did not end by silence.
+            self.trouble = Trouble::default();
         }
         self.stands = false;
     }

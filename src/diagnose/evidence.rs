@@ -238,6 +238,9 @@ evidence! {
     beats_before: u32,
     /// Beats of the last 32 before this trouble that were answered late.
     late_beats: u32,
+    /// So long the last two answers before this trouble took, at least, and not by the doing of the
+    /// peer's process.
+    answers_us: Duration,
     /// Beats of the last 32 before this trouble for which segments had to be sent again.
     lossy_beats: u32,
     /// Beats of the last 32 before this trouble for which segments arrived twice.
@@ -268,6 +271,8 @@ evidence! {
     rtt_us: Duration,
     /// The same before the beat.
     rtt_before_us: Duration,
+    /// The longest round trip that was seen lately: of answers, or of a connection's opening.
+    rtt_lately_us: Duration,
     /// The least one.
     least_rtt_us: Duration,
     /// Since a segment came that acknowledged something.

@@ -188,6 +188,8 @@ impl Inquiry {
             }
             if !self.is_gone {
                 self.case.refresh(&mut evidence, info.as_ref(), now);
+            } else if let Some(open) = self.case.open_evidence() {
+                evidence = open;
             }
             self.tell(evidence.clone(), now, reporter);
             self.silence = Some(evidence);

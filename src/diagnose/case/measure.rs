@@ -69,6 +69,8 @@ impl Case {
         evidence.silent_us = trouble.since.map(|since| now.saturating_duration_since(since));
         evidence.beats_before = Some(trouble.path.beats());
         evidence.late_beats = trouble.path.late();
+        evidence.rtt_lately_us = Some(self.path.longest()).filter(|rtt| !rtt.is_zero());
+        evidence.answers_us = Some(trouble.path.least()).filter(|took| !took.is_zero());
         evidence.lossy_beats = trouble.path.lossy();
         evidence.doubled_beats = trouble.path.doubled();
         evidence.alone = evidence.alone.map(|alone| alone || trouble.eaten);

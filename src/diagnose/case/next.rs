@@ -15,6 +15,9 @@ use crate::tcp_info::{TcpInfo, TcpState};
 /// Later a path that was dead may have healed.
 const NEXT_LASTS: Duration = Duration::from_secs(15);
 
+/// So long after the first the kernel sends a SYN again.
+const A_SYN: Duration = Duration::from_secs(1);
+
 /// A death by silence that the next connection may explain.
 #[derive(Debug)]
 pub(super) struct Open {
@@ -88,8 +91,12 @@ impl Case {
     /// How it came to stand. Where that alone tells why the last one was silent, it does.
     pub(crate) fn on_next_opened(&mut self, opening: Opening) -> Option<Evidence> {
         self.opening = opening;
+        // Of one that was sent again the kernel may have measured the pause as well.
+        let measured = opening.resent == 0 || opening.took > A_SYN * 11 / 10;
+        self.path.on_opened(if measured { opening.rtt } else { Duration::ZERO });
         let Open { evidence, .. } = self.open.as_mut()?;
-        if evidence.fresh_is_next == Some(true) && evidence.fresh_took_us.is_none() {
+        let is_next = evidence.fresh_is_next == Some(true) || evidence.path_back == Some(true);
+        if is_next {
             evidence.fresh_took_us = Some(opening.took);
             evidence.fresh_rtt_us = Some(opening.rtt);
             evidence.fresh_resent = Some(opening.resent).filter(|resent| *resent > 0);
@@ -108,6 +115,11 @@ impl Case {
         now: Instant,
     ) -> Option<Evidence> {
         let mut open = self.open.take()?;
+        if open.acked.is_some() && loss.cause == Cause::ConnectTimeout {
+            // What was sent has arrived meanwhile: it is not dead, and is to be explained.
+            self.open = Some(open);
+            return None;
+        }
         let fresh = match loss.cause {
             Cause::Refused => Fresh::Refused,
             Cause::ConnectTimeout if stood => Fresh::Failed,
@@ -151,7 +163,8 @@ impl Case {
                 (_, None) => Carried::Unanswered,
             });
         }
-        let told = (is_news || acked && evidence.path_back.is_some()).then(|| (**evidence).clone());
+        let is_back = acked && evidence.path_back.is_some() && !open.is_kept;
+        let told = (is_news || is_back).then(|| (**evidence).clone());
         // The old connection may still have a word in it.
         self.open = Some(open).filter(|open| open.is_kept || told.is_none() && !acked);
         told
@@ -206,6 +219,11 @@ impl Case {
         open.is_beside |= open.evidence.fresh == Some(Fresh::Connected)
             || open.evidence.more_answered.is_some_and(|n| n > 0)
             || open.evidence.path_back == Some(true);
+    }
+
+    /// What is known of the silence that ended the last connection.
+    pub(crate) fn open_evidence(&self) -> Option<Evidence> {
+        self.open.as_ref().map(|open| (*open.evidence).clone())
     }
 
     /// Whether another connection was answered since.

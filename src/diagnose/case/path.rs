@@ -22,14 +22,19 @@ pub(super) struct Path {
     late: u32,
     /// How many there were.
     beats: u32,
+    /// How long the last two answers took, the latest first.
+    took: [Duration; 2],
+    /// The round trip of the last opening of a connection.
+    opening: Duration,
     /// Loss was told of.
     is_lossy: bool,
 }
 
 impl Path {
     /// Between two beats: whether packets were lost, and whether some arrived twice that were sent
-    /// once. What was sent again was lost, or its acknowledgement was, unless the round trip has
-    /// grown: an eighth of each measurement goes into the kernel's average.
+    /// once. What was sent again was lost, or its acknowledgement was, unless a round trip takes
+    /// longer by now than the kernel waits: then the last answers have taken as long, all of them,
+    /// or the kernel's average has grown, into which an eighth of each measurement goes.
     pub(super) fn on_sent(&mut self, now: Option<&TcpInfo>, before: Option<&TcpInfo>) {
         self.late <<= 1;
         self.beats = (self.beats + 1).min(u32::BITS);
@@ -38,14 +43,33 @@ impl Path {
         let twice = now.dsack_dups.zip(before.dsack_dups);
         let twice = twice.map_or(0, |(now, before)| now.saturating_sub(before));
         let has_grown = now.rtt.saturating_sub(before.rtt) * 8 >= now.rtt.max(NO_GROWTH);
-        let lossy = resent > 0 && !has_grown;
+        let is_slow = self.least() >= before.rto * 8 / 10;
+        let lossy = resent > 0 && !has_grown && !is_slow;
         self.lossy = self.lossy << 1 | u32::from(lossy);
         self.doubled = self.doubled << 1 | u32::from(twice > resent);
     }
 
-    /// The latest beat was answered late.
-    pub(super) fn on_late(&mut self) {
-        self.late |= 1;
+    /// The latest beat was answered, after so long, and it was not its process that took the time.
+    pub(super) fn on_answer(&mut self, took: Option<Duration>, late: bool) {
+        self.late |= u32::from(late);
+        if let Some(took) = took {
+            self.took = [took, self.took[0]];
+        }
+    }
+
+    /// A connection was opened.
+    pub(super) fn on_opened(&mut self, rtt: Duration) {
+        self.opening = rtt;
+    }
+
+    /// The longest round trip that was seen lately.
+    pub(super) fn longest(self) -> Duration {
+        self.took[0].max(self.took[1]).max(self.opening)
+    }
+
+    /// The less of what the last two answers took.
+    pub(super) fn least(self) -> Duration {
+        self.took[0].min(self.took[1])
     }
 
     pub(super) fn lossy(self) -> Option<u32> {
@@ -103,6 +127,11 @@ mod tests {
             path.on_sent(Some(&now), Some(&look(0, 0)));
             assert_eq!((path.lossy(), path.doubled()), (lossy, doubled), "{now:?}");
         }
+        let mut path = Path::default();
+        let second = Some(Duration::from_secs(1));
+        (path.on_answer(second, false), path.on_answer(second, false));
+        path.on_sent(Some(&look(1, 1)), Some(&look(0, 0)));
+        assert_eq!(path.lossy(), None, "the kernel waits for less than a round trip takes");
     }
 
     #[test]
@@ -114,7 +143,7 @@ mod tests {
             warnings += u32::from(path.has_turned_lossy());
         }
         assert_eq!((warnings, path.lossy_lately()), (1, Some(8)));
-        path.on_late();
+        path.on_answer(None, true);
         (0..40).for_each(|_| path.on_sent(Some(&look(9, 0)), Some(&look(9, 0))));
         assert_eq!((path.lossy(), path.late()), (None, None));
     }

@@ -11,6 +11,9 @@ use crate::diagnose::evidence::Evidence;
 /// So many segments in a row are not lost by chance on a path that loses one now and then.
 const IN_A_ROW: u32 = 3;
 
+/// A process that takes less may be any that was busy for a moment.
+const LONG: Duration = Duration::from_secs(1);
+
 /// And so long no queue throws away everything.
 const AN_OUTAGE: Duration = Duration::from_millis(900);
 
@@ -18,9 +21,14 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
     let lost = lost(evidence);
     if evidence.acked_ago_us.is_some() {
         // Its kernel had the beat: it was the answer that took its time, or was lost.
-        return match is_eaten(evidence) || evidence.lossy_beats.unwrap_or(0) > 0 || lost > 0 {
-            true => possible(Cause::LossyPath, &[Cause::PeerSilent]),
-            false => likely(Cause::PeerSilent, &[Cause::LossyPath]),
+        let by_loss = is_eaten(evidence) || evidence.lossy_beats.unwrap_or(0) > 0 || lost > 0;
+        // Hardly late is no reason to accuse anybody.
+        let late = evidence.timeout_us.unwrap_or_default() * 3 / 2;
+        let by_far = silent(evidence) >= late.max(LONG);
+        return match (by_loss, by_far) {
+            (true, _) => possible(Cause::LossyPath, &[Cause::PeerSilent]),
+            (_, false) => possible(Cause::PeerSilent, &[Cause::LossyPath]),
+            (_, true) => likely(Cause::PeerSilent, &[Cause::LossyPath]),
         };
     }
     let lossy = likely(Cause::LossyPath, &[Cause::PassingOutage]);

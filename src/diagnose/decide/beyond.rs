@@ -60,7 +60,7 @@ fn healed(evidence: &Evidence) -> Option<Verdict> {
             &[Cause::PathDead, Cause::Reset, Cause::FlowForgotten],
         )),
         // Nobody answered, and then somebody did: what was dead was the path, or the host.
-        None if evidence.path_back == Some(true) => {
+        None if evidence.path_back == Some(true) && evidence.more_answered.unwrap_or(0) == 0 => {
             let sure = is_dead(evidence);
             let verdict = likely(Cause::PassingOutage, &[Cause::PathDead, Cause::LossyPath]);
             Some(if sure == Dead::No { open(evidence, &verdict) } else { verdict })

@@ -18,6 +18,9 @@ const LOSSY: u32 = 2;
 const VERY_LOSSY: u32 = 3;
 const A_FIFTH: u32 = 5;
 
+/// Busy servers pause for some hundred milliseconds now and then.
+const A_PAUSE: Duration = Duration::from_millis(500);
+
 /// A step of the round-trip time to two seconds is not rare where queues are long.
 const LONGEST_STEP: Duration = Duration::from_millis(2400);
 
@@ -80,7 +83,7 @@ pub(super) fn is_answer_overdue(evidence: &Evidence) -> bool {
     let rto = evidence.rto_us.unwrap_or_default().max(THEIR_TIMEOUT);
     let rtt = evidence.rtt_us.unwrap_or_default();
     if !is_unclean(evidence) {
-        return silent(evidence) >= rto + 2 * rtt;
+        return silent(evidence) >= (rto + 2 * rtt).max(A_PAUSE);
     }
     // One timeout, then two, then four. Where the path was dead for a while, theirs has grown as
     // ours has, and their next try may come as late again.
@@ -117,7 +120,11 @@ pub(super) fn is_dead(evidence: &Evidence) -> Dead {
         (_, true) => (8, 2 * LONGEST_STEP),
         _ => (5, LONGEST_STEP),
     };
-    let rtt = evidence.rtt_us.unwrap_or_default();
+    let rtt = evidence.rtt_us.max(evidence.rtt_lately_us).unwrap_or_default();
+    // Those that were given up sooner than they could be answered are none.
+    if evidence.fresh_took_us.is_some_and(|took| took < rtt * 6 / 5) {
+        return Dead::No;
+    }
     if tries >= enough && silent >= long.max(4 * rtt) {
         Dead::Yes
     } else if tries >= enough - 1 && silent >= long.max(4 * rtt) / 2 && silent >= LEAST_DEAD {

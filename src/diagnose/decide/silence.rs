@@ -143,19 +143,18 @@ fn is_gap_lasting(evidence: &Evidence) -> bool {
 /// The round trip is as long as the timeout, or longer: no answer can come in time.
 fn slow(evidence: &Evidence) -> Option<Verdict> {
     let timeout = evidence.timeout_us?;
-    let handshake = handshake(evidence);
-    let round = handshake.or(evidence.rtt_us)?;
     // Where its own opening was sent again the kernel's average is wrong from the start.
-    let measured = evidence.opening_resent.is_none() && evidence.late_beats.unwrap_or(0) > 0;
-    let late = handshake.is_some() || measured;
-    (round >= timeout * 3 / 4 && late).then(|| likely(Cause::SlowPath, &[Cause::LossyPath]))
+    let late = evidence.late_beats.unwrap_or(0) > 0 && evidence.opening_resent.is_none();
+    let average = evidence.rtt_us.filter(|_| late);
+    let round = handshake(evidence).or(evidence.answers_us.max(average))?;
+    (round >= timeout * 3 / 4).then(|| likely(Cause::SlowPath, &[Cause::LossyPath]))
 }
 
 /// The round trip of another connection's opening. Where that was sent again, the kernel cannot tell
 /// the answer to the first from that to the second: only the time between them does.
 fn handshake(evidence: &Evidence) -> Option<Duration> {
     let (round, took) = (evidence.fresh_rtt_us?, evidence.fresh_took_us?);
-    if evidence.fresh != Some(Fresh::Connected) {
+    if evidence.fresh != Some(Fresh::Connected) && evidence.path_back != Some(true) {
         return None;
     }
     let usual = 2 * evidence.beat_rtt_us.unwrap_or_default() + Duration::from_millis(100);

@@ -67,7 +67,11 @@ impl Inquiry {
             address,
             allowed,
             heartbeat: self.heartbeat.clone(),
-            rtt: evidence.beat_rtt_us.max(evidence.rtt_us).unwrap_or_default(),
+            rtt: evidence
+                .beat_rtt_us
+                .max(evidence.rtt_us)
+                .max(evidence.rtt_lately_us)
+                .unwrap_or_default(),
             acked,
             connecting,
             believes: evidence.nonsense.is_none(),

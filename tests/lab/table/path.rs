@@ -120,8 +120,8 @@ pub const KINDS: &[Kind] = &[
     Kind {
         links: over_two_wires,
         may_be_silent: true,
-        also: &[FlowDropped, PathDead],
-        ..Kind::new("one-wire-of-two", &[SomePathsDead], one_wire)
+        // By luck the fresh connections all go one way.
+        ..Kind::new("one-wire-of-two", &[SomePathsDead, FlowDropped, PathDead], one_wire)
     },
 ];
 

@@ -88,7 +88,7 @@ fn flaps(bench: &mut Bench) {
 
 /// Few: they share what routers say in a while.
 fn plain(bench: &mut Bench) -> Vec<Setting> {
-    (0..3).map(|n| drawn(&mut bench.rng, n != 1)).collect()
+    (0..2).map(|n| drawn(&mut bench.rng, n != 1)).collect()
 }
 
 fn v6(bench: &mut Bench) -> Vec<Setting> {
