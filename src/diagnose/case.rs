@@ -82,6 +82,8 @@ pub(crate) struct Case {
     first: Option<Sent>,
     last: Option<Sent>,
     misses: u32,
+    /// The last beat was answered in time, and none before it waits.
+    in_time: bool,
     /// One of them had a part of an answer.
     partial: bool,
     good: u64,
@@ -137,6 +139,7 @@ impl Case {
             first: None,
             last: None,
             misses: 0,
+            in_time: false,
             partial: false,
             good: 0,
             icmp: None,
@@ -179,7 +182,7 @@ impl Case {
         self.peer = peer.or(self.peer);
         (self.since, self.busy, self.stands) = (now, now, true);
         (self.outstanding, self.first, self.last) = (0, None, None);
-        (self.misses, self.icmp, self.partial) = (0, None, false);
+        (self.misses, self.icmp, self.partial, self.in_time) = (0, None, false, false);
         (self.ledger, self.back, self.intruded) = (ledger, None, None);
         self.opening = Opening::default();
         self.on_next_connected(now);
@@ -192,9 +195,12 @@ impl Case {
         }
         let before = before.filter(|before| self.believes(before, at));
         self.recorder.on_sent(seq, at, before.as_ref());
-        let last = self.last.as_ref().and_then(|last| last.before.as_ref());
-        self.path.on_sent(before.as_ref(), last);
-        self.trouble.on_sent(at, self.path);
+        if std::mem::take(&mut self.in_time) {
+            let last = self.last.as_ref().and_then(|last| last.before.as_ref());
+            self.path.on_round(before.as_ref(), last);
+        }
+        let total = before.as_ref().map(|before| before.total_retransmits);
+        self.trouble.on_sent(at, self.path, total);
         let idle = at.saturating_duration_since(self.busy);
         self.ledger.wrote = self.ledger.wrote.map(|wrote| wrote + bytes as u64);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -231,11 +237,7 @@ impl Case {
         if let Some(first) = &self.first {
             self.history.survived(first.idle);
         }
-        // Where its kernel had the beat it was not the path that took its time.
-        if self.trouble.acked.is_none() {
-            let took = rtt.or(sent.map(|sent| now.saturating_duration_since(sent)));
-            self.path.on_answer(took, late);
-        }
+        self.on_answer(rtt, late, sent, now);
         self.begin_back(now);
         self.good += u64::from(!late);
         // What an ack of the latest leaves behind was given up, or overtaken: no trouble of now.
@@ -252,6 +254,27 @@ impl Case {
         }
         (self.misses, self.partial) = (0, false);
         (self.icmp, self.side, self.side_at) = (None, Evidence::default(), None);
+    }
+
+    /// What an answer says of the path. Where its kernel had the beat it was not the path that took
+    /// its time.
+    fn on_answer(
+        &mut self,
+        rtt: Option<Duration>,
+        late: bool,
+        sent: Option<Instant>,
+        now: Instant,
+    ) {
+        self.in_time = !late && self.misses == 0;
+        if self.trouble.acked.is_some() {
+            return;
+        }
+        let took = rtt.or(sent.map(|sent| now.saturating_duration_since(sent)));
+        took.into_iter().for_each(|took| self.path.on_answer(took));
+        if late {
+            let usual = self.first.as_ref().and_then(|first| Some(first.before.as_ref()?.rtt));
+            self.path.on_late(self.trouble.has_recovered(usual.unwrap_or_default(), now));
+        }
     }
 
     pub(crate) fn on_missed(&mut self, seq: u64, misses: u32, cause: Cause) {

@@ -137,7 +137,8 @@ impl Evidence {
     /// said something, something arrived that had not, or the other way round, or our own side has
     /// changed.
     pub(crate) fn is_news_after(&self, earlier: &Evidence) -> bool {
-        let acked = |evidence: &Evidence| evidence.unacked.map(|unacked| unacked == 0);
+        let acked =
+            |evidence: &Evidence| evidence.unacked == Some(0) || evidence.acked_ago_us.is_some();
         let own = |evidence: &Evidence| {
             (evidence.address_gone, evidence.no_route, evidence.carrier, evidence.source.clone())
         };

@@ -30,8 +30,6 @@ pub(super) struct Open {
     /// Another one was answered: from the next look on it is known what this one does meanwhile.
     is_beside: bool,
     beside: Option<Beside>,
-    /// How often it had been sent again, and when that was seen to grow last.
-    resent: Option<(u32, Instant)>,
     /// When what the old connection had sent was acknowledged after all, and that may be told.
     acked: Option<Instant>,
 }
@@ -58,7 +56,6 @@ impl Case {
                 is_kept: false,
                 is_beside: false,
                 beside: self.trouble.beside,
-                resent: self.trouble.resent_at().and_then(|at| Some((self.trouble.resent()?, at))),
                 acked: None,
             });
         }
@@ -92,7 +89,9 @@ impl Case {
     pub(crate) fn on_next_opened(&mut self, opening: Opening) -> Option<Evidence> {
         self.opening = opening;
         // Of one that was sent again the kernel may have measured the pause as well.
-        let measured = opening.resent == 0 || opening.took > A_SYN * 11 / 10;
+        let late =
+            opening.resent == 1 && opening.took > A_SYN * 11 / 10 && opening.took < 2 * A_SYN;
+        let measured = opening.resent == 0 || late;
         self.path.on_opened(if measured { opening.rtt } else { Duration::ZERO });
         let Open { evidence, .. } = self.open.as_mut()?;
         let is_next = evidence.fresh_is_next == Some(true) || evidence.path_back == Some(true);
@@ -191,13 +190,13 @@ impl Case {
         let silent = now.saturating_duration_since(*first);
         evidence.silent_us = Some(silent);
         if info.bytes_acked.zip(before.bytes_acked).is_some_and(|(now, then)| now > then) {
+            // When that was the kernel knows better: this thread may have been connecting.
+            evidence.silent_us = Some(silent.saturating_sub(info.last_ack_recv));
+            let since = info.last_data_sent.saturating_sub(info.last_ack_recv);
+            evidence.since_resent_us = Some(since);
             open.acked = Some(now + grace(silent));
-            evidence.since_resent_us = open.resent.map(|(_, at)| now.saturating_duration_since(at));
             return None;
         }
-        let (known, at) = open.resent.unwrap_or((info.total_retransmits, now));
-        let grown = info.total_retransmits > known;
-        open.resent = Some(if grown { (info.total_retransmits, now) } else { (known, at) });
         if info.state == TcpState::Closed {
             evidence.old = reset.then_some(Old::Reset);
             return reset.then(|| (**evidence).clone());

@@ -11,9 +11,6 @@ pub(super) const LOOK_BACK: u32 = 8;
 /// So many of them with retransmissions are worth a warning.
 const LOSSY: u32 = 3;
 
-/// Less is no growth of a round trip.
-const NO_GROWTH: Duration = Duration::from_millis(20);
-
 /// The last 32 beats, the latest in the lowest bit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Path {
@@ -31,30 +28,36 @@ pub(super) struct Path {
 }
 
 impl Path {
-    /// Between two beats: whether packets were lost, and whether some arrived twice that were sent
-    /// once. What was sent again was lost, or its acknowledgement was, unless a round trip takes
-    /// longer by now than the kernel waits: then the last answers have taken as long, all of them,
-    /// or the kernel's average has grown, into which an eighth of each measurement goes.
-    pub(super) fn on_sent(&mut self, now: Option<&TcpInfo>, before: Option<&TcpInfo>) {
-        self.late <<= 1;
-        self.beats = (self.beats + 1).min(u32::BITS);
+    /// A beat that was answered in time is over: whether packets were lost for it, and whether some
+    /// arrived twice that were sent once. What was sent again was lost, or its acknowledgement was,
+    /// unless a round trip takes longer by now than the kernel waits: then the last answers have
+    /// taken as long, all of them.
+    pub(super) fn on_round(&mut self, now: Option<&TcpInfo>, before: Option<&TcpInfo>) {
+        self.push();
         let Some((now, before)) = now.zip(before) else { return };
         let resent = now.total_retransmits.saturating_sub(before.total_retransmits);
         let twice = now.dsack_dups.zip(before.dsack_dups);
         let twice = twice.map_or(0, |(now, before)| now.saturating_sub(before));
-        let has_grown = now.rtt.saturating_sub(before.rtt) * 8 >= now.rtt.max(NO_GROWTH);
         let is_slow = self.least() >= before.rto * 8 / 10;
-        let lossy = resent > 0 && !has_grown && !is_slow;
-        self.lossy = self.lossy << 1 | u32::from(lossy);
-        self.doubled = self.doubled << 1 | u32::from(twice > resent);
+        self.lossy |= u32::from(resent > 0 && !is_slow);
+        self.doubled |= u32::from(twice > resent);
     }
 
-    /// The latest beat was answered, after so long, and it was not its process that took the time.
-    pub(super) fn on_answer(&mut self, took: Option<Duration>, late: bool) {
-        self.late |= u32::from(late);
-        if let Some(took) = took {
-            self.took = [took, self.took[0]];
-        }
+    /// A beat was answered late; `lost` says that packets of it were.
+    pub(super) fn on_late(&mut self, lost: bool) {
+        self.push();
+        (self.late, self.lossy) = (self.late | 1, self.lossy | u32::from(lost));
+    }
+
+    fn push(&mut self) {
+        self.beats = (self.beats + 1).min(u32::BITS);
+        (self.late, self.lossy, self.doubled) =
+            (self.late << 1, self.lossy << 1, self.doubled << 1);
+    }
+
+    /// A beat was answered after so long, and it was not the peer's process that took the time.
+    pub(super) fn on_answer(&mut self, took: Duration) {
+        self.took = [took, self.took[0]];
     }
 
     /// A connection was opened.
@@ -114,24 +117,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_again_needlessly_is_a_lost_answer_or_a_longer_round_trip() {
-        let slower = TcpInfo { rtt: Duration::from_millis(100), ..look(1, 1) };
-        for (now, lossy, doubled) in [
-            (look(0, 0), None, None),
-            (look(1, 0), Some(1), None),
-            (look(1, 1), Some(1), None),
-            (slower, None, None),
-            (look(0, 1), None, Some(1)),
-        ] {
+    fn what_was_sent_again_is_a_lost_packet_unless_round_trips_are_longer_than_the_kernel_waits() {
+        let round = |took, now: TcpInfo| {
             let mut path = Path::default();
-            path.on_sent(Some(&now), Some(&look(0, 0)));
-            assert_eq!((path.lossy(), path.doubled()), (lossy, doubled), "{now:?}");
-        }
-        let mut path = Path::default();
-        let second = Some(Duration::from_secs(1));
-        (path.on_answer(second, false), path.on_answer(second, false));
-        path.on_sent(Some(&look(1, 1)), Some(&look(0, 0)));
-        assert_eq!(path.lossy(), None, "the kernel waits for less than a round trip takes");
+            (path.on_answer(took), path.on_answer(took));
+            path.on_round(Some(&now), Some(&look(0, 0)));
+            (path.lossy(), path.doubled())
+        };
+        let (quick, slow) = (Duration::from_millis(10), Duration::from_secs(1));
+        assert_eq!(round(quick, look(0, 0)), (None, None));
+        assert_eq!(round(quick, look(1, 0)), (Some(1), None));
+        assert_eq!(round(quick, look(1, 1)), (Some(1), None), "its acknowledgement was lost");
+        assert_eq!(round(slow, look(1, 1)), (None, None));
+        assert_eq!(round(quick, look(0, 1)), (None, Some(1)), "the path has doubled it");
     }
 
     #[test]
@@ -139,12 +137,13 @@ mod tests {
         let mut path = Path::default();
         let mut warnings = 0;
         for n in 0..8 {
-            path.on_sent(Some(&look(n + 1, 0)), Some(&look(n, 0)));
+            path.on_round(Some(&look(n + 1, 0)), Some(&look(n, 0)));
             warnings += u32::from(path.has_turned_lossy());
         }
         assert_eq!((warnings, path.lossy_lately()), (1, Some(8)));
-        path.on_answer(None, true);
-        (0..40).for_each(|_| path.on_sent(Some(&look(9, 0)), Some(&look(9, 0))));
-        assert_eq!((path.lossy(), path.late()), (None, None));
+        path.on_late(false);
+        assert_eq!((path.late(), path.lossy_lately()), (Some(1), Some(7)));
+        (0..40).for_each(|_| path.on_round(Some(&look(9, 0)), Some(&look(9, 0))));
+        assert_eq!((path.lossy(), path.late(), path.beats()), (None, None, 32));
     }
 }

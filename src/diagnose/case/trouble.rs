@@ -67,6 +67,8 @@ pub(super) struct Trouble {
     pub(super) eaten: bool,
     /// How often segments had been sent again in all, and when that was seen to grow last.
     resent: Option<(u32, Instant)>,
+    /// How often at first.
+    total: Option<u32>,
     /// Our own side, as bad as it was seen, and when.
     own: Option<(OwnSide, Instant)>,
     /// What the own queue had thrown away when it was first looked at.
@@ -79,9 +81,10 @@ impl Trouble {
         Trouble { since, path, ..Trouble::default() }
     }
 
-    pub(super) fn on_sent(&mut self, at: Instant, path: Path) {
+    /// `total` says how often segments were sent again before it.
+    pub(super) fn on_sent(&mut self, at: Instant, path: Path, total: Option<u32>) {
         if self.since.is_none() {
-            *self = Trouble::since(Some(at), path);
+            *self = Trouble { total, ..Trouble::since(Some(at), path) };
         }
     }
 
@@ -98,14 +101,25 @@ impl Trouble {
             self.acked.get_or_insert(now);
         }
         let total = info.total_retransmits;
-        let (known, at) = self.resent.unwrap_or((total, now));
-        self.resent = Some(if total > known { (total, now) } else { (known, at) });
+        let known = self.resent.map_or(self.total.unwrap_or(total), |(known, _)| known);
+        if total > known {
+            self.resent = Some((total, now));
+        }
+        self.total.get_or_insert(total);
         self.beside.iter_mut().for_each(|beside| beside.on_look(info, now));
+    }
+
+    /// Whether an answer that comes now may be one to what was sent again last: it takes as long as
+    /// a round trip usually takes.
+    pub(super) fn has_recovered(&self, usual: Duration, now: Instant) -> bool {
+        self.resent.is_some_and(|(_, at)| {
+            now.saturating_duration_since(at) < 3 * usual + Duration::from_millis(100)
+        })
     }
 
     /// How often segments were sent again in all.
     pub(super) fn resent(&self) -> Option<u32> {
-        self.resent.map(|(total, _)| total)
+        self.resent.map(|(total, _)| total).or(self.total)
     }
 
     /// When something was seen to be sent again last.
@@ -182,7 +196,7 @@ mod tests {
     fn what_was_bad_on_our_own_side_is_told_though_it_is_well_again() {
         let start = Instant::now();
         let mut trouble = Trouble::default();
-        trouble.on_sent(start, Path::default());
+        trouble.on_sent(start, Path::default(), None);
         let gone = OwnSide { address_gone: true, queue_drops: Some(7), ..OwnSide::default() };
         trouble.on_own_side(Some(&gone), start);
         let well = OwnSide { queue_drops: Some(9), ..OwnSide::default() };

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::patience::{is_eaten, is_known, lost, needless, silent};
+use super::patience::{is_eaten, is_known, lost, silent};
 use super::{Verdict, likely, possible};
 use crate::cause::Cause;
 use crate::diagnose::evidence::Evidence;
@@ -37,7 +37,7 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
         return possible(Cause::SlowPath, &[Cause::LossyPath, Cause::PeerSilent]);
     };
     // What was sent again had arrived before.
-    if resent == 0 || has_grown(evidence) || is_of_the_first(evidence) {
+    if resent == 0 || lost == 0 || is_of_the_first(evidence) {
         return likely(Cause::SlowPath, &[Cause::LossyPath]);
     }
     if is_known(evidence) {
@@ -49,18 +49,11 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
     lossy
 }
 
-/// Whether a round trip takes about as long now as this answer took. An eighth of each measurement
-/// goes into the kernel's average; of what was lost and sent again it measures the last try.
-fn has_grown(evidence: &Evidence) -> bool {
-    let Some((now, before)) = evidence.rtt_us.zip(evidence.rtt_before_us) else { return false };
-    now.saturating_sub(before) * 8 >= silent(evidence) * 6 / 10
-}
-
 /// Whether the answer came at a time at which it cannot be one to what was sent again last: that
 /// would have taken a round trip as usual.
 fn is_of_the_first(evidence: &Evidence) -> bool {
     let (Some(since), Some(usual)) = (evidence.since_resent_us, evidence.rtt_before_us) else {
         return false;
     };
-    needless(evidence) > 0 && since >= 3 * usual + Duration::from_millis(100)
+    since >= 3 * usual + Duration::from_millis(100)
 }

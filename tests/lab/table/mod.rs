@@ -25,7 +25,7 @@ pub use bench::{Bench, Setting};
 use score::{Figures, Outcome};
 
 /// So many kinds run side by side: most of the time they wait.
-const AT_ONCE: usize = 12;
+const AT_ONCE: usize = 8;
 
 /// One kind of fault.
 #[derive(Clone, Copy)]
