@@ -238,6 +238,7 @@ impl Case {
             self.history.survived(first.idle);
         }
         self.on_answer(rtt, late, sent, now);
+        sent.into_iter().for_each(|sent| self.confirm_back(sent, now));
         self.begin_back(now);
         self.good += u64::from(!late);
         // What an ack of the latest leaves behind was given up, or overtaken: no trouble of now.
@@ -414,6 +415,11 @@ impl Case {
         let Some(before) = before else { return false };
         let twice = info.dsack_dups.zip(before.dsack_dups).is_some_and(|(now, then)| now > then);
         twice && self.is_alone(info, before) == Some(true)
+    }
+
+    /// For how long nothing was answered, over all connections.
+    pub(crate) fn silent(&self, now: Instant) -> Option<Duration> {
+        self.trouble.since.map(|since| now.saturating_duration_since(since))
     }
 
     /// A look at the connection while nothing comes.

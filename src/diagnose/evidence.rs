@@ -286,6 +286,10 @@ evidence! {
     resent: u32,
     /// Segments of the opening of this connection that were sent again.
     opening_resent: u32,
+    /// The round trip of its opening, where that was measured.
+    opening_rtt_us: Duration,
+    /// How long the next answer took after the silence, or the next connection's opening.
+    rtt_after_us: Duration,
     /// Segments of ours that arrived twice since the beat.
     duplicates: u32,
     /// Nothing but beats was on its way.
@@ -368,6 +372,8 @@ evidence! {
     fresh_cut: Carried,
     /// A tiny payload on it.
     fresh_tiny: Carried,
+    /// What had passed, once more.
+    fresh_passed_again: Carried,
     /// So many more connections were tried, each from another port.
     more_fresh: u32,
     /// So many of them were answered.

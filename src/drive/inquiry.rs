@@ -98,7 +98,7 @@ impl Inquiry {
         &mut self,
         peer: Option<SocketAddr>,
         scene: &dyn Scene,
-        reporter: &mut Reporter,
+        reporter: &Reporter,
     ) {
         if !self.is_on() {
             return;
@@ -116,7 +116,7 @@ impl Inquiry {
             && !self.is_ours
             && info.as_ref().is_none_or(TcpInfo::is_accepted);
         self.member.move_to(peer.map(|peer| peer.ip()));
-        self.on_opened(info.as_ref(), now, reporter);
+        self.on_opened(info.as_ref(), reporter);
     }
 
     /// A beat was written.
@@ -190,6 +190,9 @@ impl Inquiry {
                 self.case.refresh(&mut evidence, info.as_ref(), now);
             } else if let Some(open) = self.case.open_evidence() {
                 evidence = open;
+            } else {
+                // It goes on.
+                evidence.silent_us = self.case.silent(now);
             }
             self.tell(evidence.clone(), now, reporter);
             self.silence = Some(evidence);

@@ -19,9 +19,15 @@ pub(super) fn grace(silent: Duration) -> Duration {
 /// The same is told once in such a while.
 const AGAIN: Duration = Duration::from_secs(60);
 
+/// So long the next answer is waited for, to see how long answers take by now.
+const CONFIRM: Duration = Duration::from_secs(6);
+
 #[derive(Debug)]
 pub(super) struct Back {
+    since: Instant,
     due: Instant,
+    /// How long an answer took to a beat that was written after it.
+    after: Option<Duration>,
     evidence: Box<Evidence>,
     before: Option<TcpInfo>,
 }
@@ -52,17 +58,30 @@ impl Case {
             .resent()
             .zip(before.as_ref())
             .map(|(total, before)| total.saturating_sub(before.total_retransmits));
-        self.back = Some(Back { due: now + grace(silent), evidence: Box::new(evidence), before });
+        let (evidence, due) = (Box::new(evidence), now + grace(silent));
+        self.back = Some(Back { since: now, due, after: None, evidence, before });
+    }
+
+    /// A beat was answered that had been written then.
+    pub(super) fn confirm_back(&mut self, sent: Instant, now: Instant) {
+        if let Some(back) = self.back.as_mut().filter(|back| sent > back.since) {
+            back.after.get_or_insert(now.saturating_duration_since(sent));
+        }
     }
 
     /// When it is to be explained.
     pub(crate) fn back_due(&self) -> Option<Instant> {
-        self.back.as_ref().map(|back| back.due)
+        let due = |back: &Back| match back.after {
+            Some(_) => back.due,
+            None => back.due.max(back.since + CONFIRM),
+        };
+        self.back.as_ref().map(due)
     }
 
     /// Why it was silent, from what the kernel knows by now; none where that was told lately.
     pub(crate) fn end_back(&mut self, info: Option<&TcpInfo>, now: Instant) -> Option<Diagnosis> {
-        let Back { mut evidence, before, .. } = self.back.take()?;
+        let Back { mut evidence, before, after, .. } = self.back.take()?;
+        evidence.rtt_after_us = after;
         let info = info.filter(|info| self.believes(info, now));
         if let Some((info, before)) = info.zip(before) {
             let (alone, resent) = (evidence.alone, evidence.resent);

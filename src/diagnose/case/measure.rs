@@ -102,6 +102,7 @@ impl Case {
         let Some(info) = info else { return };
         add_info(evidence, info);
         evidence.resent_beats = self.path.lossy_lately();
+        evidence.opening_rtt_us = Some(self.opening.measured()).filter(|rtt| !rtt.is_zero());
         evidence.opening_resent = Some(self.opening.resent).filter(|resent| *resent > 0);
         let first = self.first.as_ref().or(self.last.as_ref());
         let Some(first) = first else { return };

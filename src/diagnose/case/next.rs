@@ -42,6 +42,14 @@ pub(crate) struct Opening {
     pub(crate) resent: u32,
 }
 
+impl Opening {
+    /// The round trip. Of one that was sent again the kernel may have measured the pause as well.
+    pub(super) fn measured(self) -> Duration {
+        let late = self.resent == 1 && self.took > A_SYN * 11 / 10 && self.took < 2 * A_SYN;
+        if self.resent == 0 || late { self.rtt } else { Duration::ZERO }
+    }
+}
+
 impl Case {
     /// The link fell by a silence that nothing has explained yet: the next connection may.
     pub(crate) fn keep_open(&mut self, evidence: &Evidence, now: Instant) {
@@ -85,23 +93,17 @@ impl Case {
         self.begin_old_beside();
     }
 
-    /// How it came to stand. Where that alone tells why the last one was silent, it does.
-    pub(crate) fn on_next_opened(&mut self, opening: Opening) -> Option<Evidence> {
+    /// How it came to stand.
+    pub(crate) fn on_opened(&mut self, opening: Opening) {
         self.opening = opening;
-        // Of one that was sent again the kernel may have measured the pause as well.
-        let late =
-            opening.resent == 1 && opening.took > A_SYN * 11 / 10 && opening.took < 2 * A_SYN;
-        let measured = opening.resent == 0 || late;
-        self.path.on_opened(if measured { opening.rtt } else { Duration::ZERO });
-        let Open { evidence, .. } = self.open.as_mut()?;
+        self.path.on_opened(opening.measured());
+        let Some(Open { evidence, .. }) = &mut self.open else { return };
         let is_next = evidence.fresh_is_next == Some(true) || evidence.path_back == Some(true);
         if is_next {
             evidence.fresh_took_us = Some(opening.took);
             evidence.fresh_rtt_us = Some(opening.rtt);
             evidence.fresh_resent = Some(opening.resent).filter(|resent| *resent > 0);
         }
-        let slow = self.timeout * 3 / 4 <= opening.rtt;
-        slow.then(|| (**evidence).clone())
     }
 
     /// An attempt to open the next connection failed; `stood` says that the peer had taken it, and
@@ -184,6 +186,8 @@ impl Case {
             add_since(evidence, info, before);
             evidence.resent = evidence.resent.max(resent);
             evidence.rtt_us = Some(info.rtt);
+            // How long a round trip takes by now, on the next connection.
+            evidence.rtt_after_us = self.path.latest().filter(|_| self.stands);
             evidence.old = Some(Old::Acked);
             return Some((**evidence).clone());
         }
@@ -223,6 +227,11 @@ impl Case {
     /// What is known of the silence that ended the last connection.
     pub(crate) fn open_evidence(&self) -> Option<Evidence> {
         self.open.as_ref().map(|open| (*open.evidence).clone())
+    }
+
+    /// What the old connection had sent was acknowledged, and that is to be explained yet.
+    pub(crate) fn waits_for_old(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.acked.is_some())
     }
 
     /// Whether another connection was answered since.

@@ -23,6 +23,8 @@ pub(super) struct Path {
     took: [Duration; 2],
     /// The round trip of the last opening of a connection.
     opening: Duration,
+    /// The last round trip of any kind.
+    latest: Option<Duration>,
     /// Loss was told of.
     is_lossy: bool,
 }
@@ -58,11 +60,18 @@ impl Path {
     /// A beat was answered after so long, and it was not the peer's process that took the time.
     pub(super) fn on_answer(&mut self, took: Duration) {
         self.took = [took, self.took[0]];
+        self.latest = Some(took);
     }
 
     /// A connection was opened.
     pub(super) fn on_opened(&mut self, rtt: Duration) {
         self.opening = rtt;
+        self.latest = Some(rtt).filter(|rtt| !rtt.is_zero());
+    }
+
+    /// The last round trip that was seen.
+    pub(super) fn latest(self) -> Option<Duration> {
+        self.latest
     }
 
     /// The longest round trip that was seen lately.

@@ -36,14 +36,17 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
     let Some(resent) = evidence.resent else {
         return possible(Cause::SlowPath, &[Cause::LossyPath, Cause::PeerSilent]);
     };
-    // What was sent again had arrived before.
-    if resent == 0 || lost == 0 || is_of_the_first(evidence) {
+    // What was sent again had arrived before, and it goes on to take as long. Answers alone that were
+    // lost for a while look the same, until they come.
+    let by_itself = resent == 0 || lost == 0 || is_of_the_first(evidence);
+    let goes_on = evidence.rtt_after_us.is_none_or(|after| after >= silent(evidence) / 3);
+    if by_itself && goes_on {
         return likely(Cause::SlowPath, &[Cause::LossyPath]);
     }
     if is_known(evidence) {
         return lossy;
     }
-    if lost >= IN_A_ROW && silent(evidence) >= AN_OUTAGE {
+    if resent >= IN_A_ROW && silent(evidence) >= AN_OUTAGE {
         return likely(Cause::PassingOutage, &[Cause::LossyPath]);
     }
     lossy

@@ -22,7 +22,7 @@ const A_MIX: u32 = 2;
 const A_MEMORY: Duration = Duration::from_millis(1500);
 
 /// Longer beats may be too long for a path, shorter ones hardly.
-const LONG: u32 = 500;
+pub(super) const LONG: u32 = 500;
 
 pub(super) fn decide(evidence: &Evidence) -> Verdict {
     if let Some(verdict) = healed(evidence).or_else(|| mixed(evidence)) {

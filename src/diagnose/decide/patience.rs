@@ -155,8 +155,9 @@ pub(super) fn is_swallowed(evidence: &Evidence) -> Dead {
     let again = evidence.fresh_beat_again;
     let resent = evidence.resent.unwrap_or(0);
     let enough = if is_hard(evidence) { 8 } else { 3 };
+    let passed = evidence.fresh_passed_again != Some(Carried::Unacked);
     match again {
-        Some(Carried::Unacked) if resent >= enough => Dead::Yes,
+        Some(Carried::Unacked) if resent >= enough && passed => Dead::Yes,
         None | Some(Carried::Unacked) if silent(evidence) >= LEAST_DEAD => Dead::Perhaps,
         _ => Dead::No,
     }

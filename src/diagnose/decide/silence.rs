@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::beyond::LONG;
 use super::connect::many_at_once;
 use super::patience::{is_answer_overdue, is_eaten, is_hard, lost, open, silent};
 use super::{Verdict, beyond, certain, likely, local, possible};
@@ -125,7 +126,9 @@ fn own_queue(evidence: &Evidence) -> Option<Verdict> {
 /// is longer than they are.
 fn too_large(evidence: &Evidence) -> Option<Verdict> {
     let gap_in_answer = evidence.out_of_order.is_some_and(|n| n > 0) && is_acked(evidence);
-    let gap_in_beat = evidence.sacked.is_some_and(|n| n > 0) && evidence.resent.unwrap_or(0) >= 2;
+    let long = evidence.beat_bytes.is_some_and(|bytes| bytes > LONG);
+    let behind = long && evidence.sacked.is_some_and(|segments| segments > 0);
+    let gap_in_beat = behind && evidence.resent.unwrap_or(0) >= 2;
     if !gap_in_answer && !gap_in_beat {
         return None;
     }
@@ -146,7 +149,9 @@ fn slow(evidence: &Evidence) -> Option<Verdict> {
     // Where its own opening was sent again the kernel's average is wrong from the start.
     let late = evidence.late_beats.unwrap_or(0) > 0 && evidence.opening_resent.is_none();
     let average = evidence.rtt_us.filter(|_| late);
-    let round = handshake(evidence).or(evidence.answers_us.max(average))?;
+    // That of this connection's own opening counts where its first answer does not come, either.
+    let own = evidence.opening_rtt_us;
+    let round = handshake(evidence).or(evidence.answers_us.max(average).max(own))?;
     (round >= timeout * 3 / 4).then(|| likely(Cause::SlowPath, &[Cause::LossyPath]))
 }
 
@@ -154,7 +159,8 @@ fn slow(evidence: &Evidence) -> Option<Verdict> {
 /// the answer to the first from that to the second: only the time between them does.
 fn handshake(evidence: &Evidence) -> Option<Duration> {
     let (round, took) = (evidence.fresh_rtt_us?, evidence.fresh_took_us?);
-    if evidence.fresh != Some(Fresh::Connected) && evidence.path_back != Some(true) {
+    // After an outage the first one may have waited for the path.
+    if evidence.fresh != Some(Fresh::Connected) || evidence.fresh_is_next == Some(true) {
         return None;
     }
     let usual = 2 * evidence.beat_rtt_us.unwrap_or_default() + Duration::from_millis(100);

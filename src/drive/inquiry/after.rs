@@ -82,17 +82,10 @@ impl Inquiry {
     }
 
     /// A connection stands: how long that took is evidence, too.
-    pub(super) fn on_opened(
-        &mut self,
-        info: Option<&TcpInfo>,
-        now: Instant,
-        reporter: &mut Reporter,
-    ) {
+    pub(super) fn on_opened(&mut self, info: Option<&TcpInfo>, reporter: &Reporter) {
         let Some(info) = info.filter(|_| self.is_ours) else { return };
         let (took, rtt, resent) = (reporter.took, info.rtt, info.total_retransmits);
-        if let Some(evidence) = self.case.on_next_opened(Opening { took, rtt, resent }) {
-            self.explain(evidence, now, reporter);
-        }
+        self.case.on_opened(Opening { took, rtt, resent });
     }
 
     /// Whether a failed attempt belongs to the silence before it, and is no story of its own.
@@ -110,7 +103,9 @@ impl Inquiry {
             self.on_due(scene, reporter);
         }
         let stood = self.handle.has_stood();
-        let Some(evidence) = self.case.on_next_failed(loss, stood, now) else { return false };
+        let Some(evidence) = self.case.on_next_failed(loss, stood, now) else {
+            return self.case.waits_for_old();
+        };
         self.explain(self.with_attempt(evidence), now, reporter);
         // Nothing is said of it as long as nobody knows more than that it was in vain.
         loss.cause == Cause::ConnectTimeout || self.case.told().is_some()

@@ -205,34 +205,43 @@ impl Exam<'_> {
             return Ok(());
         }
         self.tell();
+        let mut passed = None;
         if self.question.allowed.secure.is_none() {
-            self.other_payloads(cut)?;
+            passed = self.other_payloads(cut)?;
             self.tell();
         }
+        // Once each may be chance, or a rate that somebody limits.
         if let Some(protocol) = self.question.allowed.again.take() {
             let secure = self.question.allowed.secure.clone();
             let Ok(connection) = self.open(self.question.address, secure)? else { return Ok(()) };
-            self.found.fresh_beat_again = Some(self.beat(connection, protocol).0);
+            let carried = self.beat(connection, protocol).0;
+            if let Some(payload) = passed.filter(|_| carried == Carried::Unacked) {
+                self.found.fresh_passed_again = Some(self.payload(&payload)?);
+            }
+            self.found.fresh_beat_again = Some(carried);
         }
         Ok(())
     }
 
-    /// Until one of them passes.
-    fn other_payloads(&mut self, cut: Option<Vec<u8>>) -> Result<(), Over> {
+    /// Until one of them passes: that one.
+    fn other_payloads(&mut self, cut: Option<Vec<u8>>) -> Result<Option<Vec<u8>>, Over> {
         if let Some(payload) = self.question.allowed.same_length.take() {
-            let passed = self.payload(&payload)?;
-            self.found.fresh_same_length = Some(passed);
-            if passed != Carried::Unacked {
-                return Ok(());
+            let carried = self.payload(&payload)?;
+            self.found.fresh_same_length = Some(carried);
+            if carried != Carried::Unacked {
+                return Ok(Some(payload));
             }
         }
-        if let Some(payload) = self.question.allowed.tiny.take() {
-            self.found.fresh_tiny = Some(self.payload(&payload)?);
-        } else if let Some(cut) = cut {
-            // No more than what arrives when a connection breaks in the middle of a beat.
-            self.found.fresh_cut = Some(self.payload(&cut)?);
+        // The beginning of the beat is no more than what arrives when a connection breaks.
+        let is_tiny = self.question.allowed.tiny.is_some();
+        let Some(payload) = self.question.allowed.tiny.take().or(cut) else { return Ok(None) };
+        let carried = Some(self.payload(&payload)?);
+        if is_tiny {
+            self.found.fresh_tiny = carried;
+        } else {
+            self.found.fresh_cut = carried;
         }
-        Ok(())
+        Ok(Some(payload).filter(|_| carried != Some(Carried::Unacked)))
     }
 
     /// The same beat, after what opens the conversation; and its beginning, if it is a long one.

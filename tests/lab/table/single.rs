@@ -11,7 +11,7 @@ use crate::server::ONE_CLIENT;
 const OTHERS: &[Cause] = &[Reset, ClosedByPeer];
 
 const fn kind(name: &'static str, links: fn(&mut Bench) -> Vec<Setting>) -> Kind {
-    let kind = Kind::new(name, &[PeerSilent, SingleClient], thinks);
+    let kind = Kind::new(name, &[PeerSilent, SingleClient, ConversationSilent], thinks);
     Kind { links, wrong: OTHERS, listen: 25, check: once, ..kind }
 }
 

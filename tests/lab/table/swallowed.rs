@@ -112,7 +112,7 @@ pub const KINDS: &[Kind] = &[
         })
     },
     Kind {
-        links: plain,
+        links: few,
         ..Kind::new("beats-rate-limited", &[RateLimited, LossyPath, PayloadFiltered], |b| {
             b.row.rule("far", "tcp dport 7000 tcp flags & psh == psh limit rate over 1/second burst 1 packets drop");
         })
@@ -185,4 +185,8 @@ fn whole_replies(bench: &mut Bench) -> Vec<Setting> {
 
 fn https(bench: &mut Bench) -> Vec<Setting> {
     (0..6).map(|n| drawn(&mut bench.rng, n % 2 == 0).says(Speech::Https)).collect()
+}
+
+fn few(bench: &mut Bench) -> Vec<Setting> {
+    (0..2).map(|n| drawn(&mut bench.rng, n == 0)).collect()
 }
