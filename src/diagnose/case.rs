@@ -103,6 +103,8 @@ pub(crate) struct Case {
     side: Evidence,
     /// When they were asked for.
     side_at: Option<Instant>,
+    /// Connections in a row that stood, and on which no beat was acknowledged.
+    swallowed: u32,
     /// How the connection came to stand.
     opening: Opening,
     /// A death by silence that the next connection may explain.
@@ -151,6 +153,7 @@ impl Case {
             suspended: None,
             side: Evidence::default(),
             side_at: None,
+            swallowed: 0,
             opening: Opening::default(),
             open: None,
             back: None,
@@ -197,7 +200,7 @@ impl Case {
         self.recorder.on_sent(seq, at, before.as_ref());
         if std::mem::take(&mut self.in_time) {
             let last = self.last.as_ref().and_then(|last| last.before.as_ref());
-            self.path.on_round(before.as_ref(), last);
+            self.path.on_round(before.as_ref(), last, self.ledger.wrote.is_none());
         }
         let total = before.as_ref().map(|before| before.total_retransmits);
         self.trouble.on_sent(at, self.path, total);
@@ -231,7 +234,7 @@ impl Case {
             return;
         }
         self.busy = now;
-        self.ledger.answers += 1;
+        (self.ledger.answers, self.swallowed) = (self.ledger.answers + 1, 0);
         let sent = self.recorder.on_end(seq, rtt.map_or(BeatEnd::Late, BeatEnd::Acked));
         self.least_rtt = self.least_rtt.into_iter().chain(rtt).min();
         if let Some(first) = &self.first {
@@ -248,7 +251,11 @@ impl Case {
         if let Some(last) = self.last.as_mut().filter(|_| is_latest) {
             last.beats_out = 0;
         }
+        // What waits behind it may have been acknowledged as long ago.
+        let seen = self.trouble.seen.take();
+        let acked = seen.as_ref().is_some_and(|info| self.is_beat_acked(info));
         self.trouble = Trouble::since(self.first.as_ref().map(|first| first.at), self.path);
+        self.trouble.acked = acked.then_some(now);
         // A trouble that never came to a miss is over with the ack.
         if self.misses == 0 || self.told.as_ref().is_some_and(|told| told.is_warning()) {
             self.told = None;
@@ -273,8 +280,7 @@ impl Case {
         let took = rtt.or(sent.map(|sent| now.saturating_duration_since(sent)));
         took.into_iter().for_each(|took| self.path.on_answer(took));
         if late {
-            let usual = self.first.as_ref().and_then(|first| Some(first.before.as_ref()?.rtt));
-            self.path.on_late(self.trouble.has_recovered(usual.unwrap_or_default(), now));
+            self.path.on_late();
         }
     }
 
@@ -364,6 +370,8 @@ impl Case {
 
     /// When the connection, or the attempt, is over.
     pub(crate) fn on_disconnected(&mut self) {
+        let swallowed = self.misses > 0 && self.ledger.answers == 0 && self.trouble.acked.is_none();
+        self.swallowed += u32::from(swallowed);
         if self.misses > 0 {
             // What is sent in vain on a connection that is dead is no loss on the way.
             self.path = self.trouble.path;

@@ -380,6 +380,8 @@ evidence! {
     more_answered: u32,
     /// From one fresh connection to the next, in their order, so often it changed whether they were.
     more_changes: u32,
+    /// Connections of the link's own that stood, and on which no beat was ever acknowledged.
+    next_swallowed: u32,
     /// Attempts of the link's own that nobody answered.
     next_silent: u32,
     /// First nobody answered a fresh connection, and the link's own next one was.

@@ -378,6 +378,8 @@ impl Inquiry {
         let (diagnosis, _) = self.case.diagnose(evidence, now);
         if diagnosis.cause() == Cause::SingleClient {
             self.case.peer().into_iter().for_each(|peer| self.shared.sides.spared.add(peer));
+            // What they had found is not believed.
+            self.end_silence(false);
         }
         diagnosis.refine(loss);
         Some(diagnosis)

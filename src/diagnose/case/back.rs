@@ -26,6 +26,8 @@ const CONFIRM: Duration = Duration::from_secs(6);
 pub(super) struct Back {
     since: Instant,
     due: Instant,
+    /// It is put off until that is known.
+    waits: bool,
     /// How long an answer took to a beat that was written after it.
     after: Option<Duration>,
     evidence: Box<Evidence>,
@@ -59,37 +61,47 @@ impl Case {
             .zip(before.as_ref())
             .map(|(total, before)| total.saturating_sub(before.total_retransmits));
         let (evidence, due) = (Box::new(evidence), now + grace(silent));
-        self.back = Some(Back { since: now, due, after: None, evidence, before });
+        self.back = Some(Back { since: now, due, waits: false, after: None, evidence, before });
     }
 
     /// A beat was answered that had been written then.
     pub(super) fn confirm_back(&mut self, sent: Instant, now: Instant) {
         if let Some(back) = self.back.as_mut().filter(|back| sent > back.since) {
             back.after.get_or_insert(now.saturating_duration_since(sent));
+            if back.waits {
+                back.due = now;
+            }
         }
     }
 
     /// When it is to be explained.
     pub(crate) fn back_due(&self) -> Option<Instant> {
-        let due = |back: &Back| match back.after {
-            Some(_) => back.due,
-            None => back.due.max(back.since + CONFIRM),
-        };
-        self.back.as_ref().map(due)
+        self.back.as_ref().map(|back| back.due)
     }
 
     /// Why it was silent, from what the kernel knows by now; none where that was told lately.
     pub(crate) fn end_back(&mut self, info: Option<&TcpInfo>, now: Instant) -> Option<Diagnosis> {
-        let Back { mut evidence, before, after, .. } = self.back.take()?;
-        evidence.rtt_after_us = after;
+        let mut back = self.back.take()?;
+        let mut evidence = back.evidence.clone();
+        evidence.rtt_after_us = back.after;
         let info = info.filter(|info| self.believes(info, now));
-        if let Some((info, before)) = info.zip(before) {
+        if let Some((info, before)) = info.zip(back.before.as_ref()) {
             let (alone, resent) = (evidence.alone, evidence.resent);
             add_info(&mut evidence, info);
-            add_since(&mut evidence, info, &before);
+            add_since(&mut evidence, info, before);
             (evidence.alone, evidence.resent) = (alone, evidence.resent.max(resent));
         }
-        self.lately(Diagnosis::of(*evidence), now)
+        let diagnosis = Diagnosis::of(*evidence);
+        // Whether it is slow, or answers alone had been lost, the next one tells.
+        if diagnosis.cause() == Cause::SlowPath && back.after.is_none() && !back.waits {
+            (back.waits, back.due) = (true, back.since + CONFIRM);
+            self.back = Some(back);
+            return None;
+        }
+        if diagnosis.cause() == Cause::LossyPath {
+            self.path.on_lost();
+        }
+        self.lately(diagnosis, now)
     }
 
     /// Unless the same was told of this link a while ago.

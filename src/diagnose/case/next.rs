@@ -45,7 +45,7 @@ pub(crate) struct Opening {
 impl Opening {
     /// The round trip. Of one that was sent again the kernel may have measured the pause as well.
     pub(super) fn measured(self) -> Duration {
-        let late = self.resent == 1 && self.took > A_SYN * 11 / 10 && self.took < 2 * A_SYN;
+        let late = self.resent == 1 && self.took > A_SYN * 11 / 10;
         if self.resent == 0 || late { self.rtt } else { Duration::ZERO }
     }
 }
@@ -182,9 +182,11 @@ impl Case {
             if now < acked {
                 return None;
             }
-            let resent = evidence.resent;
+            // The kernel keeps less of a connection that is over.
+            let known = (evidence.resent, evidence.duplicates);
             add_since(evidence, info, before);
-            evidence.resent = evidence.resent.max(resent);
+            evidence.resent = evidence.resent.max(known.0);
+            evidence.duplicates = evidence.duplicates.max(known.1);
             evidence.rtt_us = Some(info.rtt);
             // How long a round trip takes by now, on the next connection.
             evidence.rtt_after_us = self.path.latest().filter(|_| self.stands);

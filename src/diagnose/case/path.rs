@@ -34,21 +34,33 @@ impl Path {
     /// arrived twice that were sent once. What was sent again was lost, or its acknowledgement was,
     /// unless a round trip takes longer by now than the kernel waits: then the last answers have
     /// taken as long, all of them.
-    pub(super) fn on_round(&mut self, now: Option<&TcpInfo>, before: Option<&TcpInfo>) {
+    /// Among an application's own data what had arrived proves nothing.
+    pub(super) fn on_round(
+        &mut self,
+        now: Option<&TcpInfo>,
+        before: Option<&TcpInfo>,
+        has_data: bool,
+    ) {
         self.push();
         let Some((now, before)) = now.zip(before) else { return };
         let resent = now.total_retransmits.saturating_sub(before.total_retransmits);
         let twice = now.dsack_dups.zip(before.dsack_dups);
         let twice = twice.map_or(0, |(now, before)| now.saturating_sub(before));
         let is_slow = self.least() >= before.rto * 8 / 10;
-        self.lossy |= u32::from(resent > 0 && !is_slow);
+        let least = if has_data { twice } else { 0 };
+        self.lossy |= u32::from(resent > least && !is_slow);
         self.doubled |= u32::from(twice > resent);
     }
 
-    /// A beat was answered late; `lost` says that packets of it were.
-    pub(super) fn on_late(&mut self, lost: bool) {
+    /// A beat was answered late.
+    pub(super) fn on_late(&mut self) {
         self.push();
-        (self.late, self.lossy) = (self.late | 1, self.lossy | u32::from(lost));
+        self.late |= 1;
+    }
+
+    /// That was because packets were lost.
+    pub(super) fn on_lost(&mut self) {
+        self.lossy |= 1;
     }
 
     fn push(&mut self) {
@@ -130,7 +142,7 @@ mod tests {
         let round = |took, now: TcpInfo| {
             let mut path = Path::default();
             (path.on_answer(took), path.on_answer(took));
-            path.on_round(Some(&now), Some(&look(0, 0)));
+            path.on_round(Some(&now), Some(&look(0, 0)), false);
             (path.lossy(), path.doubled())
         };
         let (quick, slow) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -146,13 +158,13 @@ mod tests {
         let mut path = Path::default();
         let mut warnings = 0;
         for n in 0..8 {
-            path.on_round(Some(&look(n + 1, 0)), Some(&look(n, 0)));
+            path.on_round(Some(&look(n + 1, 0)), Some(&look(n, 0)), false);
             warnings += u32::from(path.has_turned_lossy());
         }
         assert_eq!((warnings, path.lossy_lately()), (1, Some(8)));
-        path.on_late(false);
+        path.on_late();
         assert_eq!((path.late(), path.lossy_lately()), (Some(1), Some(7)));
-        (0..40).for_each(|_| path.on_round(Some(&look(9, 0)), Some(&look(9, 0))));
+        (0..40).for_each(|_| path.on_round(Some(&look(9, 0)), Some(&look(9, 0)), false));
         assert_eq!((path.lossy(), path.late(), path.beats()), (None, None, 32));
     }
 }

@@ -63,6 +63,8 @@ pub(super) struct Trouble {
     pub(super) path: Path,
     /// When it was first seen that the first beat had been acknowledged.
     pub(super) acked: Option<Instant>,
+    /// The last look.
+    pub(super) seen: Option<TcpInfo>,
     /// A beat arrived twice while nothing but beats was on its way.
     pub(super) eaten: bool,
     /// How often segments had been sent again in all, and when that was seen to grow last.
@@ -97,6 +99,7 @@ impl Trouble {
     ) {
         let Some(info) = info else { return };
         self.eaten |= eaten;
+        self.seen = Some(info.clone());
         if acked {
             self.acked.get_or_insert(now);
         }
@@ -107,14 +110,6 @@ impl Trouble {
         }
         self.total.get_or_insert(total);
         self.beside.iter_mut().for_each(|beside| beside.on_look(info, now));
-    }
-
-    /// Whether an answer that comes now may be one to what was sent again last: it takes as long as
-    /// a round trip usually takes.
-    pub(super) fn has_recovered(&self, usual: Duration, now: Instant) -> bool {
-        self.resent.is_some_and(|(_, at)| {
-            now.saturating_duration_since(at) < 3 * usual + Duration::from_millis(100)
-        })
     }
 
     /// How often segments were sent again in all.

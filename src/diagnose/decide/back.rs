@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::patience::{is_eaten, is_known, lost, silent};
+use super::patience::{is_eaten, is_known, lost, needless, silent};
 use super::{Verdict, likely, possible};
 use crate::cause::Cause;
 use crate::diagnose::evidence::Evidence;
@@ -26,6 +26,8 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
         let late = evidence.timeout_us.unwrap_or_default() * 3 / 2;
         let by_far = silent(evidence) >= late.max(LONG);
         return match (by_loss, by_far) {
+            // An acknowledgement was lost, and then the answer came after all.
+            _ if is_eaten(evidence) => likely(Cause::LossyPath, &[Cause::PeerSilent]),
             (true, _) => possible(Cause::LossyPath, &[Cause::PeerSilent]),
             (_, false) => possible(Cause::PeerSilent, &[Cause::LossyPath]),
             (_, true) => likely(Cause::PeerSilent, &[Cause::LossyPath]),
@@ -38,7 +40,8 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
     };
     // What was sent again had arrived before, and it goes on to take as long. Answers alone that were
     // lost for a while look the same, until they come.
-    let by_itself = resent == 0 || lost == 0 || is_of_the_first(evidence);
+    let needless = needless(evidence);
+    let by_itself = resent == 0 || needless > 0 && needless * 2 >= resent || is_measured(evidence);
     let goes_on = evidence.rtt_after_us.is_none_or(|after| after >= silent(evidence) / 3);
     if by_itself && goes_on {
         return likely(Cause::SlowPath, &[Cause::LossyPath]);
@@ -52,11 +55,7 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
     lossy
 }
 
-/// Whether the answer came at a time at which it cannot be one to what was sent again last: that
-/// would have taken a round trip as usual.
-fn is_of_the_first(evidence: &Evidence) -> bool {
-    let (Some(since), Some(usual)) = (evidence.since_resent_us, evidence.rtt_before_us) else {
-        return false;
-    };
-    since >= 3 * usual + Duration::from_millis(100)
+/// The kernel itself has measured a round trip of that length.
+fn is_measured(evidence: &Evidence) -> bool {
+    evidence.rtt_us.is_some_and(|rtt| rtt >= silent(evidence) / 2)
 }

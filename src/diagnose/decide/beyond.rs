@@ -21,6 +21,9 @@ const A_MIX: u32 = 2;
 /// No firewall forgets sooner, unless it was seen to more than once.
 const A_MEMORY: Duration = Duration::from_millis(1500);
 
+/// So many connections in a row do not stand by chance while nothing else passes.
+const ENOUGH_SWALLOWED: u32 = 3;
+
 /// Longer beats may be too long for a path, shorter ones hardly.
 pub(super) const LONG: u32 = 500;
 
@@ -55,10 +58,13 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
 fn healed(evidence: &Evidence) -> Option<Verdict> {
     match evidence.old {
         Some(Old::Acked) => Some(super::back::decide(evidence)),
-        Some(Old::Reset) => Some(possible(
-            Cause::PassingOutage,
-            &[Cause::PathDead, Cause::Reset, Cause::FlowForgotten],
-        )),
+        Some(Old::Reset) => {
+            let others = [Cause::PathDead, Cause::Reset, Cause::FlowForgotten];
+            Some(match is_dead(evidence) {
+                Dead::No => possible(Cause::PassingOutage, &others),
+                _ => likely(Cause::PassingOutage, &others),
+            })
+        }
         // Nobody answered, and then somebody did: what was dead was the path, or the host.
         None if evidence.path_back == Some(true) && evidence.more_answered.unwrap_or(0) == 0 => {
             let sure = is_dead(evidence);
@@ -171,20 +177,29 @@ fn swallowed(evidence: &Evidence) -> Verdict {
         (None, tiny) if passes(tiny) => {
             likely(Cause::PayloadFiltered, &[Cause::SizeFiltered, Cause::RateLimited])
         }
-        _ if long => possible(
-            Cause::SizeFiltered,
-            &[Cause::PayloadFiltered, Cause::AllPayloadDropped, Cause::RateLimited],
-        ),
-        _ => possible(
-            Cause::PayloadFiltered,
-            &[Cause::SizeFiltered, Cause::AllPayloadDropped, Cause::RateLimited],
-        ),
+        _ => what_is_lost(evidence),
     };
     as_sure(evidence, is_swallowed(evidence), verdict)
 }
 
+/// Beats are lost, and nothing else was tried.
+fn what_is_lost(evidence: &Evidence) -> Verdict {
+    let long = evidence.beat_bytes.is_some_and(|bytes| bytes > LONG);
+    let (first, second) = match long {
+        true => (Cause::SizeFiltered, Cause::PayloadFiltered),
+        false => (Cause::PayloadFiltered, Cause::SizeFiltered),
+    };
+    possible(first, &[second, Cause::AllPayloadDropped, Cause::RateLimited])
+}
+
 /// No other connection was made.
 fn alone(evidence: &Evidence) -> Verdict {
+    // Connection after connection stood, and the beat was lost on each.
+    let timeout = evidence.timeout_us.unwrap_or_default();
+    let quick = evidence.opening_rtt_us.is_some_and(|rtt| 2 * rtt < timeout);
+    if quick && evidence.next_swallowed.is_some_and(|n| n >= ENOUGH_SWALLOWED) {
+        return what_is_lost(evidence);
+    }
     // It went the same way after the same pause before.
     if evidence.idle_forgotten.is_some_and(|times| times >= 2) {
         return likely(Cause::FlowForgotten, &[Cause::FlowDropped, Cause::PathDead]);

@@ -145,7 +145,7 @@ fn is_gap_lasting(evidence: &Evidence) -> bool {
 
 /// The round trip is as long as the timeout, or longer: no answer can come in time.
 fn slow(evidence: &Evidence) -> Option<Verdict> {
-    let timeout = evidence.timeout_us?;
+    let timeout = evidence.timeout_us.filter(|_| !is_acked(evidence))?;
     // Where its own opening was sent again the kernel's average is wrong from the start.
     let late = evidence.late_beats.unwrap_or(0) > 0 && evidence.opening_resent.is_none();
     let average = evidence.rtt_us.filter(|_| late);

@@ -69,10 +69,14 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         links: plain,
-        also: &[Unreachable, Reset, Refused, PassingOutage, ConnectTimeout],
+        also: &[Refused, ConnectTimeout],
         listen: 20,
         quick: true,
-        ..Kind::new("host-reboots", &[PathDead, Unreachable, PassingOutage], reboots)
+        ..Kind::new(
+            "host-reboots",
+            &[PathDead, Unreachable, PassingOutage, ClosedByPeer, Reset],
+            reboots,
+        )
     },
     Kind {
         links: deaf_links,
