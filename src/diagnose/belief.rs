@@ -115,7 +115,10 @@ mod tests {
         let accepted = Ledger { opened: false, ..fresh };
         assert_eq!(accepted.doubts(&zero), None, "nothing was acknowledged yet");
         let data = Ledger { wrote: None, ..ledger() };
-        let many = TcpInfo::calm(|info| (info.unacked, info.bytes_acked) = (5000, Some(1 << 30)));
+        let many = TcpInfo::calm(|info| {
+            (info.unacked, info.bytes_acked, info.bytes_received) = (5000, Some(1 << 30), Some(9));
+            info.segs_in = Some(9);
+        });
         assert_eq!(data.doubts(&many), None, "an application may have written as much");
     }
 }

@@ -44,6 +44,8 @@ struct Sent {
     before: Option<TcpInfo>,
     /// Bytes before it that were not acknowledged, beats not counted.
     ahead: Option<u64>,
+    /// How many bytes the kernel will have seen acknowledged once this one is.
+    acked_at: Option<u64>,
     /// The bytes of all beats without an ack up to it.
     beats_out: u32,
 }
@@ -187,6 +189,7 @@ impl Case {
         (self.outstanding, self.first, self.last) = (0, None, None);
         (self.misses, self.icmp, self.partial, self.in_time) = (0, None, false, false);
         (self.ledger, self.back, self.intruded) = (ledger, None, None);
+        self.trouble.on_connected();
         self.opening = Opening::default();
         self.on_next_connected(now);
     }
@@ -216,7 +219,11 @@ impl Case {
         let ahead = ahead.map(|ahead| ahead.saturating_sub(u64::from(beats) + 1));
         let ahead = if has_data { ahead } else { before.as_ref().map(|_| 0) };
         let beats_out = beats.saturating_add(bytes);
-        let sent = Sent { seq, at, bytes, idle, before, ahead, beats_out };
+        let acked_at = before.as_ref().filter(|_| bytes > 0).and_then(|before| {
+            let all = before.bytes_ahead()?.saturating_sub(1) + u64::from(bytes);
+            Some(before.bytes_acked? + all)
+        });
+        let sent = Sent { seq, at, bytes, idle, before, ahead, acked_at, beats_out };
         self.first.get_or_insert_with(|| sent.clone());
         self.last = Some(sent);
         self.outstanding += 1;
@@ -354,8 +361,10 @@ impl Case {
         }
         if let Some(Open { evidence, .. }) = &mut self.open {
             // The link's own next connection knows less than those that were made to find out.
+            let next = (**evidence).clone();
             evidence.merge(found);
             evidence.fresh_is_next = None;
+            next::keep_next(evidence, &next);
         }
         if is_answered(found) {
             self.begin_old_beside();
@@ -411,10 +420,7 @@ impl Case {
         if info.unacked == 0 && info.notsent_bytes == Some(0) {
             return true;
         }
-        let before = first.before.as_ref().and_then(|before| before.bytes_acked);
-        let acked = info.bytes_acked.zip(before).map(|(now, then)| now.saturating_sub(then));
-        let all = first.ahead.map(|ahead| ahead + u64::from(first.bytes));
-        acked.zip(all).is_some_and(|(acked, all)| first.bytes > 0 && acked >= all)
+        info.bytes_acked.zip(first.acked_at).is_some_and(|(acked, all)| acked >= all)
     }
 
     /// Whether a beat arrived twice while nothing but beats was on its way.
@@ -607,7 +613,7 @@ mod tests {
             let evidence = silence(case, now);
             case.wants_side(&evidence, now)
         };
-        let missed = start + S;
+        let missed = start + 2 * S;
         assert!(wants(&mut case, missed));
         case.on_side_asked(Kept::Pending, missed);
         let (fresh, beat) = (Some(Fresh::Connected), Some(Carried::Answered));
@@ -684,6 +690,7 @@ mod tests {
             idle_survived_us: Some(3600 * S),
             fresh: Some(Fresh::Connected),
             fresh_beat: Some(Carried::Answered),
+            resent_beside: Some(2),
             ..Evidence::default()
         };
         let told = Diagnosis::of(evidence.clone());

@@ -147,12 +147,10 @@ impl Diagnosis {
             return false;
         }
         let (ours, theirs) = (&self.evidence, &later.evidence);
-        // That nothing is known yet takes nothing back.
-        if later.cause() == Cause::AckTimeout && self.cause() != Cause::AckTimeout {
-            return !theirs.is_news_after(ours);
-        }
         if self.confidence() < Confidence::Likely {
-            return false;
+            // That nothing is known yet takes nothing back.
+            let unknown = later.cause() == Cause::AckTimeout && self.cause() != Cause::AckTimeout;
+            return unknown && !theirs.is_news_after(ours);
         }
         if self.cause() == later.cause() {
             return later.confidence() < self.confidence();

@@ -145,12 +145,12 @@ impl Evidence {
         self.icmp_errno != earlier.icmp_errno
             || acked(self) != acked(earlier)
             || own(self) != own(earlier)
-            || self.old != earlier.old
-            || self.partial != earlier.partial
-            || self.closed_port != earlier.closed_port
-            || self.fresh_beat != earlier.fresh_beat
+            || is_new(&self.old, &earlier.old)
+            || is_new(&self.partial, &earlier.partial)
+            || is_new(&self.closed_port, &earlier.closed_port)
+            || is_new(&self.fresh_beat, &earlier.fresh_beat)
             || self.tcp_state != earlier.tcp_state
-            || self.hosts_well != earlier.hosts_well
+            || is_new(&self.hosts_well, &earlier.hosts_well)
             || matches!(self.fresh, Some(Fresh::Prohibited | Fresh::Unreachable))
     }
 
@@ -184,6 +184,11 @@ impl Evidence {
             ..self.clone()
         }
     }
+}
+
+/// What is not known any more is no news.
+fn is_new<T: PartialEq>(now: &Option<T>, then: &Option<T>) -> bool {
+    now.is_some() && now != then
 }
 
 fn unfit(name: &str, fact: &Fact) -> Error {

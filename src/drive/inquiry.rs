@@ -323,7 +323,10 @@ impl Inquiry {
         let info = scene.look();
         if info.as_ref().is_some_and(TcpInfo::is_asking) {
             let evidence = self.case.warning(Cause::QueuedBehindData, now, info.as_ref());
-            self.tell(evidence, now, reporter);
+            // What has arrived waits for nothing.
+            if evidence.beat_acked.is_none() {
+                self.tell(evidence, now, reporter);
+            }
         }
     }
 

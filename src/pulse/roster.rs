@@ -298,7 +298,9 @@ mod tests {
         let hosts: Vec<u32> = (0x40..0x44).chain(0x81..0x87).collect();
         let heard: Vec<_> = hosts.iter().map(|host| roster.join(*host, start)).collect();
         let count = |roster: &mut Roster<u32>| roster.count(0x41, start + 2 * S, 9 * S).unwrap();
-        [0x40, 0x41, 0x42].map(|host| roster.suspect(host, start + S, 9 * S));
+        for host in [0x40, 0x41, 0x42] {
+            roster.suspect(host, start + S, 9 * S);
+        }
         assert_eq!((count(&mut roster).well, count(&mut roster).network.is_some()), (0, true));
         assert!(!count(&mut roster).is_alarm, "who answers, nobody knows yet");
         heard.iter().for_each(|heard| heard.now(start + S / 2));

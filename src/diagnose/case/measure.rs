@@ -111,7 +111,7 @@ impl Case {
         let Some(before) = &first.before else { return };
         add_since(evidence, info, before);
         evidence.alone = self.is_alone(info, before);
-        evidence.beat_acked = is_acked(evidence).then_some(true);
+        evidence.beat_acked = self.is_beat_acked(info).then_some(true);
     }
 }
 
@@ -146,11 +146,4 @@ pub(super) fn add_since(evidence: &mut Evidence, info: &TcpInfo, before: &TcpInf
     evidence.out_of_order = gaps.filter(|segments| *segments > 0);
     let held = info.rwnd_limited.zip(before.rwnd_limited);
     evidence.window_closed_us = held.map(|(now, then)| now.saturating_sub(then));
-}
-
-/// Whether the beat was acknowledged, with all that was before it.
-fn is_acked(evidence: &Evidence) -> bool {
-    let Evidence { acked_bytes, ahead_bytes, beat_bytes, .. } = evidence;
-    let beat = acked_bytes.zip(*ahead_bytes).zip(*beat_bytes);
-    beat.is_some_and(|((acked, ahead), beat)| beat > 0 && acked >= ahead + u64::from(beat))
 }

@@ -267,6 +267,17 @@ impl Case {
     }
 }
 
+/// Others were not answered, and the link's own next one was, later: how that came to stand is kept.
+pub(super) fn keep_next(evidence: &mut Evidence, before: &Evidence) {
+    let was_next = before.fresh_is_next == Some(true) && before.fresh == Some(Fresh::Connected);
+    if evidence.fresh == Some(Fresh::Silent) && (was_next || before.path_back == Some(true)) {
+        evidence.path_back = Some(true);
+        evidence.fresh_rtt_us = before.fresh_rtt_us;
+        evidence.fresh_resent = before.fresh_resent;
+        evidence.fresh_took_us = before.fresh_took_us.max(evidence.fresh_took_us);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

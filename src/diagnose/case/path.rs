@@ -11,6 +11,9 @@ pub(super) const LOOK_BACK: u32 = 8;
 /// So many of them with retransmissions are worth a warning.
 const LOSSY: u32 = 3;
 
+/// What the kernel adds to two round trips until it sends the last segment again (RFC 8985).
+const A_PROBE: Duration = Duration::from_millis(200);
+
 /// The last 32 beats, the latest in the lowest bit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Path {
@@ -46,7 +49,9 @@ impl Path {
         let resent = now.total_retransmits.saturating_sub(before.total_retransmits);
         let twice = now.dsack_dups.zip(before.dsack_dups);
         let twice = twice.map_or(0, |(now, before)| now.saturating_sub(before));
-        let is_slow = self.least() >= before.rto * 8 / 10;
+        // It sends a probe for a lost one after two round trips already.
+        let patient = before.rto.min(2 * before.rtt + A_PROBE) * 8 / 10;
+        let is_slow = self.least() >= patient;
         let least = if has_data { twice } else { 0 };
         self.lossy |= u32::from(resent > least && !is_slow);
         self.doubled |= u32::from(twice > resent);

@@ -83,6 +83,12 @@ impl Trouble {
         Trouble { since, path, ..Trouble::default() }
     }
 
+    /// Another connection stands: what was seen of the last one is not of this one.
+    pub(super) fn on_connected(&mut self) {
+        let Trouble { since, path, own, drops, .. } = std::mem::take(self);
+        *self = Trouble { since, path, own, drops, ..Trouble::default() };
+    }
+
     /// `total` says how often segments were sent again before it.
     pub(super) fn on_sent(&mut self, at: Instant, path: Path, total: Option<u32>) {
         if self.since.is_none() {

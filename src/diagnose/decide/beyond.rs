@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::patience::{Dead, as_sure, is_dead, is_dropped, is_hard, is_swallowed, open};
+use super::silence::opening;
 use super::{Verdict, certain, likely, possible};
 use crate::cause::Cause;
 use crate::diagnose::evidence::{Carried, Evidence, Fresh, Old};
@@ -69,6 +70,12 @@ fn healed(evidence: &Evidence) -> Option<Verdict> {
         None if evidence.path_back == Some(true) && evidence.more_answered.unwrap_or(0) == 0 => {
             let sure = is_dead(evidence);
             let verdict = likely(Cause::PassingOutage, &[Cause::PathDead, Cause::LossyPath]);
+            // The others may have been given up too soon; or this one has waited for the path.
+            if opening(evidence).is_some_and(|round| round >= evidence.timeout_us.unwrap_or(round))
+            {
+                let others = [Cause::PassingOutage, Cause::PathDead, Cause::LossyPath];
+                return Some(possible(Cause::SlowPath, &others));
+            }
             Some(if sure == Dead::No { open(evidence, &verdict) } else { verdict })
         }
         None => None,
@@ -215,4 +222,88 @@ fn alone(evidence: &Evidence) -> Verdict {
         others.extend([Cause::RepliesFiltered, Cause::NotTransmitted]);
     }
     open(evidence, &possible(others[0], &others[1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{fresh, of, silence};
+    use super::super::{Confidence, decide};
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn an_old_connection_that_came_through_after_all_was_not_dropped() {
+        let old = |old, silent: u32| {
+            let verdict = decide(&Evidence {
+                old: Some(old),
+                silent_us: Some(silent * MS),
+                ..fresh(Fresh::Connected, Some(Carried::Answered))
+            });
+            (verdict.cause, verdict.confidence)
+        };
+        assert_eq!(old(Old::Acked, 3000), (Cause::PassingOutage, Confidence::Likely));
+        assert_eq!(old(Old::Reset, 3000), (Cause::PassingOutage, Confidence::Likely));
+        assert_eq!(old(Old::Reset, 900), (Cause::PassingOutage, Confidence::Possible));
+    }
+
+    #[test]
+    fn nobody_answered_and_then_somebody_did() {
+        let back = |silent: u32, more| {
+            of(|e| {
+                (e.fresh, e.path_back) = (Some(Fresh::Silent), Some(true));
+                (e.silent_us, e.more_fresh, e.more_answered) = (Some(silent * MS), Some(4), more);
+            })
+        };
+        assert_eq!(back(3000, Some(0)).cause, Cause::PassingOutage);
+        assert_eq!(back(3000, Some(0)).confidence, Confidence::Likely);
+        assert_eq!(back(900, Some(0)).cause, Cause::AckTimeout, "some lost packets look the same");
+        assert_eq!(back(3000, Some(2)).cause, Cause::SomePathsDead, "some were answered before");
+    }
+
+    #[test]
+    fn a_beat_whose_beginning_passes_is_too_long() {
+        let cut = |carried| {
+            decide(&Evidence {
+                beat_bytes: Some(1200),
+                fresh_beat_again: Some(Carried::Unacked),
+                fresh_cut: Some(carried),
+                ..fresh(Fresh::Connected, Some(Carried::Unacked))
+            })
+        };
+        assert_eq!(
+            cut(Carried::Acked),
+            likely(Cause::SizeFiltered, &[Cause::PayloadFiltered]).or(Cause::SomePathsDead)
+        );
+        assert_eq!(cut(Carried::Unacked).confidence, Confidence::Possible);
+        assert!(cut(Carried::Unacked).alternatives.contains(&Cause::AllPayloadDropped));
+    }
+
+    #[test]
+    fn connections_that_stand_one_after_another_and_carry_no_beat_are_filtered_not_dead() {
+        let swallowed = |times, rtt: u32| {
+            of(|e| {
+                (e.next_swallowed, e.opening_rtt_us) = (Some(times), Some(rtt * MS));
+            })
+        };
+        assert_eq!(swallowed(3, 20).cause, Cause::PayloadFiltered);
+        assert_eq!(swallowed(3, 20).confidence, Confidence::Possible);
+        assert_eq!(swallowed(2, 20).cause, Cause::AckTimeout);
+        assert_eq!(swallowed(3, 800).cause, Cause::SlowPath, "no answer can come in time");
+    }
+
+    #[test]
+    fn a_short_memory_is_believed_once_it_was_seen_twice() {
+        let flow = |idle: u32, times| {
+            let idle_us = Some(idle * MS);
+            let answered = fresh(Fresh::Connected, Some(Carried::Answered));
+            let (idle_survived_us, idle_forgotten) = (None, times);
+            decide(&Evidence { idle_us, idle_survived_us, idle_forgotten, ..answered }).cause
+        };
+        assert_eq!(flow(404, None), Cause::FlowDropped);
+        assert_eq!(flow(404, Some(2)), Cause::FlowForgotten);
+        assert_eq!(flow(5000, None), Cause::FlowForgotten);
+        let refused = decide(&Evidence { fresh: Some(Fresh::Refused), ..silence() });
+        assert_eq!(refused.cause, Cause::Refused);
+    }
 }

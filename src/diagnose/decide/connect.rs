@@ -34,7 +34,8 @@ fn by_itself(evidence: &Evidence, word: Cause) -> Verdict {
     }
     match evidence.closed_port {
         Some(Fresh::Refused) => {
-            likely(Cause::PortFiltered, &[Cause::AcceptQueueFull, Cause::SomePathsDead])
+            let others = [Cause::AcceptQueueFull, Cause::SomePathsDead, Cause::NotTransmitted];
+            likely(Cause::PortFiltered, &others)
         }
         // An own firewall may have kept both: of an attempt the kernel does not tell.
         Some(Fresh::Silent) => {
@@ -79,4 +80,38 @@ pub(super) fn many_at_once(evidence: &Evidence) -> Option<Verdict> {
     }
     let far = evidence.network.is_some() && is_far(suspects, well);
     far.then(|| likely(Cause::FarNetwork, &[Cause::PathDead]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Confidence, decide};
+    use super::*;
+    use crate::diagnose::evidence::Stage;
+
+    fn connect(word: Cause, change: impl FnOnce(&mut Evidence)) -> Verdict {
+        let (word, stage) = (Some(word), Some(Stage::Connect));
+        let mut evidence = Evidence { word, stage, ..Evidence::default() };
+        change(&mut evidence);
+        decide(&evidence)
+    }
+
+    #[test]
+    fn one_number_for_two_words_names_both_unless_type_and_code_were_read() {
+        let either = possible(Cause::Unreachable, &[Cause::Prohibited]);
+        assert_eq!(connect(Cause::Unreachable, |_| ()), either);
+        let read = connect(Cause::Unreachable, |e| (e.icmp_type, e.icmp_code) = (Some(3), Some(1)));
+        assert_eq!(read, certain(Cause::Unreachable));
+    }
+
+    #[test]
+    fn a_handshake_whose_answer_has_a_gap_is_too_long_for_the_path() {
+        let gap = |segments| {
+            connect(Cause::ConnectTimeout, |e| {
+                (e.tcp_state, e.out_of_order) = (Some("established".to_owned()), segments);
+            })
+        };
+        assert_eq!(gap(Some(2)).cause, Cause::SizeFiltered);
+        let silent = gap(None);
+        assert_eq!((silent.cause, silent.confidence), (Cause::ConnectTimeout, Confidence::Certain));
+    }
 }

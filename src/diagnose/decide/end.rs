@@ -84,3 +84,29 @@ fn gave_up(evidence: &Evidence) -> Verdict {
     }
     silence
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::decide;
+    use super::*;
+    use crate::diagnose::evidence::Stage;
+
+    #[test]
+    fn an_end_right_after_our_own_second_connection_is_our_own_doing() {
+        let ended = |word, age: Option<u64>| {
+            decide(&Evidence {
+                word: Some(word),
+                stage: Some(Stage::End),
+                side_age_us: age.map(Duration::from_millis),
+                rtt_us: Some(Duration::from_millis(10)),
+                ..Evidence::default()
+            })
+        };
+        for word in [Cause::ClosedByPeer, Cause::Reset] {
+            assert_eq!(ended(word, Some(40)), likely(Cause::SingleClient, &[word]));
+            assert_eq!(ended(word, Some(900)).cause, word, "long after it");
+            assert_eq!(ended(word, None).cause, word);
+        }
+        assert_eq!(ended(Cause::WrongReply, Some(40)).cause, Cause::WrongReply);
+    }
+}

@@ -18,6 +18,12 @@ const LOSSY: u32 = 2;
 const VERY_LOSSY: u32 = 3;
 const A_FIFTH: u32 = 5;
 
+/// So many fresh connections show how a path is.
+const SOME: u32 = 3;
+
+/// One acknowledgement is lost now and then.
+const TWICE: u32 = 2;
+
 /// Busy servers pause for some hundred milliseconds now and then.
 const A_PAUSE: Duration = Duration::from_millis(500);
 
@@ -75,6 +81,11 @@ pub(super) fn needless(evidence: &Evidence) -> u32 {
 /// With more than one segment on the way, a probe for lost ones looks the same.
 pub(super) fn is_eaten(evidence: &Evidence) -> bool {
     needless(evidence) > 0 && evidence.alone != Some(false)
+}
+
+/// So many times that it is no acknowledgement lost by chance.
+pub(super) fn is_eaten_again(evidence: &Evidence) -> bool {
+    is_eaten(evidence) && needless(evidence) >= TWICE
 }
 
 /// The beat was acknowledged: whether an answer that was lost would have been sent again by now,
@@ -139,6 +150,7 @@ pub(super) fn is_dead(evidence: &Evidence) -> Dead {
 pub(super) fn is_dropped(evidence: &Evidence) -> Dead {
     let enough = match (is_hopeless(evidence), is_hard(evidence)) {
         (true, _) => 8,
+        (_, true) if is_clean_beside(evidence) => 3,
         (_, true) => 4,
         _ => 2,
     };
@@ -148,6 +160,13 @@ pub(super) fn is_dropped(evidence: &Evidence) -> Dead {
         Some(resent) if resent >= enough / 2 => Dead::Perhaps,
         Some(_) => Dead::No,
     }
+}
+
+/// Connection after connection was answered, and none had to be begun again.
+fn is_clean_beside(evidence: &Evidence) -> bool {
+    let Evidence { more_fresh, more_answered, fresh, fresh_resent, .. } = evidence;
+    let all = more_fresh.is_some_and(|more| more >= SOME && *more_answered == Some(more));
+    all && *fresh == Some(Fresh::Connected) && fresh_resent.is_none()
 }
 
 /// The beat was lost on a fresh connection as well: how sure it is that this is no chance.
@@ -184,5 +203,125 @@ pub(super) fn as_sure(evidence: &Evidence, sure: Dead, verdict: Verdict) -> Verd
         Dead::Yes => verdict,
         Dead::Perhaps => possible(verdict.cause, &verdict.alternatives).or(Cause::PassingOutage),
         Dead::No => open(evidence, &verdict),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{acked, fresh, silence};
+    use super::super::{Confidence, decide};
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn cause(evidence: &Evidence) -> (Cause, Confidence) {
+        let verdict = decide(evidence);
+        (verdict.cause, verdict.confidence)
+    }
+
+    #[test]
+    fn an_answered_connection_beside_late_beats_is_no_filter_until_the_old_one_tried_in_vain() {
+        let answered = || fresh(Fresh::Connected, Some(Carried::Answered));
+        let beside = |resent| cause(&Evidence { resent_beside: Some(resent), ..answered() });
+        assert_eq!(beside(0), (Cause::AckTimeout, Confidence::Possible));
+        assert_eq!(beside(1), (Cause::FlowDropped, Confidence::Possible));
+        assert_eq!(beside(2), (Cause::FlowDropped, Confidence::Likely));
+        let lossy = |lossy, resent| {
+            let (lossy_beats, resent_beside) = (Some(lossy), Some(resent));
+            cause(&Evidence { lossy_beats, resent_beside, ..answered() })
+        };
+        assert_eq!(lossy(2, 1), (Cause::LossyPath, Confidence::Possible), "it is known to lose");
+        assert_eq!(lossy(2, 2).1, Confidence::Possible);
+        assert_eq!(lossy(2, 4), (Cause::FlowDropped, Confidence::Likely));
+        assert_eq!(lossy(9, 4).1, Confidence::Possible, "and to lose much");
+        assert_eq!(lossy(9, 8), (Cause::FlowDropped, Confidence::Likely));
+    }
+
+    #[test]
+    fn a_dead_path_takes_time_and_tries_and_more_of_both_where_packets_were_lost_before() {
+        let dead = |change: &dyn Fn(&mut Evidence)| {
+            let mut evidence = fresh(Fresh::Silent, None);
+            change(&mut evidence);
+            cause(&evidence)
+        };
+        assert_eq!(dead(&|_| ()), (Cause::PathDead, Confidence::Likely));
+        let brief = dead(&|e| e.silent_us = Some(2000 * MS));
+        assert_eq!(brief, (Cause::PathDead, Confidence::Possible), "it may heal");
+        let sooner = dead(&|e| e.silent_us = Some(900 * MS));
+        assert_eq!(sooner, (Cause::AckTimeout, Confidence::Possible), "round trips may have grown");
+        let few = dead(&|e| e.resent = Some(2));
+        assert_eq!(few.1, Confidence::Possible, "two segments and a connection");
+        let attempts = dead(&|e| (e.resent, e.next_silent) = (Some(2), Some(1)));
+        assert_eq!(attempts, (Cause::PathDead, Confidence::Likely), "and the link's own next one");
+        let slow = dead(&|e| e.rtt_lately_us = Some(2000 * MS));
+        assert_eq!(slow.1, Confidence::Possible, "less than two of its round trips");
+        let lossy = |silent: u32, resent| {
+            dead(&move |e: &mut Evidence| {
+                (e.lossy_beats, e.late_beats) = (Some(1), Some(1));
+                (e.silent_us, e.resent) = (Some(silent * MS), Some(resent));
+            })
+        };
+        assert_eq!(lossy(3000, 4).1, Confidence::Possible);
+        assert_eq!(lossy(5000, 7), (Cause::PathDead, Confidence::Likely));
+        let hasty = dead(&|e| (e.fresh_took_us, e.rtt_us) = (Some(300 * MS), Some(400 * MS)));
+        assert_eq!(hasty.1, Confidence::Possible, "it was given up before it could be answered");
+    }
+
+    #[test]
+    fn a_lost_answer_is_sent_again_before_the_process_is_blamed() {
+        let late = |silent: u32, change: &dyn Fn(&mut Evidence)| {
+            let mut evidence = Evidence {
+                silent_us: Some(silent * MS),
+                acked_ago_us: Some(silent * MS),
+                fresh: Some(Fresh::Refused),
+                ..acked()
+            };
+            change(&mut evidence);
+            cause(&evidence)
+        };
+        assert_eq!(late(600, &|_| ()), (Cause::PeerSilent, Confidence::Likely));
+        assert_eq!(late(400, &|_| ()).1, Confidence::Possible, "busy servers pause as long");
+        let lossy = |e: &mut Evidence| e.lossy_beats = Some(1);
+        assert_eq!(late(2000, &lossy).1, Confidence::Possible);
+        assert_eq!(late(3200, &lossy), (Cause::PeerSilent, Confidence::Likely));
+        let slow = |e: &mut Evidence| (e.rto_us, e.rtt_us) = (Some(900 * MS), Some(600 * MS));
+        assert_eq!(late(1500, &slow).1, Confidence::Possible);
+        assert_eq!(late(2200, &slow), (Cause::PeerSilent, Confidence::Likely));
+    }
+
+    #[test]
+    fn duplicates_prove_a_lost_answer_where_one_segment_was_out_and_the_path_doubles_none() {
+        let twice = |change: &dyn Fn(&mut Evidence)| {
+            let mut evidence =
+                Evidence { duplicates: Some(2), resent: Some(2), alone: Some(true), ..acked() };
+            change(&mut evidence);
+            cause(&evidence)
+        };
+        assert_eq!(twice(&|_| ()), (Cause::RepliesFiltered, Confidence::Likely));
+        assert_eq!(twice(&|e| e.alone = Some(false)).0, Cause::PeerSilent, "among other data");
+        assert_eq!(twice(&|e| e.doubled_beats = Some(1)).0, Cause::PeerSilent, "the path doubles");
+        let once = twice(&|e| (e.duplicates, e.resent) = (Some(1), Some(1)));
+        assert_eq!(once, (Cause::RepliesFiltered, Confidence::Possible), "lost by chance");
+        let early = twice(&|e| e.acked_ago_us = Some(700 * MS));
+        assert_eq!(early, (Cause::AckTimeout, Confidence::Possible), "or loses");
+    }
+
+    #[test]
+    fn what_a_path_swallows_it_swallows_again() {
+        let again = |beat, passed| {
+            cause(&Evidence {
+                fresh_same_length: Some(Carried::Acked),
+                fresh_beat_again: Some(beat),
+                fresh_passed_again: passed,
+                ..fresh(Fresh::Connected, Some(Carried::Unacked))
+            })
+        };
+        let likely = (Cause::PayloadFiltered, Confidence::Likely);
+        assert_eq!(again(Carried::Unacked, Some(Carried::Acked)), likely);
+        assert_eq!(again(Carried::Unacked, None), likely);
+        assert_eq!(again(Carried::Unacked, Some(Carried::Unacked)).1, Confidence::Possible);
+        let passes = again(Carried::Answered, None);
+        assert_eq!(passes, (Cause::AckTimeout, Confidence::Possible), "it was lost by chance");
+        assert_eq!(lost(&silence()), 4);
     }
 }

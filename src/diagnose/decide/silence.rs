@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::beyond::LONG;
 use super::connect::many_at_once;
-use super::patience::{is_answer_overdue, is_eaten, is_hard, lost, open, silent};
+use super::patience::{is_answer_overdue, is_eaten, is_eaten_again, is_hard, lost, open, silent};
 use super::{Verdict, beyond, certain, likely, local, possible};
 use crate::cause::Cause;
 use crate::diagnose::evidence::{Carried, Evidence, Fresh};
@@ -155,14 +155,19 @@ fn slow(evidence: &Evidence) -> Option<Verdict> {
     (round >= timeout * 3 / 4).then(|| likely(Cause::SlowPath, &[Cause::LossyPath]))
 }
 
-/// The round trip of another connection's opening. Where that was sent again, the kernel cannot tell
-/// the answer to the first from that to the second: only the time between them does.
+/// The round trip of another connection's opening, made to find that out.
 fn handshake(evidence: &Evidence) -> Option<Duration> {
-    let (round, took) = (evidence.fresh_rtt_us?, evidence.fresh_took_us?);
     // After an outage the first one may have waited for the path.
     if evidence.fresh != Some(Fresh::Connected) || evidence.fresh_is_next == Some(true) {
         return None;
     }
+    opening(evidence)
+}
+
+/// The round trip of the opening that was measured. Where that was sent again, the kernel cannot tell
+/// the answer to the first from that to the second: only the time between them does.
+pub(super) fn opening(evidence: &Evidence) -> Option<Duration> {
+    let (round, took) = (evidence.fresh_rtt_us?, evidence.fresh_took_us?);
     let usual = 2 * evidence.beat_rtt_us.unwrap_or_default() + Duration::from_millis(100);
     match evidence.fresh_resent.unwrap_or(0) {
         0 => Some(round),
@@ -198,7 +203,10 @@ fn whose_silence(evidence: &Evidence) -> Verdict {
         }
         // A device for one client may have turned to ours.
         (_, Some(Carried::Answered)) => likely(Cause::ConversationSilent, &[Cause::SingleClient]),
-        _ if eaten => likely(Cause::RepliesFiltered, &[Cause::PeerSilent]),
+        _ if eaten && is_eaten_again(evidence) => {
+            likely(Cause::RepliesFiltered, &[Cause::PeerSilent])
+        }
+        _ if eaten => possible(Cause::RepliesFiltered, &[Cause::PeerSilent, Cause::LossyPath]),
         (Some(Fresh::Silent), _) if evidence.fresh_again == Some(Fresh::Silent) => {
             likely(Cause::AcceptQueueFull, &[Cause::PeerSilent])
         }
@@ -214,5 +222,100 @@ fn whose_silence(evidence: &Evidence) -> Verdict {
             Cause::PeerSilent,
             &[Cause::RepliesFiltered, Cause::ConversationSilent, Cause::AcceptQueueFull],
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{acked, of};
+    use super::super::{Confidence, decide};
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn acked_and(change: impl FnOnce(&mut Evidence)) -> (Cause, Confidence) {
+        let mut evidence = acked();
+        change(&mut evidence);
+        let verdict = decide(&evidence);
+        (verdict.cause, verdict.confidence)
+    }
+
+    #[test]
+    fn a_round_trip_as_long_as_the_timeout_is_slow_and_not_dead() {
+        let slow = |change: fn(&mut Evidence)| {
+            let verdict = of(|e| {
+                (e.fresh, e.beat_rtt_us) = (Some(Fresh::Connected), Some(20 * MS));
+                change(e);
+            });
+            (verdict.cause, verdict.confidence)
+        };
+        let likely = (Cause::SlowPath, Confidence::Likely);
+        let handshake = |e: &mut Evidence| {
+            (e.fresh_rtt_us, e.fresh_took_us) = (Some(900 * MS), Some(900 * MS));
+        };
+        assert_eq!(slow(handshake), likely);
+        let lost_syn = |e: &mut Evidence| {
+            (e.fresh_rtt_us, e.fresh_took_us) = (Some(1020 * MS), Some(1020 * MS));
+            e.fresh_resent = Some(1);
+        };
+        assert_ne!(slow(lost_syn).0, Cause::SlowPath, "a lost SYN is sent again after a second");
+        assert_eq!(slow(|e| (e.late_beats, e.rtt_us) = (Some(2), Some(800 * MS))), likely);
+        assert_ne!(slow(|e| e.rtt_us = Some(800 * MS)).0, Cause::SlowPath, "no answer was late");
+        assert_eq!(slow(|e| e.answers_us = Some(900 * MS)), likely);
+        assert_ne!(slow(|e| e.answers_us = Some(600 * MS)).0, Cause::SlowPath);
+    }
+
+    #[test]
+    fn a_gap_that_lasts_is_a_segment_that_is_too_long() {
+        let gap = |silent: u32| {
+            acked_and(|e| (e.out_of_order, e.silent_us) = (Some(2), Some(silent * MS)))
+        };
+        assert_eq!(gap(3000), (Cause::SizeFiltered, Confidence::Likely), "the answer is too long");
+        assert_eq!(gap(900), (Cause::AckTimeout, Confidence::Possible), "or one was lost");
+        let beat = |bytes| {
+            of(|e| (e.beat_bytes, e.sacked, e.resent) = (Some(bytes), Some(1), Some(4))).cause
+        };
+        assert_eq!(beat(3000), Cause::SizeFiltered);
+        assert_ne!(beat(9), Cause::SizeFiltered, "no short beat is too long");
+    }
+
+    #[test]
+    fn an_unserved_connection_says_little_until_a_second_one_is_not_accepted_either() {
+        let silent = |again| acked_and(|e| (e.fresh, e.fresh_again) = (Some(Fresh::Silent), again));
+        assert_eq!(silent(None), (Cause::AcceptQueueFull, Confidence::Possible));
+        assert_eq!(silent(Some(Fresh::Connected)).1, Confidence::Possible);
+        let twice = silent(Some(Fresh::Silent));
+        assert_eq!(twice, (Cause::AcceptQueueFull, Confidence::Likely));
+    }
+
+    #[test]
+    fn a_conversation_is_not_stuck_before_its_turn_and_may_be_our_own_doing() {
+        let answered = |silent: u32| {
+            let mut evidence = acked();
+            (evidence.fresh, evidence.fresh_beat) =
+                (Some(Fresh::Connected), Some(Carried::Answered));
+            evidence.silent_us = Some(silent * MS);
+            decide(&evidence)
+        };
+        let stuck = answered(3000);
+        assert_eq!(stuck, likely(Cause::ConversationSilent, &[Cause::SingleClient]));
+        assert_eq!(answered(1200).confidence, Confidence::Possible);
+    }
+
+    #[test]
+    fn what_arrived_waits_for_nothing_and_our_own_queue_is_no_path() {
+        let behind = |acked: Option<bool>| {
+            of(|e| {
+                (e.ahead_bytes, e.acked_bytes) = (Some(90_000), Some(4_000));
+                e.beat_acked = acked;
+            })
+            .cause
+        };
+        assert_eq!(behind(None), Cause::QueuedBehindData);
+        assert_eq!(behind(Some(true)), Cause::PeerSilent);
+        let dropped = of(|e| e.queue_drops = Some(12));
+        assert_eq!(dropped.cause, Cause::NotTransmitted);
+        assert!(dropped.alternatives.contains(&Cause::LossyPath));
+        assert_eq!(acked_and(|e| e.queue_drops = Some(12)).0, Cause::PeerSilent, "it left");
     }
 }

@@ -96,11 +96,14 @@ impl Inquiry {
         scene: &dyn Scene,
         reporter: &mut Reporter,
     ) -> bool {
-        // What has come up while it was tried goes first.
-        self.collect(scene, reporter);
-        if let Some(relic) = &mut self.relic {
-            relic.hurry(now);
-            self.on_due(scene, reporter);
+        // What has come up while it was tried goes first, unless somebody has said what it is.
+        let is_said = matches!(loss.cause, Cause::Unreachable | Cause::Prohibited);
+        if !is_said {
+            self.collect(scene, reporter);
+            if let Some(relic) = &mut self.relic {
+                relic.hurry(now);
+                self.on_due(scene, reporter);
+            }
         }
         let stood = self.handle.has_stood();
         let Some(evidence) = self.case.on_next_failed(loss, stood, now) else {

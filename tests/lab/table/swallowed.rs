@@ -140,7 +140,10 @@ fn lossy(bench: &mut Bench) -> Vec<Setting> {
 
 /// With side connections: without any nobody knows, since such a connection is not opened again.
 fn busy(bench: &mut Bench) -> Vec<Setting> {
-    let link = |n: u64| Setting { fall: 3, ..drawn(&mut bench.rng, true).busy(23 + n * 50) };
+    let link = |n: u64| {
+        let link = drawn(&mut bench.rng, true).busy(23 + n * 50);
+        Setting { fall: 3, timeout: link.timeout.max(1000), ..link }
+    };
     (0..6).map(link).collect()
 }
 
