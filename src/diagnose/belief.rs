@@ -1,5 +1,5 @@
-//! DECIDES: whether what the kernel tells of a connection can be true. Sandboxes that stand in for a
-//! kernel tell mostly zeroes, some others numbers of another kind. What this process itself has
+//! DECIDES: whether what the kernel tells of a connection can be true. Sandboxes that stand in for
+//! a kernel tell mostly zeroes, some others numbers of another kind. What this process itself has
 //! written and read speaks against that. Pure.
 
 use std::time::Duration;

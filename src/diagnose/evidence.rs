@@ -383,7 +383,7 @@ evidence! {
     more_fresh: u32,
     /// So many of them were answered.
     more_answered: u32,
-    /// From one fresh connection to the next, in their order, so often it changed whether they were.
+    /// From one fresh connection to the next, so often it changed whether they were.
     more_changes: u32,
     /// Connections of the link's own that stood, and on which no beat was ever acknowledged.
     next_swallowed: u32,
@@ -391,7 +391,7 @@ evidence! {
     next_silent: u32,
     /// First nobody answered a fresh connection, and the link's own next one was.
     path_back: bool,
-    /// Segments of the old connection that were sent again, in vain, while a fresh one was answered.
+    /// Segments of the old connection sent again in vain while a fresh one was answered.
     resent_beside: u32,
     /// What became of the old connection after that: `acked` after all, or `reset`.
     old: Old,

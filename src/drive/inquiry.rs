@@ -408,55 +408,6 @@ impl Inquiry {
         self.looks.stop();
     }
 
-    fn on_failed_attempt(
-        &mut self,
-        loss: &Loss,
-        now: Instant,
-        scene: &mut dyn Scene,
-        reporter: &mut Reporter,
-    ) {
-        if self.is_of_the_last(loss, now, scene, reporter) {
-            return;
-        }
-        // The state event before it has told of this very attempt, or of another trouble.
-        let told = self.case.told();
-        let same = told.is_some_and(|told| {
-            // Where it is clear why it was silent, that it goes on so is no other story.
-            let goes_on = told.explains_silence() && loss.cause == Cause::ConnectTimeout;
-            goes_on || told.evidence().word == Some(loss.cause)
-        });
-        if same || matches!(loss.cause, Cause::Stopped | Cause::Renewed) {
-            return;
-        }
-        let own_side_matters = is_about_the_path(loss.cause);
-        let own = own_side_matters.then(|| self.own_side());
-        let mut evidence = self.ended(loss, now, None, own);
-        if own_side_matters {
-            self.count_suspects(&mut evidence, now, reporter);
-        }
-        if self.case.wants_side(&evidence, now) {
-            evidence.side = Some(self.ask(scene, &evidence, now));
-            self.silence = Some(evidence.clone());
-        }
-        self.tell(evidence, now, reporter);
-    }
-
-    fn ended(
-        &mut self,
-        loss: &Loss,
-        now: Instant,
-        info: Option<&TcpInfo>,
-        own: Option<OwnSide>,
-    ) -> Evidence {
-        self.case.set_suspended(self.suspension.since_well());
-        self.look_for_intrusion();
-        let mut evidence = self.case.end(loss, now, info, own);
-        if evidence.stage == Some(Stage::Connect) {
-            self.add_attempt(&mut evidence);
-        }
-        evidence
-    }
-
     /// What was silent is explained by what came after it.
     fn explain(&mut self, evidence: Evidence, now: Instant, reporter: &mut Reporter) {
         let (diagnosis, news) = self.case.diagnose_past(evidence, now);

@@ -1,6 +1,7 @@
 //! Our own side of a connection that fails: its address, its interface, the route. Nothing is sent.
 //!
-//! Who waits for whom: the list of interfaces, and its counts, are asked for by one link at a time, and those that
+//! Who waits for whom: the list of interfaces, and its counts, are asked for by one link at a time;
+//! those that
 //! fail with it wait for its answer, some milliseconds on a machine with thousands of them.
 
 use std::net::{IpAddr, SocketAddr};

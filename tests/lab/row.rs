@@ -78,7 +78,7 @@ for host in near far; do
 done
 "#;
 
-/// A second wire between the routers; which one a connection takes on its way out, its ports decide.
+/// A second wire between the routers; which one a connection takes, its ports decide.
 const SECOND_WIRE: &str = r#"
 echo 0 > /proc/sys/net/core/txrehash 2>/dev/null || true
 ip -n near -batch - <<COMMANDS

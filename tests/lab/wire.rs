@@ -1,6 +1,6 @@
 //! A wire between two hosts, in user space: what the kernel's own emulation would do elsewhere. It
-//! delays, reorders, doubles, loses, queues and polices what passes, each way on its own, and may be
-//! changed while it runs.
+//! delays, reorders, doubles, loses, queues and polices what passes, each way on its own, and may
+//! be changed while it runs.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

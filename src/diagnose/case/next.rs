@@ -267,7 +267,7 @@ impl Case {
     }
 }
 
-/// Others were not answered, and the link's own next one was, later: how that came to stand is kept.
+/// Others were not answered, and the link's own next one was, later: how it came to stand is kept.
 pub(super) fn keep_next(evidence: &mut Evidence, before: &Evidence) {
     let was_next = before.fresh_is_next == Some(true) && before.fresh == Some(Fresh::Connected);
     if evidence.fresh == Some(Fresh::Silent) && (was_next || before.path_back == Some(true)) {

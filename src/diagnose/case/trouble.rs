@@ -1,5 +1,5 @@
-//! What has gathered since the last answer: when it began, how the path was before, what was seen of
-//! our own side, and how often the connection was tried again while others were answered.
+//! What has gathered since the last answer: when it began, how the path was before, what was seen
+//! of our own side, and how often the connection was tried again while others were answered.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

@@ -45,8 +45,8 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
     let Some(resent) = evidence.resent else {
         return possible(Cause::SlowPath, &[Cause::LossyPath, Cause::PeerSilent]);
     };
-    // What was sent again had arrived before, and it goes on to take as long. Answers alone that were
-    // lost for a while look the same, until they come.
+    // What was sent again had arrived before, and it goes on to take as long. Answers alone that
+    // were lost for a while look the same, until they come.
     let needless = needless(evidence);
     let by_itself = resent == 0 || needless > 0 && needless * 2 >= resent || is_measured(evidence);
     let goes_on = evidence.rtt_after_us.is_none_or(|after| after >= silent(evidence) / 3);

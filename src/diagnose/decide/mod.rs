@@ -126,17 +126,19 @@ fn warning(evidence: &Evidence, word: Cause) -> Verdict {
 /// Whether what this evidence shows has been to the peer and back: then it is no trouble of a
 /// network that many hosts share.
 pub(crate) fn is_path_alive(evidence: &Evidence) -> bool {
-    matches!(
-        decide(evidence).cause,
-        Cause::PeerSilent
-            | Cause::RepliesFiltered
-            | Cause::ConversationSilent
-            | Cause::AcceptQueueFull
-            | Cause::PeerNotReading
-            | Cause::QueuedBehindData
-            | Cause::PartialReply
-            | Cause::ClosedByPeer
-    )
+    let has_arrived = silence::is_acked(evidence) && evidence.outstanding != Some(0);
+    has_arrived
+        || matches!(
+            decide(evidence).cause,
+            Cause::PeerSilent
+                | Cause::RepliesFiltered
+                | Cause::ConversationSilent
+                | Cause::AcceptQueueFull
+                | Cause::PeerNotReading
+                | Cause::QueuedBehindData
+                | Cause::PartialReply
+                | Cause::ClosedByPeer
+        )
 }
 
 /// Whether this cause blames somebody for more than a bad path or a slow process: it must not have

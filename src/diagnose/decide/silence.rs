@@ -52,7 +52,7 @@ fn own_side(evidence: &Evidence) -> Option<Verdict> {
 }
 
 /// All that was written was acknowledged, or the beat and all before it.
-fn is_acked(evidence: &Evidence) -> bool {
+pub(super) fn is_acked(evidence: &Evidence) -> bool {
     let all = evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0);
     all || evidence.beat_acked == Some(true)
 }
@@ -164,8 +164,8 @@ fn handshake(evidence: &Evidence) -> Option<Duration> {
     opening(evidence)
 }
 
-/// The round trip of the opening that was measured. Where that was sent again, the kernel cannot tell
-/// the answer to the first from that to the second: only the time between them does.
+/// The round trip of the opening that was measured. Where that was sent again, the kernel cannot
+/// tell the answer to the first from that to the second: only the time between them does.
 pub(super) fn opening(evidence: &Evidence) -> Option<Duration> {
     let (round, took) = (evidence.fresh_rtt_us?, evidence.fresh_took_us?);
     let usual = 2 * evidence.beat_rtt_us.unwrap_or_default() + Duration::from_millis(100);

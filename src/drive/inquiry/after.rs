@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use socket2::Socket;
 
-use super::Inquiry;
+use super::{Inquiry, is_about_the_path};
 use crate::cause::{Cause, Loss};
-use crate::diagnose::{Evidence, Opening, is_sure};
+use crate::diagnose::{Evidence, Opening, OwnSide, Stage, is_sure};
 use crate::drive::relic::Relic;
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::Scene;
@@ -86,6 +86,55 @@ impl Inquiry {
         let Some(info) = info.filter(|_| self.is_ours) else { return };
         let (took, rtt, resent) = (reporter.took, info.rtt, info.total_retransmits);
         self.case.on_opened(Opening { took, rtt, resent });
+    }
+
+    pub(super) fn on_failed_attempt(
+        &mut self,
+        loss: &Loss,
+        now: Instant,
+        scene: &mut dyn Scene,
+        reporter: &mut Reporter,
+    ) {
+        if self.is_of_the_last(loss, now, scene, reporter) {
+            return;
+        }
+        // The state event before it has told of this very attempt, or of another trouble.
+        let told = self.case.told();
+        let same = told.is_some_and(|told| {
+            // Where it is clear why it was silent, that it goes on so is no other story.
+            let goes_on = told.explains_silence() && loss.cause == Cause::ConnectTimeout;
+            goes_on || told.evidence().word == Some(loss.cause)
+        });
+        if same || matches!(loss.cause, Cause::Stopped | Cause::Renewed) {
+            return;
+        }
+        let own_side_matters = is_about_the_path(loss.cause);
+        let own = own_side_matters.then(|| self.own_side());
+        let mut evidence = self.ended(loss, now, None, own);
+        if own_side_matters {
+            self.count_suspects(&mut evidence, now, reporter);
+        }
+        if self.case.wants_side(&evidence, now) {
+            evidence.side = Some(self.ask(scene, &evidence, now));
+            self.silence = Some(evidence.clone());
+        }
+        self.tell(evidence, now, reporter);
+    }
+
+    pub(super) fn ended(
+        &mut self,
+        loss: &Loss,
+        now: Instant,
+        info: Option<&TcpInfo>,
+        own: Option<OwnSide>,
+    ) -> Evidence {
+        self.case.set_suspended(self.suspension.since_well());
+        self.look_for_intrusion();
+        let mut evidence = self.case.end(loss, now, info, own);
+        if evidence.stage == Some(Stage::Connect) {
+            self.add_attempt(&mut evidence);
+        }
+        evidence
     }
 
     /// Whether a failed attempt belongs to the silence before it, and is no story of its own.

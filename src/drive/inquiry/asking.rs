@@ -86,8 +86,8 @@ impl Inquiry {
     }
 
     /// What a silence leaves behind in which a side connection was made while the peer's kernel
-    /// lived. Unless both were served in the end, nobody knows that the second one did no harm: then
-    /// it was the last to this peer.
+    /// lived. Unless both were served in the end, nobody knows that the second one did no harm:
+    /// then it was the last to this peer.
     pub(super) fn spare(&mut self, answered: bool) {
         if !self.asked_acked || self.slot.stood().is_none() {
             return;

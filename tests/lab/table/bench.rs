@@ -1,5 +1,5 @@
-//! One kind at work: links of random settings over the row of hosts, Up before the fault is made, and
-//! all that is told of it.
+//! One kind at work: links of random settings over the row of hosts, Up before the fault is made,
+//! and all that is told of it.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,7 +1,7 @@
 //! The table of kinds: each a fault between or in four hosts, the words that are right for it, and
-//! those that accuse somebody who did nothing. Settings are drawn at random; the seed is printed, and
-//! `KEEPBEAT_LAB_SEED` repeats it. `KEEPBEAT_LAB_TABLE=all` runs every kind, a name (or its beginning)
-//! those alone; without it a quick selection runs.
+//! those that accuse somebody who did nothing. Settings are drawn at random; the seed is printed,
+//! and `KEEPBEAT_LAB_SEED` repeats it. `KEEPBEAT_LAB_TABLE=all` runs every kind, a name (or its
+//! beginning) those alone; without it a quick selection runs.
 
 mod bench;
 mod healthy;

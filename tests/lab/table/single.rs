@@ -1,5 +1,5 @@
-//! Kinds of devices that serve one client: our own side connection may be what disturbs them, once in
-//! their life at most.
+//! Kinds of devices that serve one client: our own side connection may be what disturbs them, once
+//! in their life at most.
 
 use keepbeat::Cause;
 use keepbeat::Cause::*;

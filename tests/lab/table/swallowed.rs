@@ -114,7 +114,8 @@ pub const KINDS: &[Kind] = &[
     Kind {
         links: few,
         ..Kind::new("beats-rate-limited", &[RateLimited, LossyPath, PayloadFiltered], |b| {
-            b.row.rule("far", "tcp dport 7000 tcp flags & psh == psh limit rate over 1/second burst 1 packets drop");
+            let over = "limit rate over 1/second burst 1 packets drop";
+            b.row.rule("far", &format!("tcp dport 7000 tcp flags & psh == psh {over}"));
         })
     },
 ];
