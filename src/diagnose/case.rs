@@ -441,7 +441,9 @@ mod tests {
         let peer = Some(SocketAddr::from(([10, 0, 0, 5], 7000)));
         case.on_connected(peer, Ledger::default(), start);
         case.on_sent(1, start, 9, None);
-        let info = TcpInfo::calm(|info| info.notsent_bytes = Some(0));
+        let info = TcpInfo::calm(|info| {
+            (info.notsent_bytes, info.last_ack_recv) = (Some(0), minute);
+        });
         let silence = |case: &mut Case, now| case.silence(&loss, now, Some(&info), None);
         let cause = |case: &mut Case, now| decide(&silence(case, now)).cause;
         let wants = |case: &mut Case, now| {

@@ -148,8 +148,11 @@ impl Evidence {
             || is_new(&self.old, &earlier.old)
             || is_new(&self.partial, &earlier.partial)
             || is_new(&self.closed_port, &earlier.closed_port)
+            || self.fresh.is_some() && earlier.fresh.is_none()
+            || is_new(&self.fresh_again, &earlier.fresh_again)
             || is_new(&self.fresh_beat, &earlier.fresh_beat)
-            || self.tcp_state != earlier.tcp_state
+            || is_new(&self.fresh_beat_again, &earlier.fresh_beat_again)
+            || is_new(&self.tcp_state, &earlier.tcp_state)
             || is_new(&self.hosts_well, &earlier.hosts_well)
             || matches!(self.fresh, Some(Fresh::Prohibited | Fresh::Unreachable))
     }

@@ -207,8 +207,11 @@ impl Case {
             evidence.old = reset.then_some(Old::Reset);
             return reset.then(|| (**evidence).clone());
         }
+        // Its end is on its way as well.
+        let known = (evidence.tcp_state.take(), evidence.unsent_bytes);
         add_info(evidence, info);
         add_since(evidence, info, before);
+        (evidence.tcp_state, evidence.unsent_bytes) = known;
         if let Some(beside) = &mut open.beside {
             beside.on_look(info, now);
             evidence.resent_beside = Some(beside.in_vain(info.rtt, now));

@@ -107,7 +107,9 @@ impl Trouble {
         self.eaten |= eaten;
         self.seen = Some(info.clone());
         if acked {
-            self.acked.get_or_insert(now);
+            // Where looks are rare the kernel knows better, unless more was acknowledged since.
+            let at = now.checked_sub(info.last_ack_recv).max(self.since);
+            self.acked.get_or_insert(at.unwrap_or(now));
         }
         let total = info.total_retransmits;
         let known = self.resent.map_or(self.total.unwrap_or(total), |(known, _)| known);

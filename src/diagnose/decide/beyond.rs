@@ -22,6 +22,9 @@ const A_MIX: u32 = 2;
 /// No firewall forgets sooner, unless it was seen to more than once.
 const A_MEMORY: Duration = Duration::from_millis(1500);
 
+/// Others are given up after no more than that.
+const A_SLOW_OPENING: Duration = Duration::from_millis(300);
+
 /// So many connections in a row do not stand by chance while nothing else passes.
 const ENOUGH_SWALLOWED: u32 = 3;
 
@@ -71,8 +74,9 @@ fn healed(evidence: &Evidence) -> Option<Verdict> {
             let sure = is_dead(evidence);
             let verdict = likely(Cause::PassingOutage, &[Cause::PathDead, Cause::LossyPath]);
             // The others may have been given up too soon; or this one has waited for the path.
-            if opening(evidence).is_some_and(|round| round >= evidence.timeout_us.unwrap_or(round))
-            {
+            let usual = evidence.beat_rtt_us.unwrap_or_default();
+            let long = A_SLOW_OPENING.max(4 * usual);
+            if opening(evidence).is_some_and(|round| round >= long) {
                 let others = [Cause::PassingOutage, Cause::PathDead, Cause::LossyPath];
                 return Some(possible(Cause::SlowPath, &others));
             }
@@ -122,6 +126,10 @@ fn connected(evidence: &Evidence) -> Verdict {
     let dropped = is_dropped(evidence);
     match evidence.fresh_beat {
         Some(Carried::Answered) => only_this(evidence),
+        // It was lost once, by chance.
+        Some(Carried::Unacked) if evidence.fresh_beat_again == Some(Carried::Answered) => {
+            only_this(evidence)
+        }
         Some(Carried::Unacked) => swallowed(evidence),
         Some(Carried::Acked) => {
             let hung = [Cause::PeerSilent, Cause::RepliesFiltered];

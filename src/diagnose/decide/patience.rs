@@ -25,7 +25,7 @@ const SOME: u32 = 3;
 const TWICE: u32 = 2;
 
 /// Busy servers pause for some hundred milliseconds now and then.
-const A_PAUSE: Duration = Duration::from_millis(500);
+const A_PAUSE: Duration = Duration::from_millis(450);
 
 /// A step of the round-trip time to two seconds is not rare where queues are long.
 const LONGEST_STEP: Duration = Duration::from_millis(2400);
@@ -94,7 +94,8 @@ pub(super) fn is_answer_overdue(evidence: &Evidence) -> bool {
     let rto = evidence.rto_us.unwrap_or_default().max(THEIR_TIMEOUT);
     let rtt = evidence.rtt_us.unwrap_or_default();
     if !is_unclean(evidence) {
-        return silent(evidence) >= (rto + 2 * rtt).max(A_PAUSE);
+        let acked = evidence.acked_ago_us.unwrap_or(silent(evidence));
+        return acked >= (rto + 2 * rtt).max(A_PAUSE);
     }
     // One timeout, then two, then four. Where the path was dead for a while, theirs has grown as
     // ours has, and their next try may come as late again.
@@ -148,7 +149,8 @@ pub(super) fn is_dead(evidence: &Evidence) -> Dead {
 /// How sure it is that this connection alone is dead: it was sent again on it while fresh ones were
 /// answered. One retransmission may be lost, or still on its way.
 pub(super) fn is_dropped(evidence: &Evidence) -> Dead {
-    let enough = match (is_hopeless(evidence), is_hard(evidence)) {
+    let lost_beside = evidence.fresh_beat == Some(Carried::Unacked);
+    let enough = match (is_hopeless(evidence), is_hard(evidence) || lost_beside) {
         (true, _) => 8,
         (_, true) if is_clean_beside(evidence) => 3,
         (_, true) => 4,
@@ -177,7 +179,8 @@ pub(super) fn is_swallowed(evidence: &Evidence) -> Dead {
     let passed = evidence.fresh_passed_again != Some(Carried::Unacked);
     match again {
         Some(Carried::Unacked) if resent >= enough && passed => Dead::Yes,
-        None | Some(Carried::Unacked) if silent(evidence) >= LEAST_DEAD => Dead::Perhaps,
+        Some(Carried::Unacked) if silent(evidence) >= LEAST_DEAD => Dead::Perhaps,
+        None if silent(evidence) >= LEAST_DEAD && !is_hard(evidence) => Dead::Perhaps,
         _ => Dead::No,
     }
 }
@@ -321,7 +324,7 @@ mod tests {
         assert_eq!(again(Carried::Unacked, None), likely);
         assert_eq!(again(Carried::Unacked, Some(Carried::Unacked)).1, Confidence::Possible);
         let passes = again(Carried::Answered, None);
-        assert_eq!(passes, (Cause::AckTimeout, Confidence::Possible), "it was lost by chance");
+        assert_eq!(passes, (Cause::FlowDropped, Confidence::Possible), "it was lost by chance");
         assert_eq!(lost(&silence()), 4);
     }
 }

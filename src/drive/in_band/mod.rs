@@ -397,8 +397,8 @@ impl InBand {
         if look.is_some_and(|look| look <= now) {
             return self.look(now);
         }
-        let due = self.inquiry.due();
-        self.wait_for_line(look.into_iter().chain(due).chain(until).min(), now);
+        let due = look.into_iter().chain(self.inquiry.due()).chain(until).min();
+        self.wait_for_line(due, now);
     }
 
     fn wait_without_connection(&mut self, until: Option<Instant>) {
