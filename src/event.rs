@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::cause::{Cause, Loss};
+use crate::counted::counted;
 use crate::diagnose::Diagnosis;
 use crate::pulse::Rtt;
 use crate::state::State;
@@ -36,6 +37,7 @@ pub struct Event {
     pub(crate) time: SystemTime,
     pub(crate) link: Option<Arc<Identity>>,
     pub(crate) peer: Option<SocketAddr>,
+    pub(crate) certificate: Option<SystemTime>,
     pub(crate) kind: EventKind,
 }
 
@@ -65,6 +67,12 @@ impl Event {
     /// The address of the connection that this is about, if there is or was one.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// When the certificate of the peer expires: for a connection that has just been opened under
+    /// TLS, where the certificate could be read.
+    pub fn certificate_expires(&self) -> Option<SystemTime> {
+        self.certificate
     }
 
     /// What happened.
@@ -148,8 +156,7 @@ pub enum EventKind {
         /// What.
         diagnosis: Arc<Diagnosis>,
     },
-    /// A connection ended, or an attempt to open one failed; with [`Cause::Renewed`] neither is a
-    /// trouble, and the state stays.
+    /// A connection ended, or an attempt to open one failed.
     Disconnected {
         /// Why.
         loss: Loss,
@@ -157,6 +164,10 @@ pub enum EventKind {
         lived: Duration,
         /// Beats acked on it.
         beats: u64,
+        /// No trouble: the peer ended the connection where it may ([`Cause::Renewed`]), or as
+        /// regularly as the one before, after the same pause or at the same age. The state stays,
+        /// and another connection takes the place.
+        expected: bool,
     },
     /// Our own process stalled: it woke this much too late. Nobody is convicted for it.
     Stalled {
@@ -245,8 +256,8 @@ impl fmt::Display for EventKind {
             ),
             EventKind::Missed { seq, timeout, misses, cause, good } => write!(
                 f,
-                "{cause}: no ack of beat {seq} within {timeout:?} ({misses} in a row, after {good} \
-                 good beats)"
+                "{cause}: no ack of beat {seq} within {timeout:?} ({misses} in a row, after {})",
+                counted(*good, "good beat", "good beats")
             ),
             EventKind::State { to, diagnosis: Some(diagnosis), .. } => {
                 write!(f, "{to}: {diagnosis}")
@@ -259,8 +270,9 @@ impl fmt::Display for EventKind {
             EventKind::Disconnected { loss, lived: Duration::ZERO, .. } => {
                 write!(f, "attempt failed: {loss}")
             }
-            EventKind::Disconnected { loss, lived, beats } => {
-                write!(f, "disconnected after {lived:.1?} and {beats} beats: {loss}")
+            EventKind::Disconnected { loss, lived, beats, .. } => {
+                let beats = counted(*beats, "beat", "beats");
+                write!(f, "disconnected after {lived:.1?} and {beats}: {loss}")
             }
             EventKind::Diagnosed { diagnosis }
             | EventKind::Stalled { diagnosis: Some(diagnosis), .. } => diagnosis.fmt(f),
@@ -268,7 +280,9 @@ impl fmt::Display for EventKind {
                 write!(f, "{}: this process woke {late:.1?} too late", Cause::LocalStall)
             }
             EventKind::Ended => f.write_str("ended"),
-            EventKind::Lost { count } => write!(f, "{count} events lost: this queue was full"),
+            EventKind::Lost { count } => {
+                write!(f, "{} lost: this queue was full", counted(*count, "event", "events"))
+            }
         }
     }
 }
@@ -285,12 +299,16 @@ pub struct Status {
     pub target: String,
     /// Its state.
     pub state: State,
-    /// Why it is not Up, or what ended the last connection.
+    /// Why it is not Up: what was met last. Where a link that is Down fails to come back for
+    /// another reason than it fell for, it is that reason.
     pub loss: Option<Loss>,
-    /// Why it is not Up, as far as that could be worked out.
+    /// Why it is not Up, as far as that could be worked out; of the same trouble as `loss`.
     pub diagnosis: Option<Arc<Diagnosis>>,
     /// The address it is connected to.
     pub peer: Option<SocketAddr>,
+    /// When the certificate expires that the peer showed last. None without TLS, and where it could
+    /// not be read.
+    pub certificate_expires: Option<SystemTime>,
     /// When it took its state.
     pub since: Instant,
     /// Beats sent, over its whole life.
@@ -303,6 +321,9 @@ pub struct Status {
     pub missed: u64,
     /// Connections opened after the first.
     pub reconnects: u64,
+    /// Connections that the peer ended where it may, or as regularly as before, and that were
+    /// replaced while the state stayed.
+    pub renewals: u64,
     /// Stalls of our own process that were noticed.
     pub stalls: u64,
     /// Round-trip times.
@@ -315,7 +336,10 @@ pub struct Status {
     pub unread: bool,
     /// Whether its thread has ended: nothing will change any more.
     pub ended: bool,
-    pub(crate) started: Instant,
+    /// The word of `loss` before it was refined.
+    pub(crate) word: Option<Cause>,
+    /// When it left Connecting.
+    pub(crate) judged: Option<Instant>,
     pub(crate) alive: Duration,
 }
 
@@ -329,18 +353,21 @@ impl Status {
             loss: None,
             diagnosis: None,
             peer: None,
+            certificate_expires: None,
             since: now,
             sent: 0,
             acked: 0,
             late: 0,
             missed: 0,
             reconnects: 0,
+            renewals: 0,
             stalls: 0,
             rtt: Rtt::default(),
             paused: false,
             unread: false,
             ended: false,
-            started: now,
+            word: None,
+            judged: None,
             alive: Duration::ZERO,
         }
     }
@@ -351,19 +378,27 @@ impl Status {
             self.alive += now.saturating_duration_since(self.since);
         }
         (self.state, self.since) = (to, now);
+        if to != State::Connecting {
+            self.judged.get_or_insert(now);
+        }
     }
 
-    /// The part of its life, from 0 to 1, in which the link was Up or Suspect: until `now`, or
-    /// until it ended.
+    /// The part of its life, from 0 to 1, in which the link was Up or Suspect. Its life counts from
+    /// the first verdict, the first Up or Down, until `now`, or until it ended; before that verdict
+    /// nothing is known, and the ratio is 0. A link of which every beat was answered has 1.
     pub fn uptime_ratio(&self, now: Instant) -> f64 {
+        let Some(judged) = self.judged else { return 0.0 };
         let now = if self.ended { self.since } else { now };
-        let life = now.saturating_duration_since(self.started).as_secs_f64();
+        let life = now.saturating_duration_since(judged).as_secs_f64();
         let current = if self.state.is_alive() && !self.ended {
             now.saturating_duration_since(self.since)
         } else {
             Duration::ZERO
         };
-        if life == 0.0 { 0.0 } else { ((self.alive + current).as_secs_f64() / life).min(1.0) }
+        if life == 0.0 {
+            return f64::from(u8::from(self.state.is_alive()));
+        }
+        ((self.alive + current).as_secs_f64() / life).min(1.0)
     }
 }
 
@@ -409,7 +444,8 @@ impl fmt::Display for ClientEvent {
             ClientEventKind::Connected => f.write_str("connected"),
             ClientEventKind::Silent { silent } => write!(f, "silent for {silent:.1?}: closed"),
             ClientEventKind::Disconnected { loss, lived, beats } => {
-                write!(f, "disconnected after {lived:.1?} and {beats} beats: {loss}")
+                let beats = counted(*beats, "beat", "beats");
+                write!(f, "disconnected after {lived:.1?} and {beats}: {loss}")
             }
             ClientEventKind::TurnedAway => f.write_str("turned away: too many clients"),
         }
@@ -429,11 +465,23 @@ mod tests {
         status.turn(State::Up, start + s(1));
         status.turn(State::Suspect, start + s(2));
         status.turn(State::Down, start + s(4));
-        assert_eq!(status.uptime_ratio(start + s(6)), 0.5);
+        assert_eq!(status.uptime_ratio(start + s(6)), 3.0 / 5.0);
         status.turn(State::Up, start + s(6));
-        assert_eq!(status.uptime_ratio(start + s(9)), 6.0 / 9.0);
-        status.turn(State::Up, start + s(10));
+        assert_eq!(status.uptime_ratio(start + s(9)), 6.0 / 8.0);
+        status.turn(State::Up, start + s(11));
         status.ended = true;
-        assert_eq!(status.uptime_ratio(start + s(99)), 0.7, "its life is over");
+        assert_eq!(status.uptime_ratio(start + s(99)), 0.8, "its life is over");
+    }
+
+    #[test]
+    fn a_link_that_always_answered_was_up_all_its_life_however_long_its_connect_took() {
+        let start = Instant::now();
+        let who = Identity { id: LinkId(1), name: "a".into(), target: "tcp://a:1".into() };
+        let mut status = Status::new(&who, start);
+        assert_eq!(status.uptime_ratio(start + Duration::from_secs(9)), 0.0, "nothing is known");
+        let up = start + Duration::from_secs(5);
+        status.turn(State::Up, up);
+        assert_eq!(status.uptime_ratio(up), 1.0);
+        assert_eq!(status.uptime_ratio(up + Duration::from_secs(7)), 1.0);
     }
 }

@@ -13,6 +13,7 @@ pub fn event(event: &Event) -> String {
             .optional_text("peer", event.peer().map(|peer| peer.to_string()).as_deref())
             .value("attempt", attempt)
             .value("connect_us", took.as_micros())
+            .certificate(event.certificate_expires())
             .end(),
         EventKind::Beat { seq, rtt, late } => {
             let mut line = line.value("seq", seq);
@@ -31,6 +32,8 @@ pub fn event(event: &Event) -> String {
             let line = line.text("from", from.word()).text("to", to.word());
             let mut line = line.loss(loss.as_ref());
             if let Some(diagnosis) = diagnosis {
+                // These are what is known of it, which may be another word than the certain one.
+                line = line.text("diagnosis", diagnosis.cause().word());
                 line = line.sureness(diagnosis).text("advice", diagnosis.advice());
             }
             match down {
@@ -38,10 +41,11 @@ pub fn event(event: &Event) -> String {
                 None => line.end(),
             }
         }
-        EventKind::Disconnected { loss, lived, beats } => {
+        EventKind::Disconnected { loss, lived, beats, expected } => {
             // 0 is the mark of an attempt that failed.
             let lived = lived.as_millis().max(u128::from(!lived.is_zero()));
-            line.loss(Some(loss)).value("lived_ms", lived).value("beats", beats).end()
+            let line = line.loss(Some(loss)).value("lived_ms", lived).value("beats", beats);
+            if *expected { line.value("expected", true).end() } else { line.end() }
         }
         EventKind::Lost { count } => line.value("count", count).end(),
         EventKind::Stalled { late, diagnosis: None } => diagnosed(line, &stalled(*late)),
@@ -91,9 +95,8 @@ fn diagnosed(line: Line, diagnosis: &Diagnosis) -> String {
 /// The line of a link at the end.
 pub fn summary(status: &Status) -> String {
     let micros = |rtt: Option<Duration>| rtt.map(|rtt| rtt.as_micros());
-    let diagnosis = status.diagnosis.as_ref().map(|diagnosis| diagnosis.cause());
-    let cause = diagnosis.or(status.loss.as_ref().map(|loss| loss.cause));
-    let cause = cause.filter(|_| status.state != State::Up);
+    let loss = status.loss.as_ref().filter(|_| status.state != State::Up);
+    let cause = loss.map(|loss| loss.cause);
     Line::new(SystemTime::now(), "event", "summary")
         .text("name", &status.name)
         .text("target", &status.target)
@@ -103,10 +106,12 @@ pub fn summary(status: &Status) -> String {
         .value("beats_acked", status.acked)
         .value("misses", status.missed)
         .value("reconnects", status.reconnects)
+        .value("renewals", status.renewals)
         .optional("rtt_min_us", micros(status.rtt.min()))
         .optional("rtt_avg_us", micros(status.rtt.avg()))
         .optional("rtt_max_us", micros(status.rtt.max()))
         .value("uptime_ratio", format_args!("{:.4}", status.uptime_ratio(Instant::now())))
+        .certificate(status.certificate_expires)
         .end()
 }
 
@@ -126,6 +131,17 @@ impl Line {
             return self;
         }
         self.text("name", event.name()).text("target", event.target())
+    }
+
+    /// Days until the certificate expires, where there is one; below 0 where it has.
+    fn certificate(self, expires: Option<SystemTime>) -> Line {
+        let Some(expires) = expires else { return self };
+        let day = 24 * 3600;
+        let days = match expires.duration_since(SystemTime::now()) {
+            Ok(left) => left.as_secs() as i64 / day,
+            Err(past) => -1 - past.duration().as_secs() as i64 / day,
+        };
+        self.value("certificate_days", days)
     }
 
     fn fact(self, name: &str, fact: &Fact) -> Line {

@@ -2,8 +2,8 @@
 
 use keepbeat::{Cause, Confidence, Diagnosis, Fact};
 
-/// `likely: the peer's kernel acknowledged it; or replies-filtered`. What the line has told is left
-/// out: what was seen, and the cause, if it is `shown` there.
+/// `likely: the peer's kernel acknowledged it; another possibility: replies-filtered`. What the
+/// line has told is left out: what was seen, and the cause, if it is `shown` there.
 pub fn words(diagnosis: &Diagnosis, shown: Option<Cause>) -> String {
     let evidence = evidence(diagnosis);
     if diagnosis.cause() == Cause::AckTimeout {
@@ -18,7 +18,13 @@ pub fn words(diagnosis: &Diagnosis, shown: Option<Cause>) -> String {
         false => format!("{} {}: {evidence}", diagnosis.confidence(), diagnosis.cause()),
     };
     match listed(diagnosis) {
-        Some(others) => format!("{sure}; {} {others}", or(diagnosis)),
+        Some(others) if diagnosis.confidence() == Confidence::Certain => {
+            format!("{sure}; perhaps {others}")
+        }
+        Some(other) if diagnosis.alternatives().len() == 1 => {
+            format!("{sure}; another possibility: {other}")
+        }
+        Some(others) => format!("{sure}; other possibilities: {others}"),
         None => sure,
     }
 }
@@ -48,15 +54,18 @@ fn seen(diagnosis: &Diagnosis) -> Option<String> {
     fact(diagnosis, "detail").filter(|_| told)
 }
 
-/// Whether it tells of a trouble that is none yet.
+/// Whether it is a warning: the link works, but not well.
 pub fn is_warning(diagnosis: &Diagnosis) -> bool {
     fact(diagnosis, "stage").is_some_and(|stage| stage == "warning")
 }
 
-/// Of an attempt to connect that failed: the word of its end, and what was seen.
-pub fn attempt(diagnosis: &Diagnosis) -> Option<(Cause, String)> {
+/// Of an attempt to come up that failed: the word of its end, and what was seen. While a target is
+/// down the end of a connection is one, too.
+pub fn attempt(diagnosis: &Diagnosis, is_down: bool) -> Option<(Cause, String)> {
     let word = Cause::from_word(&fact(diagnosis, "word")?)?;
-    (fact(diagnosis, "stage")? == "connect").then_some((word, fact(diagnosis, "detail")?))
+    let stage = fact(diagnosis, "stage")?;
+    let is_one = stage == "connect" || (stage == "end" && is_down);
+    is_one.then_some((word, fact(diagnosis, "detail")?))
 }
 
 fn fact(diagnosis: &Diagnosis, called: &str) -> Option<String> {

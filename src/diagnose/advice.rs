@@ -1,15 +1,22 @@
 //! Who should act, and how: the remedy of the cause, with what this evidence knows.
 
+mod contact;
+mod server_line;
+
 use std::time::Duration;
 
 use super::decide::Verdict;
 use super::diagnosis::Confidence;
 use super::evidence::{Carried, Evidence, Kept, Stage};
 use super::story::about;
+use super::tls;
 use crate::cause::Cause;
 
 pub(super) fn advise(evidence: &Evidence, verdict: &Verdict) -> String {
     let peer = evidence.peer.as_deref().unwrap_or("the peer");
+    if let Some(advice) = contact::advise(evidence, verdict, peer) {
+        return advice;
+    }
     match verdict.cause {
         Cause::PayloadFiltered => payload(evidence, peer),
         Cause::SizeFiltered if is_of_replies(evidence) => format!(
@@ -39,7 +46,18 @@ pub(super) fn advise(evidence: &Evidence, verdict: &Verdict) -> String {
              leaves from the old address; a new connection takes the new way"
                 .to_owned()
         }
+        Cause::LifetimeClosed => lifetime_closed(evidence, peer),
+        Cause::ClosedByPeer | Cause::Reset if evidence.lifetime_closes.is_some() => {
+            closed_regularly(evidence, peer)
+        }
+        Cause::ClosedByPeer if evidence.beat_bytes.is_none() => {
+            format!("look at the log of {peer}: a restart, or a limit of its own")
+        }
         Cause::AckTimeout => not_known(evidence),
+        Cause::CertificateExpiring => tls::renew(peer),
+        Cause::TlsFailed => {
+            tls::advise(evidence, peer).unwrap_or_else(|| of_this_side(Cause::TlsFailed))
+        }
         cause => of_the_network(cause, peer)
             .or_else(|| of_the_peer(cause, peer))
             .unwrap_or_else(|| of_this_side(cause)),
@@ -150,6 +168,7 @@ fn of_this_side(cause: Cause) -> String {
         | Cause::ProxyFailed
         | Cause::BadStatus
         | Cause::LoginRefused
+        | Cause::PermissionMissing
         | Cause::LocalResources
         | Cause::ProtocolPanicked => format!("check {}", cause.remedy()),
         other => other.remedy().to_owned(),
@@ -255,8 +274,40 @@ fn forgotten(evidence: &Evidence, peer: &str) -> String {
     )
 }
 
+fn lifetime_closed(evidence: &Evidence, peer: &str) -> String {
+    format!(
+        "nothing is lost: another connection is opened at once; to keep one longer, look for a \
+         lifetime of {} in the settings of {peer}, or of a proxy before it",
+        about(evidence.lived_us.unwrap_or_default())
+    )
+}
+
+/// By a pause or an age, whichever it is.
+fn closed_regularly(evidence: &Evidence, peer: &str) -> String {
+    let after = about(evidence.idle_us.unwrap_or_default());
+    if evidence.beat_bytes.is_none() {
+        return silent_client(peer, &after);
+    }
+    format!(
+        "nothing is lost: another connection is opened at once; look for an idle limit or a \
+         lifetime of {after} in the settings of {peer}, or of a proxy before it"
+    )
+}
+
+/// Where no byte is ever sent, no shorter interval helps.
+fn silent_client(peer: &str, after: &str) -> String {
+    format!(
+        "{peer} ends connections of clients that say nothing for {after}, as many servers do \
+         before a login: watch it by a protocol that says something, or let it be; another \
+         connection is opened at once"
+    )
+}
+
 fn idle_closed(evidence: &Evidence, peer: &str) -> String {
     let idle = evidence.idle_us.unwrap_or_default();
+    if evidence.beat_bytes.is_none() {
+        return silent_client(peer, &about(idle));
+    }
     format!(
         "beat more often, every {} say: {peer} closes connections that are idle for {}; or raise \
          its idle limit",

@@ -3,6 +3,7 @@
 //! and looks are arguments.
 
 mod back;
+mod contact;
 mod measure;
 mod next;
 mod path;
@@ -23,10 +24,12 @@ use crate::cause::Cause;
 use crate::tcp_info::TcpInfo;
 
 use back::Back;
+use contact::Contact;
 use next::Open;
 use path::Path;
 use trouble::Trouble;
 
+pub(crate) use contact::{AT_ONCE, Heard};
 pub(crate) use next::Opening;
 pub(crate) use trouble::OwnSide;
 
@@ -120,6 +123,7 @@ pub(crate) struct Case {
     warned: Option<(Cause, Instant)>,
     told: Option<Arc<Diagnosis>>,
     surest: Option<Confidence>,
+    contact: Contact,
 }
 
 impl Case {
@@ -162,6 +166,7 @@ impl Case {
             warned: None,
             told: None,
             surest: None,
+            contact: Contact::default(),
         }
     }
 
@@ -188,6 +193,7 @@ impl Case {
         (self.ledger, self.back, self.intruded) = (ledger, None, None);
         self.trouble.on_connected();
         self.opening = Opening::default();
+        self.on_contact();
         self.on_next_connected(now);
     }
 
@@ -239,12 +245,13 @@ impl Case {
         }
         self.busy = now;
         (self.ledger.answers, self.swallowed) = (self.ledger.answers + 1, 0);
+        self.on_answer(rtt.is_some() || late);
         let sent = self.recorder.on_end(seq, rtt.map_or(BeatEnd::Late, BeatEnd::Acked));
         self.least_rtt = self.least_rtt.into_iter().chain(rtt).min();
         if let Some(first) = &self.first {
             self.history.survived(first.idle);
         }
-        self.on_answer(rtt, late, sent, now);
+        self.on_round_trip(rtt, late, sent, now);
         sent.into_iter().for_each(|sent| self.confirm_back(sent, now));
         self.begin_back(now);
         self.good += u64::from(!late);
@@ -270,7 +277,7 @@ impl Case {
 
     /// What an answer says of the path. Where its kernel had the beat it was not the path that took
     /// its time.
-    fn on_answer(
+    fn on_round_trip(
         &mut self,
         rtt: Option<Duration>,
         late: bool,
@@ -385,7 +392,9 @@ impl Case {
             // It did not end by silence.
             self.trouble = Trouble::default();
         }
-        self.stands = false;
+        if std::mem::take(&mut self.stands) {
+            self.on_contact_lost();
+        }
     }
 
     /// Whether the first beat without an answer was acknowledged, and all that was before it.

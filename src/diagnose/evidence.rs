@@ -4,8 +4,11 @@
 use std::time::Duration;
 
 use super::fact::{Fact, Value, words};
+use super::last_words::Said;
+use super::service::Service;
 use crate::cause::Cause;
 use crate::error::Error;
+use crate::pulse::{Regular, Rule};
 
 words! {
     /// In which part of a connection's life the trouble came.
@@ -187,6 +190,17 @@ impl Evidence {
             ..self.clone()
         }
     }
+
+    /// By which rule the peer ended the connection.
+    pub(crate) fn add_rule(&mut self, regular: Regular) {
+        let by_idle = regular.rule != Rule::Lifetime;
+        self.idle_closes = by_idle.then_some(regular.times);
+        self.lifetime_closes = (regular.rule != Rule::Idle).then_some(regular.times);
+        match by_idle {
+            true => self.idle_us = Some(regular.after),
+            false => self.lived_us = Some(regular.after),
+        }
+    }
 }
 
 /// What is not known any more is no news.
@@ -207,6 +221,34 @@ evidence! {
     peer: String,
     /// What was seen, in words.
     detail: String,
+    /// What failed under TLS: `expired`, `not-yet-valid`, `clock`, `wrong-name`, `untrusted`,
+    /// `protocol`, `plaintext` or `silent`.
+    tls: String,
+    /// Days until the certificate of the peer expires; 0 where it has.
+    certificate_days: u64,
+    /// What is spoken, and to whom, as a target is typed, as long as no beat was answered.
+    target: String,
+    /// No beat of this link was ever answered.
+    first_contact: bool,
+    /// What listens, by what it said in place of the first answer.
+    service: Service,
+    /// What the peer said last, beside its acks, escaped and without what is secret.
+    said: String,
+    /// What that is: `closing`, `greeting`, `text` or `binary`.
+    said_kind: Said,
+    /// How long ago it was said.
+    said_age_us: Duration,
+    /// How often something was said on the connection, beside its acks.
+    said_times: u32,
+    /// It is the first thing that was said on the connection, and the only one.
+    said_first: bool,
+    /// It came after the last beat was written.
+    said_since_beat: bool,
+    /// Connections in a row that ended at once, before a byte of the peer, this one included.
+    drops: u32,
+    /// The connection ended over the first bytes that were written on it, without a byte of the
+    /// peer, where no beat was ever answered.
+    upon_beat: bool,
     /// The bytes of the beat, escaped, where the protocol says that they are no secret.
     beat: String,
     /// How long the beat is.
@@ -234,9 +276,13 @@ evidence! {
     idle_us: Duration,
     /// The longest such pause that was survived.
     idle_survived_us: Duration,
-    /// How often a connection of this link was closed by the peer after the same pause, this time
-    /// included.
+    /// How often in a row a connection of this link was ended by the peer after the same pause, this
+    /// time included.
     idle_closes: u32,
+    /// How often in a row one was ended by the peer at the same age, this time included.
+    lifetime_closes: u32,
+    /// How long the connection had stood as it ended.
+    lived_us: Duration,
     /// How often one was forgotten after the same pause or a longer one, this time included.
     idle_forgotten: u32,
     /// The shortest pause after which one was forgotten.

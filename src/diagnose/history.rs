@@ -13,7 +13,6 @@ pub(super) const PAUSE: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub(crate) struct History {
     survived: Option<Duration>,
-    closes: Vec<Duration>,
     forgotten: Vec<Duration>,
 }
 
@@ -35,22 +34,12 @@ impl History {
     pub(crate) fn survived(&mut self, idle: Duration) {
         self.survived = self.survived.max(Some(idle));
         // What was survived is no limit, whatever it looked like.
-        self.closes.retain(|limit| *limit > idle + PAUSE);
         self.forgotten.retain(|limit| *limit > idle + PAUSE);
     }
 
     /// The longest pause that was survived.
     pub(crate) fn longest(&self) -> Option<Duration> {
         self.survived
-    }
-
-    /// The peer closed an idle connection after such a pause. How often it has, after the same one.
-    pub(crate) fn closed(&mut self, idle: Duration) -> Option<u32> {
-        if idle < PAUSE {
-            return None;
-        }
-        remember(&mut self.closes, idle);
-        Some(self.closes.iter().filter(|pause| same(**pause, idle)).count() as u32)
     }
 
     /// A connection was found forgotten, or dropped, after such a pause.
@@ -80,20 +69,6 @@ mod tests {
     use super::*;
 
     const S: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn the_same_pause_three_times_is_a_limit_and_others_are_not() {
-        let mut history = History::default();
-        assert_eq!(history.closed(60 * S), Some(1));
-        assert_eq!(history.closed(17 * S), Some(1), "a restart");
-        assert_eq!(history.closed(61 * S), Some(2));
-        assert_eq!(history.closed(59 * S), Some(3));
-        assert_eq!(history.closed(S / 10), None, "no pause at all");
-        for _ in 0..100 {
-            history.closed(5 * S);
-        }
-        assert_eq!(history.closes.len(), KEPT);
-    }
 
     #[test]
     fn a_pause_that_was_survived_takes_the_limits_below_it_back() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::decide::Verdict;
 use super::evidence::{Carried, Evidence, Fresh, Kept, Old, Stage};
 use crate::cause::Cause;
+use crate::counted::counted;
 
 /// The detail of a diagnosis: what was seen first, then what speaks for the verdict.
 pub(super) fn tell(evidence: &Evidence, verdict: &Verdict) -> String {
@@ -23,6 +24,7 @@ pub(super) fn tell(evidence: &Evidence, verdict: &Verdict) -> String {
             if let Some(gone) = evidence.suspended_us {
                 parts.push(format!("this machine was suspended for {} before", about(gone)));
             }
+            parts.extend(manners(evidence));
             parts.extend(kernel(evidence));
             parts.extend(elsewhere(evidence));
             parts.extend(beside(evidence));
@@ -37,6 +39,20 @@ pub(super) fn tell(evidence: &Evidence, verdict: &Verdict) -> String {
         parts.push(verdict.cause.sentence().to_owned());
     }
     parts.join("; ")
+}
+
+/// How the peer ended a connection on which it had said nothing.
+fn manners(evidence: &Evidence) -> Option<String> {
+    match (evidence.drops, evidence.upon_beat) {
+        (Some(1), _) => Some("no byte of the peer came before".to_owned()),
+        (Some(times), _) => {
+            Some(format!("no byte of the peer came before, for the {} time in a row", nth(times)))
+        }
+        (None, Some(true)) => {
+            Some("it had stood until our first bytes came, and ended over them".to_owned())
+        }
+        _ => None,
+    }
 }
 
 fn many(evidence: &Evidence) -> Option<String> {
@@ -70,10 +86,6 @@ fn own_side(evidence: &Evidence, cause: Cause) -> String {
     }
 }
 
-fn counted(n: u64, one: &str, more: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {more}") }
-}
-
 /// What the kernel knows, where something of ours waits.
 fn kernel(evidence: &Evidence) -> Option<String> {
     if evidence.stage == Some(Stage::Connect) {
@@ -102,7 +114,8 @@ fn kernel(evidence: &Evidence) -> Option<String> {
         facts.push(format!("the own queue threw away {}", counted(drops, "packet", "packets")));
     }
     let silence = evidence.stage == Some(Stage::Silence);
-    if silence && evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0) {
+    let asked = evidence.outstanding != Some(0);
+    if silence && asked && evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0) {
         facts.push("the peer's kernel acknowledged it".to_owned());
     }
     if evidence.duplicates.is_some_and(|twice| twice > 0) {
@@ -230,19 +243,32 @@ fn kept(evidence: &Evidence) -> Option<String> {
 
 /// The pause before it, where that may matter.
 fn pauses(evidence: &Evidence, cause: Cause) -> Option<String> {
-    let idle = evidence.idle_us.filter(|idle| *idle >= Duration::from_millis(100))?;
     let times = |n: Option<u32>| match n {
         Some(n @ 2..) => format!(", for the {} time", nth(n)),
         _ => String::new(),
     };
+    if cause == Cause::LifetimeClosed {
+        let age = about(evidence.lived_us?);
+        return Some(format!("it was {age} old{}", times(evidence.lifetime_closes)));
+    }
+    let idle = evidence.idle_us.filter(|idle| *idle >= Duration::from_millis(100))?;
     match cause {
         Cause::FlowForgotten | Cause::FlowDropped => Some(format!(
             "it had been idle for {} before{}",
             about(idle),
             times(evidence.idle_forgotten)
         )),
-        Cause::IdleClosed | Cause::ClosedByPeer if evidence.outstanding == Some(0) => {
-            Some(format!("after {} idle{}", about(idle), times(evidence.idle_closes)))
+        Cause::IdleClosed => {
+            Some(format!("it had been idle for {}{}", about(idle), times(evidence.idle_closes)))
+        }
+        Cause::ClosedByPeer | Cause::Reset if evidence.lifetime_closes.is_some() => Some(format!(
+            "{} after it was opened, and after the last byte{}: nothing tells yet whether that is \
+             an idle limit or a lifetime",
+            about(idle),
+            times(evidence.idle_closes)
+        )),
+        Cause::ClosedByPeer if evidence.outstanding == Some(0) => {
+            Some(format!("it had been idle for {}", about(idle)))
         }
         _ => None,
     }

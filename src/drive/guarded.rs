@@ -3,11 +3,12 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use log::warn;
 
 use crate::cause::{Cause, Loss};
-use crate::protocol::{Frame, Framing, Protocol};
+use crate::protocol::{Frame, Framing, IdleEnd, Protocol};
 
 pub(crate) struct Guarded(Option<Box<dyn Protocol>>);
 
@@ -43,6 +44,14 @@ impl Guarded {
         self.guard(|protocol| protocol.is_over())
     }
 
+    pub(crate) fn idle_end(&mut self) -> Result<IdleEnd, Loss> {
+        self.guard(|protocol| protocol.idle_end())
+    }
+
+    pub(crate) fn idle_limit(&mut self) -> Result<Option<Duration>, Loss> {
+        self.guard(|protocol| protocol.idle_limit())
+    }
+
     pub(crate) fn closed(&mut self) -> Result<Option<Frame>, Loss> {
         self.guard(|protocol| protocol.closed())?.map_err(|rejected| rejected.0)
     }
@@ -59,6 +68,10 @@ impl Guarded {
         self.guard(|protocol| protocol.is_ready())
     }
 
+    pub(crate) fn reply(&mut self, out: &mut Vec<u8>) -> Result<(), Loss> {
+        self.guard(|protocol| protocol.reply(out))
+    }
+
     pub(crate) fn farewell(&mut self, out: &mut Vec<u8>) -> Result<(), Loss> {
         self.guard(|protocol| protocol.farewell(out))
     }
@@ -69,6 +82,15 @@ impl Guarded {
 
     pub(crate) fn neutral(&mut self, len: usize) -> Result<Option<Vec<u8>>, Loss> {
         Ok(self.guard(|protocol| protocol.neutral(len))?.filter(|bytes| bytes.len() == len))
+    }
+
+    /// None for a protocol that panics over it: it will do so over more.
+    pub(crate) fn scheme(&mut self) -> Option<&'static str> {
+        self.guard(|protocol| protocol.scheme()).ok().flatten()
+    }
+
+    pub(crate) fn redact(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Loss> {
+        self.guard(|protocol| protocol.redact(bytes))
     }
 
     /// Unwind safety: after a panic the protocol is only dropped, never called again.

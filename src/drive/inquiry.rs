@@ -4,16 +4,19 @@
 
 mod after;
 mod asking;
+mod ends;
+mod last;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
-use crate::diagnose::{Case, Diagnosis, Evidence, Kept, Ledger, OwnSide, Stage};
+use crate::diagnose::{Case, Diagnosis, Evidence, Heard, Kept, Ledger, OwnSide, Stage};
 use crate::drive::handle::Handle;
 use crate::drive::looks::Looks;
 use crate::drive::member::Member;
+use crate::drive::own_side::is_about_the_path;
 use crate::drive::relic::Relic;
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::Scene;
@@ -21,9 +24,11 @@ use crate::drive::side::Slot;
 use crate::drive::suspension::Suspension;
 use crate::drive::{Seat, Shared};
 use crate::heartbeat::Heartbeat;
-use crate::pulse::{Report, Rtt};
+use crate::pulse::{Report, Rtt, Rule};
 use crate::state::State;
 use crate::tcp_info::TcpInfo;
+
+use ends::is_no_trouble;
 
 pub(crate) struct Inquiry {
     handle: Arc<Handle>,
@@ -51,6 +56,10 @@ pub(crate) struct Inquiry {
     /// It is of a connection that is gone: what is known of the next one has no place in it.
     is_gone: bool,
     suspension: Suspension,
+    /// By which rule the peer ends its connections, as it was told last.
+    rule: Option<Rule>,
+    /// The state has just turned Down, by the end that follows.
+    has_fallen: bool,
     /// The protocol panicked as it was asked.
     broken: Option<Loss>,
 }
@@ -81,6 +90,8 @@ impl Inquiry {
             silence: None,
             is_gone: false,
             suspension: Suspension::new(),
+            rule: None,
+            has_fallen: false,
             broken: None,
         }
     }
@@ -138,6 +149,11 @@ impl Inquiry {
         Some(self.looks.due(sent, rtt.avg()))
     }
 
+    /// How long after a beat that one is.
+    pub(crate) fn attention(&self) -> Duration {
+        self.looks.attention()
+    }
+
     /// The beat in flight is being looked at; whether that is to be a thorough look.
     pub(crate) fn on_looked(&mut self, now: Instant) -> bool {
         self.looks.on_looked(now)
@@ -174,29 +190,42 @@ impl Inquiry {
     /// kernel knows of the connection by now.
     fn collect(&mut self, scene: &dyn Scene, reporter: &mut Reporter) {
         self.flush(reporter);
+        if let Some(evidence) = self.take_found(scene) {
+            self.tell(evidence, Instant::now(), reporter);
+        }
+    }
+
+    /// The evidence of silence with what was found since the last time, if there is some.
+    fn take_found(&mut self, scene: &dyn Scene) -> Option<Evidence> {
         if !self.asked {
-            return;
+            return None;
         }
         self.look_for_intrusion();
-        let Some(found) = self.slot.take() else { return };
+        let found = self.slot.take()?;
         let (now, info) = (Instant::now(), scene.look());
         self.case.on_side(&found, info.as_ref(), now);
-        if let Some(mut evidence) = self.silence.take() {
-            evidence.merge(&found);
-            if evidence.side == Some(Kept::Pending) {
-                evidence.side = found.side;
-            }
-            if !self.is_gone {
-                self.case.refresh(&mut evidence, info.as_ref(), now);
-            } else if let Some(open) = self.case.open_evidence() {
-                evidence = open;
-            } else {
-                // It goes on.
-                evidence.silent_us = self.case.silent(now);
-            }
-            self.tell(evidence.clone(), now, reporter);
-            self.silence = Some(evidence);
+        let mut evidence = self.silence.take()?;
+        evidence.merge(&found);
+        if evidence.side == Some(Kept::Pending) {
+            evidence.side = found.side;
         }
+        if !self.is_gone {
+            self.case.refresh(&mut evidence, info.as_ref(), now);
+        } else if let Some(open) = self.case.open_evidence() {
+            evidence = open;
+        } else {
+            // It goes on.
+            evidence.silent_us = self.case.silent(now);
+        }
+        self.silence = Some(evidence.clone());
+        Some(evidence)
+    }
+
+    /// The peer says more than it was asked, and it does no harm.
+    pub(crate) fn on_unasked(&mut self, heard: &Heard, reporter: &mut Reporter) {
+        let now = Instant::now();
+        let evidence = self.case.doubled(heard, now);
+        self.tell(evidence, now, reporter);
     }
 
     /// Whether a side connection was accepted while the peer's kernel lived.
@@ -220,6 +249,9 @@ impl Inquiry {
         reporter: &mut Reporter,
     ) {
         if !self.is_on() {
+            if let Report::Disconnected { loss, expected: false, .. } = &report {
+                reporter.met(loss.cause, loss, None);
+            }
             return reporter.report(report, rtt, None);
         }
         let now = Instant::now();
@@ -231,6 +263,7 @@ impl Inquiry {
                 self.on_trouble(loss, *to == State::Down, now, scene)
             }
             Report::State { loss: None, .. } => {
+                self.has_fallen = false;
                 self.on_up();
                 None
             }
@@ -244,6 +277,10 @@ impl Inquiry {
                 self.case.on_silent(*misses);
                 let detail = format!("nothing received for {silent:.1?}");
                 self.on_silence(Loss::new(Cause::AckTimeout, detail), now, scene, reporter);
+                None
+            }
+            Report::Disconnected { loss, regular: Some(regular), .. } => {
+                self.on_regular_end(loss, *regular, now, scene, reporter);
                 None
             }
             Report::Disconnected { loss, lived, .. } => {
@@ -365,6 +402,7 @@ impl Inquiry {
         now: Instant,
         scene: &dyn Scene,
     ) -> Option<Arc<Diagnosis>> {
+        self.has_fallen = is_down;
         let silence = matches!(loss.cause, Cause::AckTimeout | Cause::PartialReply);
         if let Some((diagnosis, _)) = self.held.take().filter(|_| silence) {
             diagnosis.refine(loss);
@@ -373,39 +411,15 @@ impl Inquiry {
             }
             return Some(diagnosis);
         }
-        if matches!(loss.cause, Cause::Stopped | Cause::Renewed | Cause::ClosedByApplication) {
+        if is_no_trouble(loss.cause) {
             return None;
         }
         let own = is_about_the_path(loss.cause).then(|| self.own_side());
         let evidence = self.ended(loss, now, scene.look().as_ref(), own);
         let (diagnosis, _) = self.case.diagnose(evidence, now);
-        if diagnosis.cause() == Cause::SingleClient {
-            self.case.peer().into_iter().for_each(|peer| self.shared.sides.spared.add(peer));
-            // What they had found is not believed.
-            self.end_silence(false);
-        }
+        self.leave_alone(&diagnosis);
         diagnosis.refine(loss);
         Some(diagnosis)
-    }
-
-    fn on_disconnected(
-        &mut self,
-        loss: &mut Loss,
-        is_attempt: bool,
-        now: Instant,
-        scene: &mut dyn Scene,
-        reporter: &mut Reporter,
-    ) {
-        if is_attempt {
-            self.on_failed_attempt(loss, now, scene, reporter);
-        } else if let Some(told) = self.case.told() {
-            told.refine(loss);
-        }
-        if !is_attempt {
-            self.end_by_loss();
-        }
-        self.case.on_disconnected();
-        self.looks.stop();
     }
 
     /// What was silent is explained by what came after it.
@@ -462,17 +476,4 @@ impl Inquiry {
         self.slot.close();
         self.relic = None;
     }
-}
-
-/// Whether our own side may be what is behind it.
-fn is_about_the_path(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::ConnectTimeout
-            | Cause::Unreachable
-            | Cause::Prohibited
-            | Cause::NoLocalRoute
-            | Cause::LocalResources
-            | Cause::KernelGaveUp
-    )
 }

@@ -3,6 +3,7 @@
 //! link.
 
 mod attempt;
+pub(crate) mod certificate;
 pub(crate) mod clients;
 mod connect;
 mod coordinator;
@@ -21,6 +22,7 @@ pub(crate) mod limits;
 mod looks;
 mod member;
 pub(crate) mod observe;
+mod overheard;
 mod own_side;
 pub(crate) mod queues;
 mod relic;
@@ -35,6 +37,7 @@ mod suspension;
 pub(crate) mod tls;
 mod verdict;
 pub(crate) mod watch;
+mod zone;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
@@ -126,7 +129,8 @@ impl Leaving {
         };
         for kind in [down, EventKind::Ended] {
             let link = Some(Arc::clone(who));
-            let event = Event { time: SystemTime::now(), link, peer: None, kind };
+            let event =
+                Event { time: SystemTime::now(), link, peer: None, certificate: None, kind };
             self.feed.push(event, true);
         }
     }

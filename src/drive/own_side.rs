@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::cause::Cause;
 use crate::diagnose::OwnSide;
 use crate::sys::{self, Interface};
 
@@ -71,4 +72,17 @@ impl Interfaces {
             interface: interface.map(|one| (one.name, one.runs)),
         }
     }
+}
+
+/// Whether our own side may be what is behind it.
+pub(super) fn is_about_the_path(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::ConnectTimeout
+            | Cause::Unreachable
+            | Cause::Prohibited
+            | Cause::NoLocalRoute
+            | Cause::LocalResources
+            | Cause::KernelGaveUp
+    )
 }

@@ -5,7 +5,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
@@ -18,8 +18,8 @@ use crate::error::Error;
 use crate::sys::{self, Ready};
 use crate::target::Target;
 use crate::tcp_info::TcpInfo;
-use crate::tls::Tls;
-use crate::tls_words::{failed, is_tls, plaintext, tls_failed};
+use crate::tls::{Tls, expires};
+use crate::tls_words::{failed, is_tls, plaintext, silent, tls_failed};
 
 /// One read. An ack is smaller, a record of 16 KiB costs four.
 const READ: usize = 4096;
@@ -29,6 +29,7 @@ const READ: usize = 4096;
 pub(crate) struct Secure {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
+    warns_before: Option<Duration>,
 }
 
 impl Secure {
@@ -37,19 +38,23 @@ impl Secure {
         if !target.is_tls() {
             return Ok(None);
         }
-        let config = match target.tls_settings() {
-            Some(tls) => tls.config()?,
-            None => by_default()?,
+        let (config, warns_before) = match target.tls_settings() {
+            Some(tls) => (tls.config_of_link()?, tls.warns_before()),
+            None => (by_default()?, Tls::new().warns_before()),
         };
-        // The zone of an address means something on this machine only.
-        let host = target.host().split('%').next().unwrap_or_default();
+        let host = target.host_elsewhere();
         let name = ServerName::try_from(host.to_owned()).map_err(|_| {
             Error::invalid(format!(
                 "target `{target}`: no certificate can have the name `{host}`: use a DNS name or \
                  an address"
             ))
         })?;
-        Ok(Some(Secure { config, name }))
+        Ok(Some(Secure { config, name, warns_before }))
+    }
+
+    /// How long before its end the peer's certificate is worth a warning; none if never.
+    pub(crate) fn warns_before(&self) -> Option<Duration> {
+        self.warns_before
     }
 
     /// Until both sides are content, or the deadline. A stop ends it by shutting the socket down.
@@ -78,7 +83,7 @@ fn by_default() -> Result<Arc<ClientConfig>, Error> {
     match CONFIG.get() {
         Some(config) => Ok(Arc::clone(config)),
         None => {
-            let config = Tls::new().config()?;
+            let config = Tls::new().config_of_link()?;
             Ok(Arc::clone(CONFIG.get_or_init(|| config)))
         }
     }
@@ -137,7 +142,9 @@ impl Layer {
             let left = deadline.saturating_duration_since(Instant::now());
             match sys::wait_readable(socket, Some(left)) {
                 Ok(Ready::Yes) => {}
-                Ok(Ready::TimedOut) => return Err(silent(socket, peer, start.elapsed())),
+                Ok(Ready::TimedOut) => {
+                    return Err(no_end(socket, peer, start.elapsed(), self.heard));
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(lost(error)),
             }
@@ -207,6 +214,11 @@ impl Layer {
         self.sealed()
     }
 
+    /// When the certificate of the peer expires, where that can be read.
+    pub(crate) fn certificate_expires(&self) -> Option<SystemTime> {
+        expires(self.session.peer_certificates()?)
+    }
+
     /// The good-bye within TLS.
     pub(crate) fn farewell(&mut self) -> &[u8] {
         self.session.send_close_notify();
@@ -231,18 +243,12 @@ impl Layer {
 
 /// No more of the handshake came. Where the peer's kernel has our part of it, and nothing of the
 /// answer is missing on the way, it is whoever should speak TLS there that is silent.
-fn silent(socket: &Socket, peer: SocketAddr, waited: Duration) -> Loss {
+fn no_end(socket: &Socket, peer: SocketAddr, waited: Duration, heard: bool) -> Loss {
     let info = TcpInfo::of(socket).ok();
-    let took_it = info.as_ref().is_some_and(|info| info.unacked == 0 && info.unsent() == 0);
+    let waits = info.as_ref().is_some_and(|info| info.unacked > 0 || info.unsent() > 0);
     let has_gap = info.as_ref().is_some_and(|info| info.rcv_ooopack.is_some_and(|n| n > 0));
-    if took_it && !has_gap {
-        return tls_failed(
-            "silent",
-            &format!(
-                "{peer} took the connection and the beginning of the TLS handshake, and did not \
-                 answer it within {waited:.1?}"
-            ),
-        );
+    if !waits && !has_gap {
+        return silent(&peer, waited, heard);
     }
     let what = format!(
         "{peer} took the connection, and no TLS handshake came to an end within {waited:.1?}"

@@ -1,37 +1,43 @@
 //! Http: a request as a beat, its whole answer as the ack, on one kept connection. What the request
 //! says is checked where it is set; the framing of answers is in `reply`.
 
+pub(crate) mod hint;
+mod part;
 mod reply;
 
 use std::fmt;
 use std::ops::{Bound, RangeBounds, RangeInclusive};
+use std::time::Duration;
 
-use memchr::memmem;
-
-use super::shown::shown;
-use super::{FRAME_LIMIT, Frame, Protocol, Rejected};
+use super::shown::{hidden, shown};
+use super::{FRAME_LIMIT, Frame, IdleEnd, Protocol, Rejected};
 use crate::cause::{Cause, Loss};
 use crate::error::Error;
 use crate::login;
 use crate::target::Target;
 
+use part::Part;
 use reply::{Fault, Refused, Replies, What};
-
-/// How much of a body is remembered to be shown.
-const BEGINNING: usize = 80;
 
 /// Beats for an HTTP/1.1 server: a request out, its whole answer back, all on one kept connection.
 ///
 /// The request is `HEAD /` unless told otherwise, the expected status 200 to 399. Another status is
 /// `bad-status` (401: `login-refused`), what is no answer of HTTP/1 is `wrong-reply`; both take the
-/// link Down at once. A body of any length is read and passed by.
+/// link Down at once. A body of any length is read and passed by. Where the server does not know
+/// HEAD (405, 501) and no method was chosen, beats are GET from then on. What clients of the web
+/// read is read here: folded lines, blanks before a colon, lines that are no fields, several
+/// hundred fields, bare line feeds.
 ///
-/// A server that announces the end of the connection (`Connection: close`, HTTP/1.0, a body without
-/// a length) is believed: the next beat opens another connection, the link stays Up, and the old
-/// one is told as disconnected with `renewed`. A FIN without such an announcement is
-/// `closed-by-peer`, at once.
+/// **Ends.** A server may end the connection whenever it owes no answer (RFC 9112, section 9.5),
+/// with an announcement, a `408` or nothing before it. The link stays as it is, and the old
+/// connection is told as disconnected with `renewed`. Where the end was to be expected (it was
+/// announced, `Keep-Alive: timeout=` has said so, the last one came after the same pause) the next
+/// beat opens another; where it was not, one is opened at once, to see whether the server still
+/// accepts. A beat that met such an end on its way is sent once more, if its method does no harm
+/// twice (RFC 9110, section 9.2.2); only that answer is a verdict. The same goes for bytes that
+/// nobody has asked for, the body of an answer to HEAD for example.
 ///
-/// No compression is asked for, redirects are not followed, cookies are not kept.
+/// No compression is wanted, redirects are not followed, cookies are not kept.
 ///
 /// # Examples
 ///
@@ -58,6 +64,10 @@ pub struct Http {
     replies: Replies,
     /// Requests without an answer.
     waiting: u32,
+    /// Answers on this connection.
+    answered: u64,
+    /// The server does not know HEAD, which nobody has chosen.
+    without_head: bool,
 }
 
 #[derive(Clone)]
@@ -66,17 +76,6 @@ struct Login {
     password: String,
     /// Both together, as they are sent.
     token: String,
-}
-
-/// The part that a body must have, and how far the present body was searched for it.
-#[derive(Clone, Default)]
-struct Part {
-    wanted: Vec<u8>,
-    found: bool,
-    /// The end of what was searched, in which the part may begin.
-    tail: Vec<u8>,
-    /// The beginning of the body, to be shown where the part is missing.
-    beginning: Vec<u8>,
 }
 
 impl Http {
@@ -116,6 +115,8 @@ impl Http {
             part: None,
             replies: Replies::default(),
             waiting: 0,
+            answered: 0,
+            without_head: false,
         })
     }
 
@@ -133,7 +134,7 @@ impl Http {
         }
     }
 
-    /// The method. Default HEAD; GET where a body is expected.
+    /// The method. Default HEAD, or GET where a body is expected or the server does not know HEAD.
     ///
     /// # Errors
     ///
@@ -255,7 +256,7 @@ impl Http {
                 wanted.len()
             )));
         }
-        self.part = Some(Part { wanted, ..Part::default() });
+        self.part = Some(Part::new(wanted));
         Ok(self)
     }
 
@@ -264,29 +265,43 @@ impl Http {
         match (&self.method, &self.part) {
             (Some(method), _) => method,
             (None, Some(_)) => "GET",
+            (None, None) if self.without_head => "GET",
             (None, None) => "HEAD",
         }
+    }
+
+    /// Whether asking twice does no harm (RFC 9110, section 9.2.2).
+    fn is_idempotent(&self) -> bool {
+        matches!(self.verb(), "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
+    }
+
+    /// HEAD was not chosen, and the server does not know it: from now on it is GET.
+    fn gives_up_head(&mut self, code: u16) -> bool {
+        let given_up = matches!(code, 405 | 501) && self.verb() == "HEAD" && self.method.is_none();
+        self.without_head |= given_up;
+        given_up
     }
 
     fn sets(&self, name: &str) -> bool {
         self.fields.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))
     }
 
-    /// Bytes of the server for people. It may repeat what it was sent: the query, the login, the
-    /// values of fields.
+    /// Bytes of the server for people.
     fn shown(&self, bytes: &[u8]) -> String {
-        let mut secrets: Vec<&[u8]> =
-            self.fields.iter().map(|(_, value)| value.as_bytes()).collect();
-        if let Some(Login { user, password, token }) = &self.login {
-            secrets.extend([user.as_bytes(), password.as_bytes(), token.as_bytes()]);
-        }
-        secrets.extend(self.path.split_once('?').map(|(_, query)| query.as_bytes()));
-        shown(bytes, &secrets)
+        shown(&self.redact(bytes), &[])
     }
 
-    fn refused(&self, Refused { code, reason }: &Refused) -> Rejected {
+    fn refused(&mut self, Refused { code, reason }: &Refused) -> Rejected {
         let said = format!("{code} {}", self.shown(reason.as_bytes()));
         let said = said.trim_end();
+        if self.gives_up_head(*code) {
+            let detail = format!("HEAD is answered with `{said}`: from now on beats are GET");
+            return Rejected::renewed(detail);
+        }
+        // It had waited for a request, and ours crossed this on its way (RFC 9110, 15.5.9).
+        if *code == 408 && self.answered > 0 {
+            return Rejected::renewed(format!("the server says `{said}` to a kept connection"));
+        }
         if *code == 401 {
             let hint = if self.login.is_none() { "; give it user and password" } else { "" };
             return Rejected::login_refused(format!("the server says `{said}`{hint}"));
@@ -296,42 +311,38 @@ impl Http {
         Rejected(Loss::new(Cause::BadStatus, format!("{said}, expected {expected}")))
     }
 
+    /// Bytes while no request waits. The connection is of no more use with them, but for an empty
+    /// line, which some servers send behind a body.
+    fn unasked(&self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
+        let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        match blank {
+            1 | 2 => Ok(Some((Frame::Own, blank))),
+            _ => {
+                let shown = self.shown(bytes);
+                Err(Rejected::renewed(format!("bytes that nobody has asked for: `{shown}`")))
+            }
+        }
+    }
+
     /// The whole answer is here.
     fn end(&mut self) -> Result<Frame, Rejected> {
         self.waiting = self.waiting.saturating_sub(1);
+        self.answered += 1;
         let Some(part) = &mut self.part else { return Ok(Frame::Ack(None)) };
-        if part.found {
-            part.forget();
+        if part.take_found() {
             return Ok(Frame::Ack(None));
         }
-        let wanted = super::escaped(&part.wanted);
-        let beginning = std::mem::take(&mut part.beginning);
+        let (wanted, beginning) = (super::escaped(part.wanted()), part.take_beginning());
         let body = match beginning.as_slice() {
             [] if self.verb() == "HEAD" => "an answer to HEAD has no body".to_owned(),
             [] => "there is none".to_owned(),
             beginning => format!("it begins with `{}`", self.shown(beginning)),
         };
+        let body = match self.replies.coding() {
+            Some(coding) => format!("{body}; it is compressed ({coding}), though that was refused"),
+            None => body,
+        };
         Err(Rejected::wrong_reply(format!("no `{wanted}` in the body: {body}")))
-    }
-}
-
-impl Part {
-    fn search(&mut self, piece: &[u8]) {
-        let room = BEGINNING.saturating_sub(self.beginning.len());
-        self.beginning.extend_from_slice(&piece[..piece.len().min(room)]);
-        if self.found {
-            return;
-        }
-        self.tail.extend_from_slice(piece);
-        self.found = memmem::find(&self.tail, &self.wanted).is_some();
-        let keep = self.tail.len().min(self.wanted.len() - 1);
-        self.tail.drain(..self.tail.len() - keep);
-    }
-
-    fn forget(&mut self) {
-        self.found = false;
-        self.tail.clear();
-        self.beginning.clear();
     }
 }
 
@@ -350,7 +361,7 @@ impl fmt::Debug for Http {
 impl Protocol for Http {
     fn connected(&mut self, _out: &mut Vec<u8>) {
         self.replies = Replies::default();
-        self.waiting = 0;
+        (self.waiting, self.answered) = (0, 0);
         if let Some(part) = &mut self.part {
             part.forget();
         }
@@ -369,6 +380,9 @@ impl Protocol for Http {
         }
         if !self.sets("accept") {
             line(&["Accept: */*"]);
+        }
+        if !self.sets("accept-encoding") {
+            line(&["Accept-Encoding: identity"]);
         }
         line(&["Connection: keep-alive"]);
         if let Some(login) = self.login.as_ref().filter(|_| !self.sets("authorization")) {
@@ -390,17 +404,18 @@ impl Protocol for Http {
             return Ok(None);
         }
         if self.waiting == 0 {
-            let shown = self.shown(bytes);
-            let what = format!("an answer that nobody asked for: `{shown}`");
-            return Err(Rejected::wrong_reply(what));
+            return self.unasked(bytes);
         }
         let piece = match self.replies.next(bytes, is_head, &self.status) {
             Ok(Some(piece)) => piece,
             Ok(None) => return Ok(None),
             Err(Fault::Status(refused)) => return Err(self.refused(&refused)),
             Err(Fault::Wrong(what)) => {
-                let shown = self.shown(bytes);
-                return Err(Rejected::wrong_reply(format!("{what}: `{shown}`")));
+                let what = format!("{what}: `{}`", self.shown(bytes));
+                // What is left over of the answer before it. On a fresh connection there is none.
+                let left_over = self.answered > 0 && self.replies.are_at_front();
+                let rejected = if left_over { Rejected::renewed } else { Rejected::wrong_reply };
+                return Err(rejected(what));
             }
         };
         let is_body = matches!(piece.what, What::Body | What::End { has_body: true });
@@ -418,6 +433,14 @@ impl Protocol for Http {
         self.replies.are_over()
     }
 
+    fn idle_end(&self) -> IdleEnd {
+        IdleEnd::Renewal { repeat: self.is_idempotent() }
+    }
+
+    fn idle_limit(&self) -> Option<Duration> {
+        self.replies.hint().timeout
+    }
+
     /// The same request, where asking twice does no harm (RFC 9110, section 9.2.1).
     fn fresh(&self) -> Option<Box<dyn Protocol>> {
         if !matches!(self.verb(), "HEAD" | "GET" | "OPTIONS") {
@@ -430,6 +453,23 @@ impl Protocol for Http {
 
     fn closed(&mut self) -> Result<Option<Frame>, Rejected> {
         if self.replies.close() { self.end().map(Some) } else { Ok(None) }
+    }
+
+    fn scheme(&self) -> Option<&'static str> {
+        Some("http")
+    }
+
+    /// The server may repeat what it was sent: the query, the login, the values of fields.
+    fn redact(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut secrets: Vec<&[u8]> =
+            self.fields.iter().map(|(_, value)| value.as_bytes()).collect();
+        let mut names: Vec<&[u8]> = Vec::new();
+        if let Some(Login { user, password, token }) = &self.login {
+            names.push(user.as_bytes());
+            secrets.extend([password.as_bytes(), token.as_bytes()]);
+        }
+        secrets.extend(self.path.split_once('?').map(|(_, query)| query.as_bytes()));
+        hidden(bytes, &names, &secrets)
     }
 }
 
@@ -495,7 +535,7 @@ mod tests {
             request(Http::new("h:8080").unwrap()),
             format!(
                 "HEAD / HTTP/1.1\r\nHost: h:8080\r\nUser-Agent: keepbeat/{version}\r\n\
-                 Accept: */*\r\nConnection: keep-alive\r\n\r\n"
+                 Accept: */*\r\nAccept-Encoding: identity\r\nConnection: keep-alive\r\n\r\n"
             )
         );
         let target: Target = "http://al%40ice:p%3Aw@h/x?y=1".parse().unwrap();
@@ -661,10 +701,152 @@ mod tests {
             let loss = refusal(&get(), bytes.as_bytes());
             assert_eq!(loss.cause, Cause::WrongReply, "{bytes}: {loss}");
         }
+    }
+
+    #[test]
+    fn what_clients_of_the_web_read_is_read() {
+        let fields = |n: usize| (0..n).map(|n| format!("X-{n}: y\r\n")).collect::<String>();
+        let length = "Content-Length: 2\r\n\r\nok";
+        for head in [
+            "Access-Control-Allow-Credentials : true\r\n".to_owned(),
+            "X-Long: begun\r\n and folded\r\n\tand again\r\n".to_owned(),
+            "PHP Warning:  Undefined variable $x in /srv/a.php on line 3\r\n".to_owned(),
+            "a line of a script without any colon\r\n".to_owned(),
+            "Server:\r\nX-Empty: \r\n".to_owned(),
+            " Leading: blank\r\n".to_owned(),
+            "Transfer-Encoding: identity\r\n".to_owned(),
+            fields(300),
+            fields(3000),
+        ] {
+            let answer = format!("HTTP/1.1 200 OK\r\n{head}{length}");
+            let mut http = asking(get());
+            let found = frames(&mut http, &[answer.as_bytes()]);
+            assert_eq!(found.last(), Some(&ACK), "{:.80}", head.escape_debug());
+            assert!(!http.is_over(), "{:.80}", head.escape_debug());
+        }
+        for length in
+            ["Content-Length : 2\r\n", "Content-Length:\r\n 2\r\n", " Content-Length: 2\r\n"]
+        {
+            let answer = format!("HTTP/1.1 200 OK\r\n{length}\r\nok");
+            let mut http = asking(get());
+            assert_eq!(frames(&mut http, &[answer.as_bytes()]).last(), Some(&ACK), "{length}");
+            assert!(!http.is_over(), "the length is known: {length}");
+        }
+        for answer in [
+            "HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+            "HTTP/1.1  200  OK\r\nContent-Length: 2\r\n\r\nok",
+            "HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok",
+            "\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nX: y\r\n\r\n\
+             HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        ] {
+            assert_eq!(acks(&get(), answer.as_bytes()), 1, "{}", answer.escape_debug());
+        }
+        let latin = b"HTTP/1.1 200 sch\xf6n\r\nX-Name: M\xfcller\r\nContent-Length: 1\r\n\r\nx";
+        assert_eq!(acks(&get(), latin), 1);
+    }
+
+    /// What is said of the connection once an answer was read whole and more bytes lie behind it.
+    fn renewal(http: &mut Http, bytes: &[u8]) -> Option<String> {
+        match http.parse(bytes) {
+            Err(Rejected(loss)) if loss.cause == Cause::Renewed => Some(loss.detail),
+            Err(rejected) => panic!("{rejected:?}"),
+            Ok(_) => None,
+        }
+    }
+
+    #[test]
+    fn what_is_left_over_of_an_answer_ends_its_connection_and_convicts_nobody() {
+        for (head, left) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", "and a body"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "2\r\nok\r\n0\r\n\r\n"),
+            ("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", "0\r\n\r\n"),
+            ("HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\n", "what"),
+        ] {
+            let mut http = Http::new("h").unwrap();
+            http.connected(&mut Vec::new());
+            http.beat(1, &mut Vec::new());
+            assert_eq!(http.parse(head.as_bytes()), Ok(Some((ACK, head.len()))));
+            // At once, or when the next request is out already.
+            for waiting in [0, 1] {
+                http.waiting = waiting;
+                assert!(renewal(&mut http, left.as_bytes()).is_some(), "{head} {waiting}");
+            }
+            http.connected(&mut Vec::new());
+            http.beat(2, &mut Vec::new());
+            let loss = http.parse(left.as_bytes()).unwrap_err().0;
+            assert_eq!(loss.cause, Cause::WrongReply, "on a fresh connection it is the answer");
+        }
+        let mut half = asking(get());
+        frames(&mut half, &[b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]);
+        frames(&mut half, &[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]);
+        let loss = half.parse(b"what\r\n").unwrap_err().0;
+        assert_eq!(loss.cause, Cause::WrongReply, "in the middle of an answer it is that answer's");
         let mut idle = get();
         idle.connected(&mut Vec::new());
-        let unasked = idle.parse(b"HTTP/1.1 408 Request Timeout\r\n\r\n").unwrap_err();
-        assert!(unasked.0.detail.contains("nobody asked for: `HTTP/1.1 408"), "{unasked:?}");
+        assert_eq!(idle.parse(b"\r\n"), Ok(Some((Frame::Own, 2))), "an empty line is nothing");
+        let late = renewal(&mut idle, b"HTTP/1.1 408 Request Timeout\r\n\r\n");
+        assert!(late.unwrap().contains("asked for: `HTTP/1.1 408"));
+    }
+
+    #[test]
+    fn a_408_in_place_of_an_answer_counts_on_a_fresh_connection_alone() {
+        let late = b"HTTP/1.0 408 Request Time-out\r\nConnection: close\r\n\r\n";
+        let mut http = asking(get());
+        assert_eq!(refusal(&http, late).cause, Cause::BadStatus);
+        frames(&mut http, &[b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]);
+        assert!(renewal(&mut http, late).unwrap().contains("408 Request Time-out"));
+        assert_eq!(http.idle_end(), IdleEnd::Renewal { repeat: true });
+        let post = get().method("POST").unwrap();
+        assert_eq!(post.idle_end(), IdleEnd::Renewal { repeat: false }, "it may have run");
+    }
+
+    #[test]
+    fn a_server_without_head_is_asked_with_get_unless_head_was_chosen() {
+        for status in ["405 Method Not Allowed", "501 Not Implemented"] {
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+            let mut http = asking(Http::new("h").unwrap());
+            let said = renewal(&mut http, answer.as_bytes()).unwrap();
+            assert_eq!(
+                said,
+                format!("HEAD is answered with `{status}`: from now on beats are GET")
+            );
+            assert!(request(http.clone()).starts_with("GET / "));
+            let again = asking(http).parse(answer.as_bytes()).unwrap_err().0;
+            assert_eq!(again.cause, Cause::BadStatus, "GET is not known, either");
+            let chosen = Http::new("h").unwrap().method("HEAD").unwrap();
+            assert_eq!(refusal(&chosen, answer.as_bytes()).cause, Cause::BadStatus);
+            let wanted = Http::new("h").unwrap().expect_status(400..600).unwrap();
+            assert_eq!(acks(&wanted, answer.as_bytes()), 1);
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_of_its_limits_is_read() {
+        let limit = |head: &str| {
+            let mut http = asking(get());
+            frames(&mut http, &[head.as_bytes(), b"Content-Length: 0\r\n\r\n"]);
+            (http.idle_limit(), http.is_over())
+        };
+        let secs = |n| Some(Duration::from_secs(n));
+        let ok = "HTTP/1.1 200 OK\r\n";
+        assert_eq!(limit(ok), (None, false));
+        assert_eq!(limit(&format!("{ok}Keep-Alive: timeout=5, max=99\r\n")), (secs(5), false));
+        assert_eq!(limit(&format!("{ok}Keep-Alive: max=0\r\n")), (None, true));
+        let interim = format!("HTTP/1.1 103 Hints\r\nKeep-Alive: timeout=1\r\n\r\n{ok}");
+        assert_eq!(limit(&interim), (None, false), "only the answer itself counts");
+    }
+
+    #[test]
+    fn a_part_that_is_missing_in_a_compressed_body_is_told_so() {
+        let http = get().expect_body("needle").unwrap();
+        let answer =
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08";
+        let loss = refusal(&http, answer);
+        assert!(
+            loss.detail.ends_with("it is compressed (gzip), though that was refused"),
+            "{loss}"
+        );
     }
 
     #[test]

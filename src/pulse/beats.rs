@@ -49,6 +49,12 @@ impl Beats {
         self.last
     }
 
+    /// The last beat goes out once more: what it went out on has ended before it was answered.
+    pub(super) fn again(&mut self, now: Instant) -> u64 {
+        self.outstanding.push_back(Beat { seq: self.last, sent: now });
+        self.last
+    }
+
     /// The beat went out only now.
     pub(super) fn sent(&mut self, seq: u64, now: Instant) {
         if let Some(beat) = self.outstanding.back_mut().filter(|beat| beat.seq == seq) {

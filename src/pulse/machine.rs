@@ -1,7 +1,9 @@
 //! The machine itself: phases, and what each input does in each of them.
 
+mod regular;
 mod renewal;
 mod rounds;
+mod settling;
 mod silence;
 
 use std::collections::VecDeque;
@@ -17,11 +19,13 @@ use crate::state::State;
 use super::backoff::Backoff;
 use super::beats::Beats;
 use super::doubt::Doubt;
+use super::ends::Ends;
 use super::health::Health;
 use super::pace::Schedule;
 use super::rtt::Rtt;
-use super::{Input, Output, Report};
+use super::{Input, Output, Regular, Report};
 
+use regular::Traffic;
 use silence::Silence;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,6 +45,15 @@ enum Phase {
     },
     /// Connected, and this end sends no beats.
     Listening,
+    /// Connected, and the first beat needs no byte: answered if the connection stands until then.
+    Settling {
+        seq: u64,
+        until: Instant,
+    },
+    /// Connected, and the first beat is held back until then: see `settling`.
+    Holding {
+        until: Instant,
+    },
     /// The peer ended the connection in an orderly way; the next beat, and the connection for it,
     /// are due then.
     Renewing {
@@ -80,6 +93,23 @@ struct Connection {
     since: Instant,
     up_since: Option<Instant>,
     acked: u64,
+    traffic: Traffic,
+}
+
+/// What the connection that is being opened is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Purpose {
+    /// The first one, or one after a loss: beats are planned anew.
+    #[default]
+    Anew,
+    /// It takes the place of one that was regularly ended; beats go on from here.
+    Regular,
+    /// A beat that has its place in the plan.
+    Planned,
+    /// The beat that met the end of the last connection, once more.
+    Repeat,
+    /// To see whether the peer still accepts. It serves the beat that is due then.
+    Check { due: Instant },
 }
 
 /// The state machine of one link. The [module](super) has the contract and the drawing.
@@ -99,8 +129,14 @@ pub struct Pulse {
     doubt: Doubt,
     backoff: Backoff,
     connection: Option<Connection>,
-    /// The connection that is being opened takes the place of one that the peer ended.
-    renewing: bool,
+    ends: Ends,
+    purpose: Purpose,
+    /// Connections since the last beat that were opened to see whether the peer accepts.
+    checks: u32,
+    /// The last beat that was repeated on the peer's own word.
+    repeated: Option<u64>,
+    /// No beat was ever answered, and a connection ended without an answer: see `settling`.
+    is_wary: bool,
     /// Since when the link was Up on connections that were renewed without a failure.
     proven_since: Option<Instant>,
     attempt: u32,
@@ -133,7 +169,11 @@ impl Pulse {
             doubt: Doubt::default(),
             backoff: Backoff::default(),
             connection: None,
-            renewing: false,
+            ends: Ends::default(),
+            purpose: Purpose::default(),
+            checks: 0,
+            repeated: None,
+            is_wary: false,
             proven_since: None,
             attempt: 0,
             rounds: heartbeat.rounds,
@@ -170,6 +210,8 @@ impl Pulse {
             Input::Wrote(at) => self.on_wrote(at),
             Input::Vouched => self.on_vouched(),
             Input::Renew => self.on_renew(),
+            Input::Ended { loss, repeat } => self.on_ended(loss, repeat),
+            Input::IdleLimit(limit) => self.ends.announce(limit),
             Input::Rto(rto) => self.rto = Some(rto),
             Input::Tick => self.on_tick(),
             Input::Pause => self.paused = true,
@@ -187,6 +229,7 @@ impl Pulse {
             Phase::Opening | Phase::Listening => None,
             Phase::Resting { due } | Phase::Renewing { due } => Some(due),
             Phase::Expecting { deadline, .. } => Some(deadline),
+            Phase::Settling { until, .. } | Phase::Holding { until } => Some(until),
             Phase::BackingOff { until } => Some(until),
             Phase::Done => return Output::Done,
         };
@@ -232,23 +275,34 @@ impl Pulse {
             return;
         }
         let up_since = self.proven_since.take();
-        self.connection = Some(Connection { since: self.now, up_since, acked: 0 });
+        let traffic = Traffic::new(self.now);
+        self.connection = Some(Connection { since: self.now, up_since, acked: 0, traffic });
         self.silence.start(self.now);
         self.report(Report::Connected { attempt: self.attempt });
         if !self.heartbeat.role.sends() {
             self.phase = Phase::Listening;
             return;
         }
-        // The beat for which a connection was renewed has its place in the plan already.
-        if !std::mem::take(&mut self.renewing) {
-            self.schedule.at_once(self.now, true);
+        match std::mem::take(&mut self.purpose) {
+            Purpose::Check { due } if due > self.now => {
+                self.phase = Phase::Resting { due };
+                return;
+            }
+            Purpose::Repeat if !self.paused => return self.repeat_beat(),
+            Purpose::Anew => self.schedule.at_once(self.now, true),
+            Purpose::Regular => self.schedule.at_once(self.now, false),
+            Purpose::Planned | Purpose::Repeat | Purpose::Check { .. } => {}
         }
-        if self.paused { self.rest() } else { self.beat() }
+        if self.paused { self.rest() } else { self.first_beat() }
     }
 
     fn on_lost(&mut self, loss: Loss) {
-        if self.connection.is_some() || self.phase == Phase::Opening {
-            self.lose(loss);
+        if self.connection.is_none() && self.phase != Phase::Opening {
+            return;
+        }
+        match self.regular_end(&loss) {
+            Some(regular) => self.reopen(loss, regular),
+            None => self.lose(loss),
         }
     }
 
@@ -258,6 +312,8 @@ impl Pulse {
         match self.phase {
             Phase::Resting { due } if now >= due => self.on_due(due),
             Phase::Expecting { deadline, .. } if now >= deadline => self.judge(),
+            Phase::Settling { seq, until } if now >= until => self.on_settled(seq, until),
+            Phase::Holding { until } if now >= until => self.on_held(until),
             Phase::Renewing { due } if now >= due => self.on_renewal_due(due),
             Phase::BackingOff { until } if now >= until => {
                 if self.paused {
@@ -286,10 +342,11 @@ impl Pulse {
 
     /// The connection, or the attempt to open one, is over.
     fn lose(&mut self, loss: Loss) {
-        if matches!(self.phase, Phase::Opening | Phase::Expecting { .. }) {
+        if self.is_in_round() {
             self.spend_round();
         }
         let connection = self.connection.take();
+        self.is_wary = self.health.is_first_contact() && (self.is_wary || connection.is_some());
         self.beats.clear();
         let from = self.health.state;
         if self.health.on_lost() {
@@ -298,7 +355,7 @@ impl Pulse {
             self.report(Report::State { from, to, loss: Some(loss.clone()), down: None });
         }
         let cause = loss.cause;
-        self.disconnect(connection.as_ref(), loss);
+        self.disconnect(connection.as_ref(), loss, None);
         let last = self.heartbeat.after != After::Reconnect;
         if last || cause == Cause::ProtocolPanicked || self.rounds == Some(0) {
             self.report(Report::Ended);
@@ -306,7 +363,7 @@ impl Pulse {
             return;
         }
         let up_since = connection.and_then(|c| c.up_since).or(self.proven_since.take());
-        self.renewing = false;
+        self.purpose = Purpose::Anew;
         let up = up_since.map_or(Duration::ZERO, |up| self.now - up);
         let Heartbeat { interval, backoff_base: base, backoff_cap: cap, .. } = self.heartbeat;
         let wait = if self.backoff.lived(up, interval) {
@@ -323,15 +380,22 @@ impl Pulse {
     }
 
     /// Tells the end of a connection, or of an attempt; closes what is open.
-    fn disconnect(&mut self, connection: Option<&Connection>, loss: Loss) {
-        let Some(connection) = connection else {
-            let (lived, beats) = (Duration::ZERO, 0);
-            return self.report(Report::Disconnected { loss, lived, beats });
-        };
+    fn disconnect(
+        &mut self,
+        connection: Option<&Connection>,
+        loss: Loss,
+        regular: Option<Regular>,
+    ) {
+        let expected = regular.is_some() || loss.cause == Cause::Renewed;
         // A connection that lived for no measurable time is still no failed attempt.
-        let lived = (self.now - connection.since).max(Duration::from_nanos(1));
-        self.report(Report::Disconnected { loss, lived, beats: connection.acked });
-        self.outbox.push_back(Output::Close);
+        let lived = connection.map_or(Duration::ZERO, |connection| {
+            (self.now - connection.since).max(Duration::from_nanos(1))
+        });
+        let beats = connection.map_or(0, |connection| connection.acked);
+        self.report(Report::Disconnected { loss, lived, beats, expected, regular });
+        if connection.is_some() {
+            self.outbox.push_back(Output::Close);
+        }
     }
 
     /// Over, on request: the state stays as it was last known.
@@ -341,7 +405,7 @@ impl Pulse {
         }
         self.outbox.retain(|output| matches!(output, Output::Report(_) | Output::Close));
         if let Some(connection) = self.connection.take() {
-            self.disconnect(Some(&connection), loss);
+            self.disconnect(Some(&connection), loss, None);
         }
         self.beats.clear();
         self.report(Report::Ended);

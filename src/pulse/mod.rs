@@ -7,7 +7,7 @@
 //! ```text
 //! Connecting ──rise acks──▶ Up ⇄ Suspect ──fall misses / lost──▶ Down ──rise acks──▶ Up
 //! beside the state, the connection: opening ─▶ resting ⇄ expecting ─▶ backing off ─▶ opening ...
-//! the peer announces the end: resting ─▶ renewing ─▶ opening, and the state stays
+//! the peer ends it where it may: resting ─▶ renewing ─▶ opening, and the state stays
 //! stop, from anywhere ─▶ Done
 //! ```
 //!
@@ -31,6 +31,7 @@
 mod backoff;
 mod beats;
 mod doubt;
+mod ends;
 mod health;
 mod machine;
 mod pace;
@@ -43,6 +44,7 @@ use std::time::{Duration, Instant};
 use crate::cause::{Cause, Loss};
 use crate::state::State;
 
+pub use ends::{Regular, Rule};
 pub use machine::Pulse;
 pub use pace::Pace;
 pub use patience::Patience;
@@ -83,6 +85,17 @@ pub enum Input {
     /// The peer has announced the end of this connection, with an ack: another is to take its place
     /// when the next beat is due.
     Renew,
+    /// The peer has ended the connection where it may: while it owed no answer, or before the first
+    /// byte of one. For protocols whose servers do so at any time, as those of HTTP
+    /// ([`IdleEnd::Renewal`](crate::protocol::IdleEnd)).
+    Ended {
+        /// How it ended.
+        loss: Loss,
+        /// The beat that met the end may be sent once more.
+        repeat: bool,
+    },
+    /// The peer says that it ends connections which were idle for so long.
+    IdleLimit(Duration),
     /// The kernel's retransmission timeout of this connection, for [`Patience::FromRtt`].
     Rto(Duration),
     /// Time has passed.
@@ -116,13 +129,43 @@ pub enum Output {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // the same fields as in EventKind, explained there
 pub enum Report {
-    Connected { attempt: u32 },
-    Beat { seq: u64, rtt: Option<Duration>, late: bool },
-    Alive { seq: u64 },
-    Missed { seq: u64, timeout: Duration, misses: u32, cause: Cause, good: u64 },
-    Silent { silent: Duration, misses: u32 },
-    State { from: State, to: State, loss: Option<Loss>, down: Option<Duration> },
-    Disconnected { loss: Loss, lived: Duration, beats: u64 },
-    Stalled { late: Duration },
+    Connected {
+        attempt: u32,
+    },
+    Beat {
+        seq: u64,
+        rtt: Option<Duration>,
+        late: bool,
+    },
+    Alive {
+        seq: u64,
+    },
+    Missed {
+        seq: u64,
+        timeout: Duration,
+        misses: u32,
+        cause: Cause,
+        good: u64,
+    },
+    Silent {
+        silent: Duration,
+        misses: u32,
+    },
+    State {
+        from: State,
+        to: State,
+        loss: Option<Loss>,
+        down: Option<Duration>,
+    },
+    Disconnected {
+        loss: Loss,
+        lived: Duration,
+        beats: u64,
+        expected: bool,
+        regular: Option<Regular>,
+    },
+    Stalled {
+        late: Duration,
+    },
     Ended,
 }

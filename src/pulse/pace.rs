@@ -39,9 +39,10 @@ impl Schedule {
         self.spread |= first;
     }
 
-    /// Other traffic makes the beat needless until then.
-    pub(super) fn put_off(&mut self, until: Instant) {
-        self.planned = until;
+    /// The beat is due then instead: other traffic makes it needless so long, or it is wanted
+    /// sooner.
+    pub(super) fn move_to(&mut self, due: Instant) {
+        self.planned = due;
     }
 
     /// While the link is not Up, the ack timeout paces the beats.

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::hint::Hint;
+use crate::protocol::http::hint::Hint;
 
 /// Several idle ages that close within this time are a restart, not a limit.
 const TOGETHER: Duration = Duration::from_millis(50);

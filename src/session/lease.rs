@@ -9,9 +9,9 @@ use super::buffers::Buffers;
 use super::call::{Call, drain_until};
 use super::core::Core;
 use super::eviction::Eviction;
-use super::hint::Hint;
 use super::pipe::{Pipe, Unwritten, timed_out};
 use super::places::SlotId;
+use crate::protocol::http::hint::Hint;
 
 const KEEP_ALIVE: &[u8] = b"keep-alive:";
 

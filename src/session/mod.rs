@@ -87,7 +87,6 @@ mod dial;
 mod event;
 mod eviction;
 mod failure;
-mod hint;
 mod host;
 mod idle_limit;
 mod lease;

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Sender, bounded};
 use ureq::http::Uri;
@@ -12,12 +12,12 @@ use ureq::http::Uri;
 use super::buffers::Spare;
 use super::event::{SessionEventKind, SessionStats, Teller};
 use super::eviction::Eviction;
-use super::hint::Hint;
 use super::host::Host;
 use super::pipe::{Pipe, Probe};
 use super::places::{
     Bounds, Checkout, Grant, Idle, Key, Member, Opened, Slot, SlotId, Taken, Want,
 };
+use crate::protocol::http::hint::Hint;
 
 /// Hosts that are remembered for what was learnt of them. Beyond it, blank ones are forgotten.
 const REMEMBERED: usize = 4096;
@@ -218,7 +218,12 @@ impl Pool {
         }
         self.stats.opened += 1;
         let kind = SessionEventKind::Opened { peer: opened.peer, took: opened.took };
-        self.teller.tell(&self.hosts[host].name, kind);
+        let host = &mut self.hosts[host];
+        self.teller.tell(&host.name, kind);
+        host.certificate.on_connected(opened.expires, opened.warns_before);
+        if let Some(left) = host.certificate.warning(now, SystemTime::now) {
+            self.teller.tell(&host.name, SessionEventKind::CertificateExpiring { left });
+        }
         !self.closed
     }
 

@@ -46,14 +46,6 @@ pub(crate) struct Interface {
     pub(crate) runs: bool,
 }
 
-/// The number by which the kernel knows an interface.
-pub(crate) fn interface_index(name: &str) -> Option<u32> {
-    let name = CString::new(name).ok()?;
-    // SAFETY: the name ends with 0 and lives for the call.
-    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-    (index > 0).then_some(index)
-}
-
 /// All that have an address by name; 127.0.0.2, say, is none of those. None where the kernel does
 /// not tell. With thousands of interfaces it takes some milliseconds.
 pub(crate) fn interfaces() -> Vec<Interface> {
@@ -85,6 +77,14 @@ pub(crate) fn interfaces() -> Vec<Interface> {
         next = entry.ifa_next;
     }
     found
+}
+
+/// The kernel's number of the interface with this name.
+pub(crate) fn interface_index(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: the name ends with 0 and is only read.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    Some(index).filter(|index| *index > 0)
 }
 
 fn ip_of(address: *const libc::sockaddr) -> Option<IpAddr> {

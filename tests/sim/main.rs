@@ -5,6 +5,7 @@
 
 mod checks;
 mod ends;
+mod habits;
 mod roles;
 mod world;
 
@@ -14,7 +15,7 @@ use fastrand::Rng;
 use keepbeat::pulse::{Input, Output, Pulse};
 use keepbeat::{Cause, Heartbeat, Loss, Role, State};
 
-use world::{Faults, Params, World};
+use world::{Faults, Params, Rule, World};
 
 /// The ordinary run simulates at least this many beats.
 const BEATS: u64 = 10_000_000;
@@ -33,7 +34,11 @@ fn ten_million_beats_are_safe_at_each_step_and_every_link_is_up_after_healing() 
     let each = BEATS / seeds.len() as u64 + 1;
     let (mut beats, mut simulated, mut ups, mut downs) = (0, Duration::ZERO, 0, 0);
     for seed in &seeds {
-        let mut world = World::new(*seed, Params::draw(*seed), Faults::ALL);
+        let params = Params::draw(*seed);
+        // Every second peer has a habit of its own as well.
+        let rule = if seed % 4 < 2 { Rule::Idle } else { Rule::Lifetime };
+        let habit = (seed % 2 == 0).then(|| habits::habit(*seed, &params, rule, seed % 8 < 4));
+        let mut world = World::new(*seed, params, Faults { habit, ..Faults::ALL });
         world.run_for_beats(each);
         world.heal_and_expect_up();
         world.stop_and_expect_done();
@@ -243,8 +248,13 @@ fn random_input(rng: &mut Rng, now: Instant) -> Input {
         140..145 => Input::Lost(Loss::from(Cause::LoginRefused)),
         145..150 => Input::Pause,
         150..155 => Input::Resume,
-        155..157 => Input::Renew,
-        157..160 => Input::Rto(Duration::from_micros(rng.u64(0..10_000_000))),
+        155..156 => Input::Renew,
+        156..158 => {
+            let cause = [Cause::ClosedByPeer, Cause::Renewed][rng.usize(0..2)];
+            Input::Ended { loss: Loss::from(cause), repeat: rng.bool() }
+        }
+        158..159 => Input::IdleLimit(Duration::from_millis(rng.u64(0..100_000))),
+        159..160 => Input::Rto(Duration::from_micros(rng.u64(0..10_000_000))),
         160..200 => Input::Tick,
         _ => Input::Stop,
     }
@@ -256,7 +266,10 @@ fn rounds_end_the_link_by_themselves() {
         let params = Params::draw(seed);
         let rounds = 1 + seed % 20;
         let heartbeat: Heartbeat = params.heartbeat().rounds(rounds);
-        let mut world = World::with_heartbeat(seed, params, Faults::NONE, heartbeat);
+        // A beat that meets the end of its connection is one round, however often it goes out.
+        let habit = habits::habit(seed, &params, Rule::Idle, true);
+        let faults = Faults { habit: (seed % 2 == 0).then_some(habit), ..Faults::NONE };
+        let mut world = World::with_heartbeat(seed, params, faults, heartbeat);
         world.run_to_the_end();
         let done = world.checks.rounds;
         assert_eq!(done, rounds, "seed {seed}");

@@ -106,6 +106,25 @@ pub struct Faults {
     pub slams: bool,
     /// With so many of 256 acks the peer announces the end of the connection.
     pub renews: u16,
+    /// By which rule the peer ends its connections, unannounced.
+    pub habit: Option<Habit>,
+}
+
+/// By which rule a peer ends its connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Habit {
+    pub rule: Rule,
+    pub limit: Duration,
+    /// It may, by its protocol, while it owes no answer.
+    pub is_free: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rule {
+    /// After so long without a byte.
+    Idle,
+    /// At that age.
+    Lifetime,
 }
 
 impl Faults {
@@ -117,6 +136,7 @@ impl Faults {
         overload: false,
         slams: false,
         renews: 0,
+        habit: None,
     };
     pub const ALL: Faults = Faults {
         path: true,
@@ -133,6 +153,8 @@ impl Faults {
 enum Arrival {
     Ack,
     Lost(Cause),
+    /// The peer ends it where it may.
+    Ended,
 }
 
 #[derive(Debug, Default)]
@@ -145,6 +167,8 @@ struct Connection {
     forgotten: bool,
     /// The peer knows nothing of it, and says so to the next bytes.
     unknown_to_peer: bool,
+    /// When the peer ends it, by its habit.
+    ends_at: Option<Instant>,
 }
 
 pub struct World {
@@ -189,6 +213,10 @@ impl World {
             dead_until: now,
             done: false,
         }
+    }
+
+    pub fn habit(&self) -> Option<Habit> {
+        self.faults.habit
     }
 
     pub fn elapsed(&self) -> Duration {
@@ -292,6 +320,9 @@ impl World {
         }
         self.strike_faults();
         let arrival = self.connection.arrivals.front().map(|(at, _)| *at);
+        // Behind what it had sent before.
+        let end = self.end_by_habit().filter(|_| arrival.is_none());
+        let arrival = arrival.or(end.as_ref().map(|(at, _)| *at));
         let connected = self.connecting.as_ref().map(|(at, _)| *at);
         let next = [until, arrival, connected].into_iter().flatten().min();
         let fell_asleep = self.now;
@@ -303,25 +334,39 @@ impl World {
                 Ok(()) => {
                     self.connection = Connection { open: true, ..Connection::default() };
                     self.connection.last_activity = Some(self.now);
+                    let habit = self.faults.habit;
+                    self.connection.ends_at = habit.map(|habit| self.now + habit.limit);
                     self.tell(Input::Connected);
                 }
                 Err(cause) => self.tell(Input::Lost(Loss::from(cause))),
             }
+        } else if let Some((_, arrival)) = end.filter(|(at, _)| *at <= self.now) {
+            self.connection.ends_at = None;
+            self.arrived(arrival);
         } else if self.connection.arrivals.front().is_some_and(|(at, _)| *at <= self.now) {
-            match self.connection.arrivals.pop_front().expect("just seen").1 {
-                Arrival::Ack => {
-                    if self.pulse.outstanding() > self.params.most_outstanding() {
-                        self.checks.fail("more outstanding beats than there is room for");
-                    }
-                    self.tell(Input::Ack(None));
-                    if self.rng.u16(..256) < self.faults.renews {
-                        self.tell(Input::Renew);
-                    }
-                }
-                Arrival::Lost(cause) => self.tell(Input::Lost(Loss::from(cause))),
-            }
+            let (_, arrival) = self.connection.arrivals.pop_front().expect("just seen");
+            self.arrived(arrival);
         } else {
             self.tell(Input::Tick);
+        }
+    }
+
+    fn arrived(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::Ack => {
+                if self.pulse.outstanding() > self.params.most_outstanding() {
+                    self.checks.fail("more outstanding beats than there is room for");
+                }
+                self.tell(Input::Ack(None));
+                if self.rng.u16(..256) < self.faults.renews {
+                    self.tell(Input::Renew);
+                }
+            }
+            Arrival::Lost(cause) => self.tell(Input::Lost(Loss::from(cause))),
+            Arrival::Ended => {
+                let loss = Loss::from(Cause::ClosedByPeer);
+                self.tell(Input::Ended { loss, repeat: true });
+            }
         }
     }
 
@@ -378,6 +423,9 @@ impl World {
             return;
         }
         let there = self.cross(self.now);
+        if self.connection.ends_at.is_some_and(|end| end <= there) {
+            return; // it crosses the end, which is on its way
+        }
         if self.faults.slams || self.connection.unknown_to_peer || self.now < self.dead_until {
             let at = self.cross(there);
             self.arrive(at, Arrival::Lost(Cause::Reset));
@@ -386,6 +434,17 @@ impl World {
         let answered = there.max(self.hung_until);
         let back = self.cross(answered);
         self.arrive(back, Arrival::Ack);
+        if let Some(Habit { rule: Rule::Idle, limit, .. }) = self.faults.habit {
+            self.connection.ends_at = Some(answered + limit);
+        }
+    }
+
+    /// When the end that the peer has made by its habit is here, unless something is sent before.
+    fn end_by_habit(&self) -> Option<(Instant, Arrival)> {
+        let (habit, end) = (self.faults.habit?, self.connection.ends_at?);
+        let arrival =
+            if habit.is_free { Arrival::Ended } else { Arrival::Lost(Cause::ClosedByPeer) };
+        self.connection.open.then_some((end + self.params.delay, arrival))
     }
 
     /// When something sent at `at` comes out at the other end.

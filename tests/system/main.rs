@@ -8,15 +8,18 @@ mod child;
 mod examinations;
 mod firewall;
 mod haproxy;
+mod http_servers;
 mod itself;
 #[path = "../it/observe/lent.rs"]
 mod lent;
 mod limits;
+mod names;
 mod nginx;
 mod observe;
 mod redis;
 mod redis_in_band;
 mod redis_link;
+mod redis_refusals;
 #[path = "../it/session/relay.rs"]
 mod relay;
 mod scale;
@@ -57,14 +60,17 @@ fn main() {
     // They wait for servers most of the time, so several do so side by side.
     arguments.test_threads = Some(AT_ONCE);
     let waiting = [
+        http_servers::trials(), // takes longest
         redis::trials(),
         redis_link::trials(),
+        redis_refusals::trials(),
         firewall::trials(),
         redis_in_band::trials(),
         haproxy::trials(),
         nginx::trials(),
         stall::trials(),
         itself::trials(),
+        names::trials(),
         observe::trials(),
     ];
     let first = libtest_mimic::run(&arguments, waiting.into_iter().flatten().collect());

@@ -190,13 +190,20 @@ impl Nginx {
     pub fn reload(&self) {
         self.server.signal(libc::SIGHUP);
     }
+
+    /// Ends it at once, with all its connections.
+    pub fn stop(&mut self) {
+        self.server.signal(libc::SIGTERM);
+        let _ = self.server.child.wait();
+    }
 }
 
 impl Drop for Nginx {
     fn drop(&mut self) {
         // It has workers of its own, who end with it only if it is asked.
-        self.server.signal(libc::SIGTERM);
-        let _ = self.server.child.wait();
+        if self.server.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.stop();
+        }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

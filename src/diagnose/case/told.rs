@@ -10,6 +10,8 @@ use crate::cause::{Cause, Loss};
 use crate::diagnose::decide::decide;
 use crate::diagnose::diagnosis::Diagnosis;
 use crate::diagnose::evidence::{Evidence, Kept, Stage};
+use crate::diagnose::history::PAUSE;
+use crate::diagnose::tls;
 use crate::tcp_info::{TcpInfo, TcpState};
 
 /// So long what other connections have found is true of the same trouble.
@@ -30,6 +32,7 @@ impl Case {
         self.trouble.on_look(info, seen, now);
         self.trouble.on_own_side(own.as_ref(), now);
         let mut evidence = self.begin(Stage::Silence, loss, now);
+        self.add_contact(&mut evidence);
         self.add_beat(&mut evidence, now);
         self.add_kernel(&mut evidence, info);
         self.add_trouble(&mut evidence, now);
@@ -78,16 +81,17 @@ impl Case {
             return evidence;
         }
         let info = info.filter(|info| self.believes(info, now));
+        self.add_contact(&mut evidence);
+        self.add_at_once(&mut evidence, loss, now);
         self.add_beat(&mut evidence, now);
         self.add_trouble(&mut evidence, now);
         evidence.side_age_us = self.intruded.map(|at| now.saturating_duration_since(at));
         if self.outstanding == 0 {
             let idle = now.saturating_duration_since(self.busy);
             evidence.idle_us = Some(idle);
-            // The clock of the pause stood still meanwhile.
-            if loss.cause == Cause::ClosedByPeer && self.suspended.is_none() {
-                evidence.idle_closes = self.history.closed(idle);
-            }
+            // The clock of the pause stood still in a suspension.
+            let is_pause = idle >= PAUSE && self.suspended.is_none();
+            evidence.idle_closes = (is_pause && loss.cause == Cause::ClosedByPeer).then_some(1);
         }
         // After death most of it reads 0: then what was known before is the evidence.
         let alive = info.filter(|info| info.state != TcpState::Closed);
@@ -105,6 +109,7 @@ impl Case {
             word: Some(loss.cause),
             stage: Some(stage),
             detail: Some(loss.detail.clone()),
+            tls: tls::word(loss),
             peer: self.peer.map(|peer| peer.to_string()).or_else(|| self.target.clone()),
             timeout_us: Some(self.timeout),
             waited_us: waited,

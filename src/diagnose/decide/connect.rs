@@ -18,6 +18,11 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
             local(evidence).unwrap_or_else(|| possible(word, &[Cause::Prohibited]))
         }
         Cause::Prohibited => local(evidence).unwrap_or(certain(word)),
+        Cause::TlsFailed if evidence.tls.as_deref() == Some("silent") => handshake(evidence, word),
+        // Who does not accept refuses. So it was accepted, and reset before a byte was sent; or
+        // over the first bytes of TLS.
+        Cause::Reset if evidence.tcp_state.is_none() => certain(Cause::DroppedAtOnce),
+        Cause::Reset => likely(Cause::DroppedAtOnce, &[Cause::ResetByMiddlebox, word]),
         _ => certain(word),
     }
 }
@@ -30,7 +35,7 @@ fn by_itself(evidence: &Evidence, word: Cause) -> Verdict {
         return verdict;
     }
     if evidence.tcp_state.is_some() {
-        return handshake(evidence);
+        return handshake(evidence, word);
     }
     match evidence.closed_port {
         Some(Fresh::Refused) => {
@@ -56,20 +61,23 @@ fn by_itself(evidence: &Evidence, word: Cause) -> Verdict {
 }
 
 /// The peer took it, and TLS or the login on it came to no end: the path is alive.
-fn handshake(evidence: &Evidence) -> Verdict {
+fn handshake(evidence: &Evidence, word: Cause) -> Verdict {
     // The end of what it answered came, and the beginning did not.
     if evidence.out_of_order.is_some_and(|segments| segments > 0) {
         return likely(Cause::SizeFiltered, &[Cause::RepliesFiltered, Cause::LossyPath]);
     }
-    let others = [
-        Cause::PeerSilent,
-        Cause::AcceptQueueFull,
-        Cause::AllPayloadDropped,
-        Cause::SizeFiltered,
-        Cause::RepliesFiltered,
-    ];
-    Verdict { alternatives: others.to_vec(), ..certain(Cause::ConnectTimeout) }
+    Verdict { alternatives: UNANSWERED.to_vec(), ..certain(word) }
 }
+
+/// What may be behind it where the peer took the connection, and what was said first on it got no
+/// answer.
+const UNANSWERED: [Cause; 5] = [
+    Cause::PeerSilent,
+    Cause::AcceptQueueFull,
+    Cause::AllPayloadDropped,
+    Cause::SizeFiltered,
+    Cause::RepliesFiltered,
+];
 
 /// Question 7.
 pub(super) fn many_at_once(evidence: &Evidence) -> Option<Verdict> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Verdict, certain, likely, local, silence};
+use super::{Verdict, certain, contact, likely, local, silence};
 use crate::cause::Cause;
 use crate::diagnose::diagnosis::Confidence;
 use crate::diagnose::evidence::{Evidence, Fresh};
@@ -21,8 +21,9 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
         return verdict;
     }
     match word {
-        Cause::ClosedByPeer => closed(evidence),
-        Cause::Reset => reset(evidence),
+        Cause::ClosedByPeer => contact::ended(evidence, word, closed(evidence)),
+        Cause::ClosedWithReason => with_reason(evidence),
+        Cause::Reset => contact::ended(evidence, word, reset(evidence)),
         Cause::KernelGaveUp => gave_up(evidence),
         // A soft error that became the last word: our own side leaves the same.
         Cause::Unreachable | Cause::Prohibited => {
@@ -45,15 +46,50 @@ fn own_doing(evidence: &Evidence, word: Cause) -> Option<Verdict> {
 }
 
 fn closed(evidence: &Evidence) -> Verdict {
+    if let Some(verdict) = regular(evidence, Cause::ClosedByPeer) {
+        return verdict;
+    }
     match (evidence.idle_closes, evidence.outstanding) {
-        (Some(THRICE..), _) => certain(Cause::IdleClosed),
-        (Some(TWICE..), _) => likely(Cause::IdleClosed, &[Cause::ClosedByPeer]),
         (Some(1), Some(0)) => certain(Cause::ClosedByPeer).or(Cause::IdleClosed),
         _ => certain(Cause::ClosedByPeer),
     }
 }
 
+/// The reason that the peer gives is the word. What it may mean stands beside it.
+fn with_reason(evidence: &Evidence) -> Verdict {
+    let word = Cause::ClosedWithReason;
+    regular(evidence, word).map_or(certain(word), |regular| match regular.cause {
+        Cause::ClosedWithReason => regular,
+        rule => certain(word).or(rule),
+    })
+}
+
+/// It ended as the ones before, after the same pause or at the same age.
+fn regular(evidence: &Evidence, word: Cause) -> Option<Verdict> {
+    let by_idle = evidence.idle_closes.filter(|times| *times >= TWICE);
+    let by_age = evidence.lifetime_closes.filter(|times| *times >= TWICE);
+    let (cause, times) = match (by_idle, by_age) {
+        // Nothing tells which of the two it is.
+        (Some(_), Some(_)) => {
+            return Some(certain(word).or(Cause::IdleClosed).or(Cause::LifetimeClosed));
+        }
+        (Some(times), None) => (Cause::IdleClosed, times),
+        (None, Some(times)) => (Cause::LifetimeClosed, times),
+        (None, None) => return None,
+    };
+    let mut verdict = if times >= THRICE { certain(cause) } else { likely(cause, &[word]) };
+    if word == Cause::Reset {
+        // Who forgets a connection may say so by a reset, and need not be the peer.
+        verdict.confidence = Confidence::Likely;
+        verdict = verdict.or(Cause::ResetByMiddlebox);
+    }
+    Some(verdict)
+}
+
 fn reset(evidence: &Evidence) -> Verdict {
+    if let Some(verdict) = regular(evidence, Cause::Reset) {
+        return verdict;
+    }
     // Nothing that the peer does can be here before half a round trip is over.
     let sooner = evidence
         .waited_us

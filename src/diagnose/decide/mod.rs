@@ -2,8 +2,8 @@
 //! wins. Pure: the same evidence gives the same verdict, here and now or elsewhere and later.
 //!
 //! 1. Was this process, or the machine, away? Then nobody is convicted.
-//! 2. Did the connection ever stand ([`connect`])? Has it ended ([`end`])? Does it answer again
-//!    ([`back`])?
+//! 2. Did the connection ever stand ([`connect`])? Has it ended ([`end`]), at once or with a word
+//!    ([`contact`])? Does it answer again ([`back`])?
 //! 3. Did something come, and was not the ack?
 //! 4. Is it our own address, interface, route? That sends nothing and comes before what follows,
 //!    because a local failure leaves the same errors behind as a router's word.
@@ -19,6 +19,7 @@
 mod back;
 mod beyond;
 mod connect;
+mod contact;
 mod end;
 mod patience;
 mod silence;
@@ -137,6 +138,7 @@ pub(crate) fn is_path_alive(evidence: &Evidence) -> bool {
                 | Cause::PeerNotReading
                 | Cause::QueuedBehindData
                 | Cause::PartialReply
+                | Cause::WrongReply
                 | Cause::ClosedByPeer
         )
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::beyond::LONG;
 use super::connect::many_at_once;
 use super::patience::{is_answer_overdue, is_eaten, is_eaten_again, is_hard, lost, open, silent};
-use super::{Verdict, beyond, certain, likely, local, possible};
+use super::{Verdict, beyond, certain, contact, likely, local, possible};
 use crate::cause::Cause;
 use crate::diagnose::evidence::{Carried, Evidence, Fresh};
 
@@ -22,6 +22,9 @@ const CLOSE_WAIT: &str = "close-wait";
 pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
     if evidence.tcp_state.as_deref() == Some(CLOSE_WAIT) {
         return certain(Cause::ClosedByPeer);
+    }
+    if let Some(verdict) = contact::answered_otherwise(evidence) {
+        return verdict;
     }
     if word == Cause::PartialReply || evidence.partial == Some(true) {
         return certain(Cause::PartialReply);

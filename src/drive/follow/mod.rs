@@ -185,7 +185,7 @@ impl Follow {
                 // Of a frame that began before the beat: no part of its ack.
                 Input::Partial if at < self.asked => continue,
                 Input::Sent { seq, at } => {
-                    self.reporter.on_sent();
+                    self.reporter.on_sent(seq);
                     self.inquiry.on_sent(seq, at, 0, None);
                 }
                 Input::Heard(_) => self.inquiry.case().on_traffic(at),

@@ -223,7 +223,7 @@ impl InBand {
                     return Err(Cause::Stopped.into());
                 }
                 // From here on the bell wakes, and the end can be an orderly one.
-                self.reporter.took = took;
+                self.reporter.on_dialed(dialer.secure.as_ref(), &connection, took);
                 let peer = connection.peer;
                 let (socket, layer) = connection.into_parts();
                 (socket, peer, layer)
@@ -318,7 +318,7 @@ impl InBand {
     }
 
     fn on_sent(&mut self, seq: u64, at: Instant) -> Input {
-        self.reporter.on_sent();
+        self.reporter.on_sent(seq);
         let (bytes, before) = std::mem::take(&mut self.beat);
         self.inquiry.on_sent(seq, at, bytes, before);
         if self.heartbeat.role.expects_acks() {
@@ -333,6 +333,7 @@ impl InBand {
         // What was sent last may be what the peer ended it for.
         if let Some(wrote) = self.outlet.wrote() {
             self.inquiry.case().on_traffic(wrote);
+            self.pulse.handle(Instant::now(), Input::Wrote(wrote)); // nothing follows from it
         }
         self.tell(Input::Lost(loss));
     }

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use socket2::Socket;
 
-use super::{Inquiry, is_about_the_path};
+use super::Inquiry;
 use crate::cause::{Cause, Loss};
-use crate::diagnose::{Evidence, Opening, OwnSide, Stage, is_sure};
+use crate::diagnose::{Evidence, Opening, is_sure};
 use crate::drive::relic::Relic;
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::Scene;
@@ -84,57 +84,8 @@ impl Inquiry {
     /// A connection stands: how long that took is evidence, too.
     pub(super) fn on_opened(&mut self, info: Option<&TcpInfo>, reporter: &Reporter) {
         let Some(info) = info.filter(|_| self.is_ours) else { return };
-        let (took, rtt, resent) = (reporter.took, info.rtt, info.total_retransmits);
+        let (took, rtt, resent) = (reporter.took(), info.rtt, info.total_retransmits);
         self.case.on_opened(Opening { took, rtt, resent });
-    }
-
-    pub(super) fn on_failed_attempt(
-        &mut self,
-        loss: &Loss,
-        now: Instant,
-        scene: &mut dyn Scene,
-        reporter: &mut Reporter,
-    ) {
-        if self.is_of_the_last(loss, now, scene, reporter) {
-            return;
-        }
-        // The state event before it has told of this very attempt, or of another trouble.
-        let told = self.case.told();
-        let same = told.is_some_and(|told| {
-            // Where it is clear why it was silent, that it goes on so is no other story.
-            let goes_on = told.explains_silence() && loss.cause == Cause::ConnectTimeout;
-            goes_on || told.evidence().word == Some(loss.cause)
-        });
-        if same || matches!(loss.cause, Cause::Stopped | Cause::Renewed) {
-            return;
-        }
-        let own_side_matters = is_about_the_path(loss.cause);
-        let own = own_side_matters.then(|| self.own_side());
-        let mut evidence = self.ended(loss, now, None, own);
-        if own_side_matters {
-            self.count_suspects(&mut evidence, now, reporter);
-        }
-        if self.case.wants_side(&evidence, now) {
-            evidence.side = Some(self.ask(scene, &evidence, now));
-            self.silence = Some(evidence.clone());
-        }
-        self.tell(evidence, now, reporter);
-    }
-
-    pub(super) fn ended(
-        &mut self,
-        loss: &Loss,
-        now: Instant,
-        info: Option<&TcpInfo>,
-        own: Option<OwnSide>,
-    ) -> Evidence {
-        self.case.set_suspended(self.suspension.since_well());
-        self.look_for_intrusion();
-        let mut evidence = self.case.end(loss, now, info, own);
-        if evidence.stage == Some(Stage::Connect) {
-            self.add_attempt(&mut evidence);
-        }
-        evidence
     }
 
     /// Whether a failed attempt belongs to the silence before it, and is no story of its own.
@@ -160,7 +111,7 @@ impl Inquiry {
         };
         self.explain(self.with_attempt(evidence), now, reporter);
         // Nothing is said of it as long as nobody knows more than that it was in vain.
-        loss.cause == Cause::ConnectTimeout || self.case.told().is_some()
+        loss.cause == Cause::ConnectTimeout
     }
 
     /// What is known of the attempt that failed.

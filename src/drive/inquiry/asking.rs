@@ -98,4 +98,13 @@ impl Inquiry {
             self.shared.sides.spared.add(peer);
         }
     }
+
+    /// Our own side connection was what ended the link's: it was the last, and what it had found is
+    /// not believed.
+    pub(super) fn leave_alone(&mut self, diagnosis: &Diagnosis) {
+        if diagnosis.cause() == Cause::SingleClient {
+            self.case.peer().into_iter().for_each(|peer| self.shared.sides.spared.add(peer));
+            self.end_silence(false);
+        }
+    }
 }

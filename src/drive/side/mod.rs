@@ -40,6 +40,7 @@ pub(crate) struct Slot {
     served: AtomicBool,
     /// One of them waits for its answer still.
     waits: AtomicBool,
+    finished: AtomicBool,
 }
 
 impl Slot {
@@ -81,6 +82,15 @@ impl Slot {
     /// Whether the peer has served one of them.
     pub(crate) fn was_served(&self) -> bool {
         self.served.load(Ordering::Relaxed)
+    }
+
+    /// Nothing more will be put in.
+    fn finish(&self) {
+        self.finished.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
     }
 }
 
@@ -135,10 +145,13 @@ impl Sides {
         let handle = Arc::new(Handle::new(Identity { id, name, target }));
         let (theirs, budget) = (Arc::clone(&handle), Arc::clone(&self.budget));
         let spared = Arc::clone(&self.spared);
-        let slot = Arc::clone(&question.slot);
+        let (slot, asker) = (Arc::clone(&question.slot), Arc::clone(&question.link));
+        let answered = Arc::clone(&slot);
         let body = move || {
             theirs.enter();
             exam::run(question, &theirs, &budget, &spared);
+            answered.finish();
+            asker.wake(); // it may wait for nothing else any more
         };
         match spawn::spawn(format!("keepbeat-why-{}", id.0), spawn::STACK, body) {
             Ok(thread) => {

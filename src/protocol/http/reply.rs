@@ -3,10 +3,15 @@
 
 use std::ops::RangeInclusive;
 
-use httparse::Status;
+use httparse::{Header, ParserConfig, Response, Status};
 
-/// The most header fields of an answer, or of its trailer.
-const MOST_FIELDS: usize = 128;
+use super::hint::Hint;
+
+/// So many header fields of an answer, or of its trailer, have room without an allocation.
+const USUAL_FIELDS: usize = 64;
+
+/// More do not fit into the longest head that is waited for.
+const MOST_FIELDS: usize = super::FRAME_LIMIT / 4;
 
 /// Where in the answers of a connection the next byte stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -69,12 +74,43 @@ pub(super) struct Replies {
     place: Place,
     /// The answer that is being read is the last one on this connection.
     last: bool,
+    /// What the last head has said of the connection.
+    hint: Hint,
+    /// The coding of the body, if it has one that nobody wanted.
+    coding: Option<String>,
+}
+
+/// What clients of the web let pass, since servers and scripts send it.
+fn tolerant() -> ParserConfig {
+    let mut config = ParserConfig::default();
+    config
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_multiple_spaces_in_response_status_delimiters(true)
+        .allow_space_before_first_header_name(true)
+        .ignore_invalid_headers_in_responses(true);
+    config
 }
 
 impl Replies {
     /// The peer has announced that it ends the connection after the answer that was read.
     pub(super) fn are_over(&self) -> bool {
         self.last && self.place == Place::Head
+    }
+
+    /// Nothing of the next answer was taken yet.
+    pub(super) fn are_at_front(&self) -> bool {
+        self.place == Place::Head
+    }
+
+    /// What the last head has said of keeping the connection.
+    pub(super) fn hint(&self) -> Hint {
+        self.hint
+    }
+
+    /// How the last body was coded, beyond its framing.
+    pub(super) fn coding(&self) -> Option<&str> {
+        self.coding.as_deref()
     }
 
     /// The connection has ended. True if that ends an answer.
@@ -111,13 +147,29 @@ impl Replies {
         is_head: bool,
         expected: &RangeInclusive<u16>,
     ) -> Result<Option<Piece>, Fault> {
-        let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
-        let mut head = httparse::Response::new(&mut fields);
-        let len = match head.parse(bytes) {
-            Ok(Status::Complete(len)) => len,
-            Ok(Status::Partial) => return Ok(None),
-            Err(error) => return wrong(format!("no answer of HTTP/1 ({error})")),
-        };
+        let mut usual = [httparse::EMPTY_HEADER; USUAL_FIELDS];
+        let mut head = Response::new(&mut usual);
+        let mut parsed = tolerant().parse_response(&mut head, bytes);
+        let mut many;
+        if parsed == Err(httparse::Error::TooManyHeaders) {
+            many = vec![httparse::EMPTY_HEADER; MOST_FIELDS];
+            head = Response::new(&mut many);
+            parsed = tolerant().parse_response(&mut head, bytes);
+        }
+        match parsed {
+            Ok(Status::Complete(len)) => self.read_head(&head, len, is_head, expected),
+            Ok(Status::Partial) => Ok(None),
+            Err(error) => wrong(format!("no answer of HTTP/1 ({error})")),
+        }
+    }
+
+    fn read_head(
+        &mut self,
+        head: &Response,
+        len: usize,
+        is_head: bool,
+        expected: &RangeInclusive<u16>,
+    ) -> Result<Option<Piece>, Fault> {
         let code = head.code.unwrap_or_default();
         // 101 would be the end of HTTP on this connection: it has to be expected.
         if (100..200).contains(&code) && code != 101 {
@@ -129,7 +181,9 @@ impl Replies {
         }
         let fields = Fields(head.headers);
         let keeps = fields.has("connection", "keep-alive") || head.version == Some(1);
-        self.last = !keeps || fields.has("connection", "close");
+        self.hint = Hint::read(fields.named("keep-alive"));
+        self.last = !keeps || fields.has("connection", "close") || self.hint.max == Some(0);
+        self.coding = fields.coding();
         let without = is_head || (100..200).contains(&code) || code == 204 || code == 304;
         self.place = if without { Place::Head } else { self.framing(&fields)? };
         let what = match self.place {
@@ -142,7 +196,7 @@ impl Replies {
     /// How the body is framed (RFC 9112, section 6.3).
     fn framing(&mut self, fields: &Fields) -> Result<Place, Fault> {
         let length = fields.length()?;
-        if fields.names("transfer-encoding") {
+        if fields.has_transfer_coding() {
             // Both together smell of a smuggled answer; whoever reads on must not trust the rest.
             self.last |= length.is_some();
             if fields.last_coding_is_chunked() {
@@ -200,9 +254,14 @@ impl Replies {
     }
 
     fn trailer(&mut self, bytes: &[u8]) -> Result<Option<Piece>, Fault> {
-        let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
-        match httparse::parse_headers(bytes, &mut fields) {
-            Ok(Status::Complete((len, _))) => {
+        let mut usual = [httparse::EMPTY_HEADER; USUAL_FIELDS];
+        let mut parsed = trailer_len(bytes, &mut usual);
+        if parsed == Err(httparse::Error::TooManyHeaders) {
+            let mut many = vec![httparse::EMPTY_HEADER; MOST_FIELDS];
+            parsed = trailer_len(bytes, &mut many);
+        }
+        match parsed {
+            Ok(Status::Complete(len)) => {
                 self.place = Place::Head;
                 Ok(Some(Piece { len, what: What::End { has_body: false } }))
             }
@@ -221,17 +280,37 @@ fn taken(bytes: &[u8], left: u64) -> Option<(usize, bool)> {
     }
 }
 
-struct Fields<'a>(&'a [httparse::Header<'a>]);
+fn trailer_len<'a>(bytes: &'a [u8], room: &mut [Header<'a>]) -> httparse::Result<usize> {
+    Ok(match httparse::parse_headers(bytes, room)? {
+        Status::Complete((len, _)) => Status::Complete(len),
+        Status::Partial => Status::Partial,
+    })
+}
+
+struct Fields<'a>(&'a [Header<'a>]);
 
 impl Fields<'_> {
-    /// The values of all fields of this name, taken apart at their commas.
-    fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &[u8]> {
+    /// The values of all fields of this name, as they stand.
+    fn named(&self, name: &str) -> impl DoubleEndedIterator<Item = &[u8]> {
         let named = self.0.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
-        named.flat_map(|field| field.value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+        named.map(|field| field.value)
     }
 
-    fn names(&self, name: &str) -> bool {
-        self.values(name).next().is_some()
+    /// The same, taken apart at their commas.
+    fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &[u8]> {
+        let parts = self.named(name).flat_map(|value| value.split(|byte| *byte == b','));
+        parts.map(<[u8]>::trim_ascii)
+    }
+
+    /// One that changes something: `identity` is a word of RFC 2616 for none.
+    fn has_transfer_coding(&self) -> bool {
+        self.values("transfer-encoding").any(|coding| !is_identity(coding))
+    }
+
+    /// How the body is compressed, as far as it is.
+    fn coding(&self) -> Option<String> {
+        let coding = self.values("content-encoding").find(|coding| !is_identity(coding))?;
+        Some(coding.escape_ascii().to_string())
     }
 
     fn has(&self, name: &str, value: &str) -> bool {
@@ -239,8 +318,8 @@ impl Fields<'_> {
     }
 
     fn last_coding_is_chunked(&self) -> bool {
-        let last = self.values("transfer-encoding").next_back();
-        last.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
+        let mut codings = self.values("transfer-encoding").filter(|coding| !is_identity(coding));
+        codings.next_back().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
     }
 
     /// The length of the body, if one is told: once, or several times the same.
@@ -258,4 +337,8 @@ impl Fields<'_> {
         }
         Ok(length)
     }
+}
+
+fn is_identity(coding: &[u8]) -> bool {
+    coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
 }

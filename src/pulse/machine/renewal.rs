@@ -1,16 +1,28 @@
-//! A peer announced, in an orderly way, that it ends the connection: another takes its place when
-//! the next beat is due, and nobody is blamed.
+//! A peer ends the connection where it may: it has announced it, or its protocol lets it do so
+//! whenever it owes no answer. Another connection takes the place, and nobody is blamed.
 //!
-//! Not at once: a peer that ends every connection would have an idle one at its door all the time,
-//! and one that serves a single connection at a time would be blocked by it. And it cannot spin: a
-//! connection a beat is the most.
+//! Where the end was to be expected, not before the next beat is due: a peer that ends every
+//! connection would have an idle one at its door all the time, and one that serves a single
+//! connection at a time would be blocked by it. Where it was not, the peer may be gone: another
+//! connection is opened at once, to see, and serves the next beat. A beat that crossed the end on
+//! its way is sent once more. And it cannot spin: no end costs more than a connection, and the next
+//! one needs a beat in between.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::cause::Cause;
+use crate::cause::{Cause, Loss};
+use crate::pulse::Regular;
+use crate::role::After;
 use crate::state::State;
 
-use super::{Phase, Pulse};
+use super::{Phase, Pulse, Purpose};
+
+/// So many connections are opened without a beat, between two beats, to see whether a peer still
+/// accepts: one after an end of a connection in use, one more after the end of that.
+const MOST_CHECKS: u32 = 2;
+
+/// A server that is going down still accepts for so long, as a rule.
+const MOMENT: Duration = Duration::from_secs(1);
 
 impl Pulse {
     pub(super) fn on_renew(&mut self) {
@@ -27,15 +39,104 @@ impl Pulse {
             }
             _ => return,
         };
+        self.let_go(Cause::Renewed.into(), None);
+        self.phase = Phase::Renewing { due };
+    }
+
+    /// The connection is over, and nobody is blamed for it.
+    pub(super) fn let_go(&mut self, loss: Loss, regular: Option<Regular>) {
         let connection = self.connection.take();
         self.beats.clear();
-        self.disconnect(connection.as_ref(), Cause::Renewed.into());
+        self.disconnect(connection.as_ref(), loss, regular);
         // What was proven stays proven: a failure later is the first after all that time.
         self.proven_since = connection.and_then(|connection| connection.up_since);
         if self.state() == State::Up {
             self.attempt = 0; // they are counted since the link was last Up, and it is
         }
-        self.phase = Phase::Renewing { due };
+    }
+
+    /// It ended where it may.
+    pub(super) fn on_ended(&mut self, loss: Loss, repeat: bool) {
+        let Some(connection) = &self.connection else { return };
+        if self.heartbeat.after != After::Reconnect {
+            return self.lose(loss);
+        }
+        let end = self.end_of(connection, loss.cause);
+        // On one that never had a beat the server waits for the first, by another limit.
+        let is_used = connection.acked > 0;
+        let is_fresh = connection.traffic.is_fresh();
+        let said = loss.cause == Cause::Renewed;
+        let renewed = Loss { cause: Cause::Renewed, ..loss.clone() };
+        match self.phase {
+            Phase::Resting { due } => {
+                let known = match is_used {
+                    _ if said => true,
+                    true => self.ends.on_free_end(self.now, end),
+                    false => self.ends.on_unused_end(end),
+                };
+                self.let_go(renewed, None);
+                if known || self.paused {
+                    self.phase = Phase::Renewing { due };
+                } else if self.checks >= MOST_CHECKS {
+                    // Accepting alone tells nothing here: the beat does, a moment later.
+                    let due = due.min(self.now + MOMENT);
+                    self.schedule.move_to(due);
+                    self.phase = Phase::Renewing { due };
+                } else {
+                    self.checks += 1;
+                    self.purpose = Purpose::Check { due };
+                    self.open();
+                }
+            }
+            // On a fresh one only a peer that says so has not taken it, and once for each beat.
+            Phase::Expecting { seq, .. }
+                if !is_fresh || said && self.repeated.replace(seq) != Some(seq) =>
+            {
+                if is_used {
+                    self.ends.on_free_end(self.now, end);
+                }
+                self.let_go(renewed, None);
+                if repeat {
+                    self.purpose = Purpose::Repeat;
+                    return self.open();
+                }
+                self.spend_round();
+                if self.rounds == Some(0) {
+                    return self.end(Cause::Stopped.into());
+                }
+                let due = self.next_due();
+                self.phase = Phase::Renewing { due };
+            }
+            _ => self.lose(loss),
+        }
+    }
+
+    /// The beat that is due would go out at about the moment when the peer ends the connection:
+    /// another one is opened for it.
+    pub(super) fn renews_for_beat(&mut self) -> bool {
+        let Some(connection) = &self.connection else { return false };
+        let is_ours = self.heartbeat.after == After::Reconnect && !self.heartbeat.carries_data;
+        if connection.acked == 0 || !is_ours {
+            return false; // what else it carries is not to be lost for a beat
+        }
+        let idle = connection.traffic.idle(self.now);
+        let rtt = self.rtt.avg().unwrap_or_default();
+        let Some(limit) = self.ends.limit_near(self.now, idle, rtt) else { return false };
+        let detail =
+            format!("it was idle for {idle:.1?}, and the peer ends it after about {limit:.1?}");
+        self.let_go(Loss::new(Cause::Renewed, detail), None);
+        self.purpose = Purpose::Planned;
+        self.open();
+        true
+    }
+
+    /// The beat that met the end of the last connection goes out on this one.
+    pub(super) fn repeat_beat(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.traffic.begin();
+        }
+        let seq = self.beats.again(self.now);
+        self.expect(seq);
     }
 
     /// The beat that the new connection is for is due.
@@ -45,7 +146,7 @@ impl Pulse {
             let due = self.next_due();
             self.phase = Phase::Renewing { due };
         } else {
-            self.renewing = true;
+            self.purpose = Purpose::Planned;
             self.open();
         }
     }
@@ -53,10 +154,7 @@ impl Pulse {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::cause::Loss;
     use crate::heartbeat::Heartbeat;
     use crate::pulse::{Input, Output, Report};
 

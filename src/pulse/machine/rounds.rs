@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
+use crate::counted::counted;
 use crate::heartbeat::Heartbeat;
 use crate::pulse::beats::Acked;
 use crate::pulse::health::Miss;
@@ -20,6 +21,9 @@ impl Pulse {
                 let at = at.min(now);
                 *deadline = at + *timeout;
                 self.beats.sent(sent, at);
+                if let Some(connection) = &mut self.connection {
+                    connection.traffic.asked(at);
+                }
             }
         }
     }
@@ -45,6 +49,7 @@ impl Pulse {
         self.silence.heard(self.now);
         if let Some(connection) = &mut self.connection {
             connection.acked += 1;
+            connection.traffic.answered(self.now);
         }
         match self.phase {
             Phase::Expecting { seq, deadline, timeout, extra } if seq == beat.seq => {
@@ -69,24 +74,7 @@ impl Pulse {
         }
     }
 
-    pub(super) fn on_stands(&mut self, stands: u64) {
-        if self.beating() != Some(stands) {
-            return;
-        }
-        self.beats.ack(Some(stands));
-        if let Some(connection) = &mut self.connection {
-            connection.acked += 1;
-        }
-        if self.silence.is_judged() {
-            // That it could be written says nothing about the peer; silence will.
-            self.report(Report::Beat { seq: stands, rtt: None, late: false });
-            self.end_round();
-        } else {
-            self.on_ack_in_time(stands, None);
-        }
-    }
-
-    fn on_ack_in_time(&mut self, seq: u64, rtt: Option<Duration>) {
+    pub(super) fn on_ack_in_time(&mut self, seq: u64, rtt: Option<Duration>) {
         if let Some(rtt) = rtt {
             self.rtt.sample(rtt);
         }
@@ -112,6 +100,9 @@ impl Pulse {
     }
 
     pub(super) fn on_partial(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.traffic.heard(self.now);
+        }
         if let Phase::Expecting { extra, .. } = &mut self.phase {
             if extra.partial == Partial::No {
                 extra.partial = Partial::Seen;
@@ -159,7 +150,10 @@ impl Pulse {
         if verdict == Miss::Suspect {
             let loss = Loss::new(
                 cause,
-                format!("no ack of beat {seq} within {timeout:?} (after {good} good beats)"),
+                format!(
+                    "no ack of beat {seq} within {timeout:?} (after {})",
+                    counted(good, "good beat", "good beats")
+                ),
             );
             let to = State::Suspect;
             self.report(Report::State { from, to, loss: Some(loss), down: None });
@@ -167,6 +161,8 @@ impl Pulse {
         if verdict == Miss::Fell {
             let detail = if misses < self.heartbeat.fall {
                 format!("every ack came late or not at all, the last within {timeout:?}")
+            } else if misses == 1 {
+                format!("no ack of beat {seq} within {timeout:?}")
             } else {
                 format!("no ack of {misses} beats in a row, each within {timeout:?}")
             };
@@ -198,15 +194,16 @@ impl Pulse {
         let busy = self.silence.carried(role).map(|carried| carried + interval);
         match busy.filter(|busy| *busy > self.now) {
             Some(until) if self.heartbeat.when_idle && self.health.state == State::Up => {
-                self.schedule.put_off(until);
+                self.schedule.move_to(until);
                 self.phase = Phase::Resting { due: until };
             }
+            _ if self.renews_for_beat() => {}
             _ => self.beat(),
         }
     }
 
     /// The beat in flight.
-    fn beating(&self) -> Option<u64> {
+    pub(super) fn beating(&self) -> Option<u64> {
         match self.phase {
             Phase::Expecting { seq, .. } => Some(seq),
             _ => None,
@@ -215,6 +212,12 @@ impl Pulse {
 
     pub(super) fn beat(&mut self) {
         let seq = self.beats.send(self.now);
+        self.expect(seq);
+    }
+
+    /// This beat goes out now.
+    pub(super) fn expect(&mut self, seq: u64) {
+        self.checks = 0;
         let patience = self.heartbeat.patience;
         let timeout = patience.timeout(self.heartbeat.timeout, &self.rtt, self.rto);
         let timeout = self.doubt.stretch(timeout);
@@ -230,7 +233,7 @@ impl Pulse {
     }
 
     /// The beat in flight was answered.
-    fn end_round(&mut self) {
+    pub(super) fn end_round(&mut self) {
         self.spend_round();
         if self.rounds == Some(0) {
             return self.end(Cause::Stopped.into());

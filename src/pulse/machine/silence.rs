@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
+use crate::counted::counted;
 use crate::pulse::Report;
 use crate::pulse::health::Miss;
 use crate::role::Role;
@@ -64,6 +65,9 @@ impl Pulse {
             return;
         }
         self.silence.heard(at.min(self.now));
+        if let Some(connection) = &mut self.connection {
+            connection.traffic.heard(at.min(self.now));
+        }
         // What came before the beat went out says nothing about its round.
         let in_round = self.beats.latest().is_none_or(|sent| at >= sent);
         if let Phase::Expecting { extra, .. } = &mut self.phase {
@@ -83,7 +87,11 @@ impl Pulse {
     }
 
     pub(super) fn on_wrote(&mut self, at: Instant) {
-        self.silence.wrote = self.silence.wrote.max(Some(at.min(self.now)));
+        let at = at.min(self.now);
+        self.silence.wrote = self.silence.wrote.max(Some(at));
+        if let Some(connection) = &mut self.connection {
+            connection.traffic.moved(at);
+        }
     }
 
     pub(super) fn on_vouched(&mut self) {
@@ -131,7 +139,11 @@ impl Pulse {
         match verdict {
             Miss::Stays => {}
             Miss::Suspect => {
-                let detail = format!("{} (after {good} signs of life)", loss.detail);
+                let detail = format!(
+                    "{} (after {})",
+                    loss.detail,
+                    counted(good, "sign of life", "signs of life")
+                );
                 let loss = Some(Loss { detail, ..loss });
                 self.report(Report::State { from, to: State::Suspect, loss, down: None });
             }

@@ -1,6 +1,7 @@
 //! How far a diagnosis goes, and how it reads: flags, environment, file, and the lines of it.
 
 use std::collections::HashSet;
+use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
@@ -9,6 +10,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::json::{check_words, documented, objects, of};
 use super::process::{DEAD, Done, Running, Scratch, keepbeat, run};
+use crate::peer::Peer;
 use crate::why::filtered::longer_than;
 
 /// Its kernel takes connections and bytes; nobody ever answers.
@@ -164,7 +166,9 @@ fn the_columns_stay_in_line_and_many_targets_are_explained_by_the_first() {
     assert_eq!(events.matches("nobody listens").count(), 3, "{out}");
     assert_eq!(events.matches("start what should").count(), 3, "{out}");
     assert_eq!(summary.matches("refused: 127.0.0.1:1").count(), 6, "{out}");
-    let longest = "conversation-silent".len();
+    let words = keepbeat::Cause::ALL.iter().map(|cause| cause.word());
+    let longest = words.filter(|word| *word != "closed-by-application").map(str::len).max();
+    let longest = longest.unwrap();
     assert!(events.contains(&format!("hung  {:<longest$}  no ack of 3", "peer-silent")), "{out}");
 }
 
@@ -178,4 +182,30 @@ fn a_hung_target_that_is_connected_to_again_and_again_is_told_once() {
     let kinds = ["◌ miss", "◆ diagnosed", "↳ remedy", "✖ down", "↳ why"];
     let told = kinds.map(|kind| events.matches(kind).count());
     assert_eq!(told, [3, 1, 1, 1, 0], "misses until it is down, and then nothing:\n{out}");
+}
+
+/// Answers PING after AUTH; later it is another one, with another password.
+#[test]
+fn why_a_target_is_down_now_is_told_as_loudly_as_why_it_fell() {
+    let server = Peer::new(|mut visit| {
+        visit.stream.read(&mut [0; 512])?;
+        if visit.nth > 0 {
+            visit.say(b"-WRONGPASS invalid username-password pair\r\n")?;
+            return visit.swallow();
+        }
+        visit.say(b"+OK\r\n+PONG\r\n")
+    });
+    let target = format!("redis://:s3cret@{}", server.address);
+    let mut process = Running::new(keepbeat(&[&target, "--interval", "60s"]));
+    process.line("● up");
+    process.line("closed-by-peer");
+    let down = process.line("login-refused");
+    assert!(down.contains("✖ down") && down.contains("-WRONGPASS"), "{down}");
+    let remedy = process.line("remedy");
+    assert!(remedy.contains("user and password"), "{remedy}");
+    process.signal("INT");
+    let Done { code, out, .. } = process.done();
+    let last = out.lines().last().unwrap();
+    assert_eq!(code, Some(1), "{out}");
+    assert!(last.contains("login-refused: the server says `-WRONGPASS"), "{out}");
 }

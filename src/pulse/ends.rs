@@ -1,0 +1,311 @@
+//! DECIDES. By which rule a peer ends its connections: after the same pause as the time before, or
+//! at the same age. Such an end is expected the next time, and a beat is kept away from it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::cause::Cause;
+
+/// So many ends are remembered.
+const KEPT: usize = 8;
+
+/// A limit that was learnt is forgotten after this long, and so many times itself: servers are
+/// reconfigured, and a restart may have looked like one.
+const FORGOTTEN: Duration = Duration::from_secs(600);
+const FORGOTTEN_TIMES: u32 = 30;
+
+/// Many servers look at their connections once a second, and count in whole seconds.
+const TICK: Duration = Duration::from_millis(1100);
+
+/// The clock of a server: a tenth, or a tick of it. Of a short time no more than half.
+fn tolerance(time: Duration) -> Duration {
+    (time / 10).max((time / 2).min(TICK))
+}
+
+fn is_same(one: Duration, other: Duration) -> bool {
+    one.abs_diff(other) <= tolerance(one.max(other))
+}
+
+/// The end of one connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct End {
+    /// Since bytes last went either way, a beat that met the end not counted.
+    pub(super) idle: Duration,
+    /// Since the connection stood.
+    pub(super) lived: Duration,
+    /// The longest pause on it that was followed by an answer.
+    pub(super) survived: Duration,
+    /// How it ended: a reset is another rule than a close.
+    pub(super) cause: Cause,
+    /// A beat was on its way, and may have arrived and ended it.
+    pub(super) may_be_the_beat: bool,
+}
+
+/// What the ends of the last connections have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The pause before them.
+    Idle,
+    /// The age of the connection.
+    Lifetime,
+    /// Both, so far: nothing differed between the connections that would tell which.
+    Either,
+}
+
+/// A rule by which the peer ends its connections, as far as ends in a row show one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Regular {
+    /// Which.
+    pub rule: Rule,
+    /// The shortest pause, or age, of those ends.
+    pub after: Duration,
+    /// How many ends in a row, this one included.
+    pub times: u32,
+}
+
+/// The ends so far, and what follows from them.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    /// The latest first.
+    kept: VecDeque<End>,
+    /// What the peer says of its own idle limit.
+    announced: Option<Duration>,
+    /// The age of the last one that ended before its first beat: servers wait for that by another
+    /// limit.
+    unused: Option<Duration>,
+    /// The idle limit as it was seen, and when.
+    learnt: Option<(Duration, Instant)>,
+}
+
+impl Ends {
+    /// The peer says that it ends connections which were idle for so long.
+    pub(super) fn announce(&mut self, limit: Duration) {
+        self.announced = Some(limit);
+    }
+
+    /// A peer that may end a connection at any time, between two beats, has done so. Whether that
+    /// was to be expected: by its own word, or because the last end came after the same pause.
+    pub(super) fn on_free_end(&mut self, now: Instant, end: End) -> bool {
+        let announced = self.announced.is_some_and(|limit| end.idle >= limit - limit / 10);
+        let again = self.kept.front().is_some_and(|last| is_same(last.idle, end.idle));
+        self.keep(end);
+        self.learn(now, end.idle);
+        announced || again
+    }
+
+    /// A peer that has no business to end a connection has done so. The rule, if the last ends
+    /// show one.
+    pub(super) fn on_end(&mut self, end: End) -> Option<Regular> {
+        self.keep(end);
+        let by_idle = self.run(|other| end.is_like(other) && is_same(other.idle, end.idle));
+        let by_idle = if self.survive_their_pause(by_idle) { 0 } else { by_idle };
+        let by_life = self.run(|other| end.is_like(other) && is_same(other.lived, end.lived));
+        let times = by_idle.max(by_life);
+        // Ends that only ever follow a beat may be that beat's doing.
+        let at_rest = self.kept.iter().take(times).any(|end| !end.may_be_the_beat);
+        if times < 2 || !at_rest {
+            return None;
+        }
+        let all = self.kept.iter().take(times);
+        let (rule, after) = match by_idle.cmp(&by_life) {
+            std::cmp::Ordering::Less => (Rule::Lifetime, all.map(|end| end.lived).min()),
+            std::cmp::Ordering::Greater => (Rule::Idle, all.map(|end| end.idle).min()),
+            std::cmp::Ordering::Equal => (Rule::Either, all.map(|end| end.idle).min()),
+        };
+        Some(Regular { rule, after: after.unwrap_or_default(), times: times as u32 })
+    }
+
+    /// The rule is one to go by: beats keep away from its pause.
+    pub(super) fn go_by(&mut self, now: Instant, regular: Regular) {
+        if regular.rule != Rule::Lifetime {
+            self.learn(now, regular.after);
+        }
+    }
+
+    /// The same, of a connection that ended before its first beat.
+    pub(super) fn on_unused_end(&mut self, end: End) -> bool {
+        let before = self.unused.replace(end.lived);
+        before.is_some_and(|before| is_same(before, end.lived))
+    }
+
+    fn keep(&mut self, end: End) {
+        self.kept.truncate(KEPT - 1);
+        self.kept.push_front(end);
+    }
+
+    /// How many of the last ends, in a row, are like this.
+    fn run(&self, is_like: impl Fn(&End) -> bool) -> usize {
+        self.kept.iter().take_while(|end| is_like(end)).count()
+    }
+
+    /// Whether one of the last so many connections had survived a longer pause than that which one
+    /// of them ended with. Then it is not the pause.
+    fn survive_their_pause(&self, times: usize) -> bool {
+        let last = || self.kept.iter().take(times);
+        let shortest = last().map(|end| end.idle).min().unwrap_or_default();
+        last().any(|end| end.survived > shortest + tolerance(shortest))
+    }
+
+    fn learn(&mut self, now: Instant, idle: Duration) {
+        let before = self.learnt.filter(|(limit, _)| is_same(*limit, idle));
+        let limit = before.map_or(idle, |(limit, _)| limit.min(idle));
+        self.learnt = Some((limit, now));
+    }
+
+    /// The idle limit near which a connection is that was idle for so long and still stands: a beat
+    /// on it might cross its end. One that stands well after what was learnt disproves it.
+    pub(super) fn limit_near(
+        &mut self,
+        now: Instant,
+        idle: Duration,
+        rtt: Duration,
+    ) -> Option<Duration> {
+        let early = |limit: Duration| limit.saturating_sub((limit / 10).max(rtt * 2));
+        if let Some(limit) = self.announced.filter(|limit| idle >= early(*limit)) {
+            return Some(limit);
+        }
+        let (limit, at) = self.learnt?;
+        let lasts = FORGOTTEN + limit * FORGOTTEN_TIMES;
+        let is_old = now.saturating_duration_since(at) >= lasts;
+        if is_old || idle > limit + tolerance(limit) {
+            self.learnt = None;
+            return None;
+        }
+        Some(limit).filter(|limit| idle >= early(*limit))
+    }
+}
+
+impl End {
+    fn is_like(&self, other: &End) -> bool {
+        self.cause == other.cause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn end(idle: Duration, lived: Duration) -> End {
+        let cause = Cause::ClosedByPeer;
+        End { idle, lived, survived: Duration::ZERO, cause, may_be_the_beat: false }
+    }
+
+    fn regular(ends: &[End]) -> Option<Regular> {
+        let mut all = Ends::default();
+        ends.iter().map(|end| all.on_end(*end)).last().flatten()
+    }
+
+    fn rule(ends: &[End]) -> Option<(Rule, Duration, u32)> {
+        regular(ends).map(|Regular { rule, after, times }| (rule, after, times))
+    }
+
+    #[test]
+    fn the_same_pause_or_the_same_age_twice_is_a_rule_and_which_is_told_by_what_differs() {
+        assert_eq!(rule(&[end(60 * S, 90 * S)]), None, "once is no rule");
+        assert_eq!(rule(&[end(60 * S, 90 * S), end(17 * S, 400 * S)]), None);
+        let idle = [end(60 * S, 90 * S), end(61 * S, 400 * S)];
+        assert_eq!(rule(&idle), Some((Rule::Idle, 60 * S, 2)));
+        let age = [end(2 * S, 3600 * S), end(29 * S, 3610 * S), end(11 * S, 3605 * S)];
+        assert_eq!(rule(&age), Some((Rule::Lifetime, 3600 * S, 3)));
+        let both = [end(60 * S, 60 * S), end(60 * S, 60 * S)];
+        assert_eq!(rule(&both), Some((Rule::Either, 60 * S, 2)));
+        let told = [end(60 * S, 90 * S), end(60 * S, 60 * S), end(60 * S, 60 * S)];
+        assert_eq!(rule(&told), Some((Rule::Idle, 60 * S, 3)), "the first of them tells");
+    }
+
+    #[test]
+    fn an_end_of_another_kind_begins_anew() {
+        let ends = [end(60 * S, 90 * S), end(5 * S, 7 * S), end(60 * S, 200 * S)];
+        assert_eq!(rule(&ends), None);
+        let again = [ends.as_slice(), &[end(60 * S, 300 * S)]].concat();
+        assert_eq!(rule(&again), Some((Rule::Idle, 60 * S, 2)));
+        let reset = End { cause: Cause::Reset, ..end(60 * S, 90 * S) };
+        assert_eq!(rule(&[reset, end(60 * S, 400 * S)]), None);
+        assert_eq!(rule(&[reset, reset]), Some((Rule::Either, 60 * S, 2)));
+    }
+
+    #[test]
+    fn a_pause_as_long_as_one_that_was_survived_is_no_reason() {
+        // A lifetime of 7 s, with a beat a second: each end comes some time after the last beat.
+        let ends = [0.3, 0.8, 0.6]
+            .map(|idle| End { survived: S * 21 / 20, ..end(S.mul_f64(idle), 7 * S + S / 100) });
+        assert_eq!(rule(&ends), Some((Rule::Lifetime, 7 * S + S / 100, 3)));
+    }
+
+    #[test]
+    fn what_only_beats_in_flight_have_met_is_no_rule_of_pauses() {
+        let crossing = |lived| End { may_be_the_beat: true, ..end(60 * S, lived) };
+        assert_eq!(rule(&[crossing(90 * S), crossing(400 * S)]), None, "the beat may kill it");
+        let one = [end(60 * S, 100 * S), crossing(400 * S)];
+        assert_eq!(rule(&one), Some((Rule::Idle, 60 * S, 2)));
+    }
+
+    #[test]
+    fn the_clocks_of_servers_tick_once_a_second() {
+        assert!(is_same(2 * S, 3 * S), "a Redis with a timeout of 2 s");
+        assert!(!is_same(2 * S, S * 7 / 2) && !is_same(S / 2, S * 5 / 4));
+        assert!(is_same(600 * S, 650 * S) && !is_same(600 * S, 700 * S));
+        assert!(is_same(Duration::ZERO, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_free_end_is_known_by_what_was_announced_and_by_the_one_before() {
+        let (mut ends, now) = (Ends::default(), Instant::now());
+        assert!(!ends.on_free_end(now, end(5 * S, 9 * S)));
+        assert!(ends.on_free_end(now, end(S * 51 / 10, 30 * S)));
+        assert!(!ends.on_free_end(now, end(9 * S, 30 * S)), "another limit, or a restart");
+        assert!(!ends.on_free_end(now, end(S / 100, S)));
+        assert!(ends.on_free_end(now, end(S / 100, S)), "it ends each after its answer");
+        ends.announce(5 * S);
+        assert!(ends.on_free_end(now, end(S * 47 / 10, 9 * S)), "a little early");
+        assert!(ends.on_free_end(now, end(8 * S, 9 * S)), "late is no news, either");
+        assert!(!ends.on_free_end(now, end(2 * S, 9 * S)));
+    }
+
+    #[test]
+    fn what_ends_before_its_first_beat_is_a_rule_of_its_own() {
+        let (mut ends, now) = (Ends::default(), Instant::now());
+        ends.on_free_end(now, end(5 * S, 9 * S));
+        assert!(!ends.on_unused_end(end(20 * S, 20 * S)));
+        assert!(ends.on_unused_end(end(20 * S, 20 * S)));
+        assert!(!ends.on_unused_end(end(3 * S, 3 * S)), "a restart");
+        assert!(ends.on_free_end(now, end(5 * S, 9 * S)), "the other rule stands");
+    }
+
+    #[test]
+    fn beats_keep_away_from_a_limit_until_it_is_disproved_or_old() {
+        let (mut ends, now, rtt) = (Ends::default(), Instant::now(), S / 100);
+        assert_eq!(ends.limit_near(now, 5 * S, rtt), None);
+        ends.on_free_end(now, end(5 * S, 9 * S));
+        assert_eq!(ends.limit_near(now, 4 * S, rtt), None);
+        assert_eq!(ends.limit_near(now, S * 46 / 10, rtt), Some(5 * S));
+        assert_eq!(ends.limit_near(now, 4 * S, S / 2), Some(5 * S), "a slow path");
+        assert_eq!(ends.limit_near(now, 7 * S, rtt), None, "it stands");
+        assert_eq!(ends.limit_near(now, 5 * S, rtt), None, "so that was no limit");
+        ends.on_free_end(now, end(5 * S, 9 * S));
+        assert_eq!(ends.limit_near(now + FORGOTTEN, 5 * S, rtt), Some(5 * S));
+        assert_eq!(ends.limit_near(now + FORGOTTEN + 150 * S, 5 * S, rtt), None);
+        ends.announce(3 * S);
+        assert_eq!(ends.limit_near(now, 3600 * S, rtt), Some(3 * S), "a word stays a word");
+        // Where nothing may end at any time, one end is no limit.
+        let mut ends = Ends::default();
+        ends.on_end(end(5 * S, 9 * S));
+        assert_eq!(ends.limit_near(now, 5 * S, rtt), None);
+        let rule = ends.on_end(end(5 * S, 99 * S)).unwrap();
+        assert_eq!(ends.limit_near(now, 5 * S, rtt), None, "not before it was found one to go by");
+        ends.go_by(now, rule);
+        assert_eq!(ends.limit_near(now, 5 * S, rtt), Some(5 * S));
+    }
+
+    #[test]
+    fn only_so_many_are_kept() {
+        let mut ends = Ends::default();
+        let times: Vec<_> = (0..20)
+            .filter_map(|n| ends.on_end(end(5 * S, n * 60 * S)))
+            .map(|regular| regular.times)
+            .collect();
+        assert_eq!((times.len(), times[0], times[18]), (19, 2, KEPT as u32));
+    }
+}
