@@ -89,7 +89,9 @@ impl Ends {
         let announced = self.announced.is_some_and(|limit| end.idle >= limit - limit / 10);
         let again = self.kept.front().is_some_and(|last| is_same(last.idle, end.idle));
         self.keep(end);
-        self.learn(now, end.idle);
+        if !end.is_after_a_longer_pause() {
+            self.learn(now, end.idle);
+        }
         announced || again
     }
 
@@ -110,6 +112,11 @@ impl Ends {
         let (rule, after) = match by_idle.cmp(&by_life) {
             std::cmp::Ordering::Less => (Rule::Lifetime, all.map(|end| end.lived).min()),
             std::cmp::Ordering::Greater => (Rule::Idle, all.map(|end| end.idle).min()),
+            // A busy machine makes pauses of any length. One that was survived speaks for the age;
+            // and where it errs, nothing is done: beats keep away from pauses alone.
+            std::cmp::Ordering::Equal if all.clone().any(End::is_after_a_longer_pause) => {
+                (Rule::Lifetime, all.map(|end| end.lived).min())
+            }
             std::cmp::Ordering::Equal => (Rule::Either, all.map(|end| end.idle).min()),
         };
         Some(Regular { rule, after: after.unwrap_or_default(), times: times as u32 })
@@ -179,6 +186,11 @@ impl End {
     fn is_like(&self, other: &End) -> bool {
         self.cause == other.cause
     }
+
+    /// It ended after a pause, though it had survived one as long.
+    fn is_after_a_longer_pause(&self) -> bool {
+        self.survived >= self.idle && !self.idle.is_zero()
+    }
 }
 
 #[cfg(test)]
@@ -232,6 +244,13 @@ mod tests {
         let ends = [0.3, 0.8, 0.6]
             .map(|idle| End { survived: S * 21 / 20, ..end(S.mul_f64(idle), 7 * S + S / 100) });
         assert_eq!(rule(&ends), Some((Rule::Lifetime, 7 * S + S / 100, 3)));
+        // The same where the ends come shortly before the next beat, each time.
+        let ends = [0.95, 0.9].map(|idle| End { survived: S, ..end(S.mul_f64(idle), 7 * S) });
+        assert_eq!(rule(&ends), Some((Rule::Lifetime, 7 * S, 2)));
+        // Nothing is learnt of it where the peer is free to end, either.
+        let (mut free, now) = (Ends::default(), Instant::now());
+        ends.map(|end| free.on_free_end(now, end));
+        assert_eq!(free.limit_near(now, S, S / 100), None);
     }
 
     #[test]
