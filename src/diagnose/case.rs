@@ -107,6 +107,8 @@ pub(crate) struct Case {
     side_at: Option<Instant>,
     /// Connections in a row that stood, and on which no beat was acknowledged.
     swallowed: u32,
+    /// Such on which beats were acknowledged, and none was answered.
+    unanswered: u32,
     /// How the connection came to stand.
     opening: Opening,
     /// A death by silence that the next connection may explain.
@@ -157,6 +159,7 @@ impl Case {
             side: Evidence::default(),
             side_at: None,
             swallowed: 0,
+            unanswered: 0,
             opening: Opening::default(),
             open: None,
             back: None,
@@ -244,7 +247,8 @@ impl Case {
             return;
         }
         self.busy = now;
-        (self.ledger.answers, self.swallowed) = (self.ledger.answers + 1, 0);
+        self.ledger.answers += 1;
+        (self.swallowed, self.unanswered) = (0, 0);
         self.on_answer(rtt.is_some() || late);
         let sent = self.recorder.on_end(seq, rtt.map_or(BeatEnd::Late, BeatEnd::Acked));
         self.least_rtt = self.least_rtt.into_iter().chain(rtt).min();
@@ -383,8 +387,11 @@ impl Case {
 
     /// When the connection, or the attempt, is over.
     pub(crate) fn on_disconnected(&mut self) {
-        let swallowed = self.misses > 0 && self.ledger.answers == 0 && self.trouble.acked.is_none();
-        self.swallowed += u32::from(swallowed);
+        if self.stands && self.misses > 0 && self.ledger.answers == 0 {
+            let acked = self.trouble.acked.is_some();
+            self.swallowed += u32::from(!acked);
+            self.unanswered += u32::from(acked);
+        }
         if self.misses > 0 {
             // What is sent in vain on a connection that is dead is no loss on the way.
             self.path = self.trouble.path;

@@ -436,6 +436,9 @@ evidence! {
     more_changes: u32,
     /// Connections of the link's own that stood, and on which no beat was ever acknowledged.
     next_swallowed: u32,
+    /// Connections of the link's own before this one, on which beats were acknowledged and none was
+    /// answered.
+    next_unanswered: u32,
     /// Attempts of the link's own that nobody answered.
     next_silent: u32,
     /// First nobody answered a fresh connection, and the link's own next one was.

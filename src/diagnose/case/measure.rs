@@ -69,6 +69,7 @@ impl Case {
         evidence.silent_us = trouble.since.map(|since| now.saturating_duration_since(since));
         evidence.beats_before = Some(trouble.path.beats());
         evidence.next_swallowed = Some(self.swallowed).filter(|swallowed| *swallowed > 0);
+        evidence.next_unanswered = Some(self.unanswered).filter(|unanswered| *unanswered > 0);
         evidence.late_beats = trouble.path.late();
         evidence.rtt_lately_us = Some(self.path.longest()).filter(|rtt| !rtt.is_zero());
         evidence.answers_us = Some(trouble.path.least()).filter(|took| !took.is_zero());

@@ -94,7 +94,10 @@ pub(super) fn is_answer_overdue(evidence: &Evidence) -> bool {
     let rto = evidence.rto_us.unwrap_or_default().max(THEIR_TIMEOUT);
     let rtt = evidence.rtt_us.unwrap_or_default();
     if !is_unclean(evidence) {
-        let acked = evidence.acked_ago_us.unwrap_or(silent(evidence));
+        // One connection after another was not answered: it is the same pause all the time.
+        let goes_on = evidence.next_unanswered.is_some()
+            || matches!(evidence.fresh_beat, Some(Carried::Acked | Carried::Unanswered));
+        let acked = evidence.acked_ago_us.filter(|_| !goes_on).unwrap_or(silent(evidence));
         return acked >= (rto + 2 * rtt).max(A_PAUSE);
     }
     // One timeout, then two, then four. Where the path was dead for a while, theirs has grown as
@@ -287,6 +290,19 @@ mod tests {
         let lossy = |e: &mut Evidence| e.lossy_beats = Some(1);
         assert_eq!(late(2000, &lossy).1, Confidence::Possible);
         assert_eq!(late(3200, &lossy), (Cause::PeerSilent, Confidence::Likely));
+        let again = |change: fn(&mut Evidence)| {
+            let brief = |e: &mut Evidence| {
+                (e.acked_ago_us, e.fresh) = (Some(100 * MS), None);
+                change(e);
+            };
+            late(600, &brief)
+        };
+        assert_eq!(again(|_| ()).1, Confidence::Possible, "what was before may have been lost");
+        let likely = (Cause::PeerSilent, Confidence::Likely);
+        assert_eq!(again(|e| e.next_unanswered = Some(1)), likely, "on one after another");
+        let beside =
+            again(|e| (e.fresh, e.fresh_beat) = (Some(Fresh::Connected), Some(Carried::Acked)));
+        assert_eq!(beside, likely);
         let slow = |e: &mut Evidence| (e.rto_us, e.rtt_us) = (Some(900 * MS), Some(600 * MS));
         assert_eq!(late(1500, &slow).1, Confidence::Possible);
         assert_eq!(late(2200, &slow), (Cause::PeerSilent, Confidence::Likely));
