@@ -249,7 +249,8 @@ mod tests {
         assert_eq!(rule(&ends), Some((Rule::Lifetime, 7 * S, 2)));
         // Nothing is learnt of it where the peer is free to end, either.
         let (mut free, now) = (Ends::default(), Instant::now());
-        ends.map(|end| free.on_free_end(now, end));
+        let told = ends.map(|end| free.on_free_end(now, end));
+        assert_eq!(told, [false, true]);
         assert_eq!(free.limit_near(now, S, S / 100), None);
     }
 
