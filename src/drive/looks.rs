@@ -35,8 +35,7 @@ fn attention(before: Duration, usual: Option<Duration>) -> Duration {
 
 /// What a look at a socket found; nothing, as a rule.
 pub(crate) enum Found {
-    /// The connection stands, and this is what the kernel knows, if it tells.
-    Nothing(Option<TcpInfo>),
+    Nothing,
     /// The kernel's number for what a router or firewall said. The connection stands.
     Icmp(i32),
     /// It was no word of a router, but the end, which no read will tell any more.
@@ -44,20 +43,21 @@ pub(crate) enum Found {
 }
 
 /// Has a router said something of the connection? Only its link's thread may ask: the error is told
-/// once.
-pub(crate) fn look_at(socket: &Socket, peer: SocketAddr) -> Found {
+/// once. And what the kernel knows of one that stands, if it tells.
+pub(crate) fn look_at(socket: &Socket, peer: SocketAddr) -> (Found, Option<TcpInfo>) {
     let look = || TcpInfo::of(socket).ok();
     let state = |info: &Option<TcpInfo>| info.as_ref().map(|info| info.state);
     let info = look();
     if state(&info) == Some(TcpState::Closed) {
-        return Found::Nothing(None); // a read tells it, behind what came before it
+        return (Found::Nothing, None); // a read tells it, behind what came before it
     }
-    let Ok(Some(error)) = socket.take_error() else { return Found::Nothing(info) };
-    match (state(&look()), error.raw_os_error()) {
+    let Ok(Some(error)) = socket.take_error() else { return (Found::Nothing, info) };
+    let found = match (state(&look()), error.raw_os_error()) {
         (None | Some(TcpState::Closed), _) => Found::End(loss_of(&error, peer)),
         (_, Some(errno)) => Found::Icmp(errno),
-        (_, None) => Found::Nothing(info),
-    }
+        (_, None) => Found::Nothing,
+    };
+    (found, info)
 }
 
 pub(crate) struct Looks {

@@ -188,7 +188,7 @@ impl Observing {
     /// It stands.
     fn connect(&mut self) {
         let view = View { last: self.before.last(), local: self.local };
-        self.inquiry.on_connected(Some(self.peer), &view, &mut self.reporter);
+        self.inquiry.on_connected(Some(self.peer), &view, &self.reporter);
         self.tell(Input::Connected);
     }
 

@@ -302,13 +302,13 @@ impl Watch {
     fn look(&mut self) {
         let thorough = self.inquiry.on_looked(Instant::now());
         let Some(connection) = &self.connection else { return };
-        let found = look_at(connection.socket(), connection.peer);
+        let (found, info) = look_at(connection.socket(), connection.peer);
         let Watch { inquiry, reporter, connection, protocol, dialer, .. } = self;
         let mut view = View { connection: connection.as_ref(), protocol, dialer };
         match found {
             Found::End(loss) if !self.handle.is_stopping() => self.tell(Input::Lost(loss)),
             Found::End(_) => {}
-            Found::Nothing(info) => inquiry.on_quiet(info, thorough, &mut view, reporter),
+            Found::Nothing => inquiry.on_quiet(info, thorough, &mut view, reporter),
             Found::Icmp(errno) => inquiry.on_icmp(errno, &mut view, reporter),
         }
     }

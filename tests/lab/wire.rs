@@ -138,8 +138,8 @@ impl Wire {
         loop {
             let next = queue.peek().map(|Reverse((due, ..)): &Reverse<Held>| *due);
             wait(&ends, next);
-            for from in 0..2 {
-                while let Some(len) = read(&mut ends[from], &mut room) {
+            for (from, end) in ends.iter_mut().enumerate() {
+                while let Some(len) = read(end, &mut room) {
                     let now = Instant::now();
                     let admitted = self.0.lock().unwrap()[from].admit(len, now, &mut rng);
                     for due in admitted.into_iter().flatten() {

@@ -155,7 +155,7 @@ impl Case {
         // Until the kernel has sent it again nobody knows that it was lost.
         let early = evidence.fresh_resent.unwrap_or(0) + 2;
         let is_early = info.is_some_and(|info| info.unacked > 0 && info.total_retransmits < early);
-        let is_news = is_news && !(is_early && !acked);
+        let is_news = is_news && (acked || !is_early);
         if is_news {
             evidence.fresh_beat = Some(match (acked, info.map(|info| info.unacked)) {
                 (true, _) => Carried::Answered,

@@ -119,7 +119,7 @@ impl Follow {
         match Sender::start(handle, ear, self.stack, send) {
             Ok(sender) => {
                 self.sender = Some(sender);
-                self.inquiry.on_connected(None, &Elsewhere, &mut self.reporter);
+                self.inquiry.on_connected(None, &Elsewhere, &self.reporter);
                 self.pulse.handle(self.ear.since, Input::Connected);
             }
             Err(error) => {

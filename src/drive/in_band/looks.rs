@@ -82,11 +82,11 @@ impl InBand {
     pub(super) fn look(&mut self, now: Instant) {
         let thorough = self.inquiry.on_looked(now);
         let Some(line) = &self.line else { return };
-        let found = look_at(&line.socket, line.peer);
+        let (found, info) = look_at(&line.socket, line.peer);
         let InBand { inquiry, reporter, line, protocol, origin, .. } = self;
         let mut view = View { line: line.as_ref(), protocol, origin };
         match found {
-            Found::Nothing(info) => inquiry.on_quiet(info, thorough, &mut view, reporter),
+            Found::Nothing => inquiry.on_quiet(info, thorough, &mut view, reporter),
             Found::End(loss) => self.on_end(loss),
             Found::Icmp(errno) => inquiry.on_icmp(errno, &mut view, reporter),
         }

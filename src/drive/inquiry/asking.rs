@@ -93,8 +93,9 @@ impl Inquiry {
             return;
         }
         let Some(peer) = self.case.peer() else { return };
-        let finds_out = answered && self.slot.close_answered();
-        if !finds_out && !(answered && self.slot.was_served()) {
+        // Its thread finds out, or has.
+        let both = answered && (self.slot.close_answered() || self.slot.was_served());
+        if !both {
             self.shared.sides.spared.add(peer);
         }
     }
