@@ -146,7 +146,8 @@ mod tests {
     fn what_was_sent_again_is_a_lost_packet_unless_round_trips_are_longer_than_the_kernel_waits() {
         let round = |took, now: TcpInfo| {
             let mut path = Path::default();
-            (path.on_answer(took), path.on_answer(took));
+            path.on_answer(took);
+            path.on_answer(took);
             path.on_round(Some(&now), Some(&look(0, 0)), false);
             (path.lossy(), path.doubled())
         };

@@ -298,8 +298,9 @@ impl Exam<'_> {
     /// The peer took it and does not serve it. A process that hangs answers both once it wakes; a
     /// device for one client goes on with the first, and must not be disturbed again.
     fn hold(&mut self, mut connection: Connection, mut protocol: Guarded) {
-        self.question.slot.waits.store(true, Ordering::Relaxed);
-        self.tell();
+        self.question.slot.put(&self.found);
+        self.question.slot.waits.store(true, Ordering::Release);
+        self.question.link.wake();
         let mut until = Instant::now() + HOLD;
         let mut is_last = false;
         let served = loop {
@@ -318,7 +319,7 @@ impl Exam<'_> {
         };
         let slot = &self.question.slot;
         slot.served.fetch_or(served == Some(true), Ordering::Relaxed);
-        slot.waits.store(false, Ordering::Relaxed);
+        slot.waits.store(false, Ordering::Release);
         if slot.answered.load(Ordering::Relaxed) && served != Some(true) {
             self.spared.add(self.question.address);
         }

@@ -67,7 +67,7 @@ impl Slot {
     pub(crate) fn close_answered(&self) -> bool {
         self.answered.store(true, Ordering::Relaxed);
         self.close();
-        self.waits.load(Ordering::Relaxed)
+        self.waits.load(Ordering::Acquire)
     }
 
     /// When a side connection was accepted last.
@@ -89,8 +89,10 @@ impl Slot {
         self.finished.store(true, Ordering::Release);
     }
 
+    /// Whether all is told that will be: who still holds a connection for the sake of a device that
+    /// serves one client asks nothing more.
     pub(crate) fn is_finished(&self) -> bool {
-        self.finished.load(Ordering::Acquire)
+        self.finished.load(Ordering::Acquire) || self.waits.load(Ordering::Acquire)
     }
 }
 
