@@ -271,8 +271,8 @@ impl Case {
         let acked = seen.as_ref().is_some_and(|info| self.is_beat_acked(info));
         self.trouble = Trouble::since(self.first.as_ref().map(|first| first.at), self.path);
         self.trouble.acked = acked.then_some(now);
-        // A trouble that never came to a miss is over with the ack.
-        if self.misses == 0 || self.told.as_ref().is_some_and(|told| told.is_warning()) {
+        // A trouble that never came to a miss is over with the ack. A late one ends nothing.
+        if self.misses == 0 && !late || self.told.as_ref().is_some_and(|told| told.is_warning()) {
             self.told = None;
         }
         (self.misses, self.partial) = (0, false);
@@ -289,7 +289,8 @@ impl Case {
         now: Instant,
     ) {
         self.in_time = !late && self.misses == 0;
-        if self.trouble.acked.is_some() {
+        // Of a late one nobody knows that, unless it was looked at meanwhile.
+        if self.trouble.acked.is_some() || late && self.trouble.seen.is_none() {
             return;
         }
         let took = rtt.or(sent.map(|sent| now.saturating_duration_since(sent)));

@@ -178,6 +178,7 @@ impl Evidence {
             fresh_rtt_us: None,
             fresh_again: None,
             fresh_beat: None,
+            fresh_duplicates: None,
             fresh_beat_again: None,
             fresh_same_length: None,
             fresh_cut: None,
@@ -418,6 +419,8 @@ evidence! {
     /// The same beat on it: `answered`, `acked` (by the kernel alone), `unacked`, `ended`,
     /// `unanswered`.
     fresh_beat: Carried,
+    /// How often it arrived there once more: its first acknowledgement was lost.
+    fresh_duplicates: u32,
     /// The same once more, on a connection of its own.
     fresh_beat_again: Carried,
     /// Other bytes of the same length on it.

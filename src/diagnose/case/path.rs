@@ -51,7 +51,8 @@ impl Path {
         let twice = twice.map_or(0, |(now, before)| now.saturating_sub(before));
         // It sends a probe for a lost one after two round trips already.
         let patient = before.rto.min(2 * before.rtt + A_PROBE) * 8 / 10;
-        let is_slow = self.least() >= patient;
+        // Of a long round trip the kernel measures an eighth at least into its average.
+        let is_slow = self.least() >= patient && now.rtt * 10 >= self.least();
         let least = if has_data { twice } else { 0 };
         self.lossy |= u32::from(resent > least && !is_slow);
         self.doubled |= u32::from(twice > resent);
@@ -144,18 +145,20 @@ mod tests {
 
     #[test]
     fn what_was_sent_again_is_a_lost_packet_unless_round_trips_are_longer_than_the_kernel_waits() {
-        let round = |took, now: TcpInfo| {
+        let round_of = |rtt, took: Duration, now: TcpInfo| {
             let mut path = Path::default();
             path.on_answer(took);
             path.on_answer(took);
-            path.on_round(Some(&now), Some(&look(0, 0)), false);
+            path.on_round(Some(&TcpInfo { rtt, ..now }), Some(&look(0, 0)), false);
             (path.lossy(), path.doubled())
         };
+        let round = |took, now| round_of(took, took, now);
         let (quick, slow) = (Duration::from_millis(10), Duration::from_secs(1));
         assert_eq!(round(quick, look(0, 0)), (None, None));
         assert_eq!(round(quick, look(1, 0)), (Some(1), None));
         assert_eq!(round(quick, look(1, 1)), (Some(1), None), "its acknowledgement was lost");
         assert_eq!(round(slow, look(1, 1)), (None, None));
+        assert_eq!(round_of(quick, slow, look(1, 0)), (Some(1), None), "it was held back, or lost");
         assert_eq!(round(quick, look(0, 1)), (None, Some(1)), "the path has doubled it");
     }
 

@@ -45,6 +45,11 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
     let Some(resent) = evidence.resent else {
         return possible(Cause::SlowPath, &[Cause::LossyPath, Cause::PeerSilent]);
     };
+    // It had arrived, or would have been sent again: it was not the path that took its time.
+    let rto = evidence.rto_us.is_some_and(|rto| rto < silent(evidence));
+    if resent == 0 && rto && !is_measured(evidence) {
+        return possible(Cause::PeerSilent, &[Cause::SlowPath, Cause::LossyPath]);
+    }
     // What was sent again had arrived before, and it goes on to take as long. Answers alone that
     // were lost for a while look the same, until they come.
     let needless = needless(evidence);

@@ -85,7 +85,8 @@ pub(super) fn is_eaten(evidence: &Evidence) -> bool {
 
 /// So many times that it is no acknowledgement lost by chance.
 pub(super) fn is_eaten_again(evidence: &Evidence) -> bool {
-    is_eaten(evidence) && needless(evidence) >= TWICE
+    let beside = evidence.fresh_duplicates.is_some_and(|twice| twice > 0);
+    is_eaten(evidence) && (needless(evidence) >= TWICE || beside)
 }
 
 /// The beat was acknowledged: whether an answer that was lost would have been sent again by now,
@@ -157,12 +158,13 @@ pub(super) fn is_dropped(evidence: &Evidence) -> Dead {
         (true, _) => 8,
         (_, true) if is_clean_beside(evidence) => 3,
         (_, true) => 4,
+        _ if is_clean_beside(evidence) => 1,
         _ => 2,
     };
     match evidence.resent_beside {
         None => Dead::Perhaps, // it is not told here
         Some(resent) if resent >= enough => Dead::Yes,
-        Some(resent) if resent >= enough / 2 => Dead::Perhaps,
+        Some(resent) if resent >= (enough / 2).max(1) => Dead::Perhaps,
         Some(_) => Dead::No,
     }
 }
@@ -321,6 +323,10 @@ mod tests {
         assert_eq!(twice(&|e| e.doubled_beats = Some(1)).0, Cause::PeerSilent, "the path doubles");
         let once = twice(&|e| (e.duplicates, e.resent) = (Some(1), Some(1)));
         assert_eq!(once, (Cause::RepliesFiltered, Confidence::Possible), "lost by chance");
+        let beside = twice(&|e| {
+            (e.duplicates, e.resent, e.fresh_duplicates) = (Some(1), Some(1), Some(1));
+        });
+        assert_eq!(beside, (Cause::RepliesFiltered, Confidence::Likely), "on another one as well");
         let early = twice(&|e| e.acked_ago_us = Some(700 * MS));
         assert_eq!(early, (Cause::AckTimeout, Confidence::Possible), "or loses");
     }

@@ -264,6 +264,10 @@ impl Exam<'_> {
             return (carried, cut);
         }
         let carried = self.given_up(&connection);
+        if carried == Carried::Acked {
+            let twice = connection.tcp_info().and_then(|info| info.dsack_dups);
+            self.found.fresh_duplicates = twice.filter(|twice| *twice > 0);
+        }
         if self.question.acked && matches!(carried, Carried::Acked | Carried::Unanswered) {
             self.found.fresh_beat = Some(carried);
             self.hold(connection, protocol);
