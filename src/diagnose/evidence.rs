@@ -442,6 +442,8 @@ evidence! {
     /// Connections of the link's own before this one, on which beats were acknowledged and none was
     /// answered.
     next_unanswered: u32,
+    /// Beats that were answered on the link's own next connection, while the last one was silent.
+    next_beats: u32,
     /// Attempts of the link's own that nobody answered.
     next_silent: u32,
     /// First nobody answered a fresh connection, and the link's own next one was.

@@ -169,11 +169,13 @@ pub(super) fn is_dropped(evidence: &Evidence) -> Dead {
     }
 }
 
-/// Connection after connection was answered, and none had to be begun again.
+/// Connection after connection was answered, or beat after beat on the next one, and none had to be
+/// begun again.
 fn is_clean_beside(evidence: &Evidence) -> bool {
     let Evidence { more_fresh, more_answered, fresh, fresh_resent, .. } = evidence;
     let all = more_fresh.is_some_and(|more| more >= SOME && *more_answered == Some(more));
-    all && *fresh == Some(Fresh::Connected) && fresh_resent.is_none()
+    let beats = evidence.next_beats.is_some_and(|beats| beats >= TWICE);
+    (all || beats) && *fresh == Some(Fresh::Connected) && fresh_resent.is_none()
 }
 
 /// The beat was lost on a fresh connection as well: how sure it is that this is no chance.
@@ -234,6 +236,13 @@ mod tests {
         assert_eq!(beside(0), (Cause::AckTimeout, Confidence::Possible));
         assert_eq!(beside(1), (Cause::FlowDropped, Confidence::Possible));
         assert_eq!(beside(2), (Cause::FlowDropped, Confidence::Likely));
+        let lively = |beats, resent| {
+            let (next_beats, resent_beside) = (Some(beats), Some(resent));
+            cause(&Evidence { next_beats, resent_beside, ..answered() })
+        };
+        assert_eq!(lively(1, 1), (Cause::FlowDropped, Confidence::Possible));
+        assert_eq!(lively(2, 1), (Cause::FlowDropped, Confidence::Likely), "beat after beat");
+        assert_eq!(lively(9, 0).1, Confidence::Possible, "and it has not tried again");
         let lossy = |lossy, resent| {
             let (lossy_beats, resent_beside) = (Some(lossy), Some(resent));
             cause(&Evidence { lossy_beats, resent_beside, ..answered() })

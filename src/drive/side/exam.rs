@@ -264,10 +264,7 @@ impl Exam<'_> {
             return (carried, cut);
         }
         let carried = self.given_up(&connection);
-        if carried == Carried::Acked {
-            let twice = connection.tcp_info().and_then(|info| info.dsack_dups);
-            self.found.fresh_duplicates = twice.filter(|twice| *twice > 0);
-        }
+        self.count_twice(&connection);
         if self.question.acked && matches!(carried, Carried::Acked | Carried::Unanswered) {
             self.found.fresh_beat = Some(carried);
             self.hold(connection, protocol);
@@ -316,6 +313,9 @@ impl Exam<'_> {
             if let Some(carried) = self.answer(&mut connection, &mut protocol, step) {
                 break Some(carried == Carried::Answered);
             }
+            if self.count_twice(&connection) {
+                self.tell();
+            }
             if !is_last && self.question.slot.is_over() {
                 is_last = true;
                 until = Instant::now() + GRACE.max(4 * self.question.rtt);
@@ -327,6 +327,13 @@ impl Exam<'_> {
         if slot.answered.load(Ordering::Relaxed) && served != Some(true) {
             self.spared.add(self.question.address);
         }
+    }
+
+    /// Whether something that was sent on it is known to have arrived twice, and was not before.
+    fn count_twice(&mut self, connection: &Connection) -> bool {
+        let info = connection.tcp_info().filter(|info| self.believes(info));
+        let twice = info.and_then(|info| info.dsack_dups).filter(|twice| *twice > 0);
+        twice.is_some() && std::mem::replace(&mut self.found.fresh_duplicates, twice) != twice
     }
 
     /// A payload of no meaning, on a connection of its own: whether the kernel of the peer has it.
