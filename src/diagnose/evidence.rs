@@ -179,6 +179,7 @@ impl Evidence {
             fresh_again: None,
             fresh_beat: None,
             fresh_duplicates: None,
+            fresh_beat_us: None,
             fresh_beat_again: None,
             fresh_same_length: None,
             fresh_cut: None,
@@ -419,6 +420,8 @@ evidence! {
     /// The same beat on it: `answered`, `acked` (by the kernel alone), `unacked`, `ended`,
     /// `unanswered`.
     fresh_beat: Carried,
+    /// How long its answer took, where it was waited for, and the link's own did not come behind it.
+    fresh_beat_us: Duration,
     /// How often it arrived there once more: its first acknowledgement was lost.
     fresh_duplicates: u32,
     /// The same once more, on a connection of its own.

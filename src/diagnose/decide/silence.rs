@@ -204,6 +204,10 @@ fn whose_silence(evidence: &Evidence) -> Verdict {
         (_, Some(Carried::Answered)) if eaten => {
             likely(Cause::ConversationSilent, &[Cause::RepliesFiltered])
         }
+        // Both were waited for, and one of them came.
+        (_, Some(Carried::Answered)) if evidence.fresh_beat_us.is_some() => {
+            likely(Cause::SingleClient, &[Cause::ConversationSilent, Cause::PeerSilent])
+        }
         // A device for one client may have turned to ours.
         (_, Some(Carried::Answered)) => likely(Cause::ConversationSilent, &[Cause::SingleClient]),
         _ if eaten && is_eaten_again(evidence) => {
