@@ -86,7 +86,11 @@ pub(super) fn is_eaten(evidence: &Evidence) -> bool {
 /// So many times that it is no acknowledgement lost by chance.
 pub(super) fn is_eaten_again(evidence: &Evidence) -> bool {
     let beside = evidence.fresh_duplicates.is_some_and(|twice| twice > 0);
-    is_eaten(evidence) && (needless(evidence) >= TWICE || beside)
+    // On a path that has lost nothing yet, and where no answer came to anything since, once will do.
+    let nothing = evidence.misses.is_some_and(|misses| misses > TWICE)
+        && matches!(evidence.fresh_beat, Some(Carried::Acked | Carried::Unanswered))
+        && !is_hard(evidence);
+    is_eaten(evidence) && (needless(evidence) >= TWICE || beside || nothing)
 }
 
 /// The beat was acknowledged: whether an answer that was lost would have been sent again by now,
@@ -336,6 +340,15 @@ mod tests {
             (e.duplicates, e.resent, e.fresh_duplicates) = (Some(1), Some(1), Some(1));
         });
         assert_eq!(beside, (Cause::RepliesFiltered, Confidence::Likely), "on another one as well");
+        let nothing = |lossy| {
+            twice(&|e| {
+                (e.duplicates, e.resent, e.misses) = (Some(1), Some(1), Some(3));
+                (e.fresh, e.fresh_beat) = (Some(Fresh::Connected), Some(Carried::Acked));
+                e.lossy_beats = lossy;
+            })
+        };
+        assert_eq!(nothing(None), (Cause::RepliesFiltered, Confidence::Likely));
+        assert_eq!(nothing(Some(1)).1, Confidence::Possible, "the path loses packets");
         let early = twice(&|e| e.acked_ago_us = Some(700 * MS));
         assert_eq!(early, (Cause::AckTimeout, Confidence::Possible), "or loses");
     }
