@@ -420,7 +420,7 @@ evidence! {
     /// The same beat on it: `answered`, `acked` (by the kernel alone), `unacked`, `ended`,
     /// `unanswered`.
     fresh_beat: Carried,
-    /// How long its answer took, where it was waited for, and the link's own did not come behind it.
+    /// How long its answer took, where that was waited for, and the link's own did not come behind.
     fresh_beat_us: Duration,
     /// How often it arrived there once more: its first acknowledgement was lost.
     fresh_duplicates: u32,

@@ -86,7 +86,7 @@ pub(super) fn is_eaten(evidence: &Evidence) -> bool {
 /// So many times that it is no acknowledgement lost by chance.
 pub(super) fn is_eaten_again(evidence: &Evidence) -> bool {
     let beside = evidence.fresh_duplicates.is_some_and(|twice| twice > 0);
-    // On a path that has lost nothing yet, and where no answer came to anything since, once will do.
+    // On a path that has lost nothing yet, and where nothing was answered since, once will do.
     let nothing = evidence.misses.is_some_and(|misses| misses > TWICE)
         && matches!(evidence.fresh_beat, Some(Carried::Acked | Carried::Unanswered))
         && !is_hard(evidence);
