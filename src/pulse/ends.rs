@@ -17,6 +17,9 @@ const FORGOTTEN_TIMES: u32 = 30;
 /// Many servers look at their connections once a second, and count in whole seconds.
 const TICK: Duration = Duration::from_millis(1100);
 
+/// No server waits so shortly for a first request.
+const HURRY: Duration = Duration::from_secs(1);
+
 /// The clock of a server: a tenth, or a tick of it. Of a short time no more than half.
 fn tolerance(time: Duration) -> Duration {
     (time / 10).max((time / 2).min(TICK))
@@ -24,6 +27,13 @@ fn tolerance(time: Duration) -> Duration {
 
 fn is_same(one: Duration, other: Duration) -> bool {
     one.abs_diff(other) <= tolerance(one.max(other))
+}
+
+/// The same of two ages. A pause shows that nothing else went on; an age shows nothing of the kind,
+/// and restarts come at any: so they have to be nearer to each other.
+fn is_same_age(one: Duration, other: Duration) -> bool {
+    let longer = one.max(other);
+    one.abs_diff(other) <= (longer / 10).max((longer / 4).min(TICK))
 }
 
 /// The end of one connection.
@@ -101,7 +111,7 @@ impl Ends {
         self.keep(end);
         let by_idle = self.run(|other| end.is_like(other) && is_same(other.idle, end.idle));
         let by_idle = if self.survive_their_pause(by_idle) { 0 } else { by_idle };
-        let by_life = self.run(|other| end.is_like(other) && is_same(other.lived, end.lived));
+        let by_life = self.run(|other| end.is_like(other) && is_same_age(other.lived, end.lived));
         let times = by_idle.max(by_life);
         // Ends that only ever follow a beat may be that beat's doing.
         let at_rest = self.kept.iter().take(times).any(|end| !end.may_be_the_beat);
@@ -129,10 +139,11 @@ impl Ends {
         }
     }
 
-    /// The same, of a connection that ended before its first beat.
+    /// The same, of a connection that ended before its first beat. One that ends at once is no
+    /// habit: so does each connection to a server that is going down.
     pub(super) fn on_unused_end(&mut self, end: End) -> bool {
         let before = self.unused.replace(end.lived);
-        before.is_some_and(|before| is_same(before, end.lived))
+        end.lived >= HURRY && before.is_some_and(|before| is_same(before, end.lived))
     }
 
     fn keep(&mut self, end: End) {
@@ -268,6 +279,9 @@ mod tests {
         assert!(!is_same(2 * S, S * 7 / 2) && !is_same(S / 2, S * 5 / 4));
         assert!(is_same(600 * S, 650 * S) && !is_same(600 * S, 700 * S));
         assert!(is_same(Duration::ZERO, Duration::ZERO));
+        let age = |one: f64, other: f64| is_same_age(S.mul_f64(one), S.mul_f64(other));
+        assert!(age(7.0, 8.0) && age(3600.0, 3700.0) && age(1.5, 1.6));
+        assert!(!age(1.1, 2.1) && !age(7.0, 9.0), "a restart, and another");
     }
 
     #[test]
@@ -291,6 +305,9 @@ mod tests {
         assert!(!ends.on_unused_end(end(20 * S, 20 * S)));
         assert!(ends.on_unused_end(end(20 * S, 20 * S)));
         assert!(!ends.on_unused_end(end(3 * S, 3 * S)), "a restart");
+        for _ in 0..3 {
+            assert!(!ends.on_unused_end(end(S / 1000, S / 1000)), "it is going down");
+        }
         assert!(ends.on_free_end(now, end(5 * S, 9 * S)), "the other rule stands");
     }
 
