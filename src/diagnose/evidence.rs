@@ -179,6 +179,7 @@ impl Evidence {
             fresh_again: None,
             fresh_beat: None,
             fresh_duplicates: None,
+            fresh_beat_us: None,
             fresh_beat_again: None,
             fresh_same_length: None,
             fresh_cut: None,
@@ -421,6 +422,8 @@ evidence! {
     /// The same beat on it: `answered`, `acked` (by the kernel alone), `unacked`, `ended`,
     /// `unanswered`.
     fresh_beat: Carried,
+    /// How long its answer took, where that was waited for, and the link's own did not come behind.
+    fresh_beat_us: Duration,
     /// How often it arrived there once more: its first acknowledgement was lost.
     fresh_duplicates: u32,
     /// The same once more, on a connection of its own.
@@ -444,6 +447,8 @@ evidence! {
     /// Connections of the link's own before this one, on which beats were acknowledged and none was
     /// answered.
     next_unanswered: u32,
+    /// Beats that were answered on the link's own next connection, while the last one was silent.
+    next_beats: u32,
     /// Attempts of the link's own that nobody answered.
     next_silent: u32,
     /// First nobody answered a fresh connection, and the link's own next one was.

@@ -40,6 +40,8 @@ pub(crate) struct Inquiry {
     asked: bool,
     /// They were asked for while the peer's kernel acknowledged what was sent.
     asked_acked: bool,
+    /// The one before, of a silence that is over: a side connection may have been on its way.
+    past: Option<Arc<Slot>>,
     member: Member,
     /// The peer opened the connection: nobody listens at its end of it.
     accepted: bool,
@@ -80,6 +82,7 @@ impl Inquiry {
             slot: Arc::default(),
             asked: false,
             asked_acked: false,
+            past: None,
             member: Member::new(Arc::clone(&seat.shared)),
             accepted: false,
             local: None,
@@ -116,6 +119,7 @@ impl Inquiry {
         }
         let now = Instant::now();
         self.suspension.on_well();
+        self.past = None;
         (self.local, self.is_ours) = (scene.local(), scene.is_ours());
         // Of a connection that carries data nobody counts the bytes.
         let wrote = Some(0).filter(|_| self.is_ours && !self.heartbeat.carries_data);
@@ -230,8 +234,9 @@ impl Inquiry {
 
     /// Whether a side connection was accepted while the peer's kernel lived.
     fn look_for_intrusion(&mut self) {
-        if let Some(stood) = self.slot.stood().filter(|_| self.asked_acked) {
-            self.case.on_intruded(stood);
+        let slot = Some(&self.slot).filter(|_| self.asked_acked).or(self.past.as_ref());
+        if let Some(met) = slot.and_then(|slot| slot.met()) {
+            self.case.on_intruded(met);
         }
     }
 
@@ -322,9 +327,10 @@ impl Inquiry {
     fn end_silence(&mut self, answered: bool) {
         if self.asked || self.silence.is_some() {
             self.spare(answered);
-            (self.asked, self.asked_acked, self.silence) = (false, false, None);
             self.slot.close();
-            self.slot = Arc::default();
+            let slot = std::mem::take(&mut self.slot);
+            self.past = Some(slot).filter(|_| self.asked_acked);
+            (self.asked, self.asked_acked, self.silence) = (false, false, None);
         }
     }
 

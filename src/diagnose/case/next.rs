@@ -212,6 +212,8 @@ impl Case {
         add_info(evidence, info);
         add_since(evidence, info, before);
         (evidence.tcp_state, evidence.unsent_bytes) = known;
+        let answers = u32::try_from(self.ledger.answers).ok().filter(|answers| *answers > 0);
+        evidence.next_beats = answers.filter(|_| self.stands && evidence.fresh_beat.is_some());
         if let Some(beside) = &mut open.beside {
             beside.on_look(info, now);
             evidence.resent_beside = Some(beside.in_vain(info.rtt, now));

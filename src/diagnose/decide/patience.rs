@@ -86,7 +86,11 @@ pub(super) fn is_eaten(evidence: &Evidence) -> bool {
 /// So many times that it is no acknowledgement lost by chance.
 pub(super) fn is_eaten_again(evidence: &Evidence) -> bool {
     let beside = evidence.fresh_duplicates.is_some_and(|twice| twice > 0);
-    is_eaten(evidence) && (needless(evidence) >= TWICE || beside)
+    // On a path that has lost nothing yet, and where nothing was answered since, once will do.
+    let nothing = evidence.misses.is_some_and(|misses| misses > TWICE)
+        && matches!(evidence.fresh_beat, Some(Carried::Acked | Carried::Unanswered))
+        && !is_hard(evidence);
+    is_eaten(evidence) && (needless(evidence) >= TWICE || beside || nothing)
 }
 
 /// The beat was acknowledged: whether an answer that was lost would have been sent again by now,
@@ -169,11 +173,13 @@ pub(super) fn is_dropped(evidence: &Evidence) -> Dead {
     }
 }
 
-/// Connection after connection was answered, and none had to be begun again.
+/// Connection after connection was answered, or beat after beat on the next one, and none had to be
+/// begun again.
 fn is_clean_beside(evidence: &Evidence) -> bool {
     let Evidence { more_fresh, more_answered, fresh, fresh_resent, .. } = evidence;
     let all = more_fresh.is_some_and(|more| more >= SOME && *more_answered == Some(more));
-    all && *fresh == Some(Fresh::Connected) && fresh_resent.is_none()
+    let beats = evidence.next_beats.is_some_and(|beats| beats >= TWICE);
+    (all || beats) && *fresh == Some(Fresh::Connected) && fresh_resent.is_none()
 }
 
 /// The beat was lost on a fresh connection as well: how sure it is that this is no chance.
@@ -234,6 +240,13 @@ mod tests {
         assert_eq!(beside(0), (Cause::AckTimeout, Confidence::Possible));
         assert_eq!(beside(1), (Cause::FlowDropped, Confidence::Possible));
         assert_eq!(beside(2), (Cause::FlowDropped, Confidence::Likely));
+        let lively = |beats, resent| {
+            let (next_beats, resent_beside) = (Some(beats), Some(resent));
+            cause(&Evidence { next_beats, resent_beside, ..answered() })
+        };
+        assert_eq!(lively(1, 1), (Cause::FlowDropped, Confidence::Possible));
+        assert_eq!(lively(2, 1), (Cause::FlowDropped, Confidence::Likely), "beat after beat");
+        assert_eq!(lively(9, 0).1, Confidence::Possible, "and it has not tried again");
         let lossy = |lossy, resent| {
             let (lossy_beats, resent_beside) = (Some(lossy), Some(resent));
             cause(&Evidence { lossy_beats, resent_beside, ..answered() })
@@ -327,6 +340,15 @@ mod tests {
             (e.duplicates, e.resent, e.fresh_duplicates) = (Some(1), Some(1), Some(1));
         });
         assert_eq!(beside, (Cause::RepliesFiltered, Confidence::Likely), "on another one as well");
+        let nothing = |lossy| {
+            twice(&|e| {
+                (e.duplicates, e.resent, e.misses) = (Some(1), Some(1), Some(3));
+                (e.fresh, e.fresh_beat) = (Some(Fresh::Connected), Some(Carried::Acked));
+                e.lossy_beats = lossy;
+            })
+        };
+        assert_eq!(nothing(None), (Cause::RepliesFiltered, Confidence::Likely));
+        assert_eq!(nothing(Some(1)).1, Confidence::Possible, "the path loses packets");
         let early = twice(&|e| e.acked_ago_us = Some(700 * MS));
         assert_eq!(early, (Cause::AckTimeout, Confidence::Possible), "or loses");
     }

@@ -154,7 +154,11 @@ fn slow(evidence: &Evidence) -> Option<Verdict> {
     let average = evidence.rtt_us.filter(|_| late);
     // That of this connection's own opening counts where its first answer does not come, either.
     let own = evidence.opening_rtt_us;
-    let round = handshake(evidence).or(evidence.answers_us.max(average).max(own))?;
+    // Answers may have been late for another reason: of a long round trip the kernel measures an
+    // eighth at least into its average.
+    let is_measured = |took: &Duration| evidence.rtt_us.is_none_or(|rtt| rtt * 10 >= *took);
+    let answers = evidence.answers_us.filter(is_measured);
+    let round = handshake(evidence).or(answers.max(average).max(own))?;
     (round >= timeout * 3 / 4).then(|| likely(Cause::SlowPath, &[Cause::LossyPath]))
 }
 
@@ -203,6 +207,10 @@ fn whose_silence(evidence: &Evidence) -> Verdict {
     match (evidence.fresh, evidence.fresh_beat) {
         (_, Some(Carried::Answered)) if eaten => {
             likely(Cause::ConversationSilent, &[Cause::RepliesFiltered])
+        }
+        // Both were waited for, and one of them came.
+        (_, Some(Carried::Answered)) if evidence.fresh_beat_us.is_some() => {
+            likely(Cause::SingleClient, &[Cause::ConversationSilent, Cause::PeerSilent])
         }
         // A device for one client may have turned to ours.
         (_, Some(Carried::Answered)) => likely(Cause::ConversationSilent, &[Cause::SingleClient]),
@@ -264,7 +272,15 @@ mod tests {
         assert_ne!(slow(lost_syn).0, Cause::SlowPath, "a lost SYN is sent again after a second");
         assert_eq!(slow(|e| (e.late_beats, e.rtt_us) = (Some(2), Some(800 * MS))), likely);
         assert_ne!(slow(|e| e.rtt_us = Some(800 * MS)).0, Cause::SlowPath, "no answer was late");
-        assert_eq!(slow(|e| e.answers_us = Some(900 * MS)), likely);
+        let measured = |e: &mut Evidence| {
+            (e.answers_us, e.rtt_us) = (Some(900 * MS), Some(200 * MS));
+        };
+        assert_eq!(slow(measured), likely);
+        assert_ne!(
+            slow(|e| e.answers_us = Some(900 * MS)).0,
+            Cause::SlowPath,
+            "it was dead before"
+        );
         assert_ne!(slow(|e| e.answers_us = Some(600 * MS)).0, Cause::SlowPath);
     }
 

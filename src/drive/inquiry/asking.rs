@@ -89,7 +89,11 @@ impl Inquiry {
     /// lived. Unless both were served in the end, nobody knows that the second one did no harm:
     /// then it was the last to this peer.
     pub(super) fn spare(&mut self, answered: bool) {
-        if !self.asked_acked || self.slot.stood().is_none() {
+        if !self.asked_acked || self.slot.met().is_none() {
+            return;
+        }
+        if answered && !self.slot.has_stood() {
+            self.slot.close_answered(); // its thread knows first
             return;
         }
         let Some(peer) = self.case.peer() else { return };

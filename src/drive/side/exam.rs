@@ -93,6 +93,7 @@ pub(super) fn run(question: Question, handle: &Handle, budget: &Budget, spared: 
     let _ = exam.all();
     handle.set_socket(None);
     exam.tell();
+    exam.spare();
 }
 
 /// There are no more connections to be had.
@@ -148,6 +149,16 @@ impl Exam<'_> {
         }
     }
 
+    /// The link's own connection was answered meanwhile, and nobody knows that one of these would
+    /// have been: it was the last to this peer.
+    fn spare(&self) {
+        let Question { slot, acked, address, .. } = &self.question;
+        let is_answered = slot.answered.load(Ordering::Acquire);
+        if *acked && slot.has_stood() && is_answered && !slot.was_served() {
+            self.spared.add(*address);
+        }
+    }
+
     fn tell(&self) {
         self.question.slot.put(&self.found);
         self.question.link.wake();
@@ -169,7 +180,18 @@ impl Exam<'_> {
             self.found.side = Some(Kept::Budget);
             return Err(Over);
         }
+        let slot = &self.question.slot;
+        let (before, is_peer) = (slot.met(), address == self.question.address);
+        if is_peer {
+            slot.on_begun(Some(Instant::now()));
+        }
         let result = connect(self.handle, &[address], secure.as_ref(), &self.heartbeat);
+        match result.is_ok() || self.handle.has_stood() {
+            true if is_peer => slot.on_stood(Instant::now()),
+            true => {}
+            false if is_peer => slot.on_begun(before),
+            false => {}
+        }
         if self.handle.is_stopping() {
             return Err(Over);
         }
@@ -177,13 +199,10 @@ impl Exam<'_> {
             // That says nothing of the peer.
             Err(loss) if loss.cause == Cause::LocalResources => {
                 self.found.side = Some(Kept::Full);
-                return Err(Over);
+                Err(Over)
             }
-            Err(_) if !self.handle.has_stood() => {}
-            _ if address == self.question.address => self.question.slot.on_stood(Instant::now()),
-            _ => {}
+            _ => Ok(result),
         }
-        Ok(result)
     }
 
     /// One that is waited for until a lost SYN has been sent again.
@@ -264,10 +283,7 @@ impl Exam<'_> {
             return (carried, cut);
         }
         let carried = self.given_up(&connection);
-        if carried == Carried::Acked {
-            let twice = connection.tcp_info().and_then(|info| info.dsack_dups);
-            self.found.fresh_duplicates = twice.filter(|twice| *twice > 0);
-        }
+        self.count_twice(&connection);
         if self.question.acked && matches!(carried, Carried::Acked | Carried::Unanswered) {
             self.found.fresh_beat = Some(carried);
             self.hold(connection, protocol);
@@ -305,7 +321,8 @@ impl Exam<'_> {
         self.question.slot.put(&self.found);
         self.question.slot.waits.store(true, Ordering::Release);
         self.question.link.wake();
-        let mut until = Instant::now() + HOLD;
+        let start = Instant::now();
+        let mut until = start + HOLD;
         let mut is_last = false;
         let served = loop {
             let now = Instant::now();
@@ -316,17 +333,41 @@ impl Exam<'_> {
             if let Some(carried) = self.answer(&mut connection, &mut protocol, step) {
                 break Some(carried == Carried::Answered);
             }
+            if self.count_twice(&connection) {
+                self.tell();
+            }
             if !is_last && self.question.slot.is_over() {
                 is_last = true;
                 until = Instant::now() + GRACE.max(4 * self.question.rtt);
             }
         };
-        let slot = &self.question.slot;
-        slot.served.fetch_or(served == Some(true), Ordering::Relaxed);
-        slot.waits.store(false, Ordering::Release);
-        if slot.answered.load(Ordering::Relaxed) && served != Some(true) {
-            self.spared.add(self.question.address);
+        if served == Some(true) {
+            self.on_served(start.elapsed());
         }
+        self.question.slot.waits.store(false, Ordering::Release);
+    }
+
+    /// It was answered after a while. Who was busy answers both; a device for one client has turned
+    /// to this one for good.
+    fn on_served(&mut self, after: Duration) {
+        self.question.slot.served.store(true, Ordering::Release);
+        let until = Instant::now() + GRACE.max(4 * self.question.rtt);
+        while !self.question.slot.is_over() && !self.handle.is_stopping() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.found.fresh_beat = Some(Carried::Answered);
+                self.found.fresh_beat_us = Some(after);
+                return self.tell();
+            }
+            std::thread::park_timeout(left.min(LOOK));
+        }
+    }
+
+    /// Whether something that was sent on it is known to have arrived twice, and was not before.
+    fn count_twice(&mut self, connection: &Connection) -> bool {
+        let info = connection.tcp_info().filter(|info| self.believes(info));
+        let twice = info.and_then(|info| info.dsack_dups).filter(|twice| *twice > 0);
+        twice.is_some() && std::mem::replace(&mut self.found.fresh_duplicates, twice) != twice
     }
 
     /// A payload of no meaning, on a connection of its own: whether the kernel of the peer has it.

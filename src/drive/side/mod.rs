@@ -34,8 +34,10 @@ pub(crate) struct Slot {
     over: AtomicBool,
     /// The link's own connection was answered.
     answered: AtomicBool,
-    /// When a side connection was accepted last.
-    stood: Mutex<Option<Instant>>,
+    /// When one was begun that has not failed, or was accepted last.
+    begun: Mutex<Option<Instant>>,
+    /// Whether one was accepted.
+    stood: AtomicBool,
     /// Whether the peer has served one.
     served: AtomicBool,
     /// One of them waits for its answer still.
@@ -65,18 +67,29 @@ impl Slot {
     /// The trouble is over, because the link's own connection was answered; whether a side
     /// connection still waits to be: then its thread finds out whether the peer serves two.
     pub(crate) fn close_answered(&self) -> bool {
-        self.answered.store(true, Ordering::Relaxed);
+        self.answered.store(true, Ordering::Release);
         self.close();
         self.waits.load(Ordering::Acquire)
     }
 
-    /// When a side connection was accepted last.
-    pub(crate) fn stood(&self) -> Option<Instant> {
-        *self.stood.lock().unwrap_or_else(PoisonError::into_inner)
+    /// When a side connection was accepted last. One that is on its way may have been: the peer may
+    /// turn to it before its thread knows.
+    pub(crate) fn met(&self) -> Option<Instant> {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn on_begun(&self, at: Option<Instant>) {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    /// Whether one was accepted, for certain.
+    pub(crate) fn has_stood(&self) -> bool {
+        self.stood.load(Ordering::Acquire)
     }
 
     fn on_stood(&self, now: Instant) {
-        *self.stood.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        self.on_begun(Some(now));
+        self.stood.store(true, Ordering::Release);
     }
 
     /// Whether the peer has served one of them.
