@@ -8,12 +8,12 @@ use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
 
+use super::authority::Address;
+
 /// Where to: the host without the brackets of an IPv6 address.
 pub(super) fn host_and_port(uri: &Uri) -> Result<(&str, u16), Error> {
-    let host = uri.host().ok_or_else(|| Error::BadUri(format!("{uri}: no host")))?;
-    let https = uri.scheme_str() == Some("https");
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    Ok((host, uri.port_u16().unwrap_or(if https { 443 } else { 80 })))
+    let address = Address::of(uri).map_err(|what| Error::BadUri(what.to_owned()))?;
+    Ok((address.host, address.port_for(uri.scheme_str() == Some("https"))))
 }
 
 /// Whether TLS is as the session has it: the agent's own settings are ureq's defaults, and a

@@ -11,6 +11,7 @@ use ureq::Proxy;
 use ureq::config::Config;
 
 use super::Session;
+use super::authority::Address;
 use super::core::Core;
 #[cfg(feature = "tls")]
 use super::core::Secure;
@@ -329,6 +330,7 @@ impl SessionBuilder {
 fn proxy(url: &str) -> Result<Proxy, Error> {
     let wrong = |what: &str| Error::invalid(format!("the `proxy`: {what}"));
     let proxy = Proxy::new(url).map_err(|_| wrong("write `http://user:password@host:port`"))?;
+    Address::of(proxy.uri()).map_err(wrong)?;
     if cfg!(not(feature = "socks-proxy")) && url.to_ascii_lowercase().starts_with("socks") {
         return Err(wrong("SOCKS needs the feature `socks-proxy`"));
     }

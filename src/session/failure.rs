@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use ureq::Timeout;
 use ureq::http::{Method, Uri};
 
+use super::authority::Address;
 use super::body::Unreadable;
 use super::call::{Call, Failed};
 use super::replay::Attempt;
@@ -14,9 +15,17 @@ use crate::error::{Error, Kind};
 /// The request for people: no user, password or query, which may hold secrets.
 pub(crate) fn shown(uri: &Uri) -> String {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
+    let scheme = uri.scheme_str().unwrap_or("?");
+    let place = match Address::read(authority) {
+        Ok(address) => address.place,
+        // A `/` in a password ends the authority in the middle of it.
+        Err(_) if authority.contains('@') || uri.path().contains('@') => {
+            return format!("{scheme}://...");
+        }
+        Err(_) => authority,
+    };
     let query = if uri.query().is_some() { "?..." } else { "" };
-    format!("{}://{address}{}{query}", uri.scheme_str().unwrap_or("?"), uri.path())
+    format!("{scheme}://{place}{}{query}", uri.path())
 }
 
 /// A request, to be named if something goes wrong.

@@ -78,6 +78,7 @@
 //! [agent](Session::agent) is there for whatever else ureq can do.
 
 mod asked;
+mod authority;
 mod body;
 mod buffers;
 mod builder;

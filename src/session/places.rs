@@ -8,6 +8,7 @@ use crossbeam_channel::Receiver;
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
 
+use super::authority::Address;
 use super::pipe::Pipe;
 
 /// How many connections, and how long.
@@ -28,18 +29,14 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// None without a host. User and password are no part of it, nor is the port that goes without
-    /// saying.
+    /// None without a host, or where it is none. User and password are no part of it, nor is the
+    /// port that goes without saying.
     pub(crate) fn of(uri: &Uri) -> Option<Key> {
         let https = uri.scheme_str() == Some("https");
-        let authority = uri.authority()?;
-        let usual = authority.port_u16() == Some(if https { 443 } else { 80 });
-        let bare = authority.as_str();
-        let bare = bare.rsplit_once('@').map_or(bare, |(_, address)| address);
-        let bare = if usual { authority.host() } else { bare };
-        let authority = match bare.len() == authority.as_str().len() {
-            true => authority.clone(),
-            false => bare.parse().ok()?,
+        let address = Address::of(uri).ok()?;
+        let authority = match address.is_bare(https) {
+            true => uri.authority()?.clone(),
+            false => address.bare(https),
         };
         Some(Key { https, authority })
     }

@@ -12,6 +12,7 @@ use ureq::http::{
 };
 use ureq::{Agent, SendBody};
 
+use super::authority::Address;
 use super::body::Body;
 use super::call::{self, Call};
 use super::core::Core;
@@ -225,28 +226,36 @@ impl Parts {
 
 /// Only what can be sent; user and password of the URL apart.
 fn checked(uri: Uri) -> Result<(Uri, Option<HeaderValue>), Error> {
-    let scheme = uri.scheme_str();
-    if uri.host().is_none_or(str::is_empty) || !matches!(scheme, Some("http" | "https")) {
-        return Err(Error::invalid(format!(
-            "`{}` is no URL of HTTP: write `http://host/path` or `https://host/path`",
-            failure::shown(&uri)
-        )));
-    }
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let Some((login, address)) = authority.rsplit_once('@') else { return Ok((uri, None)) };
     let wrong = |what: &str| Error::invalid(format!("`{}`: {what}", failure::shown(&uri)));
+    let https = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => {
+            let text = "this is no URL of HTTP: write `http://host/path` or `https://host/path`";
+            return Err(wrong(text));
+        }
+    };
+    let address = Address::of(&uri).map_err(wrong)?;
+    let login = address.login.map(|login| basic(login).map_err(wrong)).transpose()?;
+    if address.is_bare(https) {
+        return Ok((uri, None));
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.authority = Some(address.bare(https));
+    let bare = Uri::from_parts(parts).map_err(|_| wrong("this is no URL of HTTP"))?;
+    Ok((bare, login))
+}
+
+/// The header for a user and a password of a URL.
+fn basic(login: &str) -> Result<HeaderValue, &'static str> {
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
     let pair = percent_decoded(user).zip(percent_decoded(password));
-    let (user, password) = pair.ok_or_else(|| wrong("in user and password write `%` as `%25`"))?;
-    let token = login::basic(&user, &password).map_err(wrong)?;
+    let (user, password) = pair.ok_or("in user and password write `%` as `%25`")?;
+    let token = login::basic(&user, &password)?;
     let mut header =
         HeaderValue::from_str(&format!("Basic {token}")).expect("base64 is fit for a header");
     header.set_sensitive(true);
-    let mut parts = uri.clone().into_parts();
-    let authority = address.parse().map_err(|_| wrong("this is no host and port"))?;
-    parts.authority = Some(authority);
-    let bare = Uri::from_parts(parts).map_err(|_| wrong("this is no URL of HTTP"))?;
-    Ok((bare, Some(header)))
+    Ok(header)
 }
 
 impl Inner {

@@ -134,13 +134,13 @@ impl Connector<()> for PoolConnector {
         _chained: Option<()>,
     ) -> Result<Option<Lease>, Error> {
         self.register(details)?;
-        let uri = details.uri;
-        let key = Key::of(uri).ok_or_else(|| Error::BadUri(format!("{uri}: no host")))?;
-        let until = deadline(&details.timeout);
-        let kept = self.shares(details);
         // What goes through the agent itself is never replayed.
         let any = Want { fresh: false, replayable: false, idle_at_most: Duration::MAX };
         let (mut want, pinned) = Call::begin_hop().unwrap_or((any, None));
+        let uri = details.uri;
+        let key = Key::of(uri).ok_or_else(|| Error::BadUri("it leads to no host".to_owned()))?;
+        let until = deadline(&details.timeout);
+        let kept = self.shares(details);
         want.fresh |= !kept;
         let grant = match pinned {
             Some(taken) => Grant::Kept(taken),

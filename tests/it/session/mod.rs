@@ -1,6 +1,7 @@
 //! Sessions, against a scripted server on loopback.
 
 mod alone;
+mod authorities;
 mod basics;
 mod bodies;
 mod bounds;
