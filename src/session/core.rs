@@ -3,20 +3,23 @@
 use std::io;
 use std::net::TcpStream;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::buffers::Buffers;
+use super::conn::Line;
 use super::dial::Options;
 use super::eviction::Eviction;
-use super::lease::Line;
 use super::names::Names;
 use super::pipe::{Pipe, Probe};
 use super::places::{Checkout, Grant, Key, Opened, SlotId, Taken, Want};
 use super::pool::Pool;
+use super::proxy::Proxies;
+use super::trouble::Trouble;
 use super::watcher::Watcher;
 use crate::protocol::http::hint::Hint;
+use crate::sys;
 
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -26,9 +29,16 @@ pub(crate) struct Core {
     pub(crate) requests: AtomicU64,
     pub(crate) names: Names,
     pub(crate) options: Options,
+    pub(crate) proxies: Proxies,
+    /// What a proxy is told of us.
+    pub(crate) user_agent: Option<String>,
     #[cfg(feature = "tls")]
     pub(crate) secure: Secure,
     pub(crate) watcher: Watcher,
+    /// As in the pool, for whoever waits elsewhere.
+    closed: AtomicBool,
+    /// The process that it was made in.
+    generation: u64,
 }
 
 /// TLS for the connections of the session itself.
@@ -44,22 +54,42 @@ impl std::fmt::Debug for Secure {
     }
 }
 
+/// What a core is made of.
+pub(crate) struct Parts {
+    pub(crate) pool: Pool,
+    pub(crate) names: Names,
+    pub(crate) options: Options,
+    pub(crate) proxies: Proxies,
+    pub(crate) user_agent: Option<String>,
+    #[cfg(feature = "tls")]
+    pub(crate) secure: Secure,
+}
+
 impl Core {
-    pub(crate) fn new(
-        pool: Pool,
-        names: Names,
-        options: Options,
-        #[cfg(feature = "tls")] secure: Secure,
-    ) -> Core {
+    pub(crate) fn new(parts: Parts) -> Core {
         Core {
-            pool: Mutex::new(pool),
+            pool: Mutex::new(parts.pool),
             requests: AtomicU64::new(0),
-            names,
-            options,
+            names: parts.names,
+            options: parts.options,
+            proxies: parts.proxies,
+            user_agent: parts.user_agent,
             #[cfg(feature = "tls")]
-            secure,
+            secure: parts.secure,
             watcher: Watcher::new(),
+            closed: AtomicBool::new(false),
+            generation: sys::fork_generation(),
         }
+    }
+
+    /// Whether this is a child of the process that made it. Its connections are the parent's then,
+    /// its threads are not here, and its locks may be held by them for ever.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.generation != sys::fork_generation()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// A panic under this lock is a bug of ours; the counts are still good enough to go on.
@@ -71,20 +101,18 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// `TimedOut` if all stay in use until then, `NotConnected` after a shutdown.
-    pub(crate) fn checkout(&self, key: &Key, want: Want, until: Instant) -> io::Result<Grant> {
+    /// All stay in use until then, or there was a shutdown.
+    pub(crate) fn checkout(&self, key: &Key, want: Want, until: Instant) -> Result<Grant, Trouble> {
         let checkout = self.pool().checkout(key, want, Instant::now());
         let mut grant = match checkout {
             Checkout::Granted(grant) => grant,
             Checkout::Wait(number, receiver) => match receiver.recv_deadline(until) {
                 Ok(grant) => grant,
-                Err(_) if self.pool().give_up(number) => {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
+                Err(_) if self.pool().give_up(number) => return Err(Trouble::Full),
                 // It was given in the last moment, or the pool was closed.
-                Err(_) => receiver.try_recv().map_err(|_| closed())?,
+                Err(_) => receiver.try_recv().map_err(|_| Trouble::Shut)?,
             },
-            Checkout::Closed => return Err(closed()),
+            Checkout::Closed => return Err(Trouble::Shut),
         };
         loop {
             let Grant::Kept(mut taken) = grant else { return Ok(grant) };
@@ -98,7 +126,7 @@ impl Core {
             let next = self.pool().judge_taken(id, idle, &probe, want, Instant::now());
             // The watcher settles what that teaches.
             self.watcher.ring();
-            grant = next.ok_or_else(closed)?;
+            grant = next.ok_or(Trouble::Shut)?;
         }
     }
 
@@ -122,13 +150,7 @@ impl Core {
     }
 
     /// A connection comes back clean.
-    pub(crate) fn give_back(
-        self: &Arc<Core>,
-        id: SlotId,
-        line: Line,
-        since: Instant,
-        hint: Option<Hint>,
-    ) {
+    pub(crate) fn give_back(self: &Arc<Core>, id: SlotId, line: Line, since: Instant, hint: Hint) {
         let Line { mut pipe, buffers } = line;
         pipe.shed();
         let now = Instant::now();
@@ -152,8 +174,18 @@ impl Core {
         pool.leave_used(id, why, Instant::now());
     }
 
+    /// A kept connection was taken, and nothing was done with it.
+    pub(crate) fn leave_unused(&self, taken: Taken) {
+        let Taken { id, pipe, .. } = taken;
+        self.leave(id, pipe, Buffers::default(), Eviction::NotReusable);
+    }
+
     /// Ends everything: idle connections, and requests that wait on theirs.
     pub(crate) fn close(&self) {
+        if self.is_forked() {
+            return; // they are the parent's
+        }
+        self.closed.store(true, Ordering::Release);
         let used = self.pool().close(Instant::now());
         for socket in used {
             // An error means that it is closed already.
@@ -162,6 +194,9 @@ impl Core {
     }
 
     pub(crate) fn stats(&self) -> super::SessionStats {
+        if self.is_forked() {
+            return super::SessionStats::default();
+        }
         let mut stats = self.pool().stats(Instant::now());
         stats.requests = self.requests.load(Ordering::Relaxed);
         stats.lookups = self.names.lookups();
@@ -196,6 +231,33 @@ impl Drop for Held<'_> {
     }
 }
 
-fn closed() -> io::Error {
+pub(crate) fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the agent was shut down")
+}
+
+/// A place in the pool that becomes free again unless a connection comes to stand in it.
+pub(crate) struct Place<'a> {
+    core: &'a Core,
+    pub(crate) id: SlotId,
+    taken: bool,
+    /// Nobody answered there.
+    pub(crate) unreachable: bool,
+}
+
+impl<'a> Place<'a> {
+    pub(crate) fn new(core: &'a Core, id: SlotId) -> Place<'a> {
+        Place { core, id, taken: false, unreachable: false }
+    }
+
+    pub(crate) fn keep(mut self) {
+        self.taken = true;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.taken {
+            self.core.pool().not_opened(self.id, self.unreachable, Instant::now());
+        }
+    }
 }

@@ -77,29 +77,39 @@
 //! (https, on by default), `gzip` (on by default), `json`, `socks-proxy`. The
 //! [agent](Session::agent) is there for whatever else ureq can do.
 
-mod asked;
 mod authority;
 mod body;
 mod buffers;
 mod builder;
 mod call;
+mod charset;
+mod compose;
+mod conn;
 mod core;
+mod decode;
 mod dial;
 mod event;
 mod eviction;
 mod failure;
+mod hops;
 mod host;
 mod idle_limit;
-mod lease;
+mod inbound;
+mod limits;
+mod location;
 mod names;
+mod open;
 mod pipe;
 mod places;
 mod pool;
+mod proxy;
+mod redirect;
 mod replay;
 mod request;
 mod response;
 #[cfg(feature = "tls")]
 mod tls;
+mod trouble;
 mod warm;
 mod watcher;
 mod wire;
@@ -188,7 +198,7 @@ impl Session {
     /// replayed, and bodies that it leaves unread cost their connection. Requests with TLS, proxy
     /// or socket settings of their own get connections of their own, which are not kept.
     pub fn agent(&self) -> &ureq::Agent {
-        &self.inner.agent
+        self.inner.outer_agent()
     }
 }
 

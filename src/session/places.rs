@@ -9,6 +9,7 @@ use ureq::http::Uri;
 use ureq::http::uri::Authority;
 
 use super::authority::Address;
+use super::idle_limit::FORGOTTEN;
 use super::pipe::Pipe;
 
 /// How many connections, and how long.
@@ -80,6 +81,8 @@ pub(super) struct Member {
     pub(super) armed: bool,
     /// It ended while it was in use.
     pub(super) ended: bool,
+    /// How long the server says that it keeps it, and when it last said so.
+    pub(super) said: Option<(Duration, Instant)>,
 }
 
 #[derive(Debug)]
@@ -93,8 +96,9 @@ pub(super) struct Idle {
 pub(crate) struct Want {
     /// No kept connection.
     pub(crate) fresh: bool,
-    /// It may be sent twice: a kept connection may be used up to the last moment.
-    pub(crate) replayable: bool,
+    /// A kept connection may be used up to the last moment: the request is sent again if that was
+    /// too late.
+    pub(crate) to_the_last: bool,
     /// No connection that was idle for longer.
     pub(crate) idle_at_most: Duration,
 }
@@ -130,6 +134,11 @@ pub(crate) struct Opened {
 }
 
 impl Member {
+    /// What the server says of it, and not so long ago.
+    pub(super) fn said(&self, now: Instant) -> Option<Duration> {
+        self.said.filter(|(_, at)| now - *at < FORGOTTEN).map(|(said, _)| said)
+    }
+
     pub(super) fn idle_for(&self, now: Instant) -> Duration {
         self.idle.as_ref().map_or(Duration::ZERO, |idle| now.saturating_duration_since(idle.since))
     }

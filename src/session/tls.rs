@@ -111,7 +111,7 @@ impl Tls {
 }
 
 fn words(loss: &Loss) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, format!("{}: {}", loss.cause, loss.detail))
+    io::Error::new(ErrorKind::InvalidData, loss.clone())
 }
 
 /// The error of a handshake in plain words.

@@ -1,19 +1,36 @@
-//! What ureq's public types tell: where a request goes, whether its settings are its own, and what
-//! its errors carry inside.
+//! What ureq's public types tell: whether a request's settings are its own, and what its errors carry
+//! inside.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
+use ureq::{Error, ProxyProtocol};
 
-use super::authority::Address;
+use super::super::authority::Address;
+use super::super::proxy::{Kind, Proxy};
 
-/// Where to: the host without the brackets of an IPv6 address.
-pub(super) fn host_and_port(uri: &Uri) -> Result<(&str, u16), Error> {
-    let address = Address::of(uri).map_err(|what| Error::BadUri(what.to_owned()))?;
-    Ok((address.host, address.port_for(uri.scheme_str() == Some("https"))))
+/// The proxy that a request has for itself; none if it wants none.
+pub(super) fn own_proxy(config: &Config, uri: &Uri) -> io::Result<Option<Proxy>> {
+    let Some(own) = config.proxy().filter(|own| !own.is_no_proxy(uri)) else { return Ok(None) };
+    let unfit = |what: &str| io::Error::new(ErrorKind::InvalidInput, what.to_owned());
+    let kind = match own.protocol() {
+        ProxyProtocol::Http => Kind::Http,
+        ProxyProtocol::Https => Kind::Https,
+        ProxyProtocol::Socks4 => Kind::Socks4,
+        ProxyProtocol::Socks4A => Kind::Socks4a,
+        ProxyProtocol::Socks5 => Kind::Socks5,
+        ProxyProtocol::Socks5h => Kind::Socks5h,
+        _ => return Err(unfit("this kind of proxy is not known")),
+    };
+    // ureq takes the usual port where this one is no number.
+    let address = Address::of(own.uri()).map_err(unfit)?;
+    let login = own.username().map(|user| {
+        let password = own.password().unwrap_or_default();
+        (user.to_owned(), password.to_owned())
+    });
+    Ok(Some(Proxy { kind, host: address.host.to_owned(), port: own.port(), login }))
 }
 
 /// Whether TLS is as the session has it: the agent's own settings are ureq's defaults, and a

@@ -1,0 +1,152 @@
+//! How a connection comes to be: name, TCP, a proxy on the way, TLS; all within one time, and ended
+//! by a shutdown.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::core::Core;
+use super::dial::{Dialled, Unanswered, dial, is_exhausted};
+use super::pipe::{Pipe, Plain};
+use super::places::SlotId;
+use super::proxy::{self, Goal, Kind, Proxy, Route};
+
+/// Which addresses of a name are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Family {
+    #[default]
+    Any,
+    Ipv4,
+    Ipv6,
+}
+
+impl Family {
+    fn has(self, address: &SocketAddr) -> bool {
+        match self {
+            Family::Any => true,
+            Family::Ipv4 => address.is_ipv4(),
+            Family::Ipv6 => address.is_ipv6(),
+        }
+    }
+}
+
+/// One connection on its way to stand.
+pub(crate) struct Opening<'a> {
+    pub(crate) core: &'a Arc<Core>,
+    pub(crate) id: SlotId,
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) route: &'a Route,
+    pub(crate) family: Family,
+    pub(crate) no_delay: bool,
+    /// For all of it.
+    pub(crate) until: Instant,
+    /// The socket below it all, once it stands.
+    pub(crate) found: Option<Found>,
+}
+
+/// What is known of the socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) peer: SocketAddr,
+    /// The connect alone.
+    pub(crate) took: Duration,
+}
+
+impl<'a> Opening<'a> {
+    /// Up to where TLS with the server begins, or HTTP.
+    pub(crate) fn open(&mut self) -> io::Result<Box<dyn Pipe>> {
+        match self.route {
+            Route::Direct => self.tcp(self.host, self.port),
+            Route::Forward(proxy) => self.to_proxy(proxy),
+            Route::Tunnel(proxy) if proxy.is_http() => {
+                let pipe = self.to_proxy(proxy)?;
+                let name = self.core.user_agent.as_deref();
+                proxy::through_http(pipe, proxy, (self.host, self.port), name, self.until)
+            }
+            Route::Tunnel(proxy) => {
+                let goal = self.goal(proxy)?;
+                let mut pipe = self.to_proxy(proxy)?;
+                proxy::through_socks(&mut *pipe, proxy, goal, self.until)?;
+                Ok(pipe)
+            }
+        }
+    }
+
+    /// TLS on it, as the session has it.
+    #[cfg(feature = "tls")]
+    pub(crate) fn secured(&self, under: Box<dyn Pipe>, host: &str) -> io::Result<Box<dyn Pipe>> {
+        let config = Arc::clone(&self.core.secure.config);
+        Ok(Box::new(super::tls::Tls::connect(under, config, host, Some(self.until))?))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    pub(crate) fn secured(&self, _: Box<dyn Pipe>, _: &str) -> io::Result<Box<dyn Pipe>> {
+        Err(io::Error::new(ErrorKind::Unsupported, "https needs the feature `tls`"))
+    }
+
+    fn to_proxy(&mut self, proxy: &Proxy) -> io::Result<Box<dyn Pipe>> {
+        let pipe = self.tcp(&proxy.host, proxy.port).map_err(|error| {
+            let text = format!("{proxy}: {error}");
+            if error.kind() == ErrorKind::WouldBlock { error } else { wrapped(&error, text) }
+        })?;
+        if proxy.kind == Kind::Https { self.secured(pipe, &proxy.host) } else { Ok(pipe) }
+    }
+
+    /// What the proxy is asked for: some are given an address that was looked up here.
+    fn goal(&self, proxy: &Proxy) -> io::Result<Goal<'a>> {
+        if let Ok(ip) = self.host.parse::<IpAddr>() {
+            return Ok(Goal::Address(SocketAddr::new(ip, self.port)));
+        }
+        if matches!(proxy.kind, Kind::Socks4a | Kind::Socks5h) {
+            return Ok(Goal::Name(self.host, self.port));
+        }
+        let four = proxy.kind == Kind::Socks4;
+        let all = self.addresses(self.host, self.port)?;
+        let wanted = all.into_iter().find(|address| !four || address.is_ipv4());
+        wanted.map(Goal::Address).ok_or_else(|| no_address(self.host))
+    }
+
+    fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let closed = || self.core.is_closed();
+        let found = self.core.names.addresses(host, port, self.until, &closed);
+        // The system's resolver hides it that it could not open its own files.
+        let found = found.map_err(|error| match File::open("/dev/null") {
+            Err(why) if is_exhausted(&why) => {
+                io::Error::new(error.kind(), Unanswered::exhausted(format!("{error}: {why}")))
+            }
+            _ => error,
+        })?;
+        let wanted: Vec<_> = found.into_iter().filter(|address| self.family.has(address)).collect();
+        if wanted.is_empty() { Err(no_address(host)) } else { Ok(wanted) }
+    }
+
+    fn tcp(&mut self, host: &str, port: u16) -> io::Result<Box<dyn Pipe>> {
+        let addresses = self.addresses(host, port)?;
+        let closed = || self.core.is_closed();
+        let Dialled { stream, peer, took } =
+            dial(&addresses, self.until, &self.core.options, &closed)
+                .inspect_err(|_| self.core.names.forget(host, port))?;
+        if !self.no_delay {
+            stream.set_nodelay(false)?;
+        }
+        let stream: Arc<TcpStream> = Arc::new(stream);
+        self.core.opening(self.id, &stream)?;
+        self.found = Some(Found { peer, took });
+        Ok(Box::new(Plain::new(stream)))
+    }
+}
+
+fn no_address(host: &str) -> io::Error {
+    io::Error::new(ErrorKind::NotFound, format!("`{host}` has no address of the wanted kind"))
+}
+
+/// The same error with more words.
+fn wrapped(error: &io::Error, text: String) -> io::Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Unanswered>()) {
+        Some(inner) => io::Error::new(error.kind(), inner.with(text)),
+        None => io::Error::new(error.kind(), text),
+    }
+}
