@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use super::conn::Conn;
 use super::inbound::{Coding, Framing};
+#[cfg(feature = "gzip")]
 use super::trouble::Trouble;
 
 /// The bytes of a body as they come over the connection, unframed.
@@ -12,13 +13,11 @@ pub(crate) struct Payload {
     pub(crate) conn: Conn,
     /// The first byte, which shows that there is a body.
     first: Option<u8>,
-    /// What went wrong, and goes wrong again whenever somebody reads on.
-    fault: Option<(io::ErrorKind, String)>,
 }
 
 impl Payload {
     pub(crate) fn new(conn: Conn) -> Payload {
-        Payload { conn, first: None, fault: None }
+        Payload { conn, first: None }
     }
 }
 
@@ -31,13 +30,7 @@ impl Read for Payload {
             buffer[0] = first;
             return Ok(1);
         }
-        if let Some((kind, text)) = &self.fault {
-            return Err(io::Error::new(*kind, text.clone()));
-        }
-        self.conn.body(buffer).map_err(|trouble| {
-            self.fault = Some((trouble.kind(), trouble.to_string()));
-            io::Error::new(trouble.kind(), trouble)
-        })
+        self.conn.body(buffer).map_err(|trouble| io::Error::new(trouble.kind(), trouble))
     }
 }
 
@@ -116,7 +109,7 @@ impl Read for Source {
             }
             #[cfg(feature = "gzip")]
             Source::Gzip(decoder) => {
-                let n = decoder.read(buffer).map_err(|error| unpacking(error, decoder))?;
+                let n = decoder.read(buffer).map_err(unpacking)?;
                 if n == 0 {
                     // The last chunk may still stand on the connection.
                     io::copy(decoder.get_mut(), &mut io::sink())?;
@@ -129,11 +122,9 @@ impl Read for Source {
 
 /// What is wrong with what is packed, unless it is the connection.
 #[cfg(feature = "gzip")]
-fn unpacking(error: io::Error, decoder: &flate2::read::MultiGzDecoder<Payload>) -> io::Error {
-    let of_connection = error.get_ref().is_some_and(|inner| inner.is::<Trouble>());
-    match &decoder.get_ref().fault {
-        Some(_) if of_connection => error,
-        Some((kind, text)) => io::Error::new(*kind, text.clone()),
-        None => io::Error::new(error.kind(), format!("it cannot be unpacked (gzip): {error}")),
+fn unpacking(error: io::Error) -> io::Error {
+    if error.get_ref().is_some_and(|inner| inner.is::<Trouble>()) {
+        return error;
     }
+    io::Error::new(error.kind(), format!("it cannot be unpacked (gzip): {error}"))
 }

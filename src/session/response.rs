@@ -55,7 +55,7 @@ impl Response {
         let (uri, query) = without_query(&request.uri);
         let source = Source::new(conn, coding);
         let (headers, unpacked) = (OnceLock::new(), !source.is_plain());
-        let body = Reader { source, ended: false, request };
+        let body = Reader { source, ended: false, fault: None, request };
         Response { head, headers, unpacked, uri, query, body, limit: LIMIT, exchange }
     }
 
@@ -228,6 +228,8 @@ impl fmt::Debug for Response {
 pub struct Reader {
     source: Source,
     ended: bool,
+    /// What went wrong, and goes wrong again whenever somebody reads on: no end, but an error.
+    fault: Option<(io::ErrorKind, String)>,
     request: Asked,
 }
 
@@ -239,7 +241,12 @@ impl Read for Reader {
         if self.source.conn().is_some_and(Conn::is_forked) {
             return Err(io::Error::other(super::trouble::Trouble::Forked));
         }
-        let n = self.source.read(buffer)?;
+        if let Some((kind, text)) = &self.fault {
+            return Err(io::Error::new(*kind, text.clone()));
+        }
+        let n = self.source.read(buffer).inspect_err(|error| {
+            self.fault = Some((error.kind(), error.to_string()));
+        })?;
         self.ended = n == 0;
         Ok(n)
     }
