@@ -144,14 +144,14 @@ fn of_ureq(error: Option<ureq::Error>, request: &Asked) -> Error {
     let Some(error) = error else {
         return Error::request(Kind::Http, format!("{request}: no valid response"));
     };
-    let (kind, what) = match &error {
+    let error_of = |kind, what: &str| Error::request(kind, format!("{request}: {what}"));
+    match error {
         ureq::Error::Io(io) if io.get_ref().is_some_and(|inner| inner.is::<Unreadable>()) => {
-            (Kind::Io, "its body could not be read")
+            error_of(Kind::Io, "its body could not be read").because(io)
         }
-        ureq::Error::Io(_) => (Kind::Http, "the connection failed"),
-        _ => (Kind::Invalid, "this is no request that can be sent"),
-    };
-    Error::request(kind, format!("{request}: {what}")).because(error)
+        ureq::Error::Io(io) => error_of(Kind::Http, "the connection failed").because(io),
+        other => error_of(Kind::Invalid, "this is no request that can be sent").because(other),
+    }
 }
 
 /// A body that could not be read to its end.

@@ -44,6 +44,8 @@ struct Learnt {
     limit: Duration,
     at: Instant,
     before: Option<Duration>,
+    /// What the server had said on the connection that taught it.
+    said: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -130,12 +132,12 @@ impl IdleLimit {
         self.suspect = None;
         // A longer life than the estimate says that it does not hold; otherwise the shortest
         // counts.
-        let (old, shortest) = (self.learnt(now), shortest.idle);
+        let (old, said, shortest) = (self.learnt(now), shortest.said, shortest.idle);
         let limit = match old {
             Some(old) if shortest <= old + old / 4 => old.min(shortest),
             _ => shortest,
         };
-        self.learnt = Some(Learnt { limit, at: now, before: old });
+        self.learnt = Some(Learnt { limit, at: now, before: old, said });
         // Every close says it a little differently; what is the same is no news.
         let news = old.is_none_or(|old| old.abs_diff(limit) > old / 20);
         news.then_some(limit)
@@ -167,16 +169,29 @@ impl IdleLimit {
         self.said.filter(|(_, at)| now - *at < FORGOTTEN).map(|(said, _)| said)
     }
 
-    /// How long any connection may have been idle to be used, at most `wanted`: at a distance from
-    /// the learnt limit, unless the request may enter even the last moment.
-    pub(crate) fn usable(&self, now: Instant, wanted: Duration, to_the_last: bool) -> Duration {
-        let learnt = self.learnt(now);
-        let learnt = if to_the_last { learnt } else { learnt.map(|limit| self.with_margin(limit)) };
-        learnt.map_or(wanted, |learnt| learnt.min(wanted))
+    /// How long a connection may have been idle to be used, at most `wanted`: at a distance from
+    /// what the server says of it, and from the learnt limit, unless the request may enter even the
+    /// last moment. What was seen of connections of which the server says the same counts more than
+    /// what it says.
+    pub(crate) fn usable(
+        &self,
+        now: Instant,
+        wanted: Duration,
+        to_the_last: bool,
+        said: Option<Duration>,
+    ) -> Duration {
+        let fresh = self.learnt.filter(|learnt| now - learnt.at < FORGOTTEN);
+        let seen = fresh.is_some_and(|learnt| learnt.said == said);
+        let said = said.filter(|_| !seen).map(|said| self.with_margin(said));
+        let learnt = fresh.map(|learnt| match to_the_last {
+            true => learnt.limit,
+            false => self.with_margin(learnt.limit),
+        });
+        [said, learnt].into_iter().flatten().fold(wanted, Duration::min)
     }
 
     /// The request is on its way for half a round trip, and servers count from when they sent.
-    pub(crate) fn with_margin(&self, limit: Duration) -> Duration {
+    fn with_margin(&self, limit: Duration) -> Duration {
         limit.saturating_sub((limit / 10).max(self.rtt.unwrap_or_default() * 2))
     }
 
@@ -211,12 +226,12 @@ mod tests {
     fn one_close_is_learnt_and_kept_away_from() {
         let (mut limit, now) = (IdleLimit::default(), Instant::now());
         limit.on_rtt(ms(20));
-        assert_eq!(limit.usable(now, USER, false), USER);
+        assert_eq!(limit.usable(now, USER, false, None), USER);
         assert_eq!(closed(&mut limit, now, ms(1000)), Some(ms(1000)));
-        assert_eq!(limit.usable(now, USER, false), ms(900));
-        assert_eq!(limit.usable(now, USER, true), ms(1000));
+        assert_eq!(limit.usable(now, USER, false, None), ms(900));
+        assert_eq!(limit.usable(now, USER, true, None), ms(1000));
         limit.on_rtt(ms(200));
-        assert_eq!(limit.usable(now, USER, false), ms(600), "two round trips");
+        assert_eq!(limit.usable(now, USER, false, None), ms(600), "two round trips");
         assert_eq!(limit.usable(now, ms(50), false), ms(50), "the user's own is lower");
     }
 
@@ -280,7 +295,19 @@ mod tests {
         limit.on_rtt(ms(400));
         assert_eq!(limit.with_margin(ms(5000)), ms(4200));
         assert_eq!(limit.with_margin(ms(0)), ms(0));
-        assert_eq!(limit.usable(now, USER, false), USER, "it binds its own connection alone");
+        assert_eq!(limit.usable(now, USER, false, None), USER, "it binds its own connection alone");
+        assert_eq!(limit.usable(now, USER, false, Some(ms(1000))), ms(200));
+    }
+
+    #[test]
+    fn what_was_seen_counts_more_than_what_is_said_of_the_same() {
+        let (mut limit, now) = (IdleLimit::default(), Instant::now());
+        limit.on_close(now, ms(6000), Some(ms(5000)));
+        assert_eq!(limit.settle(now + ms(50)), Some(ms(6000)));
+        let usable = |said| limit.usable(now + ms(50), USER, false, said);
+        assert_eq!(usable(Some(ms(5000))), ms(5400));
+        assert_eq!(usable(Some(ms(4000))), ms(3600), "another connection, another word");
+        assert_eq!(usable(None), ms(5400));
     }
 
     #[test]

@@ -123,17 +123,13 @@ impl Pool {
     /// The newest idle connection that may be used. Those that are withheld stay.
     fn take_idle(&mut self, host: usize, want: Want, now: Instant) -> Option<Taken> {
         let wanted = self.bounds.idle_timeout.min(want.idle_at_most);
-        let limit = self.hosts[host].limit.usable(now, wanted, want.to_the_last);
         let mut at = self.hosts[host].idle.len();
         while at > 0 {
             at -= 1;
             let index = self.hosts[host].idle[at];
             let member = self.member(index);
             let (idle, said) = (member.idle_for(now), member.said(now));
-            let limit = match said {
-                Some(said) => limit.min(self.hosts[host].limit.with_margin(said)),
-                None => limit,
-            };
+            let limit = self.hosts[host].limit.usable(now, wanted, want.to_the_last, said);
             let member = self.member(index);
             if now >= member.dies {
                 self.evict(index, Eviction::MaxLifetime, now);

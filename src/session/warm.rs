@@ -173,8 +173,9 @@ impl Pool {
             if now.saturating_duration_since(host.asked) >= at_most {
                 continue;
             }
-            let limit = host.limit.usable(now, wanted, false);
             let (at, key) = (host.idle.len() - 1, host.key.clone());
+            let said = self.member(newest).said(now);
+            let limit = self.hosts[index].limit.usable(now, wanted, false, said);
             let beat = (limit * 3 / 4).min(UNKNOWN);
             let due = now + beat.saturating_sub(self.member(newest).idle_for(now));
             // What is beyond its limit is not used any more, not even for this.
