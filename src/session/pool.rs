@@ -293,7 +293,10 @@ impl Pool {
         if let Some(why) = why {
             self.evict(index, why, now);
         } else if self.hosts[host].idle.len() > self.bounds.max_idle_per_host {
-            let oldest = self.hosts[host].idle[0];
+            // The oldest is a witness, where a limit was learnt: its living on disproves it.
+            let witness = self.hosts[host].limit.disproved_at().is_some();
+            let at = usize::from(witness && self.hosts[host].idle.len() > 1);
+            let oldest = self.hosts[host].idle[at];
             self.evict(oldest, Eviction::OverIdleLimit, now);
         }
         self.serve(now);
