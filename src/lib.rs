@@ -73,7 +73,7 @@
 //! | [`Follower`] | a heartbeat on a connection of the application's own, whatever carries it |
 //! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, in a word why |
 //! | [`Diagnosis`], [`Evidence`], [`Diagnose`] | why, by what evidence, and how far to go |
-//! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
+//! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`Steps`], [`ConnectOnly`] | how a beat looks |
 //! | [`Framed`], [`Prefix`] | frames that carry data, and beats among them |
 //! | [`Protocol`] | one of your own |
 //! | [`Responder`] | the other end |
@@ -101,6 +101,7 @@ pub mod session;
 
 mod cause;
 mod coordinator;
+mod counted;
 mod diagnose;
 mod drive;
 mod error;
@@ -131,7 +132,7 @@ pub use follower::Follower;
 pub use heartbeat::Heartbeat;
 pub use link::{Adopt, Connect, Link, Login, Received, Returned};
 pub use observer::{Observe, Observed};
-pub use protocol::{ConnectOnly, Exchange, Framed, Http, Line, Prefix, Protocol, Redis};
+pub use protocol::{ConnectOnly, Exchange, Framed, Http, Line, Prefix, Protocol, Redis, Steps};
 pub use pulse::{Pace, Patience, Rtt};
 pub use responder::{Responder, ResponderBuilder};
 pub use role::Role;

@@ -124,14 +124,22 @@ impl Coordinator {
         Error: From<T::Error>,
     {
         let target: Target = target.try_into()?;
-        heartbeat.check()?;
-        heartbeat.check_watch()?;
-        let secure = Secure::of(&target)?;
+        let secure = checked(&target, &heartbeat)?;
         let protocol = Guarded::new(Box::new(protocol));
         let interval = heartbeat.interval;
         let (name, shown) = (target.name(), target.to_string());
         let body = move |seat| Watch::new(seat, target, secure, heartbeat, protocol).run();
         Ok(self.start(name, shown, interval, body)?.who.id)
+    }
+
+    /// Whether [`watch`](Coordinator::watch) would take this target and heartbeat. Nothing is
+    /// started: for a check of settings, all of them at once.
+    ///
+    /// # Errors
+    ///
+    /// What `watch` would say of them.
+    pub fn check(target: &Target, heartbeat: &Heartbeat) -> Result<(), Error> {
+        checked(target, heartbeat).map(drop)
     }
 
     /// Takes over a connection of the application's, and beats on it between the application's
@@ -442,4 +450,11 @@ impl fmt::Debug for Coordinator {
         let links = self.links().running.len();
         f.debug_struct("Coordinator").field("links", &links).finish_non_exhaustive()
     }
+}
+
+/// What a watched link is made with, where its target and heartbeat can work.
+fn checked(target: &Target, heartbeat: &Heartbeat) -> Result<Option<Secure>, Error> {
+    heartbeat.check()?;
+    heartbeat.check_watch()?;
+    Secure::of(target)
 }

@@ -124,6 +124,7 @@ impl Diagnosis {
         let open = matches!(
             loss.cause,
             Cause::AckTimeout
+                | Cause::PartialReply
                 | Cause::ClosedByPeer
                 | Cause::Reset
                 | Cause::KernelGaveUp
@@ -160,5 +161,42 @@ impl fmt::Display for Diagnosis {
             write!(f, "; or {}", others.join(", "))?;
         }
         write!(f, "; {}", self.advice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::evidence::Fresh;
+
+    fn attempt(word: Cause) -> Evidence {
+        Evidence { word: Some(word), stage: Some(Stage::Connect), ..Evidence::default() }
+    }
+
+    #[test]
+    fn what_is_known_of_a_dead_path_is_behind_attempts_that_time_out_and_no_others() {
+        let silence = |fresh, misses| {
+            Diagnosis::of(Evidence {
+                word: Some(Cause::AckTimeout),
+                stage: Some(Stage::Silence),
+                unacked: Some(1),
+                misses: Some(misses),
+                waited_us: Some(std::time::Duration::from_millis(10)),
+                rto_us: Some(std::time::Duration::from_millis(200)),
+                fresh,
+                closed_port: fresh,
+                ..Evidence::default()
+            })
+        };
+        let known = silence(Some(Fresh::Silent), 3);
+        assert_eq!((known.cause(), known.confidence()), (Cause::PathDead, Confidence::Likely));
+        assert!(known.is_behind(&attempt(Cause::ConnectTimeout)));
+        assert!(!known.is_behind(&attempt(Cause::Refused)), "now somebody answers");
+        assert!(!known.is_behind(&attempt(Cause::LoginRefused)));
+        let guess = silence(Some(Fresh::Silent), 1);
+        assert_eq!((guess.cause(), guess.confidence()), (Cause::PathDead, Confidence::Possible));
+        assert!(!guess.is_behind(&attempt(Cause::ConnectTimeout)));
+        let timed_out = Diagnosis::of(attempt(Cause::ConnectTimeout));
+        assert!(!timed_out.is_behind(&attempt(Cause::ConnectTimeout)), "that is the same");
     }
 }

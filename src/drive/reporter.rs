@@ -8,8 +8,11 @@ use log::{debug, info, trace, warn};
 
 use crate::cause::{Cause, Loss};
 use crate::diagnose::Diagnosis;
+use crate::drive::certificate::Certificate;
 use crate::drive::feed::Feed;
 use crate::drive::handle::Handle;
+use crate::drive::socket::Connection;
+use crate::drive::tls::Secure;
 use crate::event::{Event, EventKind, Status};
 use crate::pulse::{Report, Rtt};
 use crate::state::State;
@@ -20,7 +23,8 @@ pub(crate) struct Reporter {
     /// Of the connection that is, or was last.
     pub(crate) peer: Option<SocketAddr>,
     /// How long the last connect took.
-    pub(crate) took: Duration,
+    took: Duration,
+    certificate: Certificate,
     connections: u64,
     /// The number of the last beat that was sent.
     last: u64,
@@ -28,7 +32,21 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     pub(crate) fn new(handle: Arc<Handle>, feed: Arc<Feed>) -> Reporter {
-        Reporter { handle, feed, peer: None, took: Duration::ZERO, connections: 0, last: 0 }
+        let certificate = Certificate::default();
+        let (took, connections, last) = (Duration::ZERO, 0, 0);
+        Reporter { handle, feed, peer: None, took, certificate, connections, last }
+    }
+
+    /// A connection was opened, which took so long.
+    pub(crate) fn on_dialed(
+        &mut self,
+        secure: Option<&Secure>,
+        connection: &Connection,
+        took: Duration,
+    ) {
+        self.took = took;
+        let warns_before = secure.and_then(Secure::warns_before);
+        self.certificate.on_connected(connection.certificate_expires(), warns_before);
     }
 
     /// A beat was written. One that crossed the end of its connection is written again.
@@ -47,6 +65,22 @@ impl Reporter {
             self.connections += 1;
         }
         self.push(kind);
+        self.look_at_certificate();
+    }
+
+    /// Once a day it may be worth a warning, also on a connection that stands for months.
+    fn look_at_certificate(&mut self) {
+        if self.certificate.expires.is_none() {
+            return;
+        }
+        if let Some(left) = self.certificate.warning(Instant::now(), SystemTime::now) {
+            let peer = self.peer.map_or_else(|| self.handle.who.target.clone(), |p| p.to_string());
+            let evidence = self.certificate.evidence(left, peer, SystemTime::now());
+            // Not in the status: why the link is not Up is another question.
+            let kind = EventKind::Diagnosed { diagnosis: Arc::new(Diagnosis::of(evidence)) };
+            self.log(&kind);
+            self.push(kind);
+        }
     }
 
     /// What was worked out beside the events of the link.
@@ -87,13 +121,18 @@ impl Reporter {
     pub(crate) fn alarm(&self, diagnosis: Arc<Diagnosis>) {
         warn!("{diagnosis}");
         let kind = EventKind::Diagnosed { diagnosis };
-        self.feed.push(Event { time: SystemTime::now(), link: None, peer: None, kind }, true);
+        self.feed.push(
+            Event { time: SystemTime::now(), link: None, peer: None, certificate: None, kind },
+            true,
+        );
     }
 
     fn push(&self, kind: EventKind) {
         let urgent = !matches!(kind, EventKind::Beat { .. });
         let link = Some(Arc::clone(&self.handle.who));
-        let event = Event { time: SystemTime::now(), link, peer: self.peer, kind };
+        let certificate =
+            self.certificate.expires.filter(|_| matches!(kind, EventKind::Connected { .. }));
+        let event = Event { time: SystemTime::now(), link, peer: self.peer, certificate, kind };
         self.feed.push(event, urgent);
     }
 
@@ -122,6 +161,7 @@ impl Reporter {
             EventKind::Connected { .. } => {
                 status.peer = self.peer;
                 status.reconnects = self.connections;
+                status.certificate_expires = self.certificate.expires;
             }
             EventKind::Beat { late, .. } => {
                 status.acked += 1;
@@ -164,5 +204,35 @@ impl Reporter {
             }
             _ => debug!("{name}: {kind}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::Evidence;
+    use crate::event::{Identity, LinkId};
+
+    #[test]
+    fn word_detail_and_diagnosis_of_a_status_are_of_the_same_trouble() {
+        let who = Identity { id: LinkId(1), name: "a".into(), target: "tcp://a:1".into() };
+        let handle = Arc::new(Handle::new(who));
+        let mut reporter = Reporter::new(Arc::clone(&handle), Arc::new(Feed::new().0));
+        let of =
+            |word| Arc::new(Diagnosis::of(Evidence { word: Some(word), ..Evidence::default() }));
+        let silence = Loss::new(Cause::AckTimeout, "no ack of 3 beats");
+        let (from, to, why) = (State::Up, State::Down, of(Cause::AckTimeout));
+        let fell = Report::State { from, to, loss: Some(silence), down: None };
+        reporter.report(fell, &Rtt::default(), Some(why));
+        let refused = Loss::new(Cause::LoginRefused, "the server says no");
+        reporter.met(Cause::LoginRefused, &refused, Some(of(Cause::LoginRefused)));
+        // What other connections find of the silence comes too late.
+        reporter.note(of(Cause::AckTimeout));
+        let status = handle.status().clone();
+        assert_eq!(status.loss, Some(refused));
+        assert_eq!(
+            status.diagnosis.map(|why| why.evidence().word),
+            Some(Some(Cause::LoginRefused))
+        );
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::{Bound, RangeBounds, RangeInclusive};
 use std::time::Duration;
 
-use super::shown::shown;
+use super::shown::{hidden, shown};
 use super::{FRAME_LIMIT, Frame, IdleEnd, Protocol, Rejected};
 use crate::cause::{Cause, Loss};
 use crate::error::Error;
@@ -286,16 +286,9 @@ impl Http {
         self.fields.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))
     }
 
-    /// Bytes of the server for people. It may repeat what it was sent: the query, the login, the
-    /// values of fields.
+    /// Bytes of the server for people.
     fn shown(&self, bytes: &[u8]) -> String {
-        let mut secrets: Vec<&[u8]> =
-            self.fields.iter().map(|(_, value)| value.as_bytes()).collect();
-        if let Some(Login { user, password, token }) = &self.login {
-            secrets.extend([user.as_bytes(), password.as_bytes(), token.as_bytes()]);
-        }
-        secrets.extend(self.path.split_once('?').map(|(_, query)| query.as_bytes()));
-        shown(bytes, &secrets)
+        shown(&self.redact(bytes), &[])
     }
 
     fn refused(&mut self, Refused { code, reason }: &Refused) -> Rejected {
@@ -460,6 +453,23 @@ impl Protocol for Http {
 
     fn closed(&mut self) -> Result<Option<Frame>, Rejected> {
         if self.replies.close() { self.end().map(Some) } else { Ok(None) }
+    }
+
+    fn scheme(&self) -> Option<&'static str> {
+        Some("http")
+    }
+
+    /// The server may repeat what it was sent: the query, the login, the values of fields.
+    fn redact(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut secrets: Vec<&[u8]> =
+            self.fields.iter().map(|(_, value)| value.as_bytes()).collect();
+        let mut names: Vec<&[u8]> = Vec::new();
+        if let Some(Login { user, password, token }) = &self.login {
+            names.push(user.as_bytes());
+            secrets.extend([password.as_bytes(), token.as_bytes()]);
+        }
+        secrets.extend(self.path.split_once('?').map(|(_, query)| query.as_bytes()));
+        hidden(bytes, &names, &secrets)
     }
 }
 
@@ -714,6 +724,14 @@ mod tests {
             assert_eq!(found.last(), Some(&ACK), "{:.80}", head.escape_debug());
             assert!(!http.is_over(), "{:.80}", head.escape_debug());
         }
+        for length in
+            ["Content-Length : 2\r\n", "Content-Length:\r\n 2\r\n", " Content-Length: 2\r\n"]
+        {
+            let answer = format!("HTTP/1.1 200 OK\r\n{length}\r\nok");
+            let mut http = asking(get());
+            assert_eq!(frames(&mut http, &[answer.as_bytes()]).last(), Some(&ACK), "{length}");
+            assert!(!http.is_over(), "the length is known: {length}");
+        }
         for answer in [
             "HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
             "HTTP/1.1  200  OK\r\nContent-Length: 2\r\n\r\nok",
@@ -759,6 +777,11 @@ mod tests {
             let loss = http.parse(left.as_bytes()).unwrap_err().0;
             assert_eq!(loss.cause, Cause::WrongReply, "on a fresh connection it is the answer");
         }
+        let mut half = asking(get());
+        frames(&mut half, &[b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]);
+        frames(&mut half, &[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]);
+        let loss = half.parse(b"what\r\n").unwrap_err().0;
+        assert_eq!(loss.cause, Cause::WrongReply, "in the middle of an answer it is that answer's");
         let mut idle = get();
         idle.connected(&mut Vec::new());
         assert_eq!(idle.parse(b"\r\n"), Ok(Some((Frame::Own, 2))), "an empty line is nothing");

@@ -287,7 +287,7 @@ impl SessionBuilder {
             proxies,
             user_agent: (!self.user_agent.is_empty()).then_some(self.user_agent),
             #[cfg(feature = "tls")]
-            secure: Secure { config: self.tls.config()? },
+            secure: Secure { config: self.tls.config()?, warns_before: self.tls.warns_before() },
         });
         let warmer = self.warm.map(Warmer::new);
         Ok(Session::from_inner(Inner::new(Arc::new(core), configs, settings, warmer)))

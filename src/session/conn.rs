@@ -355,9 +355,10 @@ impl Conn {
     fn took(&mut self, n: usize) {
         self.framing.take(n);
         self.came += n as u64;
-        // What is wrong behind them is told to who reads on.
-        if self.framing == Framing::Over || self.at_data().is_ok() && self.framing == Framing::Over
-        {
+        if self.framing != Framing::Over {
+            let _ = self.at_data(); // what is wrong behind them is told to who reads on
+        }
+        if self.framing == Framing::Over {
             self.finish();
         }
     }

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::buffers::Buffers;
 use super::conn::Line;
@@ -45,6 +45,8 @@ pub(crate) struct Core {
 #[cfg(feature = "tls")]
 pub(crate) struct Secure {
     pub(crate) config: Arc<rustls::ClientConfig>,
+    /// How long before its end a certificate is worth a warning; none if never.
+    pub(crate) warns_before: Option<Duration>,
 }
 
 #[cfg(feature = "tls")]
@@ -90,6 +92,15 @@ impl Core {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// How long before its end a certificate is worth a warning; none if never.
+    pub(crate) fn warns_before(&self) -> Option<Duration> {
+        #[cfg(feature = "tls")]
+        let before = self.secure.warns_before;
+        #[cfg(not(feature = "tls"))]
+        let before = None;
+        before
     }
 
     /// A panic under this lock is a bug of ours; the counts are still good enough to go on.

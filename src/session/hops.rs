@@ -14,7 +14,7 @@ use super::call::{self, Order, Outcome};
 use super::compose::{Framed, Request};
 use super::conn::Conn;
 use super::event::SessionEventKind;
-use super::failure;
+use super::failure::{self, Asked};
 use super::inbound::Head;
 use super::limits::Limits;
 use super::places::Want;
@@ -28,6 +28,19 @@ use crate::error::{Error, Kind};
 /// Behind a redirect of what may not run twice, only a connection that was just used is used again:
 /// the first hop cannot be repeated.
 const JUST_USED: Duration = Duration::from_millis(500);
+
+/// No answer: what ureq said of it, and what we know.
+pub(super) struct Failed {
+    error: Option<ureq::Error>,
+    outcome: Outcome,
+}
+
+impl Failed {
+    /// What a person reads of it.
+    pub(super) fn told(mut self, asked: &Asked) -> Error {
+        failure::of(self.error, &mut self.outcome, asked)
+    }
+}
 
 /// An answer, and how it came.
 pub(super) struct Arrived {
@@ -136,10 +149,11 @@ impl Inner {
                 self.settings.use_to_the_last && replayable && replay::is_safe(method);
             let want = Want { fresh: replayed, to_the_last, idle_at_most };
             let order = self.order(parts, body, limits, want);
-            let (error, mut outcome) = match self.once(parts, body, order) {
+            let failed = match self.once(parts, body, order) {
                 Ok((head, conn)) => return Ok(Arrived { head, conn, replayed }),
-                Err(failed) => failed,
+                Err(failed) => *failed,
             };
+            let outcome = &failed.outcome;
             let shut = self.core.is_closed();
             let attempt = Attempt {
                 reused: outcome.used.is_some_and(|used| used.idle.is_some()),
@@ -152,15 +166,15 @@ impl Inner {
             if !again || limits.is_over() || body.rewind().is_err() {
                 let idle = outcome.used.and_then(|used| used.idle);
                 let error = match shut {
-                    true => failure::shut(&outcome, &parts.asked),
-                    false => failure::of(error, &mut outcome, &parts.asked),
+                    true => failure::shut(outcome, &parts.asked),
+                    false => failed.told(&parts.asked),
                 };
                 debug!("{} failed, idle before: {idle:?}", parts.asked);
                 // Whatever became of the second, the first may have run.
                 return Err(error.having_run(begun));
             }
             (replayed, begun) = (true, attempt.begun);
-            self.tell_replay(parts, &outcome);
+            self.tell_replay(parts, outcome);
         }
     }
 
@@ -193,13 +207,12 @@ impl Inner {
     }
 
     /// One run of ureq.
-    #[allow(clippy::type_complexity)]
     pub(super) fn once(
         &self,
         parts: &Parts,
         body: &mut Body,
         order: Order,
-    ) -> Result<(Head, Conn), (Option<ureq::Error>, Outcome)> {
+    ) -> Result<(Head, Conn), Box<Failed>> {
         let framed = Framed::of(&parts.asked.method, &parts.headers, body);
         let (result, mut outcome, order) =
             call::during(order, || self.run_ureq(parts, body, framed));
@@ -213,7 +226,7 @@ impl Inner {
                 if let Some((_, mut conn)) = arrived {
                     conn.spoil(); // nobody knows how much of the request went out
                 }
-                Err((result.err(), outcome))
+                Err(Box::new(Failed { error: result.err(), outcome }))
             }
         }
     }

@@ -8,6 +8,7 @@ use super::event::HostStats;
 use super::idle_limit::IdleLimit;
 use super::places::Key;
 use super::proxy::at;
+use crate::drive::certificate::Certificate;
 
 #[derive(Debug)]
 pub(crate) struct Host {
@@ -17,6 +18,7 @@ pub(crate) struct Host {
     /// The last request of the user's.
     pub(super) asked: Instant,
     pub(crate) limit: IdleLimit,
+    pub(super) certificate: Certificate,
     /// Places of the idle connections, the newest last.
     pub(super) idle: Vec<u32>,
     /// Open connections, idle or in use, and those about to be opened.
@@ -38,6 +40,7 @@ impl Host {
             key: key.clone(),
             asked: now,
             limit: IdleLimit::default(),
+            certificate: Certificate::default(),
             idle: Vec::new(),
             open: 0,
         }
@@ -50,6 +53,7 @@ impl Host {
             idle: self.idle.len(),
             learnt: self.limit.learnt(now),
             hinted: self.limit.hinted(now),
+            certificate_expires: self.certificate.expires,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::core::Core;
 use super::dial::{Dialled, Unanswered, dial, is_exhausted};
@@ -32,6 +32,9 @@ impl Family {
     }
 }
 
+/// Under TLS, and when the certificate expires that the other end has shown.
+type Encrypted = (Box<dyn Pipe>, Option<SystemTime>);
+
 /// One connection on its way to stand.
 pub(crate) struct Opening<'a> {
     pub(crate) core: &'a Arc<Core>,
@@ -53,6 +56,8 @@ pub(crate) struct Found {
     pub(crate) peer: SocketAddr,
     /// The connect alone.
     pub(crate) took: Duration,
+    /// When the certificate of the server expires.
+    pub(crate) expires: Option<SystemTime>,
 }
 
 impl<'a> Opening<'a> {
@@ -60,39 +65,53 @@ impl<'a> Opening<'a> {
     pub(crate) fn open(&mut self) -> io::Result<Box<dyn Pipe>> {
         match self.route {
             Route::Direct => self.tcp(self.host, self.port),
-            Route::Forward(proxy) => self.to_proxy(proxy),
+            Route::Forward(proxy) => self.reach_proxy(proxy),
             Route::Tunnel(proxy) if proxy.is_http() => {
-                let pipe = self.to_proxy(proxy)?;
+                let pipe = self.reach_proxy(proxy)?;
                 let name = self.core.user_agent.as_deref();
                 proxy::through_http(pipe, proxy, (self.host, self.port), name, self.until)
             }
             Route::Tunnel(proxy) => {
                 let goal = self.goal(proxy)?;
-                let mut pipe = self.to_proxy(proxy)?;
+                let mut pipe = self.reach_proxy(proxy)?;
                 proxy::through_socks(&mut *pipe, proxy, goal, self.until)?;
                 Ok(pipe)
             }
         }
     }
 
-    /// TLS on it, as the session has it.
+    /// TLS with the server on it, as the session has it.
+    pub(crate) fn secured(&mut self, under: Box<dyn Pipe>) -> io::Result<Box<dyn Pipe>> {
+        let (pipe, expires) = self.encrypted(under, self.host)?;
+        if let Some(found) = &mut self.found {
+            found.expires = expires;
+        }
+        Ok(pipe)
+    }
+
+    /// TLS on it, and when the certificate expires that the other end has shown.
     #[cfg(feature = "tls")]
-    pub(crate) fn secured(&self, under: Box<dyn Pipe>, host: &str) -> io::Result<Box<dyn Pipe>> {
+    fn encrypted(&self, under: Box<dyn Pipe>, host: &str) -> io::Result<Encrypted> {
         let config = Arc::clone(&self.core.secure.config);
-        Ok(Box::new(super::tls::Tls::connect(under, config, host, Some(self.until))?))
+        let tls = super::tls::Tls::connect(under, config, host, Some(self.until))?;
+        let expires = tls.certificate_expires();
+        Ok((Box::new(tls), expires))
     }
 
     #[cfg(not(feature = "tls"))]
-    pub(crate) fn secured(&self, _: Box<dyn Pipe>, _: &str) -> io::Result<Box<dyn Pipe>> {
+    fn encrypted(&self, _: Box<dyn Pipe>, _: &str) -> io::Result<Encrypted> {
         Err(io::Error::new(ErrorKind::Unsupported, "https needs the feature `tls`"))
     }
 
-    fn to_proxy(&mut self, proxy: &Proxy) -> io::Result<Box<dyn Pipe>> {
+    fn reach_proxy(&mut self, proxy: &Proxy) -> io::Result<Box<dyn Pipe>> {
         let pipe = self.tcp(&proxy.host, proxy.port).map_err(|error| {
             let text = format!("{proxy}: {error}");
             if error.kind() == ErrorKind::WouldBlock { error } else { wrapped(&error, text) }
         })?;
-        if proxy.kind == Kind::Https { self.secured(pipe, &proxy.host) } else { Ok(pipe) }
+        if proxy.kind != Kind::Https {
+            return Ok(pipe);
+        }
+        Ok(self.encrypted(pipe, &proxy.host)?.0)
     }
 
     /// What the proxy is asked for: some are given an address that was looked up here.
@@ -134,7 +153,7 @@ impl<'a> Opening<'a> {
         }
         let stream: Arc<TcpStream> = Arc::new(stream);
         self.core.opening(self.id, &stream)?;
-        self.found = Some(Found { peer, took });
+        self.found = Some(Found { peer, took, expires: None });
         Ok(Box::new(Plain::new(stream)))
     }
 }

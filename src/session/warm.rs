@@ -12,7 +12,7 @@ use super::body::Body;
 use super::buffers::Buffers;
 use super::call::Order;
 use super::eviction::Eviction;
-use super::failure::{self, Asked};
+use super::failure::Asked;
 use super::limits::Limits;
 use super::pipe::Probe;
 use super::places::{Key, Taken, Want};
@@ -155,8 +155,8 @@ fn beat(warm: &Warm, inner: &Inner, key: &Key, mut taken: Taken) {
             conn.drain();
             inner.core.pool().stats.warmed += 1;
         }
-        Err((error, mut outcome)) => {
-            let error = failure::of(error, &mut outcome, &parts.asked);
+        Err(failed) => {
+            let error = failed.told(&parts.asked);
             debug!("a heartbeat failed: {error}");
         }
     }

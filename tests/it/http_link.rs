@@ -135,6 +135,7 @@ fn an_end_that_was_not_to_be_expected_is_checked_and_convicts_nobody() {
     // It waits for its request in vain, and ends as well. Once more.
     end.send(()).unwrap();
     eventually("another one", || peer.visits() == 3);
+    std::thread::sleep(ms(300)); // it waits longer than the one before, so that is no habit
     // Then accepting alone tells nothing any more, and a beat is asked, a moment later.
     end.send(()).unwrap();
     watch.wait_beats(1);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
+use crate::counted::counted;
 use crate::drive::socket::{Woke, end, loss_of};
 use crate::error::Error;
 use crate::link::Returned;
@@ -156,8 +157,8 @@ impl InBand {
                 until = until.min(step);
             }
             if Instant::now() >= until {
-                let n = self.outlet.waiting();
-                let detail = format!("{n} frames, or a part of one, could not be written any more");
+                let frames = counted(self.outlet.waiting() as u64, "frame", "frames");
+                let detail = format!("{frames}, or a part of one, could not be written any more");
                 return Err(Loss::new(Cause::WriteStalled, detail));
             }
         }

@@ -9,6 +9,7 @@
 //! blocked writing to us.
 
 mod link_side;
+mod numbers;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -30,6 +31,7 @@ use crate::sys::Bell;
 
 use super::pending::Pending;
 use crate::link::Returned;
+use numbers::Numbers;
 
 /// Answers to the peer's beats that may wait for it to read: more is a peer that asks and does not
 /// listen.
@@ -101,30 +103,6 @@ struct State {
     /// What a writer found out about the connection.
     broken: Option<Loss>,
     command: Option<Command>,
-}
-
-/// Frames are numbered in the order in which they go out, from 1.
-#[derive(Debug, Default)]
-struct Numbers {
-    /// Taken from the application: written, or in the queue.
-    accepted: u64,
-    /// Handed to the kernel, or begun.
-    written: u64,
-    /// An ack showed that the peer has read them.
-    proven: u64,
-    /// The beats on their way, each with the number of the last frame before it.
-    beats: VecDeque<(u64, u64)>,
-}
-
-impl Numbers {
-    fn prove(&mut self, seq: u64) {
-        while let Some((beat, written)) = self.beats.front().copied().filter(|b| b.0 <= seq) {
-            self.beats.pop_front();
-            if beat == seq {
-                self.proven = self.proven.max(written);
-            }
-        }
-    }
 }
 
 /// What is known of the frames when a connection ends.
@@ -334,6 +312,10 @@ impl Outlet {
         }
         state.numbers.accepted += 1;
         state.numbers.written = state.numbers.accepted;
+        // Nothing waited when this write began, so a beat that waits now goes out behind it.
+        if state.pending.has_beat() {
+            state.numbers.move_beat_behind_written();
+        }
         let number = state.numbers.accepted;
         let nanos = self.start.elapsed().as_nanos().clamp(1, u128::from(u64::MAX)) as u64;
         self.wrote.store(nanos, Ordering::Relaxed);

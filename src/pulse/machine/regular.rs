@@ -223,22 +223,16 @@ mod tests {
             pulse.handle(now, Input::Tick);
             settle(&mut pulse, now);
         }
-        let mut never = Pulse::new(Heartbeat::every(3600 * S).timeout(3600 * S).rise(2), 7, start);
-        let mut now = start;
+        let beat = Heartbeat::every(3600 * S).timeout(3600 * S).rise(2);
+        let (mut never, mut now) = (Pulse::new(beat, 7, start), start);
+        settle(&mut never, now);
         for _ in 0..4 {
-            while never.poll() == Output::Connect {
-                never.handle(now, Input::Connected);
-            }
-            while !matches!(never.poll(), Output::Wait(_)) {}
             now += 60 * S;
-            never.handle(now, Input::Lost(Loss::from(Cause::ClosedByPeer)));
-            let said: Vec<_> = std::iter::from_fn(|| {
-                Some(never.poll()).filter(|o| !matches!(o, Output::Wait(_) | Output::Connect))
-            })
-            .collect();
-            assert_eq!(regular(&said), None, "{said:?}");
+            let said = end(&mut never, now, Cause::ClosedByPeer);
+            assert_eq!(regular(&said), None, "one ack is not Up: {said:?}");
             now += 120 * S;
             never.handle(now, Input::Tick);
+            settle(&mut never, now);
         }
     }
 
@@ -253,24 +247,32 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_beat_that_meets_a_regular_end_goes_out_again_under_its_number() {
-        let (start, age) = (Instant::now(), 100 * S);
-        let beat = Heartbeat::every(age - S / 10).timeout(5 * S).jitter(0.0);
+    const AGE: Duration = Duration::from_secs(100);
+
+    /// Up on its third connection, of a peer that ends each at [`AGE`]; with a beat in flight as
+    /// the third is about to end.
+    fn about_to_end(start: Instant) -> (Pulse, u64) {
+        let beat = Heartbeat::every(AGE - S / 10).timeout(5 * S).jitter(0.0);
         // The second beat of each connection is spread: with this seed their pauses differ.
         let mut pulse = Pulse::new(beat, 3, start);
         settle(&mut pulse, start);
-        pass(&mut pulse, start + age);
-        assert!(is_down(&end(&mut pulse, start + age, Cause::ClosedByPeer)));
-        pass(&mut pulse, start + 2 * age);
-        let said = end(&mut pulse, start + 2 * age, Cause::ClosedByPeer);
+        pass(&mut pulse, start + AGE);
+        assert!(is_down(&end(&mut pulse, start + AGE, Cause::ClosedByPeer)));
+        pass(&mut pulse, start + 2 * AGE);
+        let said = end(&mut pulse, start + 2 * AGE, Cause::ClosedByPeer);
         assert_eq!(regular(&said).map(|regular| regular.rule), Some(Rule::Lifetime), "{said:?}");
-        // The third has a beat in flight when it ends.
-        let (due, now) = (start + 3 * age - S / 10, start + 3 * age);
+        let due = start + 3 * AGE - S / 10;
         pulse.handle(due, Input::Tick);
         let Output::Beat(seq) = pulse.poll() else { panic!("no beat is due") };
         pulse.handle(due, Input::Sent { seq, at: due });
-        let said = end(&mut pulse, now, Cause::ClosedByPeer);
+        (pulse, seq)
+    }
+
+    #[test]
+    fn a_beat_that_meets_a_regular_end_goes_out_again_under_its_number() {
+        let start = Instant::now();
+        let (mut pulse, seq) = about_to_end(start);
+        let said = end(&mut pulse, start + 3 * AGE, Cause::ClosedByPeer);
         assert!(!is_down(&said) && regular(&said).is_some(), "{said:?}");
         assert!(said.contains(&Output::Beat(seq)), "{said:?}");
         assert_eq!(pulse.state(), State::Up);
@@ -279,22 +281,9 @@ mod tests {
     #[test]
     fn an_end_in_the_middle_of_an_answer_is_no_rule() {
         let start = Instant::now();
-        let mut pulse = Pulse::new(Heartbeat::every(60 * S).timeout(30 * S), 7, start);
-        settle(&mut pulse, start);
-        let mut now = start;
-        for _ in 0..3 {
-            let Output::Wait(Some(due)) = pulse.poll() else { panic!("nothing is due") };
-            pulse.handle(due, Input::Tick);
-            let Output::Beat(seq) = pulse.poll() else { panic!("no beat is due") };
-            pulse.handle(due, Input::Sent { seq, at: due });
-            pulse.handle(due + S, Input::Partial);
-            now = now.max(due) + 20 * S;
-            let said = end(&mut pulse, now, Cause::ClosedByPeer);
-            assert!(is_down(&said) && regular(&said).is_none(), "{said:?}");
-            pulse.handle(now + 60 * S, Input::Tick);
-            settle(&mut pulse, now + 60 * S);
-            assert_eq!(pulse.state(), State::Up);
-            now += 60 * S;
-        }
+        let (mut pulse, _) = about_to_end(start);
+        pulse.handle(start + 3 * AGE, Input::Partial);
+        let said = end(&mut pulse, start + 3 * AGE, Cause::ClosedByPeer);
+        assert!(is_down(&said) && regular(&said).is_none(), "{said:?}");
     }
 }

@@ -66,10 +66,10 @@ fn answer(pipe: &mut dyn Pipe, proxy: &Proxy, until: Instant) -> io::Result<(Hea
             Look::Interim(len, _) => drop(bytes.drain(..len)),
             Look::More => {
                 let mut piece = [0; 2048];
-                let n = pipe.read(&mut piece, Some(left(until)?)).or_else(|error| {
+                let n = pipe.read(&mut piece, Some(left(until)?)).map_err(|error| {
                     // A connection of ours that was shut down, or a proxy that hung up.
                     let time = error.kind() == io::ErrorKind::WouldBlock;
-                    if time { Err(error) } else { Err(failed(proxy, &error.to_string())) }
+                    if time { error } else { failed(proxy, &error.to_string()) }
                 })?;
                 if n == 0 {
                     return Err(failed(proxy, "it closed the connection without an answer"));

@@ -284,14 +284,20 @@ impl PoolConnector {
         let pipe = opening.open().and_then(|pipe| match https {
             false => Ok(pipe),
             true if has_own_tls(details.config) => with_tls_of_request(pipe, details),
-            true => opening.secured(pipe, address.host),
+            true => opening.secured(pipe),
         });
         let pipe = pipe.map_err(|error| {
             place.unreachable = opening.found.is_none();
             if self.core.is_closed() { Trouble::Shut } else { Trouble::Unconnected(error) }
         })?;
-        let (peer, rtt) = opening.found.map(|found| (found.peer, found.took)).unzip();
-        let opened = Opened { peer, took: start.elapsed(), rtt };
+        let found = opening.found;
+        let opened = Opened {
+            peer: found.map(|found| found.peer),
+            took: start.elapsed(),
+            rtt: found.map(|found| found.took),
+            expires: found.and_then(|found| found.expires),
+            warns_before: self.core.warns_before(),
+        };
         self.core.opened(place.id, opened).map_err(|_| Trouble::Shut)?;
         place.keep();
         Ok(pipe)

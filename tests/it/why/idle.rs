@@ -2,6 +2,7 @@
 //! with its length, and no trouble any more.
 
 use super::*;
+use crate::peer::Peer;
 
 use Cause::{ClosedByPeer, IdleClosed, LifetimeClosed};
 
@@ -50,6 +51,38 @@ fn an_end_after_the_same_pause_is_explained_once_with_its_length_and_costs_no_st
     let status = watch.status();
     assert_eq!((watch.states().len(), status.state), (turns, State::Up), "{status:?}");
     assert_eq!((status.renewals, status.missed), (3, 0), "{status:?}");
+}
+
+#[test]
+fn a_lifetime_is_told_from_an_idle_limit_by_the_beats_in_between() {
+    // It ends each connection at the same age, however busy that is.
+    let age = ms(1500);
+    let peer = Peer::new(move |mut visit| {
+        let end = std::time::Instant::now() + age;
+        while let Some(left) = end.checked_duration_since(std::time::Instant::now()) {
+            visit.stream.set_read_timeout(Some(left.max(ms(1))))?;
+            if visit.ack(1).is_err() {
+                break; // the time is up
+            }
+        }
+        Ok(())
+    });
+    let beat = Heartbeat::every(ms(200)).timeout(ms(5000)).backoff(ms(20), ms(50));
+    let mut watch = Watch::new(peer.address, beat, tutorial());
+    watch.wait_state(State::Up);
+    let first = down(&mut watch);
+    assert_eq!(first.cause(), ClosedByPeer, "{first}");
+    let is = |kind: &EventKind| kind.diagnosis().is_some_and(|d| d.cause() == LifetimeClosed);
+    let told = watch.wait("the rule", is);
+    let told = told.kind().diagnosis().unwrap();
+    assert!(told.detail().contains("it was 1.5s old, for the "), "{told}");
+    assert!(told.advice().contains("nothing is lost: another connection"), "{told}");
+    let beats = watch.status().acked;
+    watch.wait_beats(20);
+    let status = watch.status();
+    assert_eq!((status.state, status.missed), (State::Up, 0), "{status:?}");
+    assert!(status.acked >= beats + 20 && status.renewals >= 2, "{status:?}");
+    assert_eq!(watch.count(is), 1, "told once");
 }
 
 #[test]
