@@ -3,17 +3,15 @@
 use std::io::Write;
 use std::mem::MaybeUninit;
 
-use httparse::{Header, ParserConfig, Response, Status};
+use httparse::{Header, Response, Status};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
 use super::Framing;
+use crate::protocol::http::fields::{self, Length, USUAL_FIELDS, is_identity};
 use crate::protocol::http::hint::Hint;
 
 /// All heads of one exchange together. curl takes 300 KB, Go 1 MB.
 const LONGEST: usize = 256 * 1024;
-
-/// So many fields have room without an allocation.
-const USUAL_FIELDS: usize = 64;
 
 /// No more, however short they are.
 const MOST_FIELDS: usize = 2000;
@@ -176,7 +174,7 @@ struct Said<'a> {
     keep_alive: bool,
     /// `Keep-Alive` comes once; more than so many times it is nonsense.
     hints: [Option<&'a [u8]>; 4],
-    length: Option<u64>,
+    length: Length,
     chunked: u32,
     coding: Coding,
     /// What is wrong with any of it.
@@ -198,8 +196,8 @@ impl<'a> Said<'a> {
                 }
             }
             14 if is("content-length") => {
-                for digits in field.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-                    self.read_length(digits);
+                if let Err(fault) = self.length.read(field.value) {
+                    self.fault.get_or_insert(fault);
                 }
             }
             16 if is("content-encoding") => values(field.value).for_each(|v| self.read_coding(v)),
@@ -216,19 +214,6 @@ impl<'a> Said<'a> {
             }
             _ => {}
         }
-    }
-
-    fn read_length(&mut self, digits: &[u8]) {
-        let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-        let text = std::str::from_utf8(digits).ok().filter(|_| plain);
-        let fault = match text.and_then(|text| text.parse::<u64>().ok()) {
-            None => "its Content-Length is no number".to_owned(),
-            Some(length) => match self.length.replace(length).filter(|other| *other != length) {
-                None => return,
-                Some(other) => format!("its Content-Length is both {other} and {length}"),
-            },
-        };
-        self.fault.get_or_insert(fault);
     }
 
     fn read_coding(&mut self, coding: &[u8]) {
@@ -252,10 +237,10 @@ impl<'a> Said<'a> {
         if self.chunked == 1 {
             // Both together smell of a smuggled answer, and HTTP/1.0 has no chunks: whoever stands
             // between may have read another end.
-            *keeps &= self.length.is_none() && version == Version::HTTP_11;
+            *keeps &= self.length.0.is_none() && version == Version::HTTP_11;
             return Ok(Framing::CHUNKED);
         }
-        Ok(match self.length {
+        Ok(match self.length.0 {
             Some(0) => Framing::Over,
             Some(left) => Framing::Length { left },
             None => {
@@ -266,14 +251,9 @@ impl<'a> Said<'a> {
     }
 }
 
-/// What stands between commas.
+/// What stands between commas, if anything does.
 fn values(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|value| !value.is_empty())
-}
-
-/// A word of RFC 2616 for no coding at all.
-fn is_identity(coding: &[u8]) -> bool {
-    coding.eq_ignore_ascii_case(b"identity")
+    fields::values(value).filter(|value| !value.is_empty())
 }
 
 /// Whether this is the beginning of an answer, as far as it goes.
@@ -303,24 +283,13 @@ fn end(bytes: &[u8], from: usize) -> Option<usize> {
     })
 }
 
-fn config(tolerant: bool) -> ParserConfig {
-    let mut config = ParserConfig::default();
-    config
-        .allow_spaces_after_header_name_in_responses(tolerant)
-        .allow_obsolete_multiline_headers_in_responses(tolerant)
-        .allow_multiple_spaces_in_response_status_delimiters(tolerant)
-        .allow_space_before_first_header_name(tolerant)
-        .ignore_invalid_headers_in_responses(tolerant);
-    config
-}
-
 /// Shows the parts of a whole head.
 fn parsed<T>(
     bytes: &[u8],
     tolerant: bool,
     show: impl FnOnce(&Response) -> T,
 ) -> Result<T, httparse::Error> {
-    let config = config(tolerant);
+    let config = fields::parser(tolerant);
     let mut usual = [const { MaybeUninit::uninit() }; USUAL_FIELDS];
     let mut answer = Response::new(&mut []);
     let mut status = config.parse_response_with_uninit_headers(&mut answer, bytes, &mut usual);
