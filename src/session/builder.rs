@@ -363,6 +363,8 @@ impl SessionBuilder {
             fields.push((header::USER_AGENT, name));
         }
         fields.push((header::ACCEPT, HeaderValue::from_static("*/*")));
+        // It goes without saying; but to who says it, Apache tells its idle limit.
+        fields.push((header::CONNECTION, HeaderValue::from_static("keep-alive")));
         if cfg!(feature = "gzip") {
             fields.push((header::ACCEPT_ENCODING, HeaderValue::from_static("gzip")));
         }
