@@ -15,6 +15,7 @@ use super::compose::Defaults;
 #[cfg(feature = "tls")]
 use super::core::Secure;
 use super::core::{Core, Parts};
+use super::defaults::Common;
 use super::dial::Options;
 use super::names::Names;
 use super::places::Bounds;
@@ -28,7 +29,7 @@ use crate::error::Error;
 
 /// Without a `timeout`, a server that is silent for so long in the middle of an exchange has
 /// failed.
-const SILENCE: Duration = Duration::from_secs(60);
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
 /// Settings of a [`Session`].
 ///
@@ -37,6 +38,11 @@ pub struct SessionBuilder {
     bounds: Bounds,
     timeout: Option<Duration>,
     connect_timeout: Duration,
+    resolve_timeout: Option<Duration>,
+    #[cfg(feature = "tls")]
+    tls_timeout: Option<Duration>,
+    first_byte_timeout: Option<Duration>,
+    silence_timeout: Option<Duration>,
     keepalive: Option<Keepalive>,
     user_timeout: Option<Duration>,
     replay: Replay,
@@ -47,6 +53,7 @@ pub struct SessionBuilder {
     user_agent: String,
     max_redirects: u32,
     resolve: Arc<Resolve>,
+    pub(super) common: Common,
     #[cfg(feature = "tls")]
     tls: crate::tls::Tls,
 }
@@ -76,6 +83,11 @@ impl Default for SessionBuilder {
             },
             timeout: None,
             connect_timeout: Duration::from_secs(10),
+            resolve_timeout: None,
+            #[cfg(feature = "tls")]
+            tls_timeout: None,
+            first_byte_timeout: None,
+            silence_timeout: None,
             keepalive: Some(Keepalive {
                 idle: Duration::from_secs(5),
                 interval: Duration::from_secs(3),
@@ -90,6 +102,7 @@ impl Default for SessionBuilder {
             user_agent: concat!("keepbeat/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_redirects: 10,
             resolve: Arc::new(resolve::by_system),
+            common: Common::default(),
             #[cfg(feature = "tls")]
             tls: crate::tls::Tls::new(),
         }
@@ -143,6 +156,36 @@ impl SessionBuilder {
     /// use. 10 s unless set.
     pub fn connect_timeout(mut self, time: Duration) -> SessionBuilder {
         self.connect_timeout = time;
+        self
+    }
+
+    /// For a name to become addresses, within the
+    /// [`connect_timeout`](SessionBuilder::connect_timeout). Unless set, that alone counts.
+    pub fn resolve_timeout(mut self, time: Duration) -> SessionBuilder {
+        self.resolve_timeout = Some(time);
+        self
+    }
+
+    /// For a handshake of TLS, within the [`connect_timeout`](SessionBuilder::connect_timeout).
+    /// Unless set, that alone counts.
+    #[cfg(feature = "tls")]
+    pub fn tls_timeout(mut self, time: Duration) -> SessionBuilder {
+        self.tls_timeout = Some(time);
+        self
+    }
+
+    /// From the last byte of a request to the first of an answer, be it an interim one: for a
+    /// server that hangs, where an answer may be long. Unless set, the
+    /// [`silence_timeout`](SessionBuilder::silence_timeout) counts.
+    pub fn first_byte_timeout(mut self, time: Duration) -> SessionBuilder {
+        self.first_byte_timeout = Some(time);
+        self
+    }
+
+    /// How long the server may send nothing, or take nothing, while a request is under way. Unless
+    /// set, 60 s without a [`timeout`](SessionBuilder::timeout), and with one, that alone counts.
+    pub fn silence_timeout(mut self, time: Duration) -> SessionBuilder {
+        self.silence_timeout = Some(time);
         self
     }
 
@@ -269,6 +312,8 @@ impl SessionBuilder {
         let options = Options {
             keepalive: self.kernel_keepalive(),
             user_timeout: self.user_timeout,
+            resolve: self.resolve_timeout,
+            https_only: self.common.https_only,
             allow_missing_close_notify: self.allow_missing_close_notify,
         };
         let settings = Settings {
@@ -277,8 +322,10 @@ impl SessionBuilder {
             max_redirects: self.max_redirects,
             timeout: self.timeout,
             connect_timeout: self.connect_timeout,
-            silence: SILENCE,
+            first_byte: self.first_byte_timeout,
+            silence: self.silence_timeout,
             defaults: self.defaults()?,
+            common: self.common.settled()?,
         };
         let core = Core::new(Parts {
             pool: Pool::new(self.bounds),
@@ -287,7 +334,11 @@ impl SessionBuilder {
             proxies,
             user_agent: (!self.user_agent.is_empty()).then_some(self.user_agent),
             #[cfg(feature = "tls")]
-            secure: Secure { config: self.tls.config()?, warns_before: self.tls.warns_before() },
+            secure: Secure {
+                config: self.tls.config()?,
+                warns_before: self.tls.warns_before(),
+                handshake: self.tls_timeout,
+            },
         });
         let warmer = self.warm.map(Warmer::new);
         Ok(Session::from_inner(Inner::new(Arc::new(core), configs, settings, warmer)))
@@ -299,6 +350,11 @@ impl SessionBuilder {
             ("max_lifetime", Some(self.bounds.max_lifetime)),
             ("timeout", self.timeout),
             ("connect_timeout", Some(self.connect_timeout)),
+            ("resolve_timeout", self.resolve_timeout),
+            #[cfg(feature = "tls")]
+            ("tls_timeout", self.tls_timeout),
+            ("first_byte_timeout", self.first_byte_timeout),
+            ("silence_timeout", self.silence_timeout),
             ("user_timeout", self.user_timeout),
         ];
         for (name, time) in times {
@@ -388,7 +444,7 @@ impl SessionBuilder {
 
     /// For requests through the agent itself: as ureq has it, with this session's settings.
     fn outer_config(&self, proxies: &Proxies) -> Config {
-        let silence = self.timeout.is_none().then_some(SILENCE);
+        let silence = self.silence_timeout.or(self.timeout.is_none().then_some(SILENCE));
         // Whatever it is, it stands for the session's own choice: a request that names another one,
         // or none, can be told apart.
         let any = proxies.http.as_ref().or(proxies.https.as_ref());
@@ -400,6 +456,7 @@ impl SessionBuilder {
             .user_agent(self.user_agent.as_str())
             .timeout_connect(Some(self.connect_timeout))
             .timeout_global(self.timeout)
+            .timeout_recv_response(self.first_byte_timeout)
             .timeout_per_read(silence)
             .timeout_per_write(silence)
             .proxy(stands_for_ours)

@@ -10,6 +10,7 @@ use super::buffers::Buffers;
 use super::call::{self, Outbound, Story, Used};
 use super::core::Core;
 use super::eviction::Eviction;
+use super::facts::Facts;
 use super::inbound::{Door, Framing, Head, Look};
 use super::limits::Limits;
 use super::pipe::{Pipe, Unwritten, timed_out};
@@ -38,6 +39,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    #[cfg(feature = "tls")]
     pub(crate) fn new(pipe: Box<dyn Pipe>) -> Line {
         Line { pipe, buffers: Buffers::default() }
     }
@@ -86,6 +88,8 @@ pub(crate) struct Conn {
     /// Whatever comes, no other exchange follows this one.
     last: bool,
     door: Door,
+    /// The first byte of an answer has to come until then.
+    first_until: Option<Instant>,
     /// The final head has come.
     headed: bool,
     pub(crate) framing: Framing,
@@ -118,12 +122,18 @@ impl Conn {
             deaf: false,
             last: false,
             door: Door::default(),
+            first_until: None,
             headed: false,
             framing: Framing::Over,
             came: 0,
             hint: Hint::default(),
             heard: Instant::now(),
         }
+    }
+
+    /// What is known of the connection.
+    pub(crate) fn facts(&self) -> Facts {
+        self.line.as_ref().map_or(Facts::default(), |line| line.pipe.facts())
     }
 
     /// Sends this head in place of ureq's.
@@ -213,6 +223,9 @@ impl Conn {
         if let Some(head) = self.head.take() {
             self.send(|line, most| line.pipe.write_all(&head, most))?;
         }
+        if let (Some(time), None, None) = (self.limits.first_byte, self.first_until, for_100) {
+            self.first_until = Some(Instant::now() + time);
+        }
         loop {
             let look = match &mut self.line {
                 Some(line) => self.door.look(line.buffers.input()),
@@ -238,7 +251,7 @@ impl Conn {
                     self.last |= !head.keeps || until.is_some();
                     return Ok(Arrived::Final(head));
                 }
-                Ok(Look::More) => match self.fill(until) {
+                Ok(Look::More) => match self.fill(self.until_first_byte(until)) {
                     Ok(0) => {
                         return Err(Trouble::Ended(ErrorKind::UnexpectedEof.into()));
                     }
@@ -250,6 +263,14 @@ impl Conn {
                     Err(trouble) => return Err(trouble),
                 },
             }
+        }
+    }
+
+    /// The sooner of both, as long as nothing has come.
+    fn until_first_byte(&self, until: Option<Instant>) -> Option<Instant> {
+        match self.first_until.filter(|_| !self.story.answered) {
+            Some(first) => Some(until.map_or(first, |until| until.min(first))),
+            None => until,
         }
     }
 

@@ -47,6 +47,8 @@ pub(crate) struct Secure {
     pub(crate) config: Arc<rustls::ClientConfig>,
     /// How long before its end a certificate is worth a warning; none if never.
     pub(crate) warns_before: Option<Duration>,
+    /// How long a handshake may take, within the time for the connection.
+    pub(crate) handshake: Option<Duration>,
 }
 
 #[cfg(feature = "tls")]

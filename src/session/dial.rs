@@ -24,6 +24,10 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct Options {
     pub(crate) keepalive: Option<TcpKeepalive>,
     pub(crate) user_timeout: Option<Duration>,
+    /// How long a name may take, within the time for the connection.
+    pub(crate) resolve: Option<Duration>,
+    /// Nothing goes out without TLS.
+    pub(crate) https_only: bool,
     /// An end of TCP alone ends a body under TLS, too.
     pub(crate) allow_missing_close_notify: bool,
 }

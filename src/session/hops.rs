@@ -10,6 +10,7 @@ use ureq::{AsSendBody, SendBody};
 
 use super::authority::Address;
 use super::body::Body;
+use super::builder::SILENCE;
 use super::call::{self, Order, Outcome};
 use super::compose::{Framed, Request};
 use super::conn::Conn;
@@ -85,7 +86,8 @@ impl Inner {
             match next {
                 Next::Stay => {
                     let idle = conn.used.idle;
-                    let exchange = Exchange { idle, age: conn.used.born.elapsed(), replayed };
+                    let (age, facts) = (conn.used.born.elapsed(), conn.facts());
+                    let exchange = Exchange { idle, age, replayed, facts };
                     return Ok(Response::new(head, conn, parts.asked.clone(), exchange));
                 }
                 Next::Nowhere(what) => return Err(wrong(&what)),
@@ -96,7 +98,9 @@ impl Inner {
                     conn.settle();
                     conn.drain();
                     drop(conn);
-                    let (uri, login) = checked(uri).map_err(|error| wrong(&error.to_string()))?;
+                    let (uri, login) = checked(uri)
+                        .and_then(|to| self.settings.common.allows(&to.0).map(|()| to))
+                        .map_err(|error| wrong(&error.to_string()))?;
                     if with_body && (!body.is_rewindable() || body.rewind().is_err()) {
                         return Err(wrong("its body was read, and cannot be sent again"));
                     }
@@ -128,7 +132,8 @@ impl Inner {
         Limits {
             deadline: timeout.map(|timeout| Instant::now() + timeout),
             connect: self.settings.connect_timeout,
-            silence: timeout.is_none().then_some(self.settings.silence),
+            first_byte: self.settings.first_byte,
+            silence: self.settings.silence.or(timeout.is_none().then_some(SILENCE)),
         }
     }
 

@@ -15,6 +15,8 @@ pub(crate) struct Limits {
     pub(crate) deadline: Option<Instant>,
     /// How long a connection may take to come to be.
     pub(crate) connect: Duration,
+    /// How long it may take to say its first byte.
+    pub(crate) first_byte: Option<Duration>,
     /// How long the server may be silent.
     pub(crate) silence: Option<Duration>,
 }

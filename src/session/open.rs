@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::dial::{Dialled, Unanswered, dial, is_exhausted};
@@ -32,9 +32,6 @@ impl Family {
     }
 }
 
-/// Under TLS, and when the certificate expires that the other end has shown.
-type Encrypted = (Box<dyn Pipe>, Option<SystemTime>);
-
 /// One connection on its way to stand.
 pub(crate) struct Opening<'a> {
     pub(crate) core: &'a Arc<Core>,
@@ -56,8 +53,6 @@ pub(crate) struct Found {
     pub(crate) peer: SocketAddr,
     /// The connect alone.
     pub(crate) took: Duration,
-    /// When the certificate of the server expires.
-    pub(crate) expires: Option<SystemTime>,
 }
 
 impl<'a> Opening<'a> {
@@ -81,25 +76,22 @@ impl<'a> Opening<'a> {
     }
 
     /// TLS with the server on it, as the session has it.
-    pub(crate) fn secured(&mut self, under: Box<dyn Pipe>) -> io::Result<Box<dyn Pipe>> {
-        let (pipe, expires) = self.encrypted(under, self.host)?;
-        if let Some(found) = &mut self.found {
-            found.expires = expires;
-        }
-        Ok(pipe)
+    pub(crate) fn secured(&self, under: Box<dyn Pipe>) -> io::Result<Box<dyn Pipe>> {
+        self.encrypted(under, self.host)
     }
 
-    /// TLS on it, and when the certificate expires that the other end has shown.
+    /// TLS on it.
     #[cfg(feature = "tls")]
-    fn encrypted(&self, under: Box<dyn Pipe>, host: &str) -> io::Result<Encrypted> {
+    fn encrypted(&self, under: Box<dyn Pipe>, host: &str) -> io::Result<Box<dyn Pipe>> {
         let config = Arc::clone(&self.core.secure.config);
-        let tls = super::tls::Tls::connect(under, config, host, Some(self.until))?;
-        let expires = tls.certificate_expires();
-        Ok((Box::new(tls), expires))
+        let until = self.no_later_than(self.core.secure.handshake);
+        let tls = super::tls::Tls::connect(under, config, host, Some(until));
+        let tls = tls.map_err(|error| self.too_late(error, "a handshake", "tls_timeout"))?;
+        Ok(Box::new(tls))
     }
 
     #[cfg(not(feature = "tls"))]
-    fn encrypted(&self, _: Box<dyn Pipe>, _: &str) -> io::Result<Encrypted> {
+    fn encrypted(&self, _: Box<dyn Pipe>, _: &str) -> io::Result<Box<dyn Pipe>> {
         Err(io::Error::new(ErrorKind::Unsupported, "https needs the feature `tls`"))
     }
 
@@ -111,7 +103,7 @@ impl<'a> Opening<'a> {
         if proxy.kind != Kind::Https {
             return Ok(pipe);
         }
-        Ok(self.encrypted(pipe, &proxy.host)?.0)
+        self.encrypted(pipe, &proxy.host)
     }
 
     /// What the proxy is asked for: some are given an address that was looked up here.
@@ -128,9 +120,29 @@ impl<'a> Opening<'a> {
         wanted.map(Goal::Address).ok_or_else(|| no_address(self.host))
     }
 
+    /// For a part of it that has this time.
+    fn no_later_than(&self, time: Option<Duration>) -> Instant {
+        time.map_or(self.until, |time| self.until.min(Instant::now() + time))
+    }
+
+    /// The words of a part that took longer than it may, though there was time for the whole.
+    fn too_late(&self, error: io::Error, part: &str, setting: &str) -> io::Error {
+        let late = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        if !late || Instant::now() >= self.until {
+            return error;
+        }
+        let text = format!("{part} took longer than the `{setting}`");
+        io::Error::new(ErrorKind::TimedOut, text)
+    }
+
     fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let closed = || self.core.is_closed();
-        let found = self.core.names.addresses(host, port, self.until, &closed);
+        let until = self.no_later_than(self.core.options.resolve);
+        let found = self.core.names.addresses(host, port, until, &closed);
+        let found = found.map_err(|error| match self.core.options.resolve {
+            Some(_) => self.too_late(error, "the lookup of a name", "resolve_timeout"),
+            None => error,
+        });
         // The system's resolver hides it that it could not open its own files.
         let found = found.map_err(|error| match File::open("/dev/null") {
             Err(why) if is_exhausted(&why) => {
@@ -153,7 +165,7 @@ impl<'a> Opening<'a> {
         }
         let stream: Arc<TcpStream> = Arc::new(stream);
         self.core.opening(self.id, &stream)?;
-        self.found = Some(Found { peer, took, expires: None });
+        self.found = Some(Found { peer, took });
         Ok(Box::new(Plain::new(stream)))
     }
 }

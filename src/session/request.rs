@@ -16,6 +16,7 @@ use super::authority::Address;
 use super::body::Body;
 use super::compose::Defaults;
 use super::core::Core;
+use super::defaults::Common;
 use super::failure::{self, Asked};
 use super::replay::Replay;
 use super::response::Response;
@@ -49,9 +50,10 @@ pub(crate) struct Settings {
     pub(crate) max_redirects: u32,
     pub(crate) timeout: Option<Duration>,
     pub(crate) connect_timeout: Duration,
-    /// Without a `timeout`.
-    pub(crate) silence: Duration,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) silence: Option<Duration>,
     pub(crate) defaults: Defaults,
+    pub(crate) common: Common,
 }
 
 impl Inner {
@@ -76,8 +78,8 @@ impl Inner {
 #[must_use = "nothing is sent before `send`"]
 pub struct RequestBuilder {
     inner: Arc<Inner>,
-    parts: Result<Parts, Error>,
-    body: Body,
+    pub(super) parts: Result<Parts, Error>,
+    pub(super) body: Body,
 }
 
 pub(super) struct Parts {
@@ -98,7 +100,9 @@ impl RequestBuilder {
         let replay = inner.settings.replay;
         let parts = uri
             .map_err(|error| Error::invalid(format!("this is no URL: {error}")))
+            .and_then(|uri| inner.settings.common.whole(uri))
             .and_then(checked)
+            .and_then(|(uri, login)| inner.settings.common.allows(&uri).map(|()| (uri, login)))
             .map(|(uri, login)| {
                 let asked = Asked { method, uri };
                 Parts { login, ..Parts::new(asked, replay) }
@@ -152,10 +156,7 @@ impl RequestBuilder {
         match serde_json::to_vec(value) {
             Ok(bytes) => {
                 self.body = bytes.into();
-                match &self.parts {
-                    Ok(parts) if parts.headers.contains_key(header::CONTENT_TYPE) => self,
-                    _ => self.header(header::CONTENT_TYPE, "application/json"),
-                }
+                self.of_type("application/json")
             }
             Err(error) => {
                 self.parts = Err(Error::invalid(format!("this value is no JSON: {error}")));
@@ -204,7 +205,7 @@ impl RequestBuilder {
     pub fn send(self) -> Result<Response, Error> {
         let RequestBuilder { inner, parts, mut body } = self;
         let mut parts = parts?;
-        parts.complete(&mut body)?;
+        parts.complete(&inner.settings.common, &mut body)?;
         inner.core.requests.fetch_add(1, Ordering::Relaxed);
         if let Some(warmer) = &inner.warmer {
             warmer.start(Arc::downgrade(&inner));
@@ -227,10 +228,11 @@ impl Parts {
 
     /// Adds the headers that follow from the rest, and refuses those that cannot be. Nothing was
     /// sent yet: what is wrong is told before anything is.
-    fn complete(&mut self, body: &mut Body) -> Result<(), Error> {
+    fn complete(&mut self, common: &Common, body: &mut Body) -> Result<(), Error> {
         if let Some(login) = self.login.take() {
             self.headers.entry(header::AUTHORIZATION).or_insert(login);
         }
+        common.complete(&mut self.headers);
         if self.headers.is_empty() && body.is_empty() && self.asked.method.is_safe() {
             return Ok(());
         }

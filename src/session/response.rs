@@ -10,6 +10,7 @@ use ureq::http::{HeaderMap, StatusCode, Uri, Version, header};
 use super::charset;
 use super::conn::Conn;
 use super::decode::Source;
+use super::facts::Facts;
 use super::failure::{self, Asked};
 use super::inbound::{Coding, Head};
 use crate::error::{Error, Kind};
@@ -44,6 +45,7 @@ pub(crate) struct Exchange {
     pub(crate) idle: Option<Duration>,
     pub(crate) age: Duration,
     pub(crate) replayed: bool,
+    pub(crate) facts: Facts,
 }
 
 impl Response {

@@ -2,11 +2,12 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection};
+use rustls::{ClientConfig, ClientConnection, ProtocolVersion};
 
+use super::facts::Facts;
 use super::pipe::{Pipe, Probe, Unwritten, timed_out};
 use crate::cause::Loss;
 use crate::tls::expires;
@@ -22,6 +23,7 @@ const MOST_RECORDS: usize = 16;
 pub(crate) struct Tls {
     connection: Box<ClientConnection>,
     under: Box<dyn Pipe>,
+    facts: Facts,
     /// Ciphertext on its way in and out; none while idle.
     raw: Vec<u8>,
     out: Vec<u8>,
@@ -38,15 +40,12 @@ impl Tls {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| io::Error::new(ErrorKind::InvalidInput, format!("{host}: {error}")))?;
         let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
-        let mut tls =
-            Tls { connection: Box::new(connection), under, raw: Vec::new(), out: Vec::new() };
+        let (connection, facts) = (Box::new(connection), under.facts());
+        let mut tls = Tls { connection, under, facts, raw: Vec::new(), out: Vec::new() };
         tls.shake_hands(until).map_err(|error| explained(error, host))?;
+        tls.facts.expires = tls.connection.peer_certificates().and_then(expires);
+        tls.facts.tls = tls.connection.protocol_version().and_then(named);
         Ok(tls)
-    }
-
-    /// When the certificate of the server expires, where that can be read.
-    pub(crate) fn certificate_expires(&self) -> Option<SystemTime> {
-        expires(self.connection.peer_certificates()?)
     }
 
     fn shake_hands(&mut self, until: Option<Instant>) -> io::Result<()> {
@@ -113,6 +112,14 @@ impl Tls {
                 return Ok(());
             }
         }
+    }
+}
+
+fn named(version: ProtocolVersion) -> Option<&'static str> {
+    match version {
+        ProtocolVersion::TLSv1_2 => Some("TLS 1.2"),
+        ProtocolVersion::TLSv1_3 => Some("TLS 1.3"),
+        _ => None,
     }
 }
 
@@ -189,6 +196,10 @@ impl Pipe for Tls {
         }
         // A peer that floods an idle connection with records.
         Probe::Bytes
+    }
+
+    fn facts(&self) -> Facts {
+        self.facts
     }
 
     fn holds_bytes(&mut self) -> bool {

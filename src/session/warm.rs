@@ -145,7 +145,8 @@ fn beat(warm: &Warm, inner: &Inner, key: &Key, mut taken: Taken) {
         return inner.core.leave_unused(taken);
     };
     let parts = Parts::new(Asked { method: warm.method.clone(), uri }, Replay::Never);
-    let limits = Limits { deadline: Some(Instant::now() + ANSWER), connect: ANSWER, silence: None };
+    let deadline = Some(Instant::now() + ANSWER);
+    let limits = Limits { deadline, connect: ANSWER, first_byte: None, silence: None };
     let want = Want { fresh: false, to_the_last: false, idle_at_most: Duration::ZERO };
     let mut body = Body::empty();
     let order = Order { pinned: Some(taken), ..inner.order(&parts, &body, limits, want) };

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Proxy, at};
 use crate::cause::{Cause, Loss};
+use crate::session::facts::Facts;
 use crate::session::inbound::{Door, Head, Look};
 use crate::session::pipe::{Pipe, Probe, Unwritten, timed_out};
 
@@ -153,6 +154,10 @@ impl Pipe for Primed {
 
     fn holds_bytes(&mut self) -> bool {
         self.at < self.ahead.len() || self.under.holds_bytes()
+    }
+
+    fn facts(&self) -> Facts {
+        self.under.facts()
     }
 
     fn shed(&mut self) {

@@ -1,12 +1,10 @@
-//! What ureq's public types tell: whether a request's settings are its own, and what its errors carry
-//! inside.
+//! What ureq's public types tell: whether a request's settings are its own.
 
-use std::fmt;
 use std::io::{self, ErrorKind};
 
+use ureq::ProxyProtocol;
 use ureq::config::Config;
 use ureq::http::Uri;
-use ureq::{Error, ProxyProtocol};
 
 use super::super::authority::Address;
 use super::super::proxy::{Kind, Proxy};
@@ -50,25 +48,4 @@ pub(super) fn has_own_tls(config: &Config) -> bool {
 #[cfg(not(feature = "tls"))]
 pub(super) fn has_own_tls(_: &Config) -> bool {
     false
-}
-
-/// The answer came before the request was written: through ureq's layers, to the lease above.
-#[derive(Debug)]
-pub(super) struct Answered;
-
-impl fmt::Display for Answered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the server answered before it had read the whole request")
-    }
-}
-
-impl std::error::Error for Answered {}
-
-/// ureq wraps its own timeouts into an error of input and output.
-pub(super) fn unwrapped(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-    match inner {
-        Some(Error::Timeout(_)) => ErrorKind::WouldBlock.into(),
-        _ => error,
-    }
 }

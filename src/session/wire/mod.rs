@@ -158,6 +158,7 @@ impl Connector<()> for PoolConnector {
             limits: Limits {
                 deadline: None,
                 connect: allowed(&details.timeout).unwrap_or(FOR_EVER),
+                first_byte: None,
                 silence: None,
             },
             outbound: Outbound::default(),
@@ -193,6 +194,9 @@ impl PoolConnector {
             Trouble::Unconnected(io::Error::new(ErrorKind::InvalidInput, what.to_owned()))
         };
         let https = details.needs_tls();
+        if self.core.options.https_only && !https {
+            return Err(unfit("`https_only` allows no other scheme"));
+        }
         let address = Address::of(details.uri).map_err(unfit)?;
         let key = Key::of(details.uri).ok_or_else(|| unfit("it leads to no host"))?;
         let shared = ours || self.shares(details);
@@ -295,7 +299,8 @@ impl PoolConnector {
             peer: found.map(|found| found.peer),
             took: start.elapsed(),
             rtt: found.map(|found| found.took),
-            expires: found.and_then(|found| found.expires),
+            // Of the server, and of no proxy on the way.
+            expires: https.then(|| pipe.facts().expires).flatten(),
             warns_before: self.core.warns_before(),
         };
         self.core.opened(place.id, opened).map_err(|_| Trouble::Shut)?;

@@ -14,8 +14,8 @@ use ureq::unversioned::transport::{
 
 use super::super::buffers::Buffers;
 use super::super::conn::Line;
+use super::super::facts::Facts;
 use super::super::pipe::{Pipe, Probe, Unwritten};
-use super::asked::{Answered, unwrapped};
 use super::{allowed, failed};
 
 /// A request with TLS settings of its own has them from ureq, and so ureq's own TLS.
@@ -128,6 +128,11 @@ impl Pipe for Tunnel {
         }
     }
 
+    /// For whoever uses the agent there is nobody to ask for them.
+    fn facts(&self) -> Facts {
+        Facts::default()
+    }
+
     /// The transport below has read ahead.
     fn holds_bytes(&mut self) -> bool {
         !self.adapter.get_mut().buffers().input().is_empty()
@@ -137,5 +142,26 @@ impl Pipe for Tunnel {
 impl fmt::Debug for Tunnel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tunnel")
+    }
+}
+
+/// The answer came before the request was written: through ureq's layers, to the lease above.
+#[derive(Debug)]
+struct Answered;
+
+impl fmt::Display for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the server answered before it had read the whole request")
+    }
+}
+
+impl std::error::Error for Answered {}
+
+/// ureq wraps its own timeouts into an error of input and output.
+fn unwrapped(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match inner {
+        Some(Error::Timeout(_)) => ErrorKind::WouldBlock.into(),
+        _ => error,
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
+use std::time::SystemTime;
 
 use keepbeat::{Eviction, Session, SessionEventKind, Tls};
 use ureq::http::Request;
@@ -66,6 +67,11 @@ fn one_connection_under_tls_serves_many_requests() {
     for n in 0..50 {
         let mut response = session.get(url(&peer, "/")).send().unwrap();
         assert_eq!(response.reused(), n > 0);
+        // Known of a kept connection as of a new one.
+        assert_eq!(response.peer_addr(), Some(peer.address));
+        assert!(response.local_addr().is_some_and(|local| local.ip() == peer.address.ip()));
+        assert_eq!(response.tls_version(), Some("TLS 1.3"));
+        assert!(response.certificate_expires().is_some_and(|at| at > SystemTime::now()));
         assert_eq!(response.text().unwrap(), "hello");
     }
     assert_eq!(peer.visits(), 1);
