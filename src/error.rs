@@ -26,6 +26,7 @@ pub(crate) enum Kind {
     Invalid,
     Limit,
     Stopped,
+    Cancelled,
     Forked,
     UnknownLink,
     LeftBehind,
@@ -97,6 +98,10 @@ impl Error {
         Error::new(Kind::Io, context).because(source)
     }
 
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// A request of a session that failed.
     pub(crate) fn request(kind: Kind, text: impl Into<String>) -> Error {
         Error::new(kind, text)
@@ -131,6 +136,11 @@ impl Error {
     /// process that this one was forked from.
     pub fn is_stopped(&self) -> bool {
         matches!(self.kind, Kind::Stopped | Kind::Forked)
+    }
+
+    /// A request: its [`Canceller`](crate::session::Canceller) ended it.
+    pub fn is_cancelled(&self) -> bool {
+        self.kind == Kind::Cancelled
     }
 
     /// This process is a forked child: what it has inherited belongs to its parent, and is left

@@ -23,6 +23,8 @@ use super::pool::Pool;
 use super::proxy::{self, Proxies, Proxy};
 use super::replay::Replay;
 use super::request::{Inner, Settings, TIMES};
+use super::retry::Retry;
+use super::source::Source;
 use super::warm::{Warm, Warmer};
 use crate::drive::resolve::{self, Resolve};
 use crate::error::Error;
@@ -46,6 +48,7 @@ pub struct SessionBuilder {
     keepalive: Option<Keepalive>,
     user_timeout: Option<Duration>,
     replay: Replay,
+    retry: Option<Retry>,
     use_to_the_last: bool,
     allow_missing_close_notify: bool,
     warm: Option<Warm>,
@@ -54,6 +57,7 @@ pub struct SessionBuilder {
     max_redirects: u32,
     resolve: Arc<Resolve>,
     pub(super) common: Common,
+    pub(super) source: Source,
     #[cfg(feature = "tls")]
     tls: crate::tls::Tls,
 }
@@ -95,6 +99,7 @@ impl Default for SessionBuilder {
             }),
             user_timeout: None,
             replay: Replay::default(),
+            retry: None,
             use_to_the_last: false,
             allow_missing_close_notify: false,
             warm: None,
@@ -103,6 +108,7 @@ impl Default for SessionBuilder {
             max_redirects: 10,
             resolve: Arc::new(resolve::by_system),
             common: Common::default(),
+            source: Source::default(),
             #[cfg(feature = "tls")]
             tls: crate::tls::Tls::new(),
         }
@@ -225,6 +231,12 @@ impl SessionBuilder {
         self
     }
 
+    /// Whether, and how often, a request that failed is tried again: never unless set.
+    pub fn retry(mut self, retry: Retry) -> SessionBuilder {
+        self.retry = Some(retry);
+        self
+    }
+
     /// Whether GET, HEAD and their like use a kept connection up to the last moment that is known of
     /// the server's idle limit: off unless set. It saves a connect now and then, and costs a replay
     /// where that moment had passed. Nothing that changes something ever does that.
@@ -313,6 +325,7 @@ impl SessionBuilder {
             keepalive: self.kernel_keepalive(),
             user_timeout: self.user_timeout,
             resolve: self.resolve_timeout,
+            source: self.source.clone(),
             https_only: self.common.https_only,
             allow_missing_close_notify: self.allow_missing_close_notify,
         };
@@ -326,6 +339,7 @@ impl SessionBuilder {
             silence: self.silence_timeout,
             defaults: self.defaults()?,
             common: self.common.settled()?,
+            retry: self.retry,
         };
         let core = Core::new(Parts {
             pool: Pool::new(self.bounds),
@@ -335,7 +349,7 @@ impl SessionBuilder {
             user_agent: (!self.user_agent.is_empty()).then_some(self.user_agent),
             #[cfg(feature = "tls")]
             secure: Secure {
-                config: self.tls.config()?,
+                config: super::tls::config(&self.tls)?,
                 warns_before: self.tls.warns_before(),
                 handshake: self.tls_timeout,
             },
@@ -384,6 +398,12 @@ impl SessionBuilder {
                 ));
             }
         }
+        self.source.check()?;
+        if self.retry.is_some_and(|retry| !retry.is_valid()) {
+            let text =
+                "the waits of a `retry` must be 1 ms to a year, the first no longer than the last";
+            return Err(Error::invalid(text));
+        }
         if self.warm.as_ref().is_some_and(|warm| !warm.is_valid()) {
             return Err(Error::invalid("the path to keep `warm` must begin with `/`"));
         }
@@ -402,6 +422,10 @@ impl SessionBuilder {
 
     fn proxies(&self) -> Result<Proxies, Error> {
         match &self.proxy {
+            ProxyChoice::Url(_) if self.source.unix.is_some() => {
+                Err(Error::invalid("a `unix_socket` is not reached through a `proxy`"))
+            }
+            _ if self.source.unix.is_some() => Ok(Proxies::default()),
             ProxyChoice::Environment => proxy::from_environment(|name| std::env::var_os(name)),
             ProxyChoice::None => Ok(Proxies::default()),
             ProxyChoice::Url(url) => Proxy::read(url)

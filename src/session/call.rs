@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
+use super::cancel::Canceller;
 use super::conn::Conn;
 use super::inbound::Head;
 use super::limits::Limits;
@@ -18,6 +19,7 @@ pub(crate) struct Order {
     /// This very connection, and no other.
     pub(crate) pinned: Option<Taken>,
     pub(crate) limits: Limits,
+    pub(crate) cancel: Option<Canceller>,
     pub(crate) outbound: Outbound,
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::buffers::Buffers;
 use super::call::{self, Outbound, Story, Used};
+use super::cancel::Hold;
 use super::core::Core;
 use super::eviction::Eviction;
 use super::facts::Facts;
@@ -88,6 +89,7 @@ pub(crate) struct Conn {
     /// Whatever comes, no other exchange follows this one.
     last: bool,
     door: Door,
+    hold: Option<Hold>,
     /// The first byte of an answer has to come until then.
     first_until: Option<Instant>,
     /// The final head has come.
@@ -122,6 +124,7 @@ impl Conn {
             deaf: false,
             last: false,
             door: Door::default(),
+            hold: None,
             first_until: None,
             headed: false,
             framing: Framing::Over,
@@ -129,6 +132,19 @@ impl Conn {
             hint: Hint::default(),
             heard: Instant::now(),
         }
+    }
+
+    /// Until the exchange is over, a canceller may end it.
+    pub(crate) fn held(&mut self, hold: Option<Hold>) {
+        self.hold = hold;
+    }
+
+    /// Whether a shutdown, or its canceller, has ended it: no end is the server's then.
+    fn ended_here(&self) -> Option<Trouble> {
+        if self.hold.as_ref().is_some_and(Hold::has_cancelled) {
+            return Some(Trouble::Cancelled);
+        }
+        self.core.is_closed().then_some(Trouble::Shut)
     }
 
     /// What is known of the connection.
@@ -293,6 +309,12 @@ impl Conn {
             Some(Duration::ZERO) => Err(timed_out()),
             _ => read(self.line(), most),
         };
+        if !matches!(result, Ok(n) if n > 0) {
+            if let Some(trouble) = self.ended_here() {
+                self.last = true;
+                return Err(trouble);
+            }
+        }
         match result {
             Ok(n) => {
                 if n > 0 {
@@ -443,6 +465,7 @@ impl Conn {
         if self.core.is_forked() {
             return; // closed here, and still open in the parent
         }
+        self.last |= self.hold.take().is_some_and(Hold::end);
         let clean = self.is_over()
             && !self.last
             && line.buffers.input().is_empty()

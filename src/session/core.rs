@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, select};
+
 use super::buffers::Buffers;
+use super::cancel::Canceller;
 use super::conn::Line;
 use super::dial::Options;
 use super::eviction::Eviction;
@@ -115,15 +118,24 @@ impl Core {
     /// # Errors
     ///
     /// All stay in use until then, or there was a shutdown.
-    pub(crate) fn checkout(&self, key: &Key, want: Want, until: Instant) -> Result<Grant, Trouble> {
+    pub(crate) fn checkout(
+        &self,
+        key: &Key,
+        want: Want,
+        until: Instant,
+        cancel: Option<&Canceller>,
+    ) -> Result<Grant, Trouble> {
         let checkout = self.pool().checkout(key, want, Instant::now());
         let mut grant = match checkout {
             Checkout::Granted(grant) => grant,
-            Checkout::Wait(number, receiver) => match receiver.recv_deadline(until) {
-                Ok(grant) => grant,
-                Err(_) if self.pool().give_up(number) => return Err(Trouble::Full),
+            Checkout::Wait(number, receiver) => match granted(&receiver, until, cancel) {
+                Some(grant) => grant,
+                None if self.pool().give_up(number) => {
+                    let cancelled = cancel.is_some_and(Canceller::has_cancelled);
+                    return Err(if cancelled { Trouble::Cancelled } else { Trouble::Full });
+                }
                 // It was given in the last moment, or the pool was closed.
-                Err(_) => receiver.try_recv().map_err(|_| Trouble::Shut)?,
+                None => receiver.try_recv().map_err(|_| Trouble::Shut)?,
             },
             Checkout::Closed => return Err(Trouble::Shut),
         };
@@ -214,6 +226,17 @@ impl Core {
         stats.requests = self.requests.load(Ordering::Relaxed);
         stats.lookups = self.names.lookups();
         stats
+    }
+}
+
+/// Waits for a turn, until then, or until it is cancelled.
+fn granted(turn: &Receiver<Grant>, until: Instant, cancel: Option<&Canceller>) -> Option<Grant> {
+    let Some(cancel) = cancel else { return turn.recv_deadline(until).ok() };
+    let left = until.saturating_duration_since(Instant::now());
+    select! {
+        recv(turn) -> grant => grant.ok(),
+        recv(cancel.bell()) -> _ => None,
+        default(left) => None,
     }
 }
 

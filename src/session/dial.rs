@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
+use super::source::Source;
 use crate::sys;
 
 /// RFC 8305, section 5: the recommended delay between two attempts.
@@ -26,6 +27,7 @@ pub(crate) struct Options {
     pub(crate) user_timeout: Option<Duration>,
     /// How long a name may take, within the time for the connection.
     pub(crate) resolve: Option<Duration>,
+    pub(crate) source: Source,
     /// Nothing goes out without TLS.
     pub(crate) https_only: bool,
     /// An end of TCP alone ends a body under TLS, too.
@@ -35,7 +37,8 @@ pub(crate) struct Options {
 /// A connected socket.
 pub(crate) struct Dialled {
     pub(crate) stream: TcpStream,
-    pub(crate) peer: SocketAddr,
+    /// None of a Unix socket.
+    pub(crate) peer: Option<SocketAddr>,
     /// From its SYN on: a round trip.
     pub(crate) took: Duration,
 }
@@ -70,7 +73,7 @@ pub(crate) fn dial(
             match waiting.next() {
                 Some(address) => {
                     next_start = now + ATTEMPT_DELAY;
-                    match Attempt::begin(address) {
+                    match Attempt::begin(address, options) {
                         Ok(attempt) => attempts.push(attempt),
                         Err(error) => failed.add(address, &error),
                     }
@@ -91,7 +94,7 @@ pub(crate) fn dial(
             match attempt.end(options) {
                 Ok(stream) => {
                     let took = begun.elapsed();
-                    return Ok(Dialled { stream, peer: address, took });
+                    return Ok(Dialled { stream, peer: Some(address), took });
                 }
                 Err(error) => {
                     failed.add(address, &error);
@@ -125,10 +128,11 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn begin(address: SocketAddr) -> io::Result<Attempt> {
+    fn begin(address: SocketAddr, options: &Options) -> io::Result<Attempt> {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
+        options.source.bind(&socket)?;
         let begun = Instant::now();
         match socket.connect(&SockAddr::from(address)) {
             Ok(()) => {}

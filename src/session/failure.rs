@@ -56,6 +56,7 @@ fn of_trouble(trouble: Trouble, outcome: &Outcome, request: &Asked) -> Error {
     let error = |kind, what: &str| Error::request(kind, format!("{request}: {what}"));
     match trouble {
         Trouble::Shut => error(Kind::Stopped, "the agent was shut down"),
+        Trouble::Cancelled => error(Kind::Cancelled, "it was cancelled"),
         Trouble::Forked => Error::forked_session(),
         Trouble::Full => error(
             Kind::Limit,
@@ -85,9 +86,9 @@ fn of_trouble(trouble: Trouble, outcome: &Outcome, request: &Asked) -> Error {
     }
 }
 
-/// A shutdown ended it, wherever it was.
-pub(crate) fn shut(outcome: &Outcome, request: &Asked) -> Error {
-    let error = of_trouble(Trouble::Shut, outcome, request);
+/// A shutdown or its canceller ended it, wherever it was.
+pub(crate) fn ended_here(trouble: Trouble, outcome: &Outcome, request: &Asked) -> Error {
+    let error = of_trouble(trouble, outcome, request);
     error.having_run(outcome.story.begun)
 }
 
@@ -159,6 +160,8 @@ pub(crate) fn of_body(error: io::Error, request: &Asked) -> Error {
     let trouble = error.get_ref().and_then(|inner| inner.downcast_ref::<Trouble>());
     let (kind, what) = match trouble {
         Some(Trouble::Forked) => return Error::forked_session(),
+        Some(Trouble::Cancelled) => (Kind::Cancelled, "its response could not be read"),
+        Some(Trouble::Shut) => (Kind::Stopped, "its response could not be read"),
         // Once told, it is told again without the rest.
         Some(Trouble::Late | Trouble::Silent(_)) | None if error.kind() == ErrorKind::TimedOut => {
             (Kind::Timeout, "its response did not come in time")

@@ -4,6 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::RecvTimeoutError;
 use log::debug;
 use ureq::http::{Request as HttpRequest, Uri, header};
 use ureq::{AsSendBody, SendBody};
@@ -12,6 +13,7 @@ use super::authority::Address;
 use super::body::Body;
 use super::builder::SILENCE;
 use super::call::{self, Order, Outcome};
+use super::cancel::Canceller;
 use super::compose::{Framed, Request};
 use super::conn::Conn;
 use super::event::SessionEventKind;
@@ -24,11 +26,16 @@ use super::redirect::{self, Next};
 use super::replay::{self, Attempt};
 use super::request::{Inner, Parts, checked};
 use super::response::{Exchange, Response};
+use super::retry::{self, Came};
+use super::trouble::Trouble;
 use crate::error::{Error, Kind};
 
 /// Behind a redirect of what may not run twice, only a connection that was just used is used again:
 /// the first hop cannot be repeated.
 const JUST_USED: Duration = Duration::from_millis(500);
+
+/// A shutdown is looked for this often while nothing else happens.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// No answer: what ureq said of it, and what we know.
 pub(super) struct Failed {
@@ -48,6 +55,7 @@ pub(super) struct Arrived {
     pub(super) head: Head,
     pub(super) conn: Conn,
     replayed: bool,
+    retries: u32,
 }
 
 impl Inner {
@@ -68,11 +76,12 @@ impl Inner {
 
     fn follow(&self, parts: &mut Parts, body: &mut Body) -> Result<Response, Error> {
         let limits = self.limits(parts);
-        let (mut hops, mut replayed) = (0, false);
+        let (mut hops, mut replayed, mut retries) = (0, false, 0);
         loop {
             let ran = hops > 0;
-            let arrived = self.hop(parts, body, limits, ran).map_err(|e| e.having_run(ran))?;
+            let arrived = self.try_hop(parts, body, limits, ran).map_err(|e| e.having_run(ran))?;
             replayed |= arrived.replayed;
+            retries += arrived.retries;
             let Arrived { head, mut conn, .. } = arrived;
             let next = match self.settings.max_redirects {
                 0 => Next::Stay,
@@ -87,7 +96,7 @@ impl Inner {
                 Next::Stay => {
                     let idle = conn.used.idle;
                     let (age, facts) = (conn.used.born.elapsed(), conn.facts());
-                    let exchange = Exchange { idle, age, replayed, facts };
+                    let exchange = Exchange { idle, age, replayed, retries, facts };
                     return Ok(Response::new(head, conn, parts.asked.clone(), exchange));
                 }
                 Next::Nowhere(what) => return Err(wrong(&what)),
@@ -137,6 +146,61 @@ impl Inner {
         }
     }
 
+    /// One hop, as often as the session tries it.
+    fn try_hop(
+        &self,
+        parts: &Parts,
+        body: &mut Body,
+        limits: Limits,
+        behind: bool,
+    ) -> Result<Arrived, Error> {
+        let Some(retry) = &self.settings.retry else {
+            return self.hop(parts, body, limits, behind);
+        };
+        self.budget.earn();
+        let rule = (parts.replay, &parts.asked.method);
+        let (mut retries, mut ran) = (0, false);
+        loop {
+            let result = self.hop(parts, body, limits, behind);
+            let came = match &result {
+                Ok(arrived) => Came::Answer(&arrived.head),
+                Err(error) => Came::Error(error),
+            };
+            let wait = match body.is_rewindable() {
+                true => retry::again(retry, &self.budget, retries, &came, rule),
+                false => None,
+            };
+            let fits = |wait: &Duration| limits.deadline.is_none_or(|d| Instant::now() + *wait < d);
+            let Some(wait) = wait.filter(fits).filter(|_| body.rewind().is_ok()) else {
+                let given_up = |error: Error| error.having_run(ran);
+                return result.map(|a| Arrived { retries, ..a }).map_err(given_up);
+            };
+            debug!("{} is tried again in {wait:?}", parts.asked);
+            ran |= result.as_ref().map_or_else(Error::may_have_run, |_| true);
+            if let Ok(Arrived { mut conn, .. }) = result {
+                conn.settle();
+                conn.drain();
+            }
+            self.pause(wait, parts.cancel.as_ref());
+            retries += 1;
+        }
+    }
+
+    /// Waits, unless it is cancelled or shut down: what comes next finds that itself.
+    fn pause(&self, wait: Duration, cancel: Option<&Canceller>) {
+        let until = Instant::now() + wait;
+        while Instant::now() < until && !self.core.is_closed() {
+            let piece = until.saturating_duration_since(Instant::now()).min(LOOK);
+            match cancel {
+                None => thread::sleep(piece),
+                Some(cancel) => match cancel.bell().recv_timeout(piece) {
+                    Err(RecvTimeoutError::Disconnected) => return,
+                    _ => {}
+                },
+            }
+        }
+    }
+
     /// One hop: once, and once more if that is safe.
     fn hop(
         &self,
@@ -155,14 +219,18 @@ impl Inner {
             let want = Want { fresh: replayed, to_the_last, idle_at_most };
             let order = self.order(parts, body, limits, want);
             let failed = match self.once(parts, body, order) {
-                Ok((head, conn)) => return Ok(Arrived { head, conn, replayed }),
+                Ok((head, conn)) => return Ok(Arrived { head, conn, replayed, retries: 0 }),
                 Err(failed) => *failed,
             };
             let outcome = &failed.outcome;
-            let shut = self.core.is_closed();
+            let ended = match parts.cancel.as_ref().is_some_and(Canceller::has_cancelled) {
+                true => Some(Trouble::Cancelled),
+                false => self.core.is_closed().then_some(Trouble::Shut),
+            };
             let attempt = Attempt {
                 reused: outcome.used.is_some_and(|used| used.idle.is_some()),
-                ended: !shut && outcome.trouble.as_ref().is_some_and(|trouble| trouble.is_end()),
+                ended: ended.is_none()
+                    && outcome.trouble.as_ref().is_some_and(|trouble| trouble.is_end()),
                 answered: outcome.story.answered,
                 begun: outcome.story.begun,
                 rewindable: body.is_rewindable(),
@@ -170,9 +238,9 @@ impl Inner {
             let again = !replayed && attempt.may_be_replayed(parts.replay, method);
             if !again || limits.is_over() || body.rewind().is_err() {
                 let idle = outcome.used.and_then(|used| used.idle);
-                let error = match shut {
-                    true => failure::shut(outcome, &parts.asked),
-                    false => failed.told(&parts.asked),
+                let error = match ended {
+                    Some(trouble) => failure::ended_here(trouble, outcome, &parts.asked),
+                    None => failed.told(&parts.asked),
                 };
                 debug!("{} failed, idle before: {idle:?}", parts.asked);
                 // Whatever became of the second, the first may have run.
@@ -194,7 +262,8 @@ impl Inner {
             defaults: &self.settings.defaults,
             route: &route,
         };
-        Order { want, pinned: None, limits, outbound: request.outbound() }
+        let cancel = parts.cancel.clone();
+        Order { want, pinned: None, limits, cancel, outbound: request.outbound() }
     }
 
     fn route(&self, uri: &Uri) -> Route {

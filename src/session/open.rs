@@ -7,11 +7,13 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::cancel::{Canceller, Hold};
 use super::core::Core;
 use super::dial::{Dialled, Unanswered, dial, is_exhausted};
 use super::pipe::{Pipe, Plain};
 use super::places::SlotId;
 use super::proxy::{self, Goal, Kind, Proxy, Route};
+use super::source::dial_unix;
 
 /// Which addresses of a name are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +45,9 @@ pub(crate) struct Opening<'a> {
     pub(crate) no_delay: bool,
     /// For all of it.
     pub(crate) until: Instant,
+    /// What may end it, and has it in hand once there is a socket.
+    pub(crate) cancel: Option<&'a Canceller>,
+    pub(crate) hold: Option<Hold>,
     /// The socket below it all, once it stands.
     pub(crate) found: Option<Found>,
 }
@@ -50,7 +55,7 @@ pub(crate) struct Opening<'a> {
 /// What is known of the socket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Option<SocketAddr>,
     /// The connect alone.
     pub(crate) took: Duration,
 }
@@ -120,6 +125,11 @@ impl<'a> Opening<'a> {
         wanted.map(Goal::Address).ok_or_else(|| no_address(self.host))
     }
 
+    /// By a shutdown, or by its canceller.
+    fn is_ended(&self) -> bool {
+        self.core.is_closed() || self.cancel.is_some_and(Canceller::has_cancelled)
+    }
+
     /// For a part of it that has this time.
     fn no_later_than(&self, time: Option<Duration>) -> Instant {
         time.map_or(self.until, |time| self.until.min(Instant::now() + time))
@@ -136,7 +146,7 @@ impl<'a> Opening<'a> {
     }
 
     fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let closed = || self.core.is_closed();
+        let closed = || self.is_ended();
         let until = self.no_later_than(self.core.options.resolve);
         let found = self.core.names.addresses(host, port, until, &closed);
         let found = found.map_err(|error| match self.core.options.resolve {
@@ -150,21 +160,32 @@ impl<'a> Opening<'a> {
             }
             _ => error,
         })?;
-        let wanted: Vec<_> = found.into_iter().filter(|address| self.family.has(address)).collect();
+        let wanted: Vec<_> = found
+            .into_iter()
+            .filter(|address| self.family.has(address))
+            .filter(|address| self.core.options.source.reaches(address))
+            .collect();
         if wanted.is_empty() { Err(no_address(host)) } else { Ok(wanted) }
     }
 
     fn tcp(&mut self, host: &str, port: u16) -> io::Result<Box<dyn Pipe>> {
-        let addresses = self.addresses(host, port)?;
-        let closed = || self.core.is_closed();
-        let Dialled { stream, peer, took } =
-            dial(&addresses, self.until, &self.core.options, &closed)
-                .inspect_err(|_| self.core.names.forget(host, port))?;
-        if !self.no_delay {
+        let closed = || self.is_ended();
+        let Dialled { stream, peer, took } = match &self.core.options.source.unix {
+            Some(path) => dial_unix(path, self.until, &closed)?,
+            None => {
+                let addresses = self.addresses(host, port)?;
+                dial(&addresses, self.until, &self.core.options, &closed)
+                    .inspect_err(|_| self.core.names.forget(host, port))?
+            }
+        };
+        if !self.no_delay && peer.is_some() {
             stream.set_nodelay(false)?;
         }
         let stream: Arc<TcpStream> = Arc::new(stream);
         self.core.opening(self.id, &stream)?;
+        if let Some(cancel) = self.cancel {
+            self.hold = Some(cancel.hold(&stream).ok_or_else(super::core::closed)?);
+        }
         self.found = Some(Found { peer, took });
         Ok(Box::new(Plain::new(stream)))
     }

@@ -14,12 +14,14 @@ use ureq::http::{
 
 use super::authority::Address;
 use super::body::Body;
+use super::cancel::Canceller;
 use super::compose::Defaults;
 use super::core::Core;
 use super::defaults::Common;
 use super::failure::{self, Asked};
 use super::replay::Replay;
 use super::response::Response;
+use super::retry::{Budget, Retry};
 use super::warm::Warmer;
 use super::wire;
 use crate::error::Error;
@@ -40,6 +42,7 @@ pub(crate) struct Inner {
     pub(crate) core: Arc<Core>,
     pub(crate) settings: Settings,
     pub(crate) warmer: Option<Warmer>,
+    pub(crate) budget: Budget,
 }
 
 /// How requests are sent.
@@ -54,6 +57,7 @@ pub(crate) struct Settings {
     pub(crate) silence: Option<Duration>,
     pub(crate) defaults: Defaults,
     pub(crate) common: Common,
+    pub(crate) retry: Option<Retry>,
 }
 
 impl Inner {
@@ -64,7 +68,15 @@ impl Inner {
         warmer: Option<Warmer>,
     ) -> Inner {
         let agent = wire::agent(&core, inner);
-        Inner { agent, outer: OnceLock::new(), outer_config: outer, core, settings, warmer }
+        Inner {
+            agent,
+            outer: OnceLock::new(),
+            outer_config: outer,
+            core,
+            settings,
+            warmer,
+            budget: Budget::default(),
+        }
     }
 
     pub(crate) fn outer_agent(&self) -> &Agent {
@@ -89,6 +101,7 @@ pub(super) struct Parts {
     pub(super) headers: HeaderMap,
     pub(super) timeout: Option<Duration>,
     pub(super) replay: Replay,
+    pub(super) cancel: Option<Canceller>,
 }
 
 impl RequestBuilder {
@@ -184,6 +197,14 @@ impl RequestBuilder {
         self
     }
 
+    /// Ends it when this canceller does, up to the last byte of the response.
+    pub fn cancelled_by(mut self, canceller: &Canceller) -> RequestBuilder {
+        if let Ok(parts) = &mut self.parts {
+            parts.cancel = Some(canceller.clone());
+        }
+        self
+    }
+
     /// Sends the request and waits for the head of the response.
     ///
     /// # Errors
@@ -196,6 +217,7 @@ impl RequestBuilder {
     /// * [`is_stale`](Error::is_stale): the server closed the kept connection in the same moment,
     ///   and the request may not be sent twice.
     /// * [`is_stopped`](Error::is_stopped): the agent was shut down.
+    /// * [`is_cancelled`](Error::is_cancelled): its canceller ended it.
     /// * [`is_forked`](Error::is_forked): the session was made by the process that this one was
     ///   forked from.
     /// * Otherwise the server answered with no HTTP, or not at all; or the body could not be read,
@@ -223,7 +245,7 @@ impl fmt::Debug for Parts {
 
 impl Parts {
     pub(super) fn new(asked: Asked, replay: Replay) -> Parts {
-        Parts { asked, login: None, headers: HeaderMap::new(), timeout: None, replay }
+        Parts { asked, login: None, headers: HeaderMap::new(), timeout: None, replay, cancel: None }
     }
 
     /// Adds the headers that follow from the rest, and refuses those that cannot be. Nothing was

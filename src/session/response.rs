@@ -45,6 +45,7 @@ pub(crate) struct Exchange {
     pub(crate) idle: Option<Duration>,
     pub(crate) age: Duration,
     pub(crate) replayed: bool,
+    pub(crate) retries: u32,
     pub(crate) facts: Facts,
 }
 
@@ -118,6 +119,11 @@ impl Response {
     /// Whether the request, or one that it was redirected to, had to be sent twice.
     pub fn replayed(&self) -> bool {
         self.exchange.replayed
+    }
+
+    /// How often the request was tried again ([`Retry`](super::Retry)).
+    pub fn retries(&self) -> u32 {
+        self.exchange.retries
     }
 
     /// Makes an error of a status from 400 on.

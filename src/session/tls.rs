@@ -10,6 +10,7 @@ use rustls::{ClientConfig, ClientConnection, ProtocolVersion};
 use super::facts::Facts;
 use super::pipe::{Pipe, Probe, Unwritten, timed_out};
 use crate::cause::Loss;
+use crate::error::Error;
 use crate::tls::expires;
 use crate::tls_words;
 
@@ -18,6 +19,14 @@ const RECORD: usize = 17 * 1024;
 
 /// Tickets come in twos; more than this on an idle connection are no protocol.
 const MOST_RECORDS: usize = 16;
+
+/// What rustls needs to know, with what a server may want to hear before it speaks HTTP/1.1
+/// (RFC 7301).
+pub(crate) fn config(tls: &crate::tls::Tls) -> Result<Arc<ClientConfig>, Error> {
+    let mut config = ClientConfig::clone(&*tls.config()?);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
 
 #[derive(Debug)]
 pub(crate) struct Tls {

@@ -8,6 +8,8 @@ use std::io::{self, ErrorKind};
 pub(crate) enum Trouble {
     /// The connections of the session were shut down before anything was sent.
     Shut,
+    /// Its canceller ended it.
+    Cancelled,
     /// In a forked child the connections are the parent's.
     Forked,
     /// All connections stayed in use.
@@ -75,6 +77,7 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Trouble::Shut => f.write_str("the agent was shut down"),
+            Trouble::Cancelled => f.write_str("it was cancelled"),
             Trouble::Forked => f.write_str("a forked child has none of the connections"),
             Trouble::Full => f.write_str("all connections stayed in use"),
             Trouble::Unconnected(error) | Trouble::Ended(error) => error.fmt(f),

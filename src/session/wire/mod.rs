@@ -32,12 +32,13 @@ use ureq::{Agent, Error};
 
 use super::authority::Address;
 use super::call::{self, Order, Outbound, Used};
+use super::cancel::{Canceller, Hold};
 use super::conn::Conn;
 use super::core::{Core, Place};
 use super::limits::Limits;
 use super::open::{Family, Opening};
 use super::pipe::Pipe;
-use super::places::{Grant, Key, Opened, Want};
+use super::places::{Grant, Key, Opened, Taken, Want};
 use super::proxy::Route;
 use super::trouble::Trouble;
 use asked::{has_own_tls, own_proxy};
@@ -161,6 +162,7 @@ impl Connector<()> for PoolConnector {
                 first_byte: None,
                 silence: None,
             },
+            cancel: None,
             outbound: Outbound::default(),
         });
         self.lend(details, order, ours).map(Some).map_err(|trouble| {
@@ -201,29 +203,33 @@ impl PoolConnector {
         let key = Key::of(details.uri).ok_or_else(|| unfit("it leads to no host"))?;
         let shared = ours || self.shares(details);
         let until = order.limits.connect_until();
+        let cancel = order.cancel.as_ref();
         let want = Want { fresh: order.want.fresh || !shared, ..order.want };
         let grant = match order.pinned {
             Some(taken) => Grant::Kept(taken),
-            None => self.core.checkout(&key, want, until)?,
+            None => self.core.checkout(&key, want, until, cancel)?,
         };
-        // Only where it was opened just now, or ureq's own head has to be changed, it matters.
-        let route = match ours && matches!(grant, Grant::Kept(_)) {
-            true => Route::Direct,
-            false => self.route(details, &address, https)?,
-        };
-        let (used, pipe) = match grant {
+        let (used, pipe, hold, route) = match grant {
             Grant::Kept(taken) => {
+                // Only where ureq's own head has to be changed, it matters.
+                let route = match ours {
+                    true => Route::Direct,
+                    false => self.route(details, &address, https)?,
+                };
+                let (taken, hold) = self.held(taken, cancel)?;
                 let used = Used { id: taken.id, idle: Some(taken.idle), born: taken.born };
-                (used, taken.pipe)
+                (used, taken.pipe, hold, route)
             }
             Grant::Open(id) => {
                 let place = Place::new(&self.core, id);
-                let pipe = self.open(details, &address, &route, until, place)?;
-                (Used { id, idle: None, born: Instant::now() }, pipe)
+                let route = self.route(details, &address, https)?;
+                let (pipe, hold) = self.open(details, &address, (&route, cancel), until, place)?;
+                (Used { id, idle: None, born: Instant::now() }, pipe, hold, route)
             }
         };
         call::goes_out_on(used);
         let mut conn = Conn::new(&self.core, used, pipe, shared, order.limits);
+        conn.held(hold);
         let forward = match route {
             Route::Forward(proxy) if !ours => Some((proxy, key)),
             _ => None,
@@ -232,6 +238,23 @@ impl PoolConnector {
             conn.order(order.outbound);
         }
         Ok(Lease::new(conn, ours, forward))
+    }
+
+    /// A kept connection in the hands of who may cancel the request, if anybody may.
+    fn held(
+        &self,
+        taken: Taken,
+        cancel: Option<&Canceller>,
+    ) -> Result<(Taken, Option<Hold>), Trouble> {
+        let Some(cancel) = cancel else { return Ok((taken, None)) };
+        let socket = self.core.pool().socket(taken.id);
+        match socket.and_then(|socket| cancel.hold(&socket)) {
+            Some(hold) => Ok((taken, Some(hold))),
+            None => {
+                self.core.leave_unused(taken);
+                Err(Trouble::Cancelled)
+            }
+        }
     }
 
     /// Whether the request's settings are those that the kept connections were made with.
@@ -263,10 +286,10 @@ impl PoolConnector {
         &self,
         details: &ConnectionDetails,
         address: &Address,
-        route: &Route,
+        (route, cancel): (&Route, Option<&Canceller>),
         until: Instant,
         mut place: Place,
-    ) -> Result<Box<dyn Pipe>, Trouble> {
+    ) -> Result<(Box<dyn Pipe>, Option<Hold>), Trouble> {
         let start = Instant::now();
         let family = match details.config.ip_family() {
             IpFamily::Any => Family::Any,
@@ -283,6 +306,8 @@ impl PoolConnector {
             family,
             no_delay: details.config.no_delay(),
             until,
+            cancel,
+            hold: None,
             found: None,
         };
         let pipe = opening.open().and_then(|pipe| match https {
@@ -292,11 +317,15 @@ impl PoolConnector {
         });
         let pipe = pipe.map_err(|error| {
             place.unreachable = opening.found.is_none();
-            if self.core.is_closed() { Trouble::Shut } else { Trouble::Unconnected(error) }
+            match cancel.is_some_and(Canceller::has_cancelled) {
+                true => Trouble::Cancelled,
+                false if self.core.is_closed() => Trouble::Shut,
+                false => Trouble::Unconnected(error),
+            }
         })?;
         let found = opening.found;
         let opened = Opened {
-            peer: found.map(|found| found.peer),
+            peer: found.and_then(|found| found.peer),
             took: start.elapsed(),
             rtt: found.map(|found| found.took),
             // Of the server, and of no proxy on the way.
@@ -305,7 +334,7 @@ impl PoolConnector {
         };
         self.core.opened(place.id, opened).map_err(|_| Trouble::Shut)?;
         place.keep();
-        Ok(pipe)
+        Ok((pipe, opening.hold.take()))
     }
 }
 

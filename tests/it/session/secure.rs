@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::thread;
 use std::time::SystemTime;
 
@@ -75,6 +76,23 @@ fn one_connection_under_tls_serves_many_requests() {
         assert_eq!(response.text().unwrap(), "hello");
     }
     assert_eq!(peer.visits(), 1);
+}
+
+/// What a server may ask for before it speaks HTTP/1.1 (RFC 7301).
+#[test]
+fn the_protocol_is_named_in_the_handshake() {
+    let mut authority = Authority::new(|_| ());
+    Arc::make_mut(&mut authority.config).alpn_protocols = vec![b"http/1.1".to_vec()];
+    let (sender, receiver) = crossbeam_channel::bounded(1);
+    let peer = authority.serve(move |mut stream, _| {
+        head(&mut stream);
+        let named = stream.conn.alpn_protocol().map(<[u8]>::to_vec);
+        sender.send(named).unwrap();
+        ok(&mut stream);
+        Ok(())
+    });
+    session(&authority).get(url(&peer, "/")).send().unwrap();
+    assert_eq!(receiver.recv().unwrap().as_deref(), Some(&b"http/1.1"[..]));
 }
 
 #[test]
