@@ -17,6 +17,9 @@ const FORGOTTEN_TIMES: u32 = 30;
 /// Many servers look at their connections once a second, and count in whole seconds.
 const TICK: Duration = Duration::from_millis(1100);
 
+/// No server waits so shortly for a first request.
+const HURRY: Duration = Duration::from_secs(1);
+
 /// The clock of a server: a tenth, or a tick of it. Of a short time no more than half.
 fn tolerance(time: Duration) -> Duration {
     (time / 10).max((time / 2).min(TICK))
@@ -89,7 +92,9 @@ impl Ends {
         let announced = self.announced.is_some_and(|limit| end.idle >= limit - limit / 10);
         let again = self.kept.front().is_some_and(|last| is_same(last.idle, end.idle));
         self.keep(end);
-        self.learn(now, end.idle);
+        if !end.is_after_a_longer_pause() {
+            self.learn(now, end.idle);
+        }
         announced || again
     }
 
@@ -110,6 +115,11 @@ impl Ends {
         let (rule, after) = match by_idle.cmp(&by_life) {
             std::cmp::Ordering::Less => (Rule::Lifetime, all.map(|end| end.lived).min()),
             std::cmp::Ordering::Greater => (Rule::Idle, all.map(|end| end.idle).min()),
+            // A busy machine makes pauses of any length. One that was survived speaks for the age;
+            // and where it errs, nothing is done: beats keep away from pauses alone.
+            std::cmp::Ordering::Equal if all.clone().any(End::is_after_a_longer_pause) => {
+                (Rule::Lifetime, all.map(|end| end.lived).min())
+            }
             std::cmp::Ordering::Equal => (Rule::Either, all.map(|end| end.idle).min()),
         };
         Some(Regular { rule, after: after.unwrap_or_default(), times: times as u32 })
@@ -122,10 +132,11 @@ impl Ends {
         }
     }
 
-    /// The same, of a connection that ended before its first beat.
+    /// The same, of a connection that ended before its first beat. One that ends at once is no
+    /// habit: so does each connection to a server that is going down.
     pub(super) fn on_unused_end(&mut self, end: End) -> bool {
         let before = self.unused.replace(end.lived);
-        before.is_some_and(|before| is_same(before, end.lived))
+        end.lived >= HURRY && before.is_some_and(|before| is_same(before, end.lived))
     }
 
     fn keep(&mut self, end: End) {
@@ -178,6 +189,11 @@ impl Ends {
 impl End {
     fn is_like(&self, other: &End) -> bool {
         self.cause == other.cause
+    }
+
+    /// It ended after a pause, though it had survived one as long.
+    fn is_after_a_longer_pause(&self) -> bool {
+        self.survived >= self.idle && !self.idle.is_zero()
     }
 }
 
@@ -232,6 +248,14 @@ mod tests {
         let ends = [0.3, 0.8, 0.6]
             .map(|idle| End { survived: S * 21 / 20, ..end(S.mul_f64(idle), 7 * S + S / 100) });
         assert_eq!(rule(&ends), Some((Rule::Lifetime, 7 * S + S / 100, 3)));
+        // The same where the ends come shortly before the next beat, each time.
+        let ends = [0.95, 0.9].map(|idle| End { survived: S, ..end(S.mul_f64(idle), 7 * S) });
+        assert_eq!(rule(&ends), Some((Rule::Lifetime, 7 * S, 2)));
+        // Nothing is learnt of it where the peer is free to end, either.
+        let (mut free, now) = (Ends::default(), Instant::now());
+        let told = ends.map(|end| free.on_free_end(now, end));
+        assert_eq!(told, [false, true]);
+        assert_eq!(free.limit_near(now, S, S / 100), None);
     }
 
     #[test]
@@ -271,6 +295,9 @@ mod tests {
         assert!(!ends.on_unused_end(end(20 * S, 20 * S)));
         assert!(ends.on_unused_end(end(20 * S, 20 * S)));
         assert!(!ends.on_unused_end(end(3 * S, 3 * S)), "a restart");
+        for _ in 0..3 {
+            assert!(!ends.on_unused_end(end(S / 1000, S / 1000)), "it is going down");
+        }
         assert!(ends.on_free_end(now, end(5 * S, 9 * S)), "the other rule stands");
     }
 

@@ -4,7 +4,6 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
 use log::debug;
 use ureq::http::{Request as HttpRequest, Uri, header};
 use ureq::{AsSendBody, SendBody};
@@ -193,10 +192,12 @@ impl Inner {
             let piece = until.saturating_duration_since(Instant::now()).min(LOOK);
             match cancel {
                 None => thread::sleep(piece),
-                Some(cancel) => match cancel.bell().recv_timeout(piece) {
-                    Err(RecvTimeoutError::Disconnected) => return,
-                    _ => {}
-                },
+                Some(cancel) => {
+                    let _ = cancel.bell().recv_timeout(piece);
+                    if cancel.has_cancelled() {
+                        return;
+                    }
+                }
             }
         }
     }

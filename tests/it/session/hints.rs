@@ -65,10 +65,12 @@ fn max_0_ends_a_connection_wherever_it_is_said() {
     for hint in [
         "HTTP/1.1 200 OK\r\nKeep-Alive: max=0\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5, max=0\r\nContent-Length: 2\r\n\r\nok",
-        "HTTP/1.1 103 X\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\nKeep-Alive: max=0\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 103 X\r\nX: y\r\n\r\n\
+         HTTP/1.1 200 OK\r\nKeep-Alive: max=0\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.1 200 OK\nKeep-Alive: max=0\nContent-Length: 2\n\nok",
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nkeep-alive:max=0\r\n\r\nok",
-        "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5\r\nKeep-Alive: max=0\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5\r\nKeep-Alive: max=0\r\n\
+         Content-Length: 2\r\n\r\nok",
     ] {
         let server = Server::answering(hint);
         let session = Session::new().unwrap();
@@ -92,7 +94,8 @@ fn max_0_ends_a_connection_wherever_it_is_said() {
 fn a_hint_with_bare_lf_or_behind_an_interim_answer_is_honoured() {
     for hint in [
         "HTTP/1.1 200 OK\nKeep-Alive: timeout=1\nContent-Length: 2\n\nok",
-        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 100 Continue\r\n\r\n\
+         HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 2\r\n\r\nok",
     ] {
         let server = Server::answering(hint);
         let session = Session::new().unwrap();

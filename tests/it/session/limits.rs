@@ -1,4 +1,5 @@
-//! Limits: what no server may make endless, what a shutdown ends, and what this machine runs out of.
+//! Limits: what no server may make endless, what a shutdown ends, and what this machine runs out
+//! of.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -161,7 +161,8 @@ fn a_refused_tunnel_has_the_proxys_own_words_and_takes_one_connect() {
         ),
         ("HTTP/1.1 403 Forbidden\r\nContent-Length: 15\r\n\r\nnot from there\n", "not from there"),
         (
-            "HTTP/1.1 503 Unavailable\r\nContent-Type: text/html\r\n\r\n<html><title>ERROR: the host \
+            "HTTP/1.1 503 Unavailable\r\nContent-Type: text/html\r\n\r\n\
+             <html><title>ERROR: the host \
              is unknown</title>",
             "ERROR: the host is unknown",
         ),
