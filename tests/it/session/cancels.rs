@@ -64,7 +64,8 @@ fn what_has_not_been_sent_has_not_run() {
     let request = names.post("http://slow.test/");
     let error = cancelled(request, &Canceller::new(), || names.stats().lookups > 0);
     assert!(!error.may_have_run(), "{error:?}");
-    let session = Session::builder().max_per_host(1).build().unwrap();
+    let builder = Session::builder().max_per_host(1).connect_timeout(LIMIT * 2);
+    let session = builder.build().unwrap();
     let silent = Server::start(|conn| conn.stop_reading());
     let request = session.post(format!("https://{}/", silent.address));
     let error = cancelled(request, &Canceller::new(), || silent.accepted() > 0);

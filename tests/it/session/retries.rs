@@ -105,11 +105,11 @@ fn a_server_that_is_down_is_not_asked_for_more_than_a_tenth_more() {
 
 #[test]
 fn a_wait_is_cancelled() {
-    let server = failing(1, "HTTP/1.1 503 X\r\nRetry-After: 20\r\nContent-Length: 0\r\n\r\n");
-    let retry = Retry::times(1).waits(ms(1), Duration::from_secs(60));
+    let server = failing(1, "HTTP/1.1 503 X\r\nRetry-After: 600\r\nContent-Length: 0\r\n\r\n");
+    let retry = Retry::times(1).waits(ms(1), Duration::from_secs(3600));
     let session = Session::builder().retry(retry).build().unwrap();
     let canceller = Canceller::new();
-    let request = session.get(server.url("/")).timeout(LIMIT).cancelled_by(&canceller);
+    let request = session.get(server.url("/")).timeout(LIMIT * 60).cancelled_by(&canceller);
     let sends = std::thread::spawn(move || request.send());
     eventually("the wait", || session.stats().idle == 1);
     canceller.cancel();

@@ -118,4 +118,5 @@ fn a_unix_socket_that_is_not_there_or_full_is_told() {
     let builder = Session::builder().unix_socket(&full.0).connect_timeout(ms(200));
     let error = builder.build().unwrap().get("http://docker/").send().unwrap_err();
     assert!(error.is_connect() && !error.may_have_run(), "{error:?}");
+    assert!(error.to_string().contains("`connect_timeout`"), "{error}");
 }
