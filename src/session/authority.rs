@@ -26,8 +26,8 @@ impl<'a> Address<'a> {
     ///
     /// What is wrong with it, in words that repeat nothing of it: it may hold a password.
     pub(crate) fn read(authority: &'a str) -> Result<Address<'a>, &'static str> {
-        let (login, place) = match authority.rsplit_once('@') {
-            Some((login, place)) => (Some(login), place),
+        let (login, place) = match authority.bytes().rposition(|byte| byte == b'@') {
+            Some(at) => (Some(&authority[..at]), &authority[at + 1..]),
             None => (None, authority),
         };
         if !login.unwrap_or_default().bytes().all(|b| is_name(b) || matches!(b, b'%' | b':')) {
@@ -69,12 +69,13 @@ impl<'a> Address<'a> {
 
     /// Whether it stands there as [`bare`](Address::bare) would say it.
     pub(crate) fn is_bare(&self, https: bool) -> bool {
-        let said = self.place.rsplit_once(':').map(|(_, port)| port);
+        let begins_with_zero = || {
+            let colon = self.place.bytes().rposition(|byte| byte == b':');
+            colon.is_some_and(|at| self.place.as_bytes().get(at + 1) == Some(&b'0'))
+        };
         self.login.is_none()
             && match self.port {
-                Some(port) => {
-                    port != usual_port(https) && said.is_some_and(|said| !said.starts_with('0'))
-                }
+                Some(port) => port != usual_port(https) && !begins_with_zero(),
                 None => !self.place.ends_with(':'),
             }
     }
@@ -95,11 +96,12 @@ fn split(place: &str) -> Result<(&str, Option<&str>), &'static str> {
             None => Err("something stands behind the `]` that is no port"),
         };
     }
-    let (host, port) = match place.split_once(':') {
-        Some((host, port)) => (host, Some(port)),
+    // All of it is short: a loop over its bytes is sooner done than a search is begun.
+    let (host, port) = match place.bytes().position(|byte| byte == b':') {
+        Some(at) => (&place[..at], Some(&place[at + 1..])),
         None => (place, None),
     };
-    if port.is_some_and(|port| port.contains(':')) {
+    if port.is_some_and(|port| port.bytes().any(|byte| byte == b':')) {
         return Err("more than one `:`; an IPv6 address belongs into brackets");
     }
     if host.is_empty() {
@@ -114,7 +116,20 @@ fn split(place: &str) -> Result<(&str, Option<&str>), &'static str> {
 
 /// `unreserved` and `sub-delims` of RFC 3986.
 fn is_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
+    const NAME: [bool; 256] = {
+        let (mut table, mut byte, marks) = ([false; 256], 0, b"-._~!$&'()*+,;=");
+        while byte < 256 {
+            table[byte] = (byte as u8).is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let mut at = 0;
+        while at < marks.len() {
+            table[marks[at] as usize] = true;
+            at += 1;
+        }
+        table
+    };
+    NAME[usize::from(byte)]
 }
 
 /// A port; none if nothing is said.

@@ -72,15 +72,16 @@ struct Call {
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Call>> = const { RefCell::new(None) };
+    // In a box: it is put aside and put back, and is long.
+    static CURRENT: RefCell<Option<Box<Call>>> = const { RefCell::new(None) };
 }
 
 /// None once the thread's own destructors run.
-fn with_current<T>(f: impl FnOnce(&mut Option<Call>) -> T) -> Option<T> {
+fn with_current<T>(f: impl FnOnce(&mut Option<Box<Call>>) -> T) -> Option<T> {
     CURRENT.try_with(|current| f(&mut current.borrow_mut())).ok()
 }
 
-fn set_current(call: Option<Call>) -> Option<Call> {
+fn set_current(call: Option<Box<Call>>) -> Option<Box<Call>> {
     with_current(|current| std::mem::replace(current, call)).flatten()
 }
 
@@ -90,7 +91,7 @@ pub(crate) fn is_possible() -> bool {
 }
 
 /// Puts things back however the run ends. A body may send requests of its own while it is read.
-struct Within(Option<Call>);
+struct Within(Option<Box<Call>>);
 
 impl Drop for Within {
     fn drop(&mut self) {
@@ -101,7 +102,7 @@ impl Drop for Within {
 /// Runs a request by this order, and says what became of it.
 pub(crate) fn during<T>(order: Order, run: impl FnOnce() -> T) -> (T, Outcome, Option<Order>) {
     let call = Call { order: Some(order), outcome: Outcome::default(), unwanted: false };
-    let within = Within(set_current(Some(call)));
+    let within = Within(set_current(Some(Box::new(call))));
     let result = run();
     let call = set_current(None);
     drop(within);

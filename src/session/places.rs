@@ -34,7 +34,11 @@ impl Key {
     /// port that goes without saying.
     pub(crate) fn of(uri: &Uri) -> Option<Key> {
         let https = uri.scheme_str() == Some("https");
-        let address = Address::of(uri).ok()?;
+        Key::at(uri, &Address::of(uri).ok()?, https)
+    }
+
+    /// The same, where the address was read already.
+    pub(crate) fn at(uri: &Uri, address: &Address, https: bool) -> Option<Key> {
         let authority = match address.is_bare(https) {
             true => uri.authority()?.clone(),
             false => address.bare(https),

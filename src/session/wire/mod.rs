@@ -200,7 +200,8 @@ impl PoolConnector {
             return Err(unfit("`https_only` allows no other scheme"));
         }
         let address = Address::of(details.uri).map_err(unfit)?;
-        let key = Key::of(details.uri).ok_or_else(|| unfit("it leads to no host"))?;
+        let key =
+            Key::at(details.uri, &address, https).ok_or_else(|| unfit("it leads to no host"))?;
         let shared = ours || self.shares(details);
         let until = order.limits.connect_until();
         let cancel = order.cancel.as_ref();
