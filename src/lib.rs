@@ -121,6 +121,8 @@ mod tcp_info;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]
+mod tls_roots;
+#[cfg(feature = "tls")]
 mod tls_words;
 
 pub use cause::{Cause, Loss};

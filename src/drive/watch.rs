@@ -135,12 +135,15 @@ impl Watch {
     }
 
     fn tell(&mut self, mut input: Input) {
-        match &mut input {
-            Input::Lost(loss) => self.add_last_words(loss),
-            Input::Ack(_) => self.overheard.on_ack(),
-            _ => {}
+        if let Input::Lost(loss) = &mut input {
+            self.add_last_words(loss);
         }
-        self.pulse.handle(Instant::now(), input);
+        let now = Instant::now();
+        if let Input::Ack(_) = input {
+            let frame = self.connection.as_ref().map(|connection| connection.inbox.frame_bytes());
+            self.overheard.on_ack(frame.unwrap_or_default());
+        }
+        self.pulse.handle(now, input);
     }
 
     fn report(&mut self, report: Report) {
