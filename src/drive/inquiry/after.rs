@@ -109,12 +109,7 @@ impl Inquiry {
         let Some(evidence) = self.case.on_next_failed(loss, stood, now) else {
             return self.case.waits_for_old();
         };
-        let mut evidence = self.with_attempt(evidence);
-        if loss.cause == Cause::ConnectTimeout {
-            // Others may have fallen silent since.
-            self.count_suspects(&mut evidence, now, reporter);
-        }
-        self.explain(evidence, now, reporter);
+        self.explain(self.with_attempt(evidence), now, reporter);
         // Nothing is said of it as long as nobody knows more than that it was in vain.
         loss.cause == Cause::ConnectTimeout
     }
