@@ -238,8 +238,8 @@ impl SessionBuilder {
     }
 
     /// Whether GET, HEAD and their like use a kept connection up to the last moment that is known
-    /// of the server's idle limit: off unless set. It saves a connect now and then, and costs a replay
-    /// where that moment had passed. Nothing that changes something ever does that.
+    /// of the server's idle limit: off unless set. It saves a connect now and then, and costs a
+    /// replay where that moment had passed. Nothing that changes something ever does that.
     pub fn use_to_the_last(mut self, yes: bool) -> SessionBuilder {
         self.use_to_the_last = yes;
         self
@@ -295,8 +295,9 @@ impl SessionBuilder {
     /// other.
     ///
     /// 301 and 302 make a GET of a POST, 303 of everything but HEAD; otherwise method and body
-    /// stay, and a body that was read and cannot be read again is an error. `Authorization`, `Cookie` and
-    /// a `Host` of the request's own follow to the same origin alone: scheme, host and port.
+    /// stay, and a body that was read and cannot be read again is an error. `Authorization`,
+    /// `Cookie` and a `Host` of the request's own follow to the same origin alone: scheme, host and
+    /// port.
     pub fn max_redirects(mut self, redirects: u32) -> SessionBuilder {
         self.max_redirects = redirects;
         self
