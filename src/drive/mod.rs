@@ -2,6 +2,7 @@
 //! runs one loop: poll the pulse, do what it says, tell it what happened. One file per kind of
 //! link.
 
+mod attempt;
 pub(crate) mod certificate;
 pub(crate) mod clients;
 mod connect;
@@ -24,6 +25,7 @@ pub(crate) mod observe;
 mod overheard;
 mod own_side;
 pub(crate) mod queues;
+mod relic;
 mod reporter;
 pub(crate) mod resolve;
 mod scene;

@@ -29,6 +29,13 @@ fn is_same(one: Duration, other: Duration) -> bool {
     one.abs_diff(other) <= tolerance(one.max(other))
 }
 
+/// The same of two ages. A pause shows that nothing else went on; an age shows nothing of the kind,
+/// and restarts come at any: so they have to be nearer to each other.
+fn is_same_age(one: Duration, other: Duration) -> bool {
+    let longer = one.max(other);
+    one.abs_diff(other) <= (longer / 10).max((longer / 4).min(TICK))
+}
+
 /// The end of one connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct End {
@@ -104,7 +111,7 @@ impl Ends {
         self.keep(end);
         let by_idle = self.run(|other| end.is_like(other) && is_same(other.idle, end.idle));
         let by_idle = if self.survive_their_pause(by_idle) { 0 } else { by_idle };
-        let by_life = self.run(|other| end.is_like(other) && is_same(other.lived, end.lived));
+        let by_life = self.run(|other| end.is_like(other) && is_same_age(other.lived, end.lived));
         let times = by_idle.max(by_life);
         // Ends that only ever follow a beat may be that beat's doing.
         let at_rest = self.kept.iter().take(times).any(|end| !end.may_be_the_beat);
@@ -272,6 +279,9 @@ mod tests {
         assert!(!is_same(2 * S, S * 7 / 2) && !is_same(S / 2, S * 5 / 4));
         assert!(is_same(600 * S, 650 * S) && !is_same(600 * S, 700 * S));
         assert!(is_same(Duration::ZERO, Duration::ZERO));
+        let age = |one: f64, other: f64| is_same_age(S.mul_f64(one), S.mul_f64(other));
+        assert!(age(7.0, 8.0) && age(3600.0, 3700.0) && age(1.5, 1.6));
+        assert!(!age(1.1, 2.1) && !age(7.0, 9.0), "a restart, and another");
     }
 
     #[test]

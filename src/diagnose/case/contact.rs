@@ -61,9 +61,29 @@ pub(super) struct Contact {
     answered_here: bool,
     heard: Option<Heard>,
     /// Connections in a row that were dropped at once, before this one.
-    drops: u32,
+    drops: Drops,
     /// This one was, too.
-    is_drop: bool,
+    drop: Option<Drop>,
+}
+
+/// Connections in a row that were dropped at once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Drops {
+    all: u32,
+    /// Before a byte of ours was sent.
+    unsent: u32,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+struct Drop {
+    is_unsent: bool,
+}
+
+impl Drops {
+    fn and(self, drop: Drop) -> Drops {
+        Drops { all: self.all + 1, unsent: self.unsent + u32::from(drop.is_unsent) }
+    }
 }
 
 impl Case {
@@ -92,13 +112,13 @@ impl Case {
     pub(super) fn on_answer(&mut self, by_bytes: bool) {
         let Contact { answered, answered_here, heard, drops, .. } = &mut self.contact;
         *answered |= by_bytes;
-        (*answered_here, *heard, *drops) = (true, None, 0);
+        (*answered_here, *heard, *drops) = (true, None, Drops::default());
     }
 
     /// The connection has ended, and was told.
     pub(super) fn on_contact_lost(&mut self) {
-        let was_drop = std::mem::take(&mut self.contact.is_drop);
-        self.contact.drops = if was_drop { self.contact.drops + 1 } else { 0 };
+        let Contact { drop, drops, .. } = &mut self.contact;
+        *drops = drop.take().map(|drop| drops.and(drop)).unwrap_or_default();
     }
 
     pub(super) fn add_contact(&self, evidence: &mut Evidence) {
@@ -121,7 +141,7 @@ impl Case {
     }
 
     /// The peer answered one beat twice.
-    pub(crate) fn doubled(&self, heard: &Heard, now: Instant) -> Evidence {
+    pub(crate) fn doubled(&mut self, heard: &Heard, now: Instant) -> Evidence {
         let detail = format!("the ack came once more, as `{}`: it answers twice", heard.words);
         let warning = self.warning(Cause::UnaskedBytes, now, None);
         Evidence { detail: Some(detail), ..warning }
@@ -140,8 +160,11 @@ impl Case {
         // How long the connection stood before the first beat on it, and that beat waited.
         let first = self.first.as_ref().map(|first| (first.idle, first.at));
         let with_the_connect = first.is_none_or(|(idle, _)| idle <= WITH_THE_CONNECT);
-        self.contact.is_drop = lived <= AT_ONCE && with_the_connect;
-        evidence.drops = self.contact.is_drop.then_some(self.contact.drops + 1);
+        let is_unsent = first.is_none();
+        self.contact.drop = (lived <= AT_ONCE && with_the_connect).then_some(Drop { is_unsent });
+        let drops = self.contact.drop.map(|drop| self.contact.drops.and(drop));
+        evidence.drops = drops.map(|drops| drops.all);
+        evidence.drops_unsent = drops.map(|drops| drops.unsent).filter(|unsent| *unsent > 0);
         let waited = first.map(|(_, at)| now.saturating_duration_since(at));
         let upon = self.outstanding == 1 && waited.is_some_and(|waited| waited <= UPON_A_BEAT);
         evidence.upon_beat = Some(upon && self.is_first_contact()).filter(|upon| *upon);
@@ -152,6 +175,7 @@ impl Case {
 mod tests {
     use super::*;
     use crate::diagnose::Diagnose;
+    use crate::diagnose::belief::Ledger;
     use crate::diagnose::decide::decide;
 
     const MS: Duration = Duration::from_millis(1);
@@ -164,7 +188,7 @@ mod tests {
 
     /// A connection that ends after so long, with a beat written after so long, if one was.
     fn end(case: &mut Case, start: Instant, beat: Option<Duration>, lived: Duration) -> Evidence {
-        case.on_connected(None, start);
+        case.on_connected(None, Ledger::default(), start);
         beat.into_iter().for_each(|after| case.on_sent(1, start + after, 9, None));
         let evidence = case.end(&Loss::from(Cause::Reset), start + lived, None, None);
         case.on_disconnected();
@@ -176,10 +200,11 @@ mod tests {
         let now = Instant::now();
         let mut case = case(now);
         assert_eq!(end(&mut case, now, None, MS).drops, Some(1));
-        assert_eq!(end(&mut case, now, Some(MS), 2 * MS).drops, Some(2));
+        let sent = end(&mut case, now, Some(MS), 2 * MS);
+        assert_eq!((sent.drops, sent.drops_unsent), (Some(2), Some(1)));
         case.on_disconnected(); // an attempt
         assert_eq!(end(&mut case, now, None, MS).drops, Some(3));
-        case.on_connected(None, now);
+        case.on_connected(None, Ledger::default(), now);
         case.on_disconnected(); // an end that was not asked about
         assert_eq!(end(&mut case, now, None, MS).drops, Some(1));
         let late = end(&mut case, now, Some(500 * MS), 510 * MS);
@@ -187,7 +212,7 @@ mod tests {
         let short = end(&mut case, now, Some(300 * MS), 310 * MS);
         assert_eq!(short.drops, None, "it stood for the moment of a shorter timeout");
         assert_eq!(end(&mut case, now, None, 600 * MS).drops, None);
-        case.on_connected(None, now);
+        case.on_connected(None, Ledger::default(), now);
         case.on_sent(1, now, 9, None);
         case.on_ack(1, Some(MS), false, now);
         let acked = case.end(&Loss::from(Cause::Reset), now + MS, None, None);
@@ -199,7 +224,7 @@ mod tests {
         let now = Instant::now();
         let mut case = case(now);
         assert_eq!(end(&mut case, now, Some(MS), MS).first_contact, Some(true));
-        case.on_connected(None, now);
+        case.on_connected(None, Ledger::default(), now);
         case.on_sent(1, now, 9, None);
         case.on_ack(1, None, true, now);
         let dropped = end(&mut case, now, Some(MS), MS);
