@@ -34,8 +34,6 @@ pub(crate) struct Overheard {
     /// How often something was said on this connection.
     bursts: u32,
     at: Option<Instant>,
-    /// The line that the ack began is not at its end: until then its rest is expected.
-    ack_line: Option<Instant>,
     /// An ack came on this connection.
     acked: bool,
     /// One came on some connection: what listens is known.
@@ -56,26 +54,15 @@ impl Overheard {
     }
 
     /// An ack came: those bytes.
-    pub(crate) fn on_ack(&mut self, bytes: &[u8], now: Instant) {
+    pub(crate) fn on_ack(&mut self, bytes: &[u8]) {
         self.clear();
         (self.acked, self.answered) = (true, true);
         self.is_http = bytes.starts_with(HTTP);
-        self.ack_line = (!bytes.ends_with(b"\n")).then_some(now + TOGETHER);
     }
 
     fn clear(&mut self) {
         (self.since_beat, self.is_cut, self.is_http, self.at) = (false, false, false, None);
-        self.ack_line = None;
         self.last.clear();
-    }
-
-    /// What of these bytes is not the rest of an ack: `VERSION` may be expected, and
-    /// `VERSION 1.6.18` be the line.
-    fn behind_ack<'a>(&mut self, bytes: &'a [u8], now: Instant) -> &'a [u8] {
-        let Some(until) = self.ack_line.filter(|until| now <= *until) else { return bytes };
-        let end = memchr::memchr(b'\n', bytes).map(|end| end + 1);
-        self.ack_line = end.is_none().then_some(until);
-        &bytes[end.unwrap_or(bytes.len())..]
     }
 
     /// Whether an ack ever came.
@@ -90,13 +77,6 @@ impl Overheard {
 
     /// Bytes of the peer that are no ack, and that its protocol allows.
     pub(crate) fn push(&mut self, bytes: &[u8], now: Instant) {
-        let rest = self.behind_ack(bytes, now);
-        if !rest.is_empty() {
-            self.keep(rest, now);
-        }
-    }
-
-    fn keep(&mut self, bytes: &[u8], now: Instant) {
         let since_beat = self.since_beat;
         self.touch(now);
         self.since_beat = since_beat;
@@ -113,11 +93,8 @@ impl Overheard {
 
     /// The same, and its protocol does not ask for them.
     pub(crate) fn push_unasked(&mut self, bytes: &[u8], now: Instant) {
-        let rest = self.behind_ack(bytes, now);
-        if !rest.is_empty() {
-            self.keep(rest, now);
-            self.since_beat = true;
-        }
+        self.push(bytes, now);
+        self.since_beat = true;
     }
 
     /// Bytes came that no parser takes: they are told as the rest.
@@ -225,7 +202,7 @@ mod tests {
         let last = tell(&overheard, start + 1510 * MS);
         assert_eq!((last.words.as_str(), last.said), ("* BYE idle", Said::Closing));
         assert!(!last.is_first && last.bursts == 2, "{last:?}");
-        overheard.on_ack(b"ack\n", start);
+        overheard.on_ack(b"ack\n");
         assert_eq!(overheard.tell(b"", b"", start, <[u8]>::to_vec), None);
         overheard.push(b"SSH-2.0-x\r\n", start);
         assert_eq!(tell(&overheard, start).service, None, "it has answered a beat");
@@ -257,40 +234,21 @@ mod tests {
         overheard.push(b"HTTP/1.1 200 OK\r\n\r\n", start);
         overheard.push(b"<p>closed until Monday</p>", start + 200 * MS);
         assert_eq!(tell(&overheard, start + 200 * MS).said, Said::Greeting);
-        overheard.on_ack(b"ack\n", start + 200 * MS);
+        overheard.on_ack(b"ack\n");
         overheard.push(b"closing\n", start + 500 * MS);
         assert_eq!(tell(&overheard, start + 500 * MS).said, Said::Closing);
-        overheard.on_ack(b"ack\n", start + 500 * MS);
+        overheard.on_ack(b"ack\n");
         overheard.push(b"HTTP/1.0 408 Request Time-out\r\n\r\n<p>late</p>", start + 700 * MS);
         assert_eq!(tell(&overheard, start + 700 * MS).said, Said::Closing);
     }
 
     #[test]
-    fn the_rest_of_an_answer_is_no_last_word() {
-        let (start, silent) = (Instant::now(), None);
-        let told = |overheard: &Overheard| {
-            overheard.tell(b"", b"", start, <[u8]>::to_vec).map(|heard| heard.words)
-        };
+    fn the_rest_of_an_answer_of_http_is_no_last_word() {
+        let start = Instant::now();
         let mut overheard = Overheard::default();
-        // `VERSION` was expected.
-        overheard.on_ack(b"VERSION", start);
-        overheard.push(b" 1.6", start);
-        overheard.push(b".18\r\n", start + MS);
-        assert_eq!(told(&overheard), silent);
-        overheard.push_unasked(b"BYE\r\n", start + MS);
-        assert_eq!(told(&overheard).as_deref(), Some("BYE"), "behind the end of its line");
-        overheard.on_ack(b"VERSION", start);
-        overheard.push_unasked(b" 1.6.18\r\nBYE\r\n", start);
-        assert_eq!(told(&overheard).as_deref(), Some("BYE"));
-        // Whose answers are no lines may speak later.
-        overheard.on_ack(b"heartbeat_ack", start);
-        overheard.push(b"BYE", start + 200 * MS);
-        assert_eq!(told(&overheard).as_deref(), Some("BYE"));
-        // The rest of an answer of HTTP is its own head and body.
-        overheard.on_ack(b"HTTP/1.1 200", start);
-        overheard.push(b" OK\r\nServer: x\r\n\r\nclosed until Monday", start);
-        let told = overheard.tell(b"", b"", start, <[u8]>::to_vec).expect("its rest");
-        assert_eq!(told.weight(), None, "{told:?}");
+        overheard.on_ack(b"HTTP/1.1 200 OK\r\n");
+        overheard.push(b"Server: x\r\n\r\nclosed until Monday", start);
+        assert_eq!(tell(&overheard, start).weight(), None);
     }
 
     #[test]

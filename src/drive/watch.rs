@@ -141,7 +141,7 @@ impl Watch {
         let now = Instant::now();
         if let Input::Ack(_) = input {
             let frame = self.connection.as_ref().map(|connection| connection.inbox.frame_bytes());
-            self.overheard.on_ack(frame.unwrap_or_default(), now);
+            self.overheard.on_ack(frame.unwrap_or_default());
         }
         self.pulse.handle(now, input);
     }
