@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::drive::follow::ear::Ear;
 use crate::drive::follow::{Follow, Followed};
 use crate::drive::guarded::Guarded;
+use crate::drive::limits::Needs;
 use crate::error::Error;
 use crate::follower::Follower;
 use crate::heartbeat::Heartbeat;
@@ -98,6 +99,7 @@ impl Coordinator {
         send: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
     ) -> Result<Follower, Error> {
         heartbeat.check()?;
+        self.admit(Needs::FOLLOW)?;
         let mut protocol = Guarded::new(Box::new(protocol));
         let mut opening = Vec::new();
         // Before the first byte is heard, wherever the link's thread is by then.
@@ -108,13 +110,11 @@ impl Coordinator {
         if let Err(loss) = asked {
             ear.lose(loss);
         }
-        let (interval, stack, send) = (heartbeat.interval, self.stack, Box::new(send));
-        // Its second thread takes the room of another link.
-        self.links().room.take(self.promised())?;
+        let (interval, stack, send) = (heartbeat.interval, self.own.stack, Box::new(send));
         let theirs = Arc::clone(&ear);
         let from = Followed { heartbeat, ear: theirs, rung, opening, send, stack };
         let body = move |seat| Follow::new(seat, from).run();
         let handle = self.start(name.to_owned(), String::new(), interval, body)?;
-        Ok(Follower::new(handle, ear, Arc::clone(&self.shared.feed)))
+        Ok(Follower::new(handle, ear, Arc::clone(&self.own.shared.feed)))
     }
 }

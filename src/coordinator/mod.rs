@@ -17,12 +17,12 @@ use log::warn;
 use socket2::Socket;
 
 use crate::cause::Loss;
-
-use crate::drive::dial::Dialer;
+use crate::drive::dial::{Dialer, Promise};
 use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
 use crate::drive::in_band::outlet::{Meanwhile, Outlet};
 use crate::drive::in_band::{Delivery, InBand, Origin, Plan};
+use crate::drive::limits::Needs;
 use crate::drive::queues::Queues;
 use crate::drive::tls::Secure;
 use crate::drive::watch::Watch;
@@ -33,7 +33,7 @@ use crate::heartbeat::Heartbeat;
 use crate::link::{Adopt, Connect, Link};
 use crate::protocol::Protocol;
 use crate::role::After;
-use crate::sys::Bell;
+use crate::sys::{Bell, Own};
 use crate::target::Target;
 
 pub use builder::Builder;
@@ -74,17 +74,19 @@ const MOST_EVENTS: usize = 1 << 20;
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
 pub struct Coordinator {
+    own: Own<Inner>,
+}
+
+struct Inner {
     shared: Arc<Shared>,
     queues: Arc<Queues>,
     events: Receiver<Event>,
-    links: Mutex<Links>,
+    links: Arc<Mutex<Links>>,
     next: AtomicU64,
     quit: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
     stack: usize,
     seed: u64,
-    /// The process that has the threads: a forked child has none.
-    process: u32,
 }
 
 impl Coordinator {
@@ -130,7 +132,13 @@ impl Coordinator {
         let protocol = Guarded::new(Box::new(protocol));
         let interval = heartbeat.interval;
         let (name, shown) = (target.name(), target.to_string());
-        let body = move |seat| Watch::new(seat, target, secure, heartbeat, protocol).run();
+        self.admit(Needs::WATCH)?;
+        let promise = Promise::new(&self.own.shared);
+        let body = move |seat: Seat| {
+            let (handle, shared) = (Arc::clone(&seat.handle), Arc::clone(&seat.shared));
+            let dialer = Dialer { handle, shared, target, secure, promise };
+            Watch::new(seat, dialer, heartbeat, protocol).run();
+        };
         Ok(self.start(name, shown, interval, body)?.who.id)
     }
 
@@ -164,6 +172,7 @@ impl Coordinator {
         let given = Some((Socket::from(adopt.stream), peer, adopt.unread));
         let heartbeat = Heartbeat { after: After::End, ..heartbeat };
         let (origin, frames) = (Origin::Adopted(given), adopt.frames);
+        self.admit(Needs::ADOPT)?;
         self.link(name, target, heartbeat, Box::new(protocol), frames, Meanwhile::Refuse, |_| {
             origin
         })
@@ -196,9 +205,12 @@ impl Coordinator {
         let secure = Secure::of(&target)?;
         let heartbeat = Heartbeat { carries_data: true, ..heartbeat };
         let (name, shown) = (target.name(), target.to_string());
+        self.admit(Needs::CONNECT)?;
+        let promise = Promise::new(&self.own.shared);
         self.link(name, shown, heartbeat, Box::new(protocol), frames, meanwhile, |seat| {
             let (handle, shared) = (Arc::clone(&seat.handle), Arc::clone(&seat.shared));
-            Origin::Dialed(Box::new(Dialer { handle, shared, target, secure }), login)
+            let dialer = Dialer { handle, shared, target, secure, promise };
+            Origin::Dialed(Box::new(dialer), login)
         })
     }
 
@@ -229,7 +241,7 @@ impl Coordinator {
             let origin = origin(&seat);
             InBand::new(seat, plan, origin).run();
         })?;
-        Ok(Link::new(handle, Arc::clone(&self.shared.feed), outlet, receiver))
+        Ok(Link::new(handle, Arc::clone(&self.own.shared.feed), outlet, receiver))
     }
 
     /// Starts the thread of a link, of whatever kind. One without a name gets a number.
@@ -240,27 +252,22 @@ impl Coordinator {
         interval: Duration,
         body: impl FnOnce(Seat) + Send + 'static,
     ) -> Result<Arc<Handle>, Error> {
-        let mut links = self.links();
-        if self.is_forked() {
-            return Err(Error::forked());
-        }
+        let mut links = self.links()?;
         if links.stopped {
             return Err(Error::stopped());
         }
-        let feed = &self.shared.feed;
-        links.join_ended(feed.take_ended());
-        links.room.take(self.promised())?;
+        let feed = &self.own.shared.feed;
 
         let running = feed.links.load(Ordering::SeqCst);
-        let id = LinkId(self.next.fetch_add(1, Ordering::Relaxed));
+        let id = LinkId(self.own.next.fetch_add(1, Ordering::Relaxed));
         let name = if name.is_empty() { format!("follow-{}", id.0) } else { name };
         let handle = Arc::new(Handle::new(Identity { id, name, target }));
-        let seed = self.seed ^ id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let (theirs, shared) = (Arc::clone(&handle), Arc::clone(&self.shared));
+        let seed = self.own.seed ^ id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let (theirs, shared) = (Arc::clone(&handle), Arc::clone(&self.own.shared));
         let seat = Seat { handle: theirs, shared, seed };
         feed.links.fetch_add(1, Ordering::SeqCst);
         let thread = format!("keepbeat-{}", id.0);
-        match spawn::spawn(thread, self.stack, move || drive::run(seat, interval, body)) {
+        match spawn::spawn(thread, self.own.stack, move || drive::run(seat, interval, body)) {
             Ok(thread) => {
                 let running = Running { handle: Arc::clone(&handle), thread: Some(thread) };
                 links.running.insert(id, running);
@@ -282,7 +289,7 @@ impl Coordinator {
     ///
     /// [`EventKind::Lost`]: crate::EventKind::Lost
     pub fn events(&self) -> &Receiver<Event> {
-        &self.events
+        &self.own.events
     }
 
     /// A queue of its own, with a copy of each event from now on. A slow reader of it costs nobody
@@ -291,7 +298,7 @@ impl Coordinator {
     /// Its room, some 130 bytes an event, is made at once; a capacity over 1,048,576 counts as
     /// that.
     pub fn subscribe(&self, capacity: usize) -> Receiver<Event> {
-        self.queues.add(capacity.min(MOST_EVENTS))
+        self.own.queues.add(capacity.min(MOST_EVENTS))
     }
 
     /// The status of a link, at this moment.
@@ -305,8 +312,11 @@ impl Coordinator {
 
     /// The status of every link, in the order in which they were made.
     pub fn statuses(&self) -> Vec<Status> {
+        let Ok(mut links) = self.links() else { return Vec::new() };
+        links.join_ended(self.own.shared.feed.take_ended());
         let handles: Vec<_> =
-            self.links().running.values().map(|running| Arc::clone(&running.handle)).collect();
+            links.running.values().map(|running| Arc::clone(&running.handle)).collect();
+        drop(links);
         let mut all: Vec<_> = handles.iter().map(|handle| handle.status().clone()).collect();
         all.sort_unstable_by_key(|status| status.link);
         all
@@ -342,7 +352,7 @@ impl Coordinator {
     /// a protocol or a `send` that blocks, which cannot be woken: then it ends by itself, and
     /// [`Error::is_left_behind`] says so.
     pub fn remove(&self, link: LinkId) -> Result<(), Error> {
-        let running = self.links().running.remove(&link).ok_or_else(|| Error::unknown(link))?;
+        let running = self.links()?.running.remove(&link).ok_or_else(|| Error::unknown(link))?;
         running.handle.stop();
         match running.thread {
             Some(thread) if !running.handle.is_current_thread() => {
@@ -366,20 +376,18 @@ impl Coordinator {
     /// that is starved. They have been told, and end by themselves. In a forked child, which has
     /// none of the threads, it does nothing and says so.
     pub fn stop(&self) -> Result<(), Error> {
-        if self.is_forked() {
-            return Err(Error::forked());
-        }
+        let inner = self.at_home()?;
         let start = Instant::now();
-        let mut running = self.signal_all();
+        let mut running = inner.signal_all();
         let before = running.len();
         running.retain(|(handle, _)| !handle.is_current_thread());
         let from_a_link = running.len() < before;
-        self.quit();
+        inner.quit();
         let result = join(running, start);
         // Whoever comes second waits here for the first. The thread hands out the last words of the
         // links; on a link's own thread nobody can wait for those.
         if !from_a_link {
-            let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut thread = self.own.thread.lock().unwrap_or_else(PoisonError::into_inner);
             if thread.take().is_some_and(|thread| thread.join().is_err()) {
                 warn!("the coordinator's thread panicked: a bug in keepbeat");
             }
@@ -387,17 +395,37 @@ impl Coordinator {
         result
     }
 
-    /// Links that run, have no socket open at this moment, and will want one.
-    fn promised(&self) -> u64 {
-        let running = self.shared.feed.links.load(Ordering::SeqCst);
-        let open = self.shared.open.load(Ordering::Relaxed);
-        running.saturating_sub(open) as u64
+    /// Room on this machine for one more link, before anything of it is opened.
+    fn admit(&self, needs: Needs) -> Result<(), Error> {
+        let mut links = self.links()?;
+        if links.stopped {
+            return Err(Error::stopped());
+        }
+        links.join_ended(self.own.shared.feed.take_ended());
+        links.room.take(needs, self.own.shared.promised.load(Ordering::SeqCst))
     }
 
-    fn is_forked(&self) -> bool {
-        self.process != std::process::id()
+    /// In a forked child nothing may be locked: whoever holds a lock is not there to give it back.
+    fn at_home(&self) -> Result<&Inner, Error> {
+        if self.own.is_forked() { Err(Error::forked()) } else { Ok(&self.own) }
     }
 
+    fn handle(&self, link: LinkId) -> Result<Arc<Handle>, Error> {
+        let links = self.links()?;
+        let running = links.running.get(&link).ok_or_else(|| Error::unknown(link))?;
+        Ok(Arc::clone(&running.handle))
+    }
+
+    fn links(&self) -> Result<MutexGuard<'_, Links>, Error> {
+        Ok(locked(&self.at_home()?.links))
+    }
+}
+
+fn locked(links: &Mutex<Links>) -> MutexGuard<'_, Links> {
+    links.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Inner {
     fn quit(&self) {
         self.quit.store(true, Ordering::SeqCst);
         self.shared.feed.ring();
@@ -405,7 +433,7 @@ impl Coordinator {
 
     /// Tells every link to end; the threads that nobody waits for yet.
     fn signal_all(&self) -> Vec<(Arc<Handle>, JoinHandle<()>)> {
-        let mut links = self.links();
+        let mut links = locked(&self.links);
         links.stopped = true;
         let mut threads = Vec::with_capacity(links.running.len());
         for running in links.running.values_mut() {
@@ -415,31 +443,18 @@ impl Coordinator {
         threads.extend(self.shared.sides.stop());
         threads
     }
-
-    fn handle(&self, link: LinkId) -> Result<Arc<Handle>, Error> {
-        let links = self.links();
-        let running = links.running.get(&link).ok_or_else(|| Error::unknown(link))?;
-        Ok(Arc::clone(&running.handle))
-    }
-
-    fn links(&self) -> MutexGuard<'_, Links> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Drop for Coordinator {
+impl Drop for Inner {
     fn drop(&mut self) {
-        // In a forked child the threads do not exist, and the sockets are the parent's as well.
-        if !self.is_forked() {
-            self.signal_all();
-            self.quit();
-        }
+        self.signal_all();
+        self.quit();
     }
 }
 
 impl fmt::Debug for Coordinator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let links = self.links().running.len();
+        let links = self.links().map_or(0, |links| links.running.len());
         f.debug_struct("Coordinator").field("links", &links).finish_non_exhaustive()
     }
 }

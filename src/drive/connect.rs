@@ -35,7 +35,8 @@ pub(crate) fn connect(
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / (addresses.len() - tried) as u32;
         let result = open(handle, *address, share, secure, heartbeat);
-        if handle.gives_up_dialing() {
+        // In a handshake the peer may have ended it before we did.
+        if handle.gives_up_dialing() && (result.is_ok() || handle.is_shut_by_us()) {
             if result.is_ok() {
                 handle.set_socket(None);
             }

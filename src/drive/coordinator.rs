@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 
 use crate::drive::feed::Feed;
 use crate::drive::queues::Queues;
-use crate::event::Event;
+use crate::event::{Event, LinkId};
 
 /// How soon beats are handed out: between these, the sooner the more there are.
 const SOON: Duration = Duration::from_millis(20);
@@ -32,6 +32,7 @@ pub(crate) fn run(
     bell: Receiver<()>,
     queues: Arc<Queues>,
     quit: Arc<AtomicBool>,
+    let_go: impl Fn(Vec<LinkId>),
 ) {
     let (mut tick, mut owed) = (LATE, None);
     let mut leaving: Option<Instant> = None;
@@ -58,6 +59,10 @@ pub(crate) fn run(
             (true, Some(wait)) if waiting == 0 => Some((wait * 2).min(OWED_LAST)),
             (true, _) => Some(OWED_FIRST),
         };
+        let ended = feed.take_ended();
+        if !ended.is_empty() {
+            let_go(ended);
+        }
         tick = if waiting > 1 { tick / 2 } else { tick * 2 }.clamp(SOON, LATE);
         if over {
             break;

@@ -52,13 +52,14 @@ impl Feed {
 
     /// The last deed of a link's thread.
     pub(crate) fn leave(&self, link: LinkId) {
-        self.is_over(link);
         self.links.fetch_sub(1, Ordering::SeqCst);
+        self.is_over(link);
     }
 
     /// A link may be over: its thread ended, or the application let go of it.
     pub(crate) fn is_over(&self, link: LinkId) {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).push(link);
+        self.ring();
     }
 
     /// Links that have left since this was last asked.

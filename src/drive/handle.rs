@@ -14,11 +14,14 @@ use socket2::Socket;
 
 use crate::event::{Identity, Status};
 use crate::sys::Bell;
+use crate::tcp_info::TcpInfo;
 
 #[derive(Debug)]
 pub(crate) struct Handle {
     pub(crate) who: Arc<Identity>,
     stop: AtomicBool,
+    /// The connection had ended by itself when the link was first told to end.
+    had_ended: AtomicBool,
     closing: AtomicBool,
     paused: AtomicBool,
     resolving: AtomicBool,
@@ -50,6 +53,7 @@ impl Handle {
         Handle {
             who: Arc::new(who),
             stop: AtomicBool::new(false),
+            had_ended: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             resolving: AtomicBool::new(false),
@@ -77,12 +81,19 @@ impl Handle {
     /// shutdown, a bell its ring, and the link looks at the flag after each connect has begun and
     /// after it has set its bell. Only name resolution cannot be woken.
     pub(crate) fn stop(&self) {
+        let socket = self.socket();
+        if let Some(socket) = &*socket {
+            // Asked first: after the shutdown nobody can tell whose end it was.
+            if !self.is_stopping() && self.has_stood() && TcpInfo::has_ended(socket) {
+                self.had_ended.store(true, Ordering::SeqCst);
+            }
+        }
         self.stop.store(true, Ordering::SeqCst);
-        let socket = self.socket().clone();
-        if let Some(socket) = socket {
+        if let Some(socket) = &*socket {
             // NotConnected: it has not begun to connect, or is over; then there is nothing to wake.
             let _ = socket.shutdown(Shutdown::Both);
         }
+        drop(socket);
         self.wake();
     }
 
@@ -141,6 +152,11 @@ impl Handle {
         self.stop.load(Ordering::SeqCst)
     }
 
+    /// Whether an end of the connection that is met now is our own shutdown, and nobody's doing.
+    pub(crate) fn is_shut_by_us(&self) -> bool {
+        self.is_stopping() && !self.had_ended.load(Ordering::SeqCst)
+    }
+
     /// In force from the next planned beat on: nobody is woken.
     pub(crate) fn set_paused(&self, paused: bool) {
         self.paused.store(paused, Ordering::Relaxed);
@@ -187,6 +203,9 @@ impl Handle {
 
     /// The last word of the link's thread: from here on a join takes no time.
     pub(crate) fn leave(&self) {
+        // Whoever still holds the link holds no descriptor by it.
+        *self.socket() = None;
+        *self.bell() = None;
         self.left.store(true, Ordering::SeqCst);
     }
 

@@ -35,7 +35,7 @@ mod verdict;
 pub(crate) mod watch;
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -61,8 +61,8 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) resolve: Box<Resolve>,
     pub(crate) timer_slack: Duration,
-    /// Sockets open at this moment.
-    pub(crate) open: AtomicUsize,
+    /// Sockets that links will want and that are not open at this moment.
+    pub(crate) promised: AtomicU64,
     pub(crate) sides: Sides,
     /// Links that look at a beat which is not answered.
     pub(crate) lookers: Arc<AtomicU32>,
@@ -100,7 +100,7 @@ impl Drop for Leaving {
             self.tell_panic();
         }
         self.handle.leave();
-        self.feed.leave(self.handle.who.id);
+        self.feed.leave(self.handle.who.id); // the last deed: from here on nothing is touched
     }
 }
 

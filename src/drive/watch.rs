@@ -20,12 +20,10 @@ use crate::drive::looks::{Found, attention, look_at};
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::{Allowed, Scene};
 use crate::drive::socket::{Connection, Woke};
-use crate::drive::tls::Secure;
 use crate::heartbeat::Heartbeat;
 use crate::protocol::shown::shown;
 use crate::protocol::{Frame, IdleEnd};
 use crate::pulse::{Input, Output, Patience, Pulse, Report};
-use crate::target::Target;
 use crate::tcp_info::TcpInfo;
 
 /// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats: 0.016 system
@@ -64,8 +62,7 @@ impl Drop for Watch {
 impl Watch {
     pub(crate) fn new(
         seat: Seat,
-        target: Target,
-        secure: Option<Secure>,
+        dialer: Dialer,
         heartbeat: Heartbeat,
         protocol: Guarded,
     ) -> Watch {
@@ -76,7 +73,6 @@ impl Watch {
         let reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
         // Room for the beats of most protocols from the start.
         let (connection, out) = (None, Vec::with_capacity(128));
-        let dialer = Dialer { handle: Arc::clone(&handle), shared, target, secure };
         Watch {
             handle,
             dialer,
@@ -163,7 +159,7 @@ impl Watch {
         match self.write_beat(seq) {
             Ok(input) => self.tell(input),
             // Our own shutdown looks like an end, too; the next wait ends the link.
-            Err(_) if self.handle.is_stopping() => {}
+            Err(_) if self.handle.is_shut_by_us() => {}
             Err(loss) => {
                 let input = self.ended(loss);
                 self.tell(input);
@@ -207,7 +203,8 @@ impl Watch {
 
     /// One step towards `until`: a flag, a frame, bytes, or time that passed.
     fn wait(&mut self, until: Option<Instant>) {
-        if self.handle.is_stopping() {
+        // An end that came before the stop is read first.
+        if self.handle.is_shut_by_us() || self.handle.is_stopping() && self.connection.is_none() {
             return self.tell(Input::Stop);
         }
         if self.has_turned() {
@@ -249,7 +246,7 @@ impl Watch {
             Woke::Bytes | Woke::Interrupted => {}
             Woke::Quiet => self.tick(),
             // Our own shutdown looks like an end, too.
-            Woke::Lost(_) if self.handle.is_stopping() => {}
+            Woke::Lost(_) if self.handle.is_shut_by_us() => {}
             Woke::Lost(loss) => {
                 let input = self.last_input(loss);
                 self.tell(input);
@@ -263,7 +260,7 @@ impl Watch {
         self.inquiry.on_looked(now);
         let Some(connection) = &self.connection else { return };
         match look_at(connection.socket(), connection.peer) {
-            Found::End(loss) if !self.handle.is_stopping() => self.tell(Input::Lost(loss)),
+            Found::End(loss) if !self.handle.is_shut_by_us() => self.tell(Input::Lost(loss)),
             Found::End(_) | Found::Nothing => {}
             Found::Icmp(errno) => {
                 let Watch { inquiry, reporter, connection, protocol, dialer, .. } = self;
@@ -333,7 +330,7 @@ impl Watch {
     /// Time has passed. A pause or a stop that came meanwhile goes first: it is in force for this
     /// beat.
     fn tick(&mut self) {
-        if !self.has_turned() && !self.handle.is_stopping() {
+        if !self.has_turned() && !self.handle.is_shut_by_us() {
             self.tell(Input::Tick);
         }
     }

@@ -8,6 +8,7 @@ mod icmp;
 mod limits;
 mod net;
 mod poll;
+mod process;
 mod tcp;
 mod thread;
 
@@ -21,6 +22,7 @@ pub(crate) use net::{Interface, has_route, interfaces, is_gone};
 pub(crate) use poll::{
     Ready, wait_any_writable, wait_link, wait_readable, wait_room, wait_writable,
 };
+pub(crate) use process::Own;
 pub(crate) use tcp::{peek_now, recv_now, retransmission_timeout, set_longest_rto, tcp_info};
 pub(crate) use thread::{set_timer_slack, with_signals_blocked};
 

@@ -63,6 +63,8 @@ pub(crate) struct Follow {
     send: Option<SendFn>,
     sender: Option<Sender>,
     paused: bool,
+    /// What was told before the stop has been taken.
+    heard_out: bool,
 }
 
 impl Follow {
@@ -92,6 +94,7 @@ impl Follow {
             send: Some(send),
             sender: None,
             paused: false,
+            heard_out: false,
         }
     }
 
@@ -140,7 +143,7 @@ impl Follow {
     /// One step towards `until`: a flag, what the application told, something to send, or time.
     fn wait(&mut self, until: Option<Instant>) {
         if self.handle.is_stopping() {
-            return self.tell(Input::Stop);
+            return self.hear_out();
         }
         if self.handle.is_paused() != self.paused {
             self.paused = !self.paused;
@@ -157,6 +160,17 @@ impl Follow {
             Ok(Some(input)) => self.tell(input),
             Ok(None) => self.sleep(until),
             Err(loss) => self.tell(Input::Lost(loss)),
+        }
+    }
+
+    /// What the application told before it let go counts; what it tells from now on does not.
+    fn hear_out(&mut self) {
+        if !std::mem::replace(&mut self.heard_out, true) {
+            self.ear.collect(&mut self.inputs, false);
+        }
+        match self.next_input() {
+            Some((at, input)) => self.pulse.handle(at, input),
+            None => self.tell(Input::Stop),
         }
     }
 

@@ -30,8 +30,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How far off the kernel's own ages may be.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Reads of what came before an end that a writer found: a megabyte.
-const LAST_READS: u32 = 64;
+/// Reads in one go while a link that closes waits for room to write.
+const READS_AT_ONCE: u32 = 64;
 
 impl InBand {
     /// A read came to the end. A protocol may know why.
@@ -50,21 +50,8 @@ impl InBand {
 
     /// A writer found the connection broken. What came before is still the application's.
     pub(super) fn on_broken(&mut self, loss: Loss) {
-        for _ in 0..LAST_READS {
-            if self.delivery.is_blocked() {
-                break;
-            }
-            let more = matches!(self.read(), Woke::Bytes);
-            match self.next_input() {
-                Ok(Some(input)) => self.tell(input),
-                Ok(None) => {}
-                Err(loss) => return self.lose(loss),
-            }
-            if !more {
-                break;
-            }
-        }
-        self.lose(loss);
+        let said = self.read_on().err();
+        self.lose(said.unwrap_or(loss));
     }
 
     /// The connection failed while the application takes no frames: nothing can be read, and its
@@ -102,6 +89,7 @@ impl InBand {
         match command {
             Command::Close(told) => {
                 let result = self.say_good_bye(self.heartbeat.write_timeout, LINGER);
+                self.handle.give_up_dialing(); // what was lost is not opened again
                 self.tell(Input::Stop);
                 if let Some(told) = told {
                     let _ = told.send(result); // who asked may have gone
@@ -125,6 +113,9 @@ impl InBand {
     }
 
     fn say_good_bye(&mut self, most: Duration, linger: Duration) -> Result<(), Error> {
+        if let Some(loss) = self.had_ended() {
+            return Err(Error::lost(&loss));
+        }
         let closed = Loss::new(Cause::Stopped, "the link was closed");
         let until = Instant::now() + most;
         self.finish(&closed, until)
@@ -138,7 +129,13 @@ impl InBand {
                 self.finish(&closed, until)
             })
             .map_err(|loss| Error::lost(&loss))
-            .inspect_err(|_| self.linger(GOOD_BYE))?;
+            .inspect_err(|_| {
+                self.linger(GOOD_BYE);
+                // It broke while the last words went out.
+                if let Some(loss) = self.outlet.broken() {
+                    self.lose(loss);
+                }
+            })?;
         self.linger(linger);
         Ok(())
     }
@@ -166,7 +163,7 @@ impl InBand {
     /// A peer that is itself blocked in a write reads nothing: what it says is taken, as far as the
     /// application has room for it.
     fn make_room(&mut self) {
-        for _ in 0..LAST_READS {
+        for _ in 0..READS_AT_ONCE {
             self.pump();
             let more = !self.delivery.is_blocked() && matches!(self.read(), Woke::Bytes);
             match self.next_input() {
@@ -208,6 +205,9 @@ impl InBand {
             return Err(Error::invalid(
                 "under TLS the socket alone is of no use: close the link instead",
             ));
+        }
+        if let Some(loss) = self.had_ended() {
+            return Err(Error::lost(&loss));
         }
         let until = Instant::now() + self.heartbeat.write_timeout;
         if let Err(loss) = self.finish(&why, until) {

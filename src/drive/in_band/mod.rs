@@ -8,6 +8,7 @@ mod delivery;
 mod ending;
 mod greeting;
 mod intake;
+mod last_look;
 mod looks;
 pub(crate) mod outlet;
 mod pending;
@@ -196,8 +197,7 @@ impl InBand {
     fn connect(&mut self) {
         match self.open() {
             Ok(()) => self.tell(Input::Connected),
-            // The next wait ends it. What our own shutdown looks like is nobody's death.
-            Err(loss) if loss.cause == Cause::Stopped || self.handle.is_stopping() => {}
+            Err(loss) if loss.cause == Cause::Stopped => {} // the next wait ends it
             Err(loss) => {
                 self.loss = Some(loss.clone());
                 self.close();
