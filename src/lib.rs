@@ -72,6 +72,7 @@
 //! | [`Coordinator`], [`Heartbeat`], [`Target`] | watch an endpoint, how often, where |
 //! | [`Follower`] | a heartbeat on a connection of the application's own, whatever carries it |
 //! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, in a word why |
+//! | [`EventQueue`], [`Link::frames_fd`] | the same for poll and epoll, by a descriptor |
 //! | [`Diagnosis`], [`Evidence`], [`Diagnose`] | why, by what evidence, and how far to go |
 //! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
 //! | [`Framed`], [`Prefix`] | frames that carry data, and beats among them |
@@ -105,6 +106,7 @@ mod diagnose;
 mod drive;
 mod error;
 mod event;
+mod event_queue;
 mod follower;
 mod heartbeat;
 mod link;
@@ -124,9 +126,12 @@ mod tls_words;
 
 pub use cause::{Cause, Loss};
 pub use coordinator::{Builder, Coordinator};
+/// The channels of events and frames, and their `select!`.
+pub use crossbeam_channel;
 pub use diagnose::{BeatEnd, BeatRecord, Confidence, Diagnose, Diagnosis, Evidence, Fact};
-pub use error::Error;
+pub use error::{Error, ErrorKind};
 pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
+pub use event_queue::EventQueue;
 pub use follower::Follower;
 pub use heartbeat::Heartbeat;
 pub use link::{Adopt, Connect, Link, Login, Received, Returned};

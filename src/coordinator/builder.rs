@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::drive::feed::Feed;
 use crate::drive::gate::Gate;
 use crate::drive::queues::Queues;
+use crate::drive::readers::Readers;
 use crate::drive::resolve::{Resolve, by_system};
 use crate::drive::side::Sides;
 use crate::drive::{self, Shared, spawn};
@@ -123,6 +124,7 @@ impl Builder {
         }
         let (feed, reports, bell) = Feed::new();
         let feed = Arc::new(feed);
+        let readers = Arc::new(Readers::new(feed.bell()));
         let queues = Arc::new(Queues::default());
         let events = queues.add(self.events);
         let quit = Arc::new(AtomicBool::new(false));
@@ -130,8 +132,9 @@ impl Builder {
         let body = {
             let (feed, queues, quit) = (Arc::clone(&feed), Arc::clone(&queues), Arc::clone(&quit));
             let links = Arc::clone(&links);
+            let readers = Arc::clone(&readers);
             let let_go = move |ended| super::locked(&links).join_ended(ended);
-            move || drive::run_coordinator(feed, reports, bell, queues, quit, let_go)
+            move || drive::run_coordinator(feed, reports, bell, queues, quit, readers, let_go)
         };
         let thread = spawn::spawn("keepbeat".to_owned(), spawn::STACK, body)
             .map_err(|error| Error::io("no thread for the coordinator", error))?;
@@ -140,6 +143,7 @@ impl Builder {
             gate: Gate::new(self.connects_per_second, Instant::now()),
             resolve: self.resolve,
             timer_slack: self.timer_slack,
+            readers,
             promised: AtomicU64::new(0),
             sides: Sides::new(self.sides_at_once, self.sides_per_minute, Instant::now()),
             lookers: Arc::default(),

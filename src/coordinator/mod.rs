@@ -3,6 +3,7 @@
 
 mod builder;
 mod follow;
+mod in_band;
 mod links;
 mod observe;
 
@@ -12,16 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, bounded};
 use log::warn;
-use socket2::Socket;
 
-use crate::cause::Loss;
 use crate::drive::dial::{Dialer, Promise};
 use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
-use crate::drive::in_band::outlet::{Meanwhile, Outlet};
-use crate::drive::in_band::{Delivery, InBand, Origin, Plan};
 use crate::drive::limits::Needs;
 use crate::drive::queues::Queues;
 use crate::drive::tls::Secure;
@@ -29,10 +26,9 @@ use crate::drive::watch::Watch;
 use crate::drive::{self, Seat, Shared, spawn};
 use crate::error::Error;
 use crate::event::{Event, Identity, LinkId, Status};
+use crate::event_queue::EventQueue;
 use crate::heartbeat::Heartbeat;
-use crate::link::{Adopt, Connect, Link};
 use crate::protocol::Protocol;
-use crate::role::After;
 use crate::sys::{Bell, Own};
 use crate::target::Target;
 
@@ -142,108 +138,6 @@ impl Coordinator {
         Ok(self.start(name, shown, interval, body)?.who.id)
     }
 
-    /// Takes over a connection of the application's, and beats on it between the application's
-    /// frames. It is not opened again: when it is lost the [`Link`] is over; adopt a new one.
-    ///
-    /// Hand over a `TcpStream` that nobody else reads or writes, or [`Adopt`] for settings. Of its
-    /// options only `TCP_NOTSENT_LOWAT` is changed, to 128 KiB, so that beats do not wait behind
-    /// megabytes of data. What the protocol says on a new connection, a login say, it
-    /// says on this one, too.
-    ///
-    /// # Errors
-    ///
-    /// A heartbeat or setting that cannot work; a stream that is not connected; no room on this
-    /// machine for another descriptor, thread or mapping ([`Error::is_limit`]); a coordinator that
-    /// has stopped.
-    pub fn adopt(
-        &self,
-        stream: impl Into<Adopt>,
-        heartbeat: Heartbeat,
-        protocol: impl Protocol + 'static,
-    ) -> Result<Link, Error> {
-        let adopt = stream.into();
-        adopt.check()?;
-        let peer = adopt
-            .stream
-            .peer_addr()
-            .map_err(|error| Error::io("the stream that is handed over is not connected", error))?;
-        let target = Target::from(peer).to_string();
-        let name = adopt.name.unwrap_or_else(|| target.clone());
-        let given = Some((Socket::from(adopt.stream), peer, adopt.unread));
-        let heartbeat = Heartbeat { after: After::End, ..heartbeat };
-        let (origin, frames) = (Origin::Adopted(given), adopt.frames);
-        self.admit(Needs::ADOPT)?;
-        self.link(name, target, heartbeat, Box::new(protocol), frames, Meanwhile::Refuse, |_| {
-            origin
-        })
-    }
-
-    /// Opens a connection of its own to `target`, and opens it again whenever it is lost; the
-    /// application talks on it through the [`Link`].
-    ///
-    /// As [`watch`](Coordinator::watch), it returns at once. [`Connect`] has the settings: a login
-    /// on each new connection, and what becomes of frames that are sent while none stands.
-    ///
-    /// # Errors
-    ///
-    /// As `watch`.
-    pub fn connect<T>(
-        &self,
-        target: T,
-        heartbeat: Heartbeat,
-        protocol: impl Protocol + 'static,
-    ) -> Result<Link, Error>
-    where
-        T: TryInto<Connect>,
-        Error: From<T::Error>,
-    {
-        let Connect { target, frames, meanwhile, login } = {
-            let connect: Connect = target.try_into()?;
-            connect.check()?;
-            connect
-        };
-        let secure = Secure::of(&target)?;
-        let heartbeat = Heartbeat { carries_data: true, ..heartbeat };
-        let (name, shown) = (target.name(), target.to_string());
-        self.admit(Needs::CONNECT)?;
-        let promise = Promise::new(&self.own.shared);
-        self.link(name, shown, heartbeat, Box::new(protocol), frames, meanwhile, |seat| {
-            let (handle, shared) = (Arc::clone(&seat.handle), Arc::clone(&seat.shared));
-            let dialer = Dialer { handle, shared, target, secure, promise };
-            Origin::Dialed(Box::new(dialer), login)
-        })
-    }
-
-    #[allow(clippy::too_many_arguments)] // of two callers, each of which needs them all
-    fn link(
-        &self,
-        name: String,
-        target: String,
-        heartbeat: Heartbeat,
-        protocol: Box<dyn Protocol>,
-        frames: usize,
-        meanwhile: Meanwhile,
-        origin: impl FnOnce(&Seat) -> Origin + Send + 'static,
-    ) -> Result<Link, Error> {
-        heartbeat.check()?;
-        let mut protocol = Guarded::new(protocol);
-        let panicked = |loss: Loss| Error::invalid(loss.detail);
-        let (framing, limit) =
-            (protocol.framing().map_err(panicked)?, protocol.limit().map_err(panicked)?);
-        let bell = Bell::new().map_err(|error| Error::limit(format!("no descriptor: {error}")))?;
-        let bell = Arc::new(bell);
-        let (write_timeout, rung) = (heartbeat.write_timeout, Arc::clone(&bell));
-        let outlet = Arc::new(Outlet::new(framing, limit, write_timeout, meanwhile, rung));
-        let (delivery, receiver) = Delivery::new(frames);
-        let (interval, theirs) = (heartbeat.interval, Arc::clone(&outlet));
-        let plan = Plan { heartbeat, protocol, limit, outlet: theirs, delivery, bell };
-        let handle = self.start(name, target, interval, move |seat| {
-            let origin = origin(&seat);
-            InBand::new(seat, plan, origin).run();
-        })?;
-        Ok(Link::new(handle, Arc::clone(&self.own.shared.feed), outlet, receiver))
-    }
-
     /// Starts the thread of a link, of whatever kind. One without a name gets a number.
     fn start(
         &self,
@@ -298,7 +192,24 @@ impl Coordinator {
     /// Its room, some 130 bytes an event, is made at once; a capacity over 1,048,576 counts as
     /// that.
     pub fn subscribe(&self, capacity: usize) -> Receiver<Event> {
-        self.own.queues.add(capacity.min(MOST_EVENTS))
+        match self.at_home() {
+            Ok(inner) => inner.queues.add(capacity.min(MOST_EVENTS)),
+            Err(_) => bounded(0).1, // whose other end is gone
+        }
+    }
+
+    /// As [`subscribe`](Coordinator::subscribe), with a descriptor that is readable while events
+    /// wait: for programs that wait in poll or epoll.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor left ([`Error::is_limit`]); a forked child.
+    pub fn event_queue(&self, capacity: usize) -> Result<EventQueue, Error> {
+        let queues = &self.at_home()?.queues;
+        let bell = Bell::new().map_err(|error| Error::limit(format!("no descriptor: {error}")))?;
+        let bell = Arc::new(bell);
+        let events = queues.add_with(capacity.min(MOST_EVENTS), Some(Arc::clone(&bell)));
+        Ok(EventQueue::new(events, bell))
     }
 
     /// The status of a link, at this moment.

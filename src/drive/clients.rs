@@ -206,7 +206,8 @@ impl Clients {
         // Under the lock until the thread is entered, so that it cannot leave before.
         let mut clients = self.clients();
         let full = clients.len() >= self.most || self.is_stopping();
-        let refused = if full { Err(Error::limit("too many clients")) } else { room.take(Needs::CLIENT, 0) };
+        let refused =
+            if full { Err(Error::limit("too many clients")) } else { room.take(Needs::CLIENT, 0) };
         let result = refused.and_then(|()| {
             let id = self.next.fetch_add(1, Ordering::Relaxed);
             let socket = Arc::new(socket);

@@ -45,6 +45,11 @@ impl Feed {
         self.ring();
     }
 
+    /// How to wake the coordinator's thread, for whoever has no feed.
+    pub(crate) fn bell(&self) -> Sender<()> {
+        self.bell.clone()
+    }
+
     /// Wakes the coordinator's thread. A bell that has been rung already is enough.
     pub(crate) fn ring(&self) {
         let _ = self.bell.try_send(());

@@ -247,6 +247,16 @@ impl Handle {
         self.bell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The status of this moment. In a forked child the lock may be held by a thread that is not
+    /// there: then it is that of a link that has just been made.
+    pub(crate) fn snapshot(&self, forked: bool) -> Status {
+        if !forked {
+            return self.status().clone();
+        }
+        let status = self.status.try_lock().map(|status| status.clone());
+        status.unwrap_or_else(|_| Status::new(&self.who, Instant::now()))
+    }
+
     pub(crate) fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }

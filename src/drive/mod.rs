@@ -22,6 +22,7 @@ mod member;
 pub(crate) mod observe;
 mod own_side;
 pub(crate) mod queues;
+pub(crate) mod readers;
 mod reporter;
 pub(crate) mod resolve;
 mod scene;
@@ -52,6 +53,7 @@ use feed::Feed;
 use gate::Gate;
 use handle::Handle;
 use own_side::Interfaces;
+use readers::Readers;
 use resolve::Resolve;
 use side::Sides;
 
@@ -63,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) timer_slack: Duration,
     /// Sockets that links will want and that are not open at this moment.
     pub(crate) promised: AtomicU64,
+    pub(crate) readers: Arc<Readers>,
     pub(crate) sides: Sides,
     /// Links that look at a beat which is not answered.
     pub(crate) lookers: Arc<AtomicU32>,

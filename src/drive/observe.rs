@@ -15,6 +15,7 @@ use log::warn;
 use socket2::SockRef;
 
 use crate::cause::{Cause, Loss};
+use crate::drive::Seat;
 use crate::drive::handle::Handle;
 use crate::drive::inquiry::Inquiry;
 use crate::drive::keepalive::Keepalive;
@@ -22,7 +23,6 @@ use crate::drive::known::Known;
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::{Allowed, Scene};
 use crate::drive::verdict::{Before, Signs};
-use crate::drive::Seat;
 use crate::error::Error;
 use crate::heartbeat::Heartbeat;
 use crate::pulse::{Input, Output, Pulse, Report};

@@ -131,6 +131,10 @@ pub struct Pulse {
     rounds: Option<u64>,
     down_since: Option<Instant>,
     paused: bool,
+    /// Frames of the application wait for an ack to prove that they were read.
+    unproven: bool,
+    /// When the last beat went out.
+    beaten: Instant,
 }
 
 impl Pulse {
@@ -166,6 +170,8 @@ impl Pulse {
             rounds: heartbeat.rounds,
             down_since: None,
             paused: false,
+            unproven: false,
+            beaten: now,
             heartbeat,
         };
         pulse.open();
@@ -195,6 +201,7 @@ impl Pulse {
             Input::Partial => self.on_partial(),
             Input::Heard(at) => self.on_heard(at),
             Input::Wrote(at) => self.on_wrote(at),
+            Input::Unproven(unproven) => self.unproven = unproven,
             Input::Vouched => self.on_vouched(),
             Input::Renew => self.on_renew(),
             Input::Ended { loss, repeat } => self.on_ended(loss, repeat),

@@ -79,6 +79,9 @@ pub enum Input {
     Heard(Instant),
     /// The application wrote to the connection, at that time for the last time.
     Wrote(Instant),
+    /// Whether the application's frames are on their way of which it is not known that the peer has
+    /// read them: then a beat is sent now and then, though other traffic makes it needless.
+    Unproven(bool),
     /// The peer's kernel acknowledged what was sent, where our own side keeps its answer from being
     /// read: this round is no miss.
     Vouched,

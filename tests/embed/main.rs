@@ -1,7 +1,12 @@
 //! What whoever links this crate into a service stumbles over: ends of links, forks, limits of
 //! time, descriptors, delivery. One file per subject.
 
+mod closing;
+mod delivery;
 mod ends;
+mod fork;
+mod options;
+mod queues;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,0 +1,193 @@
+//! Closing and handing back within the time that the caller gives, and what is gone afterwards.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use keepbeat::{Adopt, Connect, Coordinator, ErrorKind, EventKind, Received, Role};
+
+use super::{LIMIT, answer_one, eventually, lines, ms, pair, rarely};
+
+/// What a noisy machine may add.
+const NOISE: Duration = ms(3000);
+
+/// An address where nobody answers: its queue of connections is full.
+fn silent() -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.listen(0).unwrap();
+    let to = socket.local_addr().unwrap().as_socket().unwrap();
+    let filling = || thread::spawn(move || TcpStream::connect_timeout(&to, LIMIT));
+    (0..3).for_each(|_| drop(filling()));
+    eventually("it is full", || TcpStream::connect_timeout(&to, ms(100)).is_err());
+    (socket, to)
+}
+
+#[test]
+fn a_close_of_a_link_that_cannot_connect_takes_no_longer_than_it_may() {
+    let (_listening, to) = silent();
+    let coordinator = Coordinator::new().unwrap();
+    let link = coordinator
+        .connect(Connect::from(to).queue(8), rarely().connect_timeout(ms(25_000)), lines())
+        .unwrap();
+    link.send("never sent").unwrap();
+    let id = link.id();
+    let frames = link.frames().clone();
+    let start = Instant::now();
+    let error = link.close_within(ms(300)).unwrap_err();
+    let took = start.elapsed();
+    assert!(took >= ms(300) && took < ms(300) + NOISE, "{took:?}");
+    assert_eq!((error.kind(), error.is_timeout()), (ErrorKind::Timeout, true));
+    assert!(error.to_string().contains("1 frames still wait for a connection"), "{error}");
+    // And it ends, at once, with what became of the frame.
+    let last = frames.iter().last();
+    assert!(matches!(last, Some(Received::Lost { unsent, .. }) if unsent == (1..2)));
+    assert!(start.elapsed() < ms(300) + NOISE);
+    eventually("gone", || coordinator.status(id).is_err());
+}
+
+#[test]
+fn a_close_while_the_resolver_hangs_names_it_and_comes_back() {
+    let resolver = |_: &str, _| {
+        thread::sleep(ms(8000));
+        Err(io::ErrorKind::NotFound.into())
+    };
+    let coordinator = Coordinator::builder().resolver(resolver).build().unwrap();
+    for within in [Some(ms(200)), None] {
+        let link = coordinator.connect("nowhere.invalid:7", rarely(), lines()).unwrap();
+        thread::sleep(ms(200)); // it has begun to resolve
+        let start = Instant::now();
+        let error = match within {
+            Some(limit) => link.close_within(limit).unwrap_err(),
+            None => link.close().unwrap_err(),
+        };
+        let took = start.elapsed();
+        assert!(took < ms(1000) + NOISE, "{took:?}");
+        assert!(error.is_left_behind() && error.to_string().contains("name resolution"), "{error}");
+    }
+}
+
+#[test]
+fn a_close_does_not_wait_longer_for_a_peer_that_does_not_close() {
+    let (ours, mut theirs) = pair();
+    let coordinator = Coordinator::new().unwrap();
+    let link = coordinator.adopt(ours, rarely(), lines()).unwrap();
+    answer_one(&mut theirs);
+    let start = Instant::now();
+    link.close_within(ms(200)).unwrap();
+    let took = start.elapsed();
+    assert!(took < ms(200) + NOISE, "{took:?}");
+}
+
+#[test]
+fn a_close_does_not_wait_longer_for_a_peer_that_does_not_read() {
+    let (ours, _theirs) = pair();
+    let coordinator = Coordinator::new().unwrap();
+    let link = coordinator.adopt(ours, rarely().role(Role::SendOnly), lines()).unwrap();
+    let id = link.id();
+    let deadline = Instant::now() + ms(300);
+    while link.send_deadline(vec![b'x'; 60_000], deadline).is_ok() {}
+    let start = Instant::now();
+    let error = link.close_within(ms(300)).unwrap_err();
+    assert!(start.elapsed() < ms(300) + NOISE);
+    assert!(error.is_timeout() && error.to_string().contains("could not be written"), "{error}");
+    // Too short a time blames nobody.
+    let events = super::life(&coordinator, id);
+    let down = |kind: &EventKind| kind.cause() == Some(keepbeat::Cause::WriteStalled);
+    assert!(!events.iter().any(down), "{events:?}");
+}
+
+#[test]
+fn handing_back_takes_no_longer_than_it_may() {
+    let (_listening, to) = silent();
+    let coordinator = Coordinator::new().unwrap();
+    let link = coordinator.connect(to, rarely().connect_timeout(ms(25_000)), lines()).unwrap();
+    let start = Instant::now();
+    let error = link.into_stream_within(ms(200)).unwrap_err();
+    let took = start.elapsed();
+    assert!(took < ms(200) + NOISE, "{took:?}");
+    assert!(error.is_timeout() && error.to_string().contains("being connected"), "{error}");
+}
+
+#[test]
+fn a_second_into_stream_says_what_it_is() {
+    // A login that never ends keeps the link's thread from the first.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let coordinator = Coordinator::new().unwrap();
+    let connect = Connect::from(listener.local_addr().unwrap());
+    let connect = connect.login(|login| login.receive().map(drop));
+    let link = coordinator.connect(connect, rarely(), lines()).unwrap();
+    let _server = listener.accept().unwrap();
+    let second = link.try_clone().unwrap();
+    let first = thread::spawn(move || link.into_stream_within(ms(1500)).unwrap_err().to_string());
+    let (told, telling) = channel();
+    let asking = thread::spawn(move || {
+        let mut second = Some(second);
+        loop {
+            let other = second.as_ref().unwrap().try_clone().unwrap();
+            let error = other.into_stream_within(ms(1)).unwrap_err();
+            if error.to_string().contains("being handed back to another caller") {
+                drop(second.take());
+                return told.send(error.kind()).unwrap();
+            }
+        }
+    });
+    assert_eq!(telling.recv_timeout(LIMIT), Ok(ErrorKind::Down));
+    asking.join().unwrap();
+    first.join().unwrap();
+
+    let (ours, _theirs) = pair();
+    let link = coordinator.adopt(ours, rarely(), lines()).unwrap();
+    let second = link.try_clone().unwrap();
+    link.into_stream().unwrap();
+    let error = second.into_stream().unwrap_err();
+    assert!(error.to_string().contains("the connection was handed back"), "{error}");
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// In a process of its own, for its descriptors are counted.
+#[test]
+fn descriptors_and_statuses_of_a_link_go_with_its_last_handle() {
+    let name = "closing::descriptors_and_statuses_of_a_link_go_with_its_last_handle";
+    if std::env::var_os("KEEPBEAT_ALONE").is_none() {
+        let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+        alone.args([name, "--exact", "--test-threads=1"]).env("KEEPBEAT_ALONE", "1");
+        let output = alone.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    let coordinator = Coordinator::new().unwrap();
+    let before = descriptors();
+    let (mut links, mut observed, mut sockets) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..50 {
+        let (ours, theirs) = pair();
+        let adopt = Adopt::new(ours);
+        links.push(coordinator.adopt(adopt, rarely(), lines()).unwrap());
+        links.last().unwrap().frames_fd().unwrap();
+        drop(theirs);
+        let (ours, theirs) = pair();
+        observed.push(coordinator.observe(&ours, rarely()).unwrap());
+        sockets.push((ours, theirs));
+    }
+    eventually("they are over", || links.iter().all(|link| link.status().ended));
+    assert_eq!(coordinator.statuses().len(), 100, "what is held can be asked");
+    drop(links);
+    drop(observed);
+    drop(sockets);
+    eventually("nothing is left", || descriptors() == before);
+    eventually("nothing is known", || coordinator.statuses().is_empty());
+    // Also when the coordinator has stopped before.
+    let (ours, _theirs) = pair();
+    let link = coordinator.adopt(ours, rarely(), lines()).unwrap();
+    coordinator.stop().unwrap();
+    let with = descriptors();
+    drop(link);
+    assert!(descriptors() < with, "its bell goes at once");
+    assert!(coordinator.statuses().is_empty());
+}
