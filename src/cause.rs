@@ -68,8 +68,13 @@ causes! {
         "`tcpdump` shows SYNs without an answer", "the host, the route, or a firewall that drops";
     TlsFailed, "tls-failed", "the connection stands, and TLS on it failed",
         "`openssl s_client -connect HOST:PORT`",
-        "what the detail's first word says: the certificate (`expired`), the name (`wrong-name`), \
-         whom to trust (`untrusted`), the TLS settings (`protocol`), the port (`plaintext`)";
+        "what the detail's first word says: the certificate (`expired`, `not-yet-valid`), this \
+         machine's clock (`clock`), the name (`wrong-name`), whom to trust (`untrusted`), the TLS \
+         settings (`protocol`), the port (`plaintext`), the server behind it (`silent`)";
+    CertificateExpiring, "certificate-expiring",
+        "the certificate of the peer expires soon, or has since the connection was made; a warning",
+        "`openssl s_client -connect HOST:PORT` shows its `NotAfter`",
+        "renew the certificate, and let the server load the new one";
     ProxyFailed, "proxy-failed", "a proxy on the way could not reach the peer, or refused to",
         "the proxy's log", "the proxy, or its rules";
     ClosedByPeer, "closed-by-peer", "the peer closed the connection in an orderly way",
@@ -84,8 +89,8 @@ causes! {
         "nothing, if it is meant; else the lifetime in the settings of the peer, or of a proxy";
     DroppedAtOnce, "dropped-at-once", "the connection was accepted and ended at once",
         "`nc HOST PORT` ends at once",
-        "what accepts in the peer's place: a proxy or balancer without a living backend, or a list \
-         of allowed clients";
+        "what accepts in the peer's place: a proxy or balancer without a living backend, a list of \
+         allowed clients, or a limit on them";
     Reset, "reset", "the connection was reset",
         "`tcpdump` shows the RST and who sent it", "the peer, or the firewall before it";
     ResetByMiddlebox, "reset-by-middlebox",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::cause::{Cause, Loss};
+use crate::counted::counted;
 use crate::diagnose::Diagnosis;
 use crate::pulse::Rtt;
 use crate::state::State;
@@ -36,6 +37,7 @@ pub struct Event {
     pub(crate) time: SystemTime,
     pub(crate) link: Option<Arc<Identity>>,
     pub(crate) peer: Option<SocketAddr>,
+    pub(crate) certificate: Option<SystemTime>,
     pub(crate) kind: EventKind,
 }
 
@@ -65,6 +67,12 @@ impl Event {
     /// The address of the connection that this is about, if there is or was one.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// When the certificate of the peer expires: for a connection that has just been opened under
+    /// TLS, where the certificate could be read.
+    pub fn certificate_expires(&self) -> Option<SystemTime> {
+        self.certificate
     }
 
     /// What happened.
@@ -248,8 +256,8 @@ impl fmt::Display for EventKind {
             ),
             EventKind::Missed { seq, timeout, misses, cause, good } => write!(
                 f,
-                "{cause}: no ack of beat {seq} within {timeout:?} ({misses} in a row, after {good} \
-                 good beats)"
+                "{cause}: no ack of beat {seq} within {timeout:?} ({misses} in a row, after {})",
+                counted(*good, "good beat", "good beats")
             ),
             EventKind::State { to, diagnosis: Some(diagnosis), .. } => {
                 write!(f, "{to}: {diagnosis}")
@@ -263,7 +271,8 @@ impl fmt::Display for EventKind {
                 write!(f, "attempt failed: {loss}")
             }
             EventKind::Disconnected { loss, lived, beats, .. } => {
-                write!(f, "disconnected after {lived:.1?} and {beats} beats: {loss}")
+                let beats = counted(*beats, "beat", "beats");
+                write!(f, "disconnected after {lived:.1?} and {beats}: {loss}")
             }
             EventKind::Diagnosed { diagnosis }
             | EventKind::Stalled { diagnosis: Some(diagnosis), .. } => diagnosis.fmt(f),
@@ -271,7 +280,9 @@ impl fmt::Display for EventKind {
                 write!(f, "{}: this process woke {late:.1?} too late", Cause::LocalStall)
             }
             EventKind::Ended => f.write_str("ended"),
-            EventKind::Lost { count } => write!(f, "{count} events lost: this queue was full"),
+            EventKind::Lost { count } => {
+                write!(f, "{} lost: this queue was full", counted(*count, "event", "events"))
+            }
         }
     }
 }
@@ -295,6 +306,9 @@ pub struct Status {
     pub diagnosis: Option<Arc<Diagnosis>>,
     /// The address it is connected to.
     pub peer: Option<SocketAddr>,
+    /// When the certificate expires that the peer showed last. None without TLS, and where it could
+    /// not be read.
+    pub certificate_expires: Option<SystemTime>,
     /// When it took its state.
     pub since: Instant,
     /// Beats sent, over its whole life.
@@ -339,6 +353,7 @@ impl Status {
             loss: None,
             diagnosis: None,
             peer: None,
+            certificate_expires: None,
             since: now,
             sent: 0,
             acked: 0,
@@ -429,7 +444,8 @@ impl fmt::Display for ClientEvent {
             ClientEventKind::Connected => f.write_str("connected"),
             ClientEventKind::Silent { silent } => write!(f, "silent for {silent:.1?}: closed"),
             ClientEventKind::Disconnected { loss, lived, beats } => {
-                write!(f, "disconnected after {lived:.1?} and {beats} beats: {loss}")
+                let beats = counted(*beats, "beat", "beats");
+                write!(f, "disconnected after {lived:.1?} and {beats}: {loss}")
             }
             ClientEventKind::TurnedAway => f.write_str("turned away: too many clients"),
         }

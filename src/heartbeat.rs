@@ -192,7 +192,9 @@ impl Heartbeat {
     }
 
     /// Ends the link by itself after so many rounds. A round is a beat acked or missed, or an
-    /// attempt to connect that failed. Default: no end. Its status stays until it is removed.
+    /// attempt to connect that failed. Side connections that are being made then are waited for,
+    /// 10 s at most, so that the last diagnosis has what they find. Default: no end. Its status
+    /// stays until it is removed.
     pub fn rounds(mut self, rounds: u64) -> Heartbeat {
         self.rounds = Some(rounds);
         self

@@ -74,7 +74,7 @@
 //! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, in a word why |
 //! | [`EventQueue`], [`Link::frames_fd`] | the same for poll and epoll, by a descriptor |
 //! | [`Diagnosis`], [`Evidence`], [`Diagnose`] | why, by what evidence, and how far to go |
-//! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`ConnectOnly`] | what a beat looks like |
+//! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`Steps`], [`ConnectOnly`] | how a beat looks |
 //! | [`Framed`], [`Prefix`] | frames that carry data, and beats among them |
 //! | [`Protocol`] | one of your own |
 //! | [`Responder`] | the other end |
@@ -102,6 +102,7 @@ pub mod session;
 
 mod cause;
 mod coordinator;
+mod counted;
 mod diagnose;
 mod drive;
 mod error;
@@ -136,7 +137,7 @@ pub use follower::Follower;
 pub use heartbeat::Heartbeat;
 pub use link::{Adopt, Connect, Link, Login, Received, Returned};
 pub use observer::{Observe, Observed};
-pub use protocol::{ConnectOnly, Exchange, Framed, Http, Line, Prefix, Protocol, Redis};
+pub use protocol::{ConnectOnly, Exchange, Framed, Http, Line, Prefix, Protocol, Redis, Steps};
 pub use pulse::{Pace, Patience, Rtt};
 pub use responder::{Responder, ResponderBuilder};
 pub use role::Role;

@@ -1,5 +1,7 @@
 //! Target: what a person typed, taken apart: where to connect, and what may be shown.
 
+mod slips;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,6 +19,11 @@ use crate::tls::Tls;
 /// The parts a person may see never hold user, password or query. `https://` and any
 /// `tls+SCHEME://` mean TLS (feature `tls`); what a scheme means otherwise is the caller's
 /// business: a link's protocol is given beside its target.
+///
+/// Schemes are read in any letters: `HTTP://` is `http://`. `rediss://` is `tls+redis://`, and so
+/// is `valkeys://`. What may follow the port of a Redis URL, a database number and parameters,
+/// changes nothing for a PING and is dropped. An IPv6 address may name its interface, by name or
+/// number, as `[fe80::1%25eth0]` (RFC 6874) or `[fe80::1%eth0]`.
 ///
 /// # Examples
 ///
@@ -57,8 +64,19 @@ impl Target {
     ///
     /// Says which part of the text is missing or wrong. Never repeats a password.
     pub fn new(text: &str) -> Result<Target, Error> {
-        let (scheme, rest) = text.split_once("://").unwrap_or(("tcp", text));
-        let has_path = matches!(scheme, "http" | "https");
+        if let Some(slip) = slips::of(text) {
+            return Err(Error::invalid(slip));
+        }
+        let (typed, rest) = text.split_once("://").unwrap_or(("tcp", text));
+        let scheme = canonical(typed);
+        if scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+') {
+            return Err(Error::invalid(
+                "the part before `://` is no scheme: write `tcp://host:port`, and in a password \
+                 `:` as %3A, `/` as %2F",
+            ));
+        }
+        let is_redis = scheme.ends_with("redis");
+        let has_path = is_redis || matches!(scheme.as_str(), "http" | "https");
         let (rest, path) = match rest.find(['/', '?', '#']).filter(|_| has_path) {
             Some(at) => rest.split_at(at),
             None => (rest.strip_suffix('/').unwrap_or(rest), ""),
@@ -67,39 +85,37 @@ impl Target {
             Some((login, address)) => (Some(login), address),
             None => (None, rest),
         };
-        let shown = if may_be_shown(address, text.contains("://")) { address } else { "..." };
+        // An `@` in a path may be the one that ends a password with a `/` in it.
+        let is_clear = may_be_shown(address, text.contains("://")) && !path.contains('@');
+        let shown = if is_clear { address } else { "..." };
         let wrong = |what: &str| Error::invalid(format!("target `{scheme}://{shown}`: {what}"));
-        if scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+') {
-            return Err(Error::invalid(
-                "the part before `://` is no scheme: write `tcp://host:port`, and in a password \
-                 `:` as %3A, `/` as %2F",
-            ));
-        }
-        if rest.contains(['/', '?', '#']) {
+        if rest.contains(['/', '?', '#']) || (is_redis && path.contains('@')) {
             return Err(wrong(
                 "nothing may follow the port; in a password write `/` as %2F, `?` as %3F, `#` \
                  as %23",
             ));
         }
         let (host, port) = host_and_port(address).map_err(|what| wrong(&what))?;
-        let path = whole_path(path).map_err(wrong)?;
-        let Some(port) = port.or(usual_port(scheme)) else {
+        let mut query = Query::default();
+        let path = if is_redis {
+            query = database(path).map_err(|what| wrong(&what))?;
+            "/".to_owned()
+        } else {
+            whole_path(path).map_err(wrong)?
+        };
+        let Some(port) = port.or(usual_port(&scheme)) else {
             return Err(wrong("the port is missing: write `host:port`"));
         };
-        let (user, password) = match login {
-            None => (None, None),
-            Some(login) => {
-                let (user, password) = login.split_once(':').unwrap_or((login, ""));
-                let decoded =
-                    |text| {
-                        percent_decoded(text).ok_or_else(|| {
-                    wrong("user or password has a `%` without two hex digits: write it as `%25`")
-                })
-                    };
-                (some(decoded(user)?), some(decoded(password)?))
-            }
+        let login = login.unwrap_or_default();
+        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        let decoded = |text| {
+            percent_decoded(text).ok_or_else(|| {
+                wrong("user or password has a `%` without two hex digits: write it as `%25`")
+            })
         };
-        Ok(Target { scheme: scheme.to_owned(), user, password, path, ..Target::plain(host, port) })
+        let (user, password) = (some(decoded(user)?), some(decoded(password)?));
+        let (user, password) = (user.or(query.user), password.or(query.password));
+        Ok(Target { scheme, user, password, path, ..Target::plain(host, port) })
     }
 
     fn plain(host: String, port: u16) -> Target {
@@ -171,6 +187,31 @@ impl Target {
         &self.host
     }
 
+    /// The scheme of what is spoken to it, if a protocol says so of itself: a target that a program
+    /// made of an address has none of its own.
+    pub(crate) fn spoken(&self, scheme: Option<&str>) -> String {
+        match (scheme, self.is_tls()) {
+            (None, _) => self.scheme.clone(),
+            (Some("http"), true) => "https".to_owned(),
+            (Some(scheme), true) => format!("tls+{scheme}"),
+            (Some(scheme), false) => scheme.to_owned(),
+        }
+    }
+
+    /// `host:port`.
+    pub(crate) fn place(&self) -> String {
+        let host = &self.host;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        format!("{host}:{}", self.port)
+    }
+
+    /// The host as others know it: the zone of an address means something on this machine only, and
+    /// the dot behind a whole name to the resolver.
+    pub(crate) fn host_elsewhere(&self) -> &str {
+        let host = self.host.split('%').next().unwrap_or_default();
+        host.strip_suffix('.').filter(|host| !host.is_empty()).unwrap_or(host)
+    }
+
     /// The port.
     pub fn port(&self) -> u16 {
         self.port
@@ -184,8 +225,7 @@ impl Target {
 
     /// What an HTTP request says as `Host`: the port only where it is not that of the scheme.
     pub(crate) fn host_header(&self) -> String {
-        // The zone of an address means something on this machine only.
-        let host = self.host.split('%').next().unwrap_or_default();
+        let host = self.host_elsewhere();
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         if usual_port(&self.scheme) == Some(self.port) {
             host
@@ -203,6 +243,50 @@ impl Target {
     pub fn password(&self) -> Option<&str> {
         self.password.as_deref()
     }
+}
+
+/// The scheme in small letters, and under the name that it has here.
+fn canonical(scheme: &str) -> String {
+    let scheme = scheme.to_ascii_lowercase();
+    match scheme.as_str() {
+        "rediss" | "valkeys" | "tls+rediss" | "tls+valkey" => "tls+redis".to_owned(),
+        "valkey" => "redis".to_owned(),
+        _ => scheme,
+    }
+}
+
+/// What parameters of a Redis URL say of the login.
+#[derive(Default)]
+struct Query {
+    user: Option<String>,
+    password: Option<String>,
+}
+
+/// What follows the port of a Redis URL: a database number and parameters. A PING is the same in
+/// every database, and is not slower for a timeout.
+fn database(path: &str) -> Result<Query, String> {
+    let (number, parameters) = path.split_once('?').unwrap_or((path, ""));
+    let number = number.strip_prefix('/').unwrap_or(number);
+    let number = number.strip_suffix('/').unwrap_or(number);
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        let what = "only a database number may follow the port, as in `redis://host:6379/0`; in a \
+                    password write `/` as %2F, `#` as %23";
+        return Err(what.to_owned());
+    }
+    let mut query = Query::default();
+    for parameter in parameters.split('&') {
+        let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let decoded = || percent_decoded(value).and_then(some);
+        match key {
+            "user" | "username" => query.user = decoded(),
+            "password" => query.password = decoded(),
+            "ssl" | "tls" if value != "false" => {
+                return Err(format!("`{key}` means TLS: write `rediss://`, and leave it out"));
+            }
+            _ => {}
+        }
+    }
+    Ok(query)
 }
 
 fn usual_port(scheme: &str) -> Option<u16> {
@@ -243,6 +327,11 @@ fn host_and_port(address: &str) -> Result<(String, Option<u16>), String> {
     if address.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err("a host has no white space".to_owned());
     }
+    if !address.is_ascii() {
+        return Err("a host has ASCII letters alone: write such a name as the name servers know \
+                    it, `xn--...`"
+            .to_owned());
+    }
     let (host, port) = if let Some(rest) = address.strip_prefix('[') {
         let (host, rest) = rest.split_once(']').ok_or("the `]` after the address is missing")?;
         (host, rest.strip_prefix(':').or_else(|| rest.is_empty().then_some("")))
@@ -255,23 +344,33 @@ fn host_and_port(address: &str) -> Result<(String, Option<u16>), String> {
     if host.is_empty() {
         return Err("the host is missing: write `host:port`".to_owned());
     }
+    let host = zoned(host)?;
     match port {
-        Some("") => Ok((host.to_owned(), None)),
+        Some("") => Ok((host, None)),
         Some(digits) => match digits.parse() {
-            Ok(port) if port > 0 => Ok((host.to_owned(), Some(port))),
+            Ok(port) if port > 0 => Ok((host, Some(port))),
             _ => Err("what follows the `:` is no port: use 1 to 65535".to_owned()),
         },
         None => Err("only `:port` may follow the `]`".to_owned()),
     }
 }
 
+/// An address with the interface that it is reached by: behind `%25`, as the standard has it for
+/// URLs, or behind `%`, as everybody else does. `%25` alone is the interface with that number.
+fn zoned(host: &str) -> Result<String, String> {
+    match host.split_once('%') {
+        Some((_, "")) => Err("the interface behind the `%` is missing".to_owned()),
+        Some((address, zone)) => {
+            let zone = zone.strip_prefix("25").filter(|zone| !zone.is_empty()).unwrap_or(zone);
+            Ok(format!("{address}%{zone}"))
+        }
+        None => Ok(host.to_owned()),
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "{}://[{}]:{}", self.scheme, self.host, self.port)?;
-        } else {
-            write!(f, "{}://{}:{}", self.scheme, self.host, self.port)?;
-        }
+        write!(f, "{}://{}", self.scheme, self.place())?;
         match self.path.split_once('?') {
             None if self.path == "/" => Ok(()),
             None => f.write_str(&self.path),
@@ -340,6 +439,19 @@ mod tests {
             ("https://[::1]/", "https://[::1]:443"),
             ("https://u:p@h:1/a/b@c?key=s3cret", "https://h:1/a/b@c?..."),
             ("http://h?x", "http://h:80/?..."),
+            ("HTTP://h", "http://h:80"),
+            ("TLS+Redis://h", "tls+redis://h:6379"),
+            ("rediss://u:p@h", "tls+redis://h:6379"),
+            ("valkey://h/1", "redis://h:6379"),
+            ("redis://h/0", "redis://h:6379"),
+            ("redis://h:6379/2?timeout=5s", "redis://h:6379"),
+            ("redis://h?db=1", "redis://h:6379"),
+            ("tls+redis://h/1", "tls+redis://h:6379"),
+            ("https://u:p@[::1]:443/", "https://[::1]:443"),
+            ("http://[fe80::1%25eth0]:80", "http://[fe80::1%eth0]:80"),
+            ("[fe80::1%25]:80", "tcp://[fe80::1%25]:80"),
+            ("[fe80::1%2512]:80", "tcp://[fe80::1%12]:80"),
+            ("https://a.example./x", "https://a.example.:443/x"),
         ] {
             let target = Target::new(text).unwrap();
             assert_eq!(target.to_string(), shown);
@@ -348,6 +460,10 @@ mod tests {
         let target = Target::new("redis://al%40ice:p%3A%2f@w@h:1").unwrap();
         assert_eq!((target.user(), target.password()), (Some("al@ice"), Some("p:/@w")));
         assert_eq!(target.host(), "h");
+        let target = Target::new("redis://h/1?username=bob&password=p%40ss").unwrap();
+        assert_eq!((target.user(), target.password()), (Some("bob"), Some("p@ss")));
+        let target = Target::new("redis://:first@h?password=second").unwrap();
+        assert_eq!((target.user(), target.password()), (None, Some("first")));
         let target = Target::new("http://u:p@h/a@b?c=/d@e").unwrap();
         assert_eq!((target.path(), target.host()), ("/a@b?c=/d@e", "h"));
         assert_eq!(Target::new("http://h?x").unwrap().path(), "/?x");
@@ -363,6 +479,7 @@ mod tests {
             ("http://h:80/x", "h"),
             ("https://h:80", "h:80"),
             ("http://[fe80::1%eth0]:8080", "[fe80::1]:8080"),
+            ("http://a.example.", "a.example"),
             ("tcp://h:80", "h:80"),
         ] {
             assert_eq!(Target::new(text).unwrap().host_header(), header);
@@ -410,7 +527,14 @@ mod tests {
             ("http://h/\u{e4}", "not plain ASCII"),
             ("http://bob:s3cret/x@h/", "no port"),
             ("tls+tcp://h", "port is missing"),
-            ("tls+redis://h/1", "nothing may follow"),
+            ("tls+line://h:1/1", "nothing may follow"),
+            ("redis://h/name", "only a database number may follow the port"),
+            ("redis://:s3/cret@h:1/0", "`/` as %2F"),
+            ("redis://h#1", "only a database number"),
+            ("redis://h?ssl=true", "write `rediss://`"),
+            ("[fe80::1%]:80", "interface behind the `%` is missing"),
+            ("b\u{fc}cher.example:80", "`xn--...`"),
+            ("redis:/:s3cret@h", "write `redis://host:port`"),
         ] {
             let error = Target::new(text).expect_err(text).to_string();
             assert!(error.contains(words), "{text}: {error}");

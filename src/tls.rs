@@ -2,13 +2,17 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 
 use crate::error::Error;
 
@@ -33,6 +37,7 @@ pub struct Tls {
     roots: Option<Vec<CertificateDer<'static>>>,
     client: Option<Arc<Client>>,
     insecure: bool,
+    expiry_warning: Duration,
 }
 
 #[derive(PartialEq, Eq)]
@@ -40,6 +45,10 @@ struct Client {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
+
+/// Long enough for whoever renews certificates by hand; those that are renewed by a program have 30
+/// days left when it does.
+const EXPIRY_WARNING: Duration = Duration::from_secs(21 * 24 * 3600);
 
 impl Default for Tls {
     fn default() -> Tls {
@@ -50,7 +59,7 @@ impl Default for Tls {
 impl Tls {
     /// Trusts the public authorities.
     pub fn new() -> Tls {
-        Tls { roots: None, client: None, insecure: false }
+        Tls { roots: None, client: None, insecure: false, expiry_warning: EXPIRY_WARNING }
     }
 
     /// Trusts the authorities in this PEM text, and no others.
@@ -97,6 +106,27 @@ impl Tls {
         self
     }
 
+    /// Warns of a certificate of the peer that expires sooner than this: on a link by an event,
+    /// [`Diagnosed`](crate::EventKind::Diagnosed), once a day. Default: 21 days. With zero there is
+    /// no warning, nor where any certificate is accepted.
+    pub fn expiry_warning(mut self, before: Duration) -> Tls {
+        self.expiry_warning = before;
+        self
+    }
+
+    /// How long before its end a certificate is worth a warning; none if never.
+    pub(crate) fn warns_before(&self) -> Option<Duration> {
+        Some(self.expiry_warning).filter(|before| !before.is_zero() && !self.insecure)
+    }
+
+    /// For links: each handshake shows the certificate anew. A session that is resumed is not
+    /// checked again, and hides that the certificate has expired, or was renewed.
+    pub(crate) fn config_of_link(&self) -> Result<Arc<ClientConfig>, Error> {
+        let mut config = ClientConfig::clone(&*self.config()?);
+        config.resumption = Resumption::disabled();
+        Ok(Arc::new(config))
+    }
+
     /// What rustls needs to know.
     pub(crate) fn config(&self) -> Result<Arc<ClientConfig>, Error> {
         let failed = |what: &str, error: rustls::Error| Error::invalid(format!("{what}: {error}"));
@@ -126,6 +156,29 @@ impl Tls {
                 .map_err(|error| failed("the client certificate", error))?,
         };
         Ok(Arc::new(config))
+    }
+}
+
+/// When the first certificate of this chain expires, whoever has signed it.
+pub(crate) fn expires(chain: &[CertificateDer<'_>]) -> Option<SystemTime> {
+    // Of the year 10000 every certificate is told to have expired, and since when: the time comes
+    // before the signatures. So the parser that is there already reads it.
+    const LATER_THAN_ANY: u64 = 253_402_300_800;
+    static VERIFIER: OnceLock<Option<Arc<WebPkiServerVerifier>>> = OnceLock::new();
+    let verifier = VERIFIER.get_or_init(|| {
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS[..1].to_vec() };
+        let provider = Arc::new(ring::default_provider());
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().ok()
+    });
+    let (certificate, intermediates) = chain.split_first()?;
+    let name = ServerName::try_from("certificate.invalid").ok()?;
+    let then = UnixTime::since_unix_epoch(Duration::from_secs(LATER_THAN_ANY));
+    match verifier.as_ref()?.verify_server_cert(certificate, intermediates, &name, &[], then) {
+        Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
+            not_after,
+            ..
+        })) => SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(not_after.as_secs())),
+        _ => None,
     }
 }
 

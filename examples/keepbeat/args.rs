@@ -9,7 +9,8 @@ use lexopt::{Arg, Parser, ValueExt};
 use log::LevelFilter;
 
 use crate::settings::{self, Settings};
-use crate::{config, nearest, schemes};
+use crate::shown::typed;
+use crate::{commands, config, nearest, record};
 
 /// What the program is to do.
 pub enum Ask {
@@ -31,21 +32,38 @@ pub struct Args {
     pub settings: Settings,
     /// Settings given as flags, by their keys.
     pub given: Vec<&'static str>,
+    /// All flags that were given, as they were typed.
+    flags: Vec<String>,
+    pub once: bool,
     pub rounds: Option<u64>,
     pub duration: Option<Duration>,
     pub json: bool,
-    /// Where diagnoses are recorded.
+    pub verbosity: Verbosity,
+    /// So long without a line makes one; zero never does.
+    pub alive: Option<Duration>,
+    /// Where diagnoses are recorded, and how long that may become.
     pub record: Option<PathBuf>,
-    /// The demo behind a firewall, and which part of it this process plays.
-    pub firewall: Option<Part>,
+    record_limit: Option<u64>,
+    pub demo: Option<Demo>,
     pub log_level: Option<LevelFilter>,
     pub color: Color,
 }
 
-/// A part of the demo behind a firewall.
+/// How much of what happens is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Verbosity {
+    Quiet,
+    #[default]
+    Normal,
+    Verbose,
+}
+
+/// A demo, and which part of it this process plays.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Part {
-    /// Makes the network and starts the others in it.
+pub enum Demo {
+    /// On loopback.
+    Faults,
+    /// Makes a network with a firewall, and starts the others in it.
     Network,
     /// Beats, and tells.
     Client,
@@ -61,92 +79,108 @@ pub enum Color {
     Never,
 }
 
-const FLAGS: [&str; 29] = [
+impl Color {
+    /// What was asked for, if something was.
+    pub fn wanted(self) -> Option<bool> {
+        match self {
+            Color::Auto => None,
+            Color::Always => Some(true),
+            Color::Never => Some(false),
+        }
+    }
+}
+
+/// Flags that are no settings of a target, and how they are written.
+const FLAGS: [&str; 18] = [
     "--config",
     "--check-config",
     "--print-config",
-    "--interval",
-    "--timeout",
-    "--fall",
-    "--rise",
-    "--send",
-    "--expect",
-    "--password-file",
-    "--method",
-    "--status",
-    "--ca",
-    "--insecure",
-    "--no-diagnosis",
-    "--no-side-connections",
-    "--side-connections",
-    "--diagnosis",
-    "--closed-port",
-    "--probe-payload",
     "--record",
+    "--record-limit",
     "--once",
     "--count",
     "--for",
     "--json",
+    "--quiet",
+    "--verbose",
+    "--alive",
     "--log-level",
     "--color",
     "--version",
     "--help",
+    "-q",
+    "-v",
 ];
 
-/// Takes the command line apart.
+/// Those that a demo heeds.
+const OF_DEMO: [&str; 10] = [
+    "--record",
+    "--record-limit",
+    "--json",
+    "--quiet",
+    "--verbose",
+    "--alive",
+    "--log-level",
+    "--color",
+    "-q",
+    "-v",
+];
+
+/// Takes the command line apart; the first word is the program.
 ///
 /// # Errors
 ///
 /// One line: what is wrong, and the remedy.
 pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Ask, String> {
+    let line: Vec<OsString> = line.into_iter().collect();
+    let bare = line.len() <= 1;
     let mut parser = Parser::from_iter(line);
     let mut args = Args::default();
     let mut ask = None;
-    while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
+    while let Some(arg) = next(&mut parser)? {
         match arg {
             Arg::Short('h') | Arg::Long("help") => ask = Some(Ask::Help),
             Arg::Short('V') | Arg::Long("version") => ask = Some(Ask::Version),
             Arg::Long("print-config") => ask = ask.or(Some(Ask::PrintConfig)),
-            Arg::Short(letter) => {
-                return Err(format!("unknown flag `-{letter}`; --help has a list"));
-            }
+            Arg::Short(letter) => args.letter(letter)?,
             Arg::Long(flag) => {
                 let flag = flag.to_owned();
                 args.flag(&flag, &mut parser)?;
             }
-            Arg::Value(word) if args.is_subject(&word, "explain") => return explain(parser),
-            Arg::Value(word) if args.is_subject(&word, FIREWALL) => {
-                args.firewall = Some(Part::Network);
-            }
-            Arg::Value(value) if args.firewall.is_some() => args.firewall = Some(part(&value)?),
-            Arg::Value(value) => args.targets.push(target(value)?),
+            Arg::Value(word) => match args.command(&word) {
+                Some(commands::EXPLAIN) => return explain(parser),
+                Some(commands::HELP) => ask = Some(Ask::Help),
+                Some(commands::VERSION) => ask = Some(Ask::Version),
+                Some(commands::FIREWALL) => args.demo = Some(Demo::Network),
+                Some(_) => args.demo = Some(Demo::Faults),
+                None if args.demo.is_some() => args.demo = Some(args.part(&word)?),
+                None => args.targets.push(target(word)?),
+            },
         }
     }
-    args.check()?;
-    if args.check_config && args.config.is_none() && ask.is_none() {
-        return Err("--check-config needs the file: add --config FILE".to_owned());
+    if let Some(ask) = ask {
+        return Ok(ask);
     }
-    Ok(ask.unwrap_or_else(|| Ask::Run(Box::new(args))))
+    if bare {
+        args.demo = Some(Demo::Faults);
+    }
+    args.check()?;
+    Ok(Ask::Run(Box::new(args)))
 }
 
-/// The word for the demo behind a firewall.
-pub const FIREWALL: &str = "demo-firewall";
-
-/// The words for its parts, which it gives to itself.
-pub const CLIENT: &str = "client";
-pub const SERVER: &str = "server";
-
-fn part(word: &OsString) -> Result<Part, String> {
-    match word.to_str() {
-        Some(CLIENT) => Ok(Part::Client),
-        Some(SERVER) => Ok(Part::Server),
-        _ => Err(format!("{FIREWALL} brings its own target: leave the other one out")),
-    }
+fn next(parser: &mut Parser) -> Result<Option<Arg<'_>>, String> {
+    parser.next().map_err(|error| match error {
+        lexopt::Error::UnexpectedValue { option, value } => {
+            let value = typed(&value.to_string_lossy());
+            format!("{} takes no value: leave `={value}` out", typed(&option))
+        }
+        other => typed(&other.to_string()),
+    })
 }
 
 fn explain(mut parser: Parser) -> Result<Ask, String> {
     let mut what = None;
-    while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
+    while let Some(arg) = next(&mut parser)? {
         match arg {
             Arg::Short('h') | Arg::Long("help") => return Ok(Ask::Help),
             Arg::Value(value) if what.is_none() => what = Some(value),
@@ -161,12 +195,27 @@ fn explain(mut parser: Parser) -> Result<Ask, String> {
 }
 
 impl Args {
-    /// Whether this is the first word, and tells what to do.
-    fn is_subject(&self, word: &OsString, subject: &str) -> bool {
-        self.targets.is_empty() && self.firewall.is_none() && word == subject
+    /// How long a recording may become.
+    pub fn record_limit(&self) -> u64 {
+        self.record_limit.unwrap_or(record::LIMIT)
     }
 
-    /// Flags that contradict each other.
+    /// The command that a word is, where it is the first one.
+    fn command(&self, word: &OsString) -> Option<&'static str> {
+        let is_first = self.targets.is_empty() && self.demo.is_none();
+        word.to_str().filter(|_| is_first).and_then(commands::of)
+    }
+
+    /// The part that the demo behind a firewall gives to itself.
+    fn part(&self, word: &OsString) -> Result<Demo, String> {
+        match (self.demo, word.to_str()) {
+            (Some(Demo::Network), Some(commands::CLIENT)) => Ok(Demo::Client),
+            (Some(Demo::Network), Some(commands::SERVER)) => Ok(Demo::Server),
+            _ => Err("a demo has its own target: leave the other one out".to_owned()),
+        }
+    }
+
+    /// Flags that contradict each other, or have nobody to heed them.
     fn check(&self) -> Result<(), String> {
         if let Some((key, fault)) = self.settings.contradiction() {
             return Err(at(&key.replace('_', "-"), &fault));
@@ -176,11 +225,46 @@ impl Args {
                         --no-diagnosis, out"
                 .to_owned());
         }
+        if self.record_limit.is_some() && self.record.is_none() {
+            return Err("--record-limit needs the file: add --record FILE".to_owned());
+        }
+        if self.check_config && self.config.is_none() {
+            return Err("--check-config needs the file: add --config FILE".to_owned());
+        }
+        if self.demo.is_some() {
+            let useless = self.flags.iter().find(|flag| !OF_DEMO.contains(&flag.as_str()));
+            return match useless {
+                Some(flag) => Err(format!(
+                    "{flag} does not apply to a demo, which has its own settings: leave it out"
+                )),
+                None => Ok(()),
+            };
+        }
+        if self.targets.is_empty() && self.config.is_none() {
+            return Err(
+                "no target was given: write `keepbeat [FLAGS] HOST:PORT`; if it came from \
+                        a shell variable, that variable is not set. `keepbeat demo` runs the demo"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn letter(&mut self, letter: char) -> Result<(), String> {
+        match letter {
+            'q' => self.set_verbosity(Verbosity::Quiet),
+            'v' => self.set_verbosity(Verbosity::Verbose),
+            other => {
+                Err(format!("unknown flag `-{}`; --help has a list", typed(&other.to_string())))
+            }
+        }?;
+        self.flags.push(format!("-{letter}"));
         Ok(())
     }
 
     fn flag(&mut self, flag: &str, parser: &mut Parser) -> Result<(), String> {
         let key = settings::KEYS.into_iter().find(|key| key.replace('_', "-") == flag);
+        self.flags.push(format!("--{flag}"));
         if let Some(key) = key {
             let is_switch = settings::SWITCHES.contains(&key);
             let text = if is_switch { "true".to_owned() } else { value(flag, parser)? };
@@ -192,29 +276,34 @@ impl Args {
             return self.settings.set(key, "false", None).map_err(|fault| at(flag, &fault));
         }
         match flag {
-            "config" => {
-                let file = parser.value().map_err(|_| at(flag, "the file is missing"))?;
-                self.config = Some(PathBuf::from(file));
-            }
+            "config" => self.config = Some(file(flag, parser)?),
             "check-config" => self.check_config = true,
             "json" => self.json = true,
-            "once" => self.set_rounds(1)?,
+            "quiet" => self.set_verbosity(Verbosity::Quiet)?,
+            "verbose" => self.set_verbosity(Verbosity::Verbose)?,
+            "once" => {
+                self.once = true;
+                self.set_rounds(1)?;
+            }
             "count" => self.set_rounds(count(&value(flag, parser)?)?)?,
             "for" => {
                 let text = value(flag, parser)?;
                 self.duration = Some(duration(&text).map_err(|fault| at(flag, &fault))?);
             }
-            "record" => {
-                let file = parser.value().map_err(|_| at(flag, "the file is missing"))?;
-                self.record = Some(PathBuf::from(file));
+            "alive" => {
+                let text = value(flag, parser)?;
+                let pause = settings::duration(&text).map_err(|fault| at(flag, &fault))?;
+                self.alive = Some(pause);
+            }
+            "record" => self.record = Some(file(flag, parser)?),
+            "record-limit" => {
+                let text = value(flag, parser)?;
+                self.record_limit = Some(size(&text).map_err(|fault| at(flag, &fault))?);
             }
             "log-level" => self.log_level = Some(level(&value(flag, parser)?)?),
             "color" => self.color = color(&value(flag, parser)?)?,
             "listen" => return Err("this version has no --listen".to_owned()),
-            unknown => {
-                let hint = nearest::hint(&format!("--{unknown}"), &FLAGS);
-                return Err(format!("unknown flag `--{unknown}`{hint}; --help has a list"));
-            }
+            unknown => return Err(unknown_flag(unknown)),
         }
         Ok(())
     }
@@ -225,6 +314,22 @@ impl Args {
             Some(_) => Err("--once and --count say how many rounds: give one of them".to_owned()),
         }
     }
+
+    fn set_verbosity(&mut self, verbosity: Verbosity) -> Result<(), String> {
+        match std::mem::replace(&mut self.verbosity, verbosity) {
+            before if before == verbosity || before == Verbosity::Normal => Ok(()),
+            _ => Err("-q tells less and -v more: give one of them".to_owned()),
+        }
+    }
+}
+
+fn unknown_flag(flag: &str) -> String {
+    let own = settings::KEYS.into_iter().map(|key| format!("--{}", key.replace('_', "-")));
+    let off = settings::SWITCHES.into_iter().map(|key| format!("--no-{}", key.replace('_', "-")));
+    let settings: Vec<String> = own.chain(off).collect();
+    let known: Vec<&str> = FLAGS.into_iter().chain(settings.iter().map(String::as_str)).collect();
+    let typed = typed(&format!("--{flag}"));
+    format!("unknown flag `{typed}`{}; --help has a list", nearest::hint(&typed, &known))
 }
 
 fn at(flag: &str, fault: &str) -> String {
@@ -236,16 +341,33 @@ fn value(flag: &str, parser: &mut Parser) -> Result<String, String> {
     value.string().map_err(|_| at(flag, "its value is not UTF-8"))
 }
 
+fn file(flag: &str, parser: &mut Parser) -> Result<PathBuf, String> {
+    let file = parser.value().map_err(|_| at(flag, "the file is missing"))?;
+    match file.is_empty() {
+        true => Err(at(flag, "the name of the file is empty")),
+        false => Ok(PathBuf::from(file)),
+    }
+}
+
 /// `NAME=TARGET`, where a name has none of the characters that only a target has: the `=` of
 /// `redis://:pass=word@host` belongs to the password.
 fn target(value: OsString) -> Result<(Option<String>, String), String> {
     let text = value.string().map_err(|_| "a target is not UTF-8".to_owned())?;
+    if let Some(fault) = commands::fault(&text) {
+        return Err(fault);
+    }
     match text.split_once('=') {
         Some((name, rest)) if !name.contains([':', '/', '@', '[']) => {
-            match config::name_fault(name) {
-                None => Ok((Some(name.to_owned()), rest.to_owned())),
-                Some(fault) => Err(fault),
+            if let Some(fault) = config::name_fault(name) {
+                return Err(fault);
             }
+            if rest.trim().is_empty() {
+                return Err(format!(
+                    "`{}` has a name and no target: write NAME=HOST:PORT",
+                    typed(&text)
+                ));
+            }
+            Ok((Some(name.to_owned()), rest.to_owned()))
         }
         _ => Ok((None, text)),
     }
@@ -254,7 +376,7 @@ fn target(value: OsString) -> Result<(Option<String>, String), String> {
 fn count(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(rounds) if rounds > 0 => Ok(rounds),
-        _ => Err(format!("--count: `{text}` is no number of rounds: use 1 or more")),
+        _ => Err(format!("--count: `{}` is not a number of rounds: use 1 or more", typed(text))),
     }
 }
 
@@ -265,9 +387,34 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Less than a megabyte would hold a hundred diagnoses, and is a slip of the finger.
+const LEAST_RECORD: u64 = 1 << 20;
+
+/// A number with its unit, as in `64MiB`.
+fn size(text: &str) -> Result<u64, String> {
+    let wrong = || {
+        format!("`{}` is not a size: write a number and a unit, as in 64MiB or 1GiB", typed(text))
+    };
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let unit = match unit.trim().to_lowercase().as_str() {
+        "" => return Err(format!("`{text}` has no unit: write `{text}MiB`")),
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    match number.checked_mul(unit) {
+        Some(size) if size >= LEAST_RECORD => Ok(size),
+        Some(_) => Err(format!("`{text}` is too short for a recording: use 1MiB or more")),
+        None => Err(wrong()),
+    }
+}
+
 fn level(text: &str) -> Result<LevelFilter, String> {
     let known = "use off, error, warn, info, debug or trace";
-    text.parse().map_err(|_| format!("--log-level: `{text}` is no level: {known}"))
+    text.parse().map_err(|_| format!("--log-level: `{}` is not a level: {known}", typed(text)))
 }
 
 fn color(text: &str) -> Result<Color, String> {
@@ -275,80 +422,8 @@ fn color(text: &str) -> Result<Color, String> {
         "auto" => Ok(Color::Auto),
         "always" => Ok(Color::Always),
         "never" => Ok(Color::Never),
-        other => Err(format!("--color: `{other}` is not known: use auto, always or never")),
+        other => {
+            Err(format!("--color: `{}` is not known: use auto, always or never", typed(other)))
+        }
     }
 }
-
-/// The answer to `--help`.
-pub fn help() -> String {
-    let schemes: String = schemes::KNOWN
-        .iter()
-        .map(|(scheme, beat)| format!("  {:<12}{beat}\n", format!("{scheme}://")))
-        .collect();
-    let under_tls = schemes::UNDER_TLS.map(|scheme| format!("{scheme}://")).join(" ");
-    format!("{HEAD}\nTARGET is host:port, or a URL:\n{schemes}  {under_tls}\n\n{TAIL}")
-}
-
-const HEAD: &str = "\
-Holds a connection open to each target, beats on it, and says when, and why, it has died.
-
-usage: keepbeat [FLAGS] [NAME=]TARGET...
-       keepbeat --config FILE [FLAGS] [[NAME=]TARGET...]
-       keepbeat                    the demo: a peer of its own goes through every fault
-       keepbeat demo-firewall      the demo behind a firewall that forgets idle connections
-       keepbeat explain FILE       what a file of --record or --json says (- is standard input)
-       keepbeat explain CAUSE      what a cause means, how to confirm it, what to change
-";
-
-const TAIL: &str = "\
-The heartbeat:
-  --interval 30s           from one beat to the next
-  --timeout 5s             the longest wait for the ack of one beat
-  --fall 3                 misses in a row until a target is down
-  --rise 1                 acks in a row until it is up
-                           A connect may take 10s; attempts back off from 0.5s to 60s.
-  --send BYTES             tcp: what a beat is; \\r \\n \\t \\0 \\\\ \\xNN are escapes
-  --expect BYTES           tcp: the bytes with which the reply begins
-  --expect TEXT            http: a part that the body must have; the request is a GET then
-  --method HEAD            http: the method
-  --status 200-399         http: the statuses to expect, or a single one
-  --password-file FILE     redis, http: the password of the user in the URL, or of redis without
-                           a user. A password in the URL (redis://USER:PASSWORD@host) is seen by
-                           whoever can list processes.
-  --ca FILE                TLS: the authorities to trust in place of the public ones, in PEM
-  --insecure               TLS: accept any certificate; whoever is on the path can then read and
-                           change what is sent
-
-The diagnosis, by the kernel's evidence and by side connections to a target that is silent:
-  --no-side-connections    no other connection than the one that is watched
-  --closed-port            try a port nobody listens on, too: tells a filtered port from a dead
-                           host, and looks like a scan
-  --probe-payload          tcp with --send: other bytes than these may be sent on side connections
-  --no-diagnosis           the certain words alone
-  --record FILE            append the last beats and all evidence of each diagnosis, for `explain`
-
-How long:
-  --once                   the first ack or the first failure of each target
-  --count N                N rounds per target: beats acked or missed, attempts that failed
-  --for 30s                this long
-
-What is told:
-  --json                   one JSON object a line for each event, instead of lines to read
-  --log-level LEVEL        off, error, warn, info, debug or trace, on stderr; RUST_LOG says more
-  --color auto             auto, always or never; NO_COLOR and CLICOLOR_FORCE are heeded
-
-A file:
-  --config FILE            targets and settings from a file, in TOML
-  --check-config           say whether the file is right, and start nothing
-  --print-config           a file to begin with
-
-  -h, --help               this text
-  -V, --version            the version
-
-A flag goes before its variable (KEEPBEAT_INTERVAL and so on), that before the file, that before the
-default. Durations have a unit: 1500ms, 15s, 2m. What is true or false has a flag for both:
---closed-port, --no-closed-port; in the file and the environment closed_port = true or false.
-
-Exit code: 0 if every target was up or suspect at the end, also after a signal; 1 if one was not;
-2 if nothing was started: the command line or the file is wrong.
-";

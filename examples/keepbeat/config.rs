@@ -8,9 +8,9 @@ use keepbeat::Target;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use crate::settings::{self, Settings};
+use crate::settings::{self, Kind, Settings};
 use crate::source::{Fault, Source};
-use crate::{nearest, schemes};
+use crate::{nearest, schemes, shown};
 
 /// What `--print-config` prints.
 pub const SAMPLE: &str = include_str!("sample.toml");
@@ -19,6 +19,8 @@ pub const SAMPLE: &str = include_str!("sample.toml");
 pub struct Config {
     pub source: Source,
     pub defaults: Settings,
+    /// Where the defaults stand.
+    pub places: Places,
     pub targets: Vec<Entry>,
     /// What is wrong with it so far; what it means is checked by the plan.
     pub faults: Vec<Fault>,
@@ -31,15 +33,23 @@ pub struct Entry {
     /// Where its URL stands.
     pub span: Range<usize>,
     pub settings: Settings,
-    /// Where the settings stand, by their keys.
-    pub spans: Vec<(String, Range<usize>)>,
+    /// Where the settings stand.
+    pub places: Places,
 }
 
-impl Entry {
+/// Where settings stand, by their keys.
+#[derive(Default)]
+pub struct Places(Vec<(String, Range<usize>)>);
+
+impl Places {
+    pub fn all(&self) -> &[(String, Range<usize>)] {
+        &self.0
+    }
+
     /// Where the first of these keys stands, if any does.
-    pub fn place(&self, keys: &[&str]) -> Option<Range<usize>> {
-        let mut spans = self.spans.iter();
-        spans.find(|(key, _)| keys.contains(&key.as_str())).map(|(_, span)| span.clone())
+    pub fn find(&self, keys: &[&str]) -> Option<Range<usize>> {
+        let mut all = self.0.iter();
+        all.find(|(key, _)| keys.contains(&key.as_str())).map(|(_, span)| span.clone())
     }
 }
 
@@ -55,18 +65,18 @@ impl Config {
         let mut reader = Reader { source: &source, faults: Vec::new() };
         for error in errors {
             let span = error.span().unwrap_or(source.text.len()..source.text.len());
-            reader.fault(span, format!("this is no TOML: {}", error.message().to_lowercase()));
+            reader.fault(span, format!("not valid TOML: {}", error.message().to_lowercase()));
         }
         // What was recovered from a broken file misleads: its own faults are enough to begin with.
         let broken = !reader.faults.is_empty();
-        let (defaults, targets) = reader.document(document.get_ref());
+        let (defaults, places, targets) = reader.document(document.get_ref());
         let mut faults = reader.faults;
         let mut targets = targets;
         if broken {
-            faults.retain(|fault| fault.what.starts_with("this is no TOML"));
+            faults.retain(|fault| fault.what.starts_with("not valid TOML"));
             targets.clear();
         }
-        Ok(Config { source, defaults, targets, faults })
+        Ok(Config { source, defaults, places, targets, faults })
     }
 }
 
@@ -82,13 +92,14 @@ impl Reader<'_> {
         self.faults.push(Fault { span, what: what.into() });
     }
 
-    fn document(&mut self, document: &DeTable) -> (Settings, Vec<Entry>) {
-        let mut defaults = Settings::default();
+    fn document(&mut self, document: &DeTable) -> (Settings, Places, Vec<Entry>) {
+        let (mut defaults, mut places) = (Settings::default(), Places::default());
         let mut targets = Vec::new();
         for (key, value) in document {
             match (key.get_ref().as_ref(), value.get_ref()) {
                 ("defaults", DeValue::Table(table)) => {
                     for (key, value) in table {
+                        places.0.push((key.get_ref().as_ref().to_owned(), key.span()));
                         self.setting(&mut defaults, key, value, &settings::KEYS);
                     }
                     self.contradiction(&defaults, table);
@@ -109,7 +120,7 @@ impl Reader<'_> {
                 }
             }
         }
-        (defaults, targets)
+        (defaults, places, targets)
     }
 
     fn target(&mut self, value: &Value) -> Option<Entry> {
@@ -119,13 +130,13 @@ impl Reader<'_> {
         };
         let keys = [&["name", "url"], settings::KEYS.as_slice()].concat();
         let (mut name, mut target) = (None, None);
-        let (mut settings, mut spans) = (Settings::default(), Vec::new());
+        let (mut settings, mut places) = (Settings::default(), Places::default());
         for (key, value) in table {
             match key.get_ref().as_ref() {
                 "name" => name = self.name(value),
                 "url" => target = Some(self.url(value)),
                 other => {
-                    spans.push((other.to_owned(), key.span()));
+                    places.0.push((other.to_owned(), key.span()));
                     self.setting(&mut settings, key, value, &keys);
                 }
             }
@@ -136,7 +147,7 @@ impl Reader<'_> {
             return None;
         };
         let (target, span) = target?;
-        Some(Entry { name, target, span, settings, spans })
+        Some(Entry { name, target, span, settings, places })
     }
 
     /// Two settings of one table of which one makes the other useless.
@@ -200,33 +211,28 @@ impl Reader<'_> {
             let what = format!("unknown key `{name}`{hint}: expected {}", keys.join(", "));
             return self.fault(key.span(), what);
         }
-        let text = match (name, value.get_ref()) {
-            ("fall" | "rise", DeValue::Integer(number)) => Some(plain(number)),
-            ("fall" | "rise", other) => {
+        let text = match (settings::kind(name), value.get_ref()) {
+            (Kind::Count, DeValue::Integer(number)) => Some(plain(number)),
+            (Kind::Count, other) => {
                 let found = kind(other);
                 let what = format!("expected a whole number, as in {name} = 3; this is {found}");
                 self.fault(value.span(), what);
                 None
             }
-            ("interval" | "timeout", DeValue::Integer(number)) => self.unit(value, plain(number)),
-            ("interval" | "timeout", DeValue::Float(number)) => {
-                self.unit(value, number.to_string())
-            }
-            ("interval" | "timeout", _) => self.text(value, "interval = '10s'"),
-            ("password_file", _) => self.text(value, "password_file = 'redis.password'"),
-            (key, DeValue::Boolean(is)) if settings::SWITCHES.contains(&key) => {
-                Some(is.to_string())
-            }
-            (key, other) if settings::SWITCHES.contains(&key) => {
+            (Kind::Fraction, DeValue::Integer(number)) => Some(plain(number)),
+            (Kind::Fraction, DeValue::Float(number)) => Some(number.to_string()),
+            (Kind::Time, DeValue::Integer(number)) => self.unit(value, plain(number)),
+            (Kind::Time, DeValue::Float(number)) => self.unit(value, number.to_string()),
+            (Kind::Switch, DeValue::Boolean(is)) => Some(is.to_string()),
+            (Kind::Switch, other) => {
                 let what = format!("expected true or false; this is {}", kind(other));
                 self.fault(value.span(), what);
                 None
             }
-            ("status", DeValue::Integer(number)) => Some(plain(number)),
-            ("status", _) => self.text(value, "status = '200-399'"),
-            ("method", _) => self.text(value, "method = 'GET'"),
-            ("ca", _) => self.text(value, "ca = 'ca.pem'"),
-            _ => self.text(value, "send = 'PING\\r\\n'"),
+            (Kind::Text("status = '200-399'"), DeValue::Integer(number)) => Some(plain(number)),
+            (Kind::Time, _) => self.text(value, &format!("{name} = '10s'")),
+            (Kind::Fraction, _) => self.text(value, "jitter = 0.05"),
+            (Kind::Text(example), _) => self.text(value, example),
         };
         let Some(text) = text else { return };
         if let Err(fault) = into.set(name, &text, Some(self.source.folder())) {
@@ -261,6 +267,6 @@ pub fn name_fault(name: &str) -> Option<String> {
     if name.trim().is_empty() {
         return Some("the name is empty: write NAME=TARGET, or leave it out".to_owned());
     }
-    let control = name.chars().any(char::is_control);
+    let control = name.chars().any(shown::misleads);
     control.then(|| "a name has no line ends and no other control characters".to_owned())
 }

@@ -29,7 +29,7 @@ const SLOW: Duration = Duration::from_millis(400);
 ///
 /// Something that had to follow did not, or standard output takes nothing more.
 pub fn run(args: &Args, record: Option<Record>) -> Result<bool, String> {
-    let mut script = Script::new(Output::new(args, record, "peer".len()))?;
+    let mut script = Script::new(Output::new(args, record, &["peer".to_owned()]))?;
     let mood = Arc::new(AtomicU8::new(WELL));
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let peer = peer(any, &mood).map_err(|error| error.to_string())?;
@@ -60,7 +60,7 @@ impl Demo<'_> {
         let protocol = Exchange::new("heartbeat", "heartbeat_ack");
         let words =
             format!("a beat every {INTERVAL:?}, {TIMEOUT:?} for its ack, down after 3 misses");
-        self.act("no target was given, so this is the demo; --help shows the rest")?;
+        self.act("this is the demo; --help shows the rest")?;
         let (copy, beat) = (target.clone(), heartbeat.clone());
         let shown =
             Watch { target: copy, heartbeat: beat, protocol: Box::new(protocol.clone()), words };

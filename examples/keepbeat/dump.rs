@@ -65,7 +65,7 @@ pub fn read(line: &str) -> Result<Item, String> {
 fn no_json(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or(&text);
-    format!("this is no JSON: {what} at column {}", error.column())
+    format!("not valid JSON: {what} at column {}", error.column())
 }
 
 fn version(object: &Map<String, Value>) -> Result<(), String> {
@@ -78,12 +78,12 @@ fn version(object: &Map<String, Value>) -> Result<(), String> {
 
 fn time(object: &Map<String, Value>) -> Result<SystemTime, String> {
     let text = text(object, "ts")?;
-    humantime::parse_rfc3339(text).map_err(|_| format!("`ts`: `{text}` is no time in UTC"))
+    humantime::parse_rfc3339(text).map_err(|_| format!("`ts`: `{text}` is not a time in UTC"))
 }
 
 fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Result<&'a str, String> {
     let value = object.get(key).ok_or_else(|| format!("`{key}` is missing"))?;
-    value.as_str().ok_or_else(|| format!("`{key}` is no text"))
+    value.as_str().ok_or_else(|| format!("`{key}` is not text"))
 }
 
 fn diagnosis(object: &Map<String, Value>) -> Result<Recorded, String> {
@@ -93,7 +93,7 @@ fn diagnosis(object: &Map<String, Value>) -> Result<Recorded, String> {
         false => None,
     };
     let facts = object.get("evidence").ok_or("`evidence` is missing")?;
-    let Value::Object(facts) = facts else { return Err("`evidence` is no object".to_owned()) };
+    let Value::Object(facts) = facts else { return Err("`evidence` is not an object".to_owned()) };
     let mut evidence = Evidence::default();
     for (name, value) in facts {
         let set = match fact(value) {

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -10,9 +9,10 @@ use std::time::Duration;
 
 use keepbeat::{Cause, Diagnosis, Fact};
 
-use crate::columns::{clock, short};
+use crate::columns::{Columns, clock, counted, short};
 use crate::dump::{self, Beat, Item, Recorded};
-use crate::{ALIVE, NOT_ALIVE, USAGE, complain, nearest, output, why};
+use crate::screen::Screen;
+use crate::{ALIVE, NOT_ALIVE, USAGE, complain, nearest, output, shown, why};
 
 /// Longer than any line of a recording, so that `/dev/zero` in its place ends.
 const LONGEST: u64 = 1024 * 1024;
@@ -34,11 +34,13 @@ pub fn explain(what: &OsStr) -> u8 {
         false => File::open(Path::new(what)).map(|file| Box::new(file) as Box<dyn Read>),
     };
     match input {
-        Ok(input) => Reader::new(&name).read(BufReader::new(input)),
+        Ok(input) => Reader::new(&shown::typed(&name)).read(BufReader::new(input)),
         Err(error) => {
             let words: Vec<_> = Cause::ALL.iter().map(|cause| cause.word()).collect();
-            let hint = nearest::hint(&name, &words);
-            complain(&format!("explain: `{name}` is no cause{hint}, and no file: {error}"));
+            let (hint, name) = (nearest::hint(&name, &words), shown::typed(&name));
+            complain(&format!(
+                "explain: `{name}` is not a cause{hint} and cannot be read as a file: {error}"
+            ));
             USAGE
         }
     }
@@ -56,12 +58,38 @@ fn written(result: io::Result<()>) -> u8 {
 
 /// What there is to say of a cause.
 fn meaning(cause: Cause) -> String {
-    format!(
-        "{cause}\n  means       {}\n  to confirm  {}\n  to change   {}\n",
-        cause.sentence(),
-        cause.confirm(),
-        cause.remedy()
-    )
+    let page = Page::new();
+    [("means", cause.sentence()), ("to confirm", cause.confirm()), ("to change", cause.remedy())]
+        .into_iter()
+        .fold(page.words(cause.word()), |text, (word, what)| {
+            text + &page.beside(&format!("  {word:<10}  "), what)
+        })
+}
+
+/// How the text keeps to standard output, and what of a file may be shown: it may come from
+/// anybody.
+struct Page(Columns);
+
+impl Page {
+    fn new() -> Page {
+        Page(Columns::new(Screen::new(Some(false)), 0))
+    }
+
+    fn words(&self, text: &str) -> String {
+        format!("{}\n", self.0.screen.letters(&shown::harmless(text)))
+    }
+
+    /// The text goes on below itself.
+    fn beside(&self, first: &str, text: &str) -> String {
+        let most = self.0.screen.columns().unwrap_or(usize::MAX);
+        let text = self.0.screen.letters(&shown::harmless(text));
+        let lines = self.0.beside(first, first.chars().count(), &text, most);
+        format!("{}\n", lines.trim_end())
+    }
+
+    fn row(&self, word: &str, what: &str) -> String {
+        self.beside(&format!("    {word:<22}  "), what)
+    }
 }
 
 struct Reader<'a> {
@@ -124,7 +152,7 @@ impl Reader<'_> {
                 let beats: Vec<_> = self.beats.drain(..).collect();
                 let gap = if self.explained == 0 { "" } else { "\n" };
                 self.explained += 1;
-                Ok(gap.to_owned() + &shown(&told(&recorded, &beats)))
+                Ok(gap.to_owned() + &told(&recorded, &beats))
             }
             Ok(Item::Other) => Ok(String::new()),
             Err(fault) => {
@@ -137,13 +165,14 @@ impl Reader<'_> {
     fn fault(&mut self, number: u64, fault: &str) {
         self.broken += 1;
         if self.broken <= SHOWN {
-            complain(&format!("{}:{number}: {fault}", self.name));
+            complain(&format!("{}:{number}: {}", self.name, shown::harmless(fault)));
         }
     }
 
     fn end(&self) -> u8 {
         if self.broken > SHOWN {
-            complain(&format!("{}: and {} more such lines", self.name, self.broken - SHOWN));
+            let more = counted((self.broken - SHOWN) as usize, "more such line");
+            complain(&format!("{}: and {more}", self.name));
         }
         if self.explained == 0 && self.broken > 0 {
             return USAGE;
@@ -157,43 +186,36 @@ impl Reader<'_> {
     }
 }
 
-/// Without what a terminal would obey: a file may come from anybody.
-fn shown(text: &str) -> String {
-    let harmless = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
-    text.chars().map(harmless).collect()
-}
-
 /// Everything about one recorded diagnosis.
 fn told(recorded: &Recorded, beats: &[Beat]) -> String {
-    let diagnosis = Diagnosis::of(recorded.evidence.clone());
+    let (page, diagnosis) = (Page::new(), Diagnosis::of(recorded.evidence.clone()));
     let time = humantime::format_rfc3339_millis(recorded.time);
-    let mut text = match &recorded.link {
-        Some((name, target)) if name == target => format!("{time}  {name}\n"),
-        Some((name, target)) => format!("{time}  {name}  {target}\n"),
-        None => format!("{time}  many links\n"),
-    };
+    let mut text = page.words(&match &recorded.link {
+        Some((name, target)) if name == target => format!("{time}  {name}"),
+        Some((name, target)) => format!("{time}  {name}  {target}"),
+        None => format!("{time}  many links"),
+    });
     if !beats.is_empty() {
         text += "  the last beats\n";
-        beats.iter().for_each(|beat| text += &moment(beat));
+        beats.iter().for_each(|beat| text += &page.words(&moment(beat)));
     }
-    text += &measured(&diagnosis);
+    text += &measured(&page, &diagnosis);
     text += "  concluded\n";
-    let mut row = |word: &str, what: &str| {
-        let _ = writeln!(text, "    {word:<22}  {what}");
-    };
     let cause = diagnosis.cause();
-    row(cause.word(), &format!("{}: {}", diagnosis.confidence(), why::evidence(&diagnosis)));
+    let why = format!("{}: {}", diagnosis.confidence(), why::evidence(&diagnosis));
+    text += &page.row(cause.word(), &why);
     for other in diagnosis.alternatives() {
-        row(&format!("{} {other}", why::or(&diagnosis)), other.sentence());
+        text += &page.row(&format!("{} {other}", why::or(&diagnosis)), other.sentence());
     }
-    row("remedy", diagnosis.advice());
-    row("to confirm", cause.confirm());
+    text += &page.row("remedy", diagnosis.advice());
+    text += &page.row("to confirm", cause.confirm());
     if recorded.cause != cause.word() {
         let known = match Cause::from_word(&recorded.cause) {
             Some(_) => "another version concluded",
             None => "another version knew a cause that this one does not:",
         };
-        row("recorded as", &format!("{known} {} ({})", recorded.cause, recorded.confidence));
+        let what = format!("{known} {} ({})", recorded.cause, recorded.confidence);
+        text += &page.row("recorded as", &what);
     }
     text
 }
@@ -220,10 +242,10 @@ fn moment(beat: &Beat) -> String {
     kernel.extend(micros("ack_age_us").map(|age| format!("last ack {age} before")));
     kernel.extend(micros("rto_us").map(|rto| format!("rto {rto}")));
     let line = format!("    {}  beat {seq:<6}  {end:<18}  {}", clock(beat.time), kernel.join(", "));
-    format!("{}\n", line.trim_end())
+    line.trim_end().to_owned()
 }
 
-fn measured(diagnosis: &Diagnosis) -> String {
+fn measured(page: &Page, diagnosis: &Diagnosis) -> String {
     let mut text = "  measured\n".to_owned();
     for (name, fact) in diagnosis.evidence().facts() {
         let (name, value) = match (&fact, name.strip_suffix("_us")) {
@@ -231,7 +253,7 @@ fn measured(diagnosis: &Diagnosis) -> String {
             (Fact::Flag(yes), _) => (name, if *yes { "yes" } else { "no" }.to_owned()),
             _ => (name, fact.to_string()),
         };
-        let _ = writeln!(text, "    {:<22}  {value}", name.replace('_', " "));
+        text += &page.row(&name.replace('_', " "), &value);
     }
     text
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use keepbeat::{Cause, Diagnose, Event, EventKind, Exchange, Heartbeat, LinkId, Responder};
 use keepbeat::{State, Target};
 
-use crate::args::{self, Args};
+use crate::args::Args;
+use crate::commands;
 use crate::output::{self, Output};
 use crate::plan::Watch;
 use crate::record::Record;
@@ -44,7 +45,7 @@ pub fn network() -> String {
 }
 
 fn cannot(why: &str) -> String {
-    format!("{} cannot run here: {why}", args::FIREWALL)
+    format!("{} cannot run here: {why}", commands::FIREWALL)
 }
 
 /// The command that makes the network, once that was tried with success.
@@ -73,8 +74,8 @@ fn made() -> Result<Command, String> {
         let tried = command(&[]).and_then(|mut command| command.stdin(Stdio::null()).output());
         let tried = tried.map_err(|error| error.to_string())?;
         if tried.status.success() {
-            let own = std::env::args_os().skip(1).filter(|word| word != args::FIREWALL);
-            let words = [args::FIREWALL.into(), args::CLIENT.into()];
+            let own = std::env::args_os().skip(1).filter(|word| word != commands::FIREWALL);
+            let words = [commands::FIREWALL.into(), commands::CLIENT.into()];
             let parts: Vec<OsString> = words.into_iter().chain(own).collect();
             return command(&parts).map_err(|error| error.to_string());
         }
@@ -107,7 +108,7 @@ impl Server {
     fn start() -> io::Result<Server> {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", "server"]).arg(std::env::current_exe()?);
-        command.args([args::FIREWALL, args::SERVER]);
+        command.args([commands::FIREWALL, commands::SERVER]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         // The key that ends this process is not for that one.
         let mut server = Server(command.process_group(0).spawn()?);
@@ -133,7 +134,7 @@ impl Drop for Server {
 /// Something that had to follow did not, or standard output takes nothing more.
 pub fn play(args: &Args, record: Option<Record>) -> Result<bool, String> {
     let _server = Server::start().map_err(|error| format!("cannot start the server: {error}"))?;
-    let mut script = Script::new(Output::new(args, record, "advised".len()))?;
+    let mut script = Script::new(Output::new(args, record, &["advised".to_owned()]))?;
     let played = acts(&mut script);
     script.end(played)
 }
@@ -183,7 +184,7 @@ fn advised(event: &Event) -> Result<Duration, Stop> {
     let advice = event.kind().diagnosis().map_or("", |diagnosis| diagnosis.advice());
     let interval = || {
         let (_, rest) = advice.split_once("beat more often, every ")?;
-        let (time, _) = rest.split_once(" say")?;
+        let time = rest.split(|c: char| !c.is_alphanumeric() && c != '.').next()?;
         let seconds = match time.strip_suffix("ms") {
             Some(millis) => millis.parse::<f64>().ok()? / 1000.0,
             None => time.strip_suffix('s')?.parse().ok()?,

@@ -13,6 +13,7 @@ pub fn event(event: &Event) -> String {
             .optional_text("peer", event.peer().map(|peer| peer.to_string()).as_deref())
             .value("attempt", attempt)
             .value("connect_us", took.as_micros())
+            .certificate(event.certificate_expires())
             .end(),
         EventKind::Beat { seq, rtt, late } => {
             let mut line = line.value("seq", seq);
@@ -31,6 +32,8 @@ pub fn event(event: &Event) -> String {
             let line = line.text("from", from.word()).text("to", to.word());
             let mut line = line.loss(loss.as_ref());
             if let Some(diagnosis) = diagnosis {
+                // These are what is known of it, which may be another word than the certain one.
+                line = line.text("diagnosis", diagnosis.cause().word());
                 line = line.sureness(diagnosis).text("advice", diagnosis.advice());
             }
             match down {
@@ -108,6 +111,7 @@ pub fn summary(status: &Status) -> String {
         .optional("rtt_avg_us", micros(status.rtt.avg()))
         .optional("rtt_max_us", micros(status.rtt.max()))
         .value("uptime_ratio", format_args!("{:.4}", status.uptime_ratio(Instant::now())))
+        .certificate(status.certificate_expires)
         .end()
 }
 
@@ -127,6 +131,17 @@ impl Line {
             return self;
         }
         self.text("name", event.name()).text("target", event.target())
+    }
+
+    /// Days until the certificate expires, where there is one; below 0 where it has.
+    fn certificate(self, expires: Option<SystemTime>) -> Line {
+        let Some(expires) = expires else { return self };
+        let day = 24 * 3600;
+        let days = match expires.duration_since(SystemTime::now()) {
+            Ok(left) => left.as_secs() as i64 / day,
+            Err(past) => -1 - past.duration().as_secs() as i64 / day,
+        };
+        self.value("certificate_days", days)
     }
 
     fn fact(self, name: &str, fact: &Fact) -> Line {

@@ -1,34 +1,46 @@
 //! keepbeat on the command line: holds one connection open to each target, beats on it, and says
-//! when, and why, it has died. Without a target it plays a demo of every fault.
+//! when, and why, it has died. Without any word it plays a demo of every fault.
 
+mod alive;
 mod args;
 mod columns;
+mod commands;
 mod config;
+mod crowd;
 mod demo;
 mod dump;
+mod elsewhere;
+mod env;
 mod escapes;
 mod explain;
 mod firewall;
+mod help;
 mod json;
+mod limits;
 mod nearest;
+mod order;
 mod output;
 mod plan;
 mod record;
 mod run;
 mod schemes;
+mod screen;
 mod script;
 mod secure;
 mod settings;
+mod shown;
 mod signals;
 mod source;
 mod summary;
+mod terminal;
 mod text;
 mod why;
+mod wrap;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use args::{Args, Ask, Color, Part};
+use args::{Args, Ask, Color, Demo};
 use plan::Watch;
 use record::Record;
 
@@ -40,14 +52,18 @@ const NOT_ALIVE: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    if let Err(error) = output::open() {
+        complain(&format!("cannot write to standard output: {error}"));
+        return ExitCode::from(NOT_ALIVE);
+    }
     ExitCode::from(match args::parse(std::env::args_os()) {
-        Ok(Ask::Help) => print(&args::help()),
+        Ok(Ask::Help) => print(&help::help()),
         Ok(Ask::Version) => print(concat!("keepbeat ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Ask::PrintConfig) => print(config::SAMPLE),
         Ok(Ask::Explain(what)) => explain::explain(&what),
         Ok(Ask::Run(args)) => start(&args),
         Err(fault) => {
-            complain(&fault);
+            complain(&shown::harmless(&fault));
             USAGE
         }
     })
@@ -55,16 +71,16 @@ fn main() -> ExitCode {
 
 fn start(args: &Args) -> u8 {
     start_log(args);
-    match args.firewall {
-        Some(Part::Network) => {
+    match args.demo {
+        Some(Demo::Network) => {
             complain(&firewall::network());
             return USAGE;
         }
-        Some(Part::Server) => return ended(firewall::serve()),
-        Some(Part::Client) | None => {}
+        Some(Demo::Server) => return ended(firewall::serve()),
+        Some(Demo::Client | Demo::Faults) | None => {}
     }
-    let demo = args.targets.is_empty() && args.config.is_none();
-    let watches = match if demo { Ok(Vec::new()) } else { plan::plan(args) } {
+    env::unknown().warnings.iter().for_each(|warning| complain(warning));
+    let watches = match if args.demo.is_some() { plan::nothing() } else { plan::plan(args) } {
         Ok(watches) if args.check_config => return print(&checked(args, &watches)),
         Ok(watches) => watches,
         Err(faults) => {
@@ -72,16 +88,18 @@ fn start(args: &Args) -> u8 {
             return USAGE;
         }
     };
-    let record = match args.record.as_deref().map(Record::open).transpose() {
+    let record = args.record.as_deref().map(|path| Record::open(path, args.record_limit()));
+    let record = match record.transpose() {
         Ok(record) => record,
         Err(fault) => {
             complain(&fault);
             return USAGE;
         }
     };
-    ended(match args.firewall {
+    limits::raise_files();
+    ended(match args.demo {
+        Some(Demo::Faults) => demo::run(args, record),
         Some(_) => firewall::play(args, record),
-        None if demo => demo::run(args, record),
         None => run::run(args, record, watches),
     })
 }
@@ -99,10 +117,8 @@ fn ended(result: Result<bool, String>) -> u8 {
 }
 
 fn checked(args: &Args, watches: &[Watch]) -> String {
-    let file = args.config.as_ref().map_or_else(String::new, |file| file.display().to_string());
-    let targets =
-        if watches.len() == 1 { "1 target".into() } else { format!("{} targets", watches.len()) };
-    format!("{file}: every line is right; {targets}\n")
+    let file = args.config.as_ref().map_or_else(String::new, |file| shown::file(file));
+    format!("{file}: every line is right; {}\n", columns::counted(watches.len(), "target"))
 }
 
 /// The log goes to stderr. What it would say of links stands in the readable lines already, so it
@@ -136,6 +152,7 @@ fn print(text: &str) -> u8 {
 }
 
 fn complain(fault: &str) {
+    let fault = shown::harmless_lines(fault);
     // Where stderr takes nothing, nobody can be told.
     let _ = writeln!(io::stderr(), "keepbeat: {fault}");
 }

@@ -2,28 +2,34 @@
 
 /// ` (did you mean `...`?)`, or nothing if no word of the list is near.
 pub fn hint(typed: &str, known: &[&str]) -> String {
-    let near = known.iter().map(|word| (distance(typed, word), word)).min();
-    match near {
-        // Two slips, and never so many that every short word is near.
-        Some((slips, word)) if slips <= 2 && slips * 2 < word.len() => {
-            format!(" (did you mean `{word}`?)")
-        }
-        _ => String::new(),
-    }
+    find(typed, known).map_or_else(String::new, |word| format!(" (did you mean `{word}`?)"))
 }
 
-/// Levenshtein's: letters to add, drop or replace.
+/// The word of the list that is near, if one is.
+pub fn find<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
+    let near = known.iter().map(|word| (distance(typed, word), *word)).min();
+    // Two slips, and never so many that every short word is near.
+    near.filter(|(slips, word)| *slips <= 2 && slips * 2 < word.len()).map(|(_, word)| word)
+}
+
+/// How many slips of a finger lie between two words: letters to add, drop, replace, or two to swap
+/// (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = corner + usize::from(x != *y);
-            corner = row[j + 1];
-            row[j + 1] = replaced.min(corner + 1).min(row[j] + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let before = &rows[i - 1];
+            let replaced = before[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = replaced.min(before[j] + 1).min(row[j - 1] + 1);
+            let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            if swapped {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }

@@ -1,48 +1,63 @@
 //! Standard output: lines to read, or lines of JSON.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::sync::OnceLock;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use keepbeat::{Event, Status};
+use keepbeat::{Event, EventKind, Status};
 use log::info;
 
-use crate::args::{Args, Color};
+use crate::alive::Alive;
+use crate::args::{Args, Verbosity};
+use crate::columns::Columns;
 use crate::plan::Watch;
 use crate::record::Record;
+use crate::screen::{Screen, Width};
 use crate::text::Text;
+use crate::wrap::width;
 use crate::{json, summary};
+
+/// On a terminal, so long after the last line of a run in which nothing happens.
+const ALIVE: Duration = Duration::from_secs(10 * 60);
 
 /// Where everything goes that was asked for. Each line leaves at once.
 pub struct Output {
     shape: Shape,
+    verbosity: Verbosity,
+    once: bool,
     record: Option<Record>,
+    alive: Alive,
 }
 
 enum Shape {
-    Text(Text),
+    Text(Box<Text>),
     Json,
 }
 
 impl Output {
-    /// For links with names of `width` characters at most.
-    pub fn new(args: &Args, record: Option<Record>, width: usize) -> Output {
-        let text = || Shape::Text(Text::new(colors(args.color), width));
-        Output { shape: if args.json { Shape::Json } else { text() }, record }
+    /// For links with these names.
+    pub fn new(args: &Args, record: Option<Record>, names: &[String]) -> Output {
+        let screen = Screen::new(args.color.wanted());
+        let (now, verbosity) = (Instant::now(), args.verbosity);
+        let shape = if args.json {
+            Shape::Json
+        } else {
+            let wide = names.iter().map(|name| width(&screen.letters(name))).max().unwrap_or(0);
+            let columns = Columns::new(screen, wide);
+            Shape::Text(Box::new(Text::new(columns, args, names.len())))
+        };
+        let quiet = args.json || verbosity == Verbosity::Quiet || screen.width == Width::Unlimited;
+        let pause = args.alive.or((!quiet).then_some(ALIVE)).filter(|pause| !pause.is_zero());
+        Output { shape, verbosity, once: args.once, record, alive: Alive::new(pause, now) }
     }
 
     /// What is going to be watched.
-    pub fn start(&self, watches: &[Watch]) -> io::Result<()> {
-        let Shape::Text(text) = &self.shape else { return Ok(()) };
-        let lines: String = watches
-            .iter()
-            .map(|watch| {
-                let target = watch.target.to_string();
-                text.start(&watch.target.name(), &target, &watch.words)
-            })
-            .collect();
+    pub fn start(&mut self, watches: &[Watch]) -> io::Result<()> {
+        let Shape::Text(text) = &mut self.shape else { return Ok(()) };
+        let lines = text.starts(watches);
         write(&lines)
     }
 
@@ -52,10 +67,39 @@ impl Output {
         if let Some(record) = &mut self.record {
             record.event(event);
         }
-        match &mut self.shape {
-            Shape::Text(text) => write(&text.event(event)),
-            Shape::Json => write(&json::event(event)),
+        let usual = matches!(event.kind(), EventKind::Beat { .. } | EventKind::Connected { .. });
+        let lines = match &mut self.shape {
+            Shape::Text(text) => text.event(event),
+            Shape::Json if usual && self.verbosity == Verbosity::Quiet => String::new(),
+            Shape::Json => json::event(event),
+        };
+        self.tell(&lines)
+    }
+
+    fn tell(&mut self, lines: &str) -> io::Result<()> {
+        if !lines.is_empty() {
+            self.alive.on_told(Instant::now());
         }
+        write(lines)
+    }
+
+    /// When something is to be told though nothing happens.
+    pub fn due(&self) -> Option<Instant> {
+        let Shape::Text(text) = &self.shape else { return None };
+        text.due().into_iter().chain(self.alive.due()).min()
+    }
+
+    /// Tells what is due by now.
+    pub fn tick(&mut self, statuses: impl FnOnce() -> Vec<Status>) -> io::Result<()> {
+        let Shape::Text(text) = &mut self.shape else { return Ok(()) };
+        let crowds = text.crowds(false);
+        self.tell(&crowds)?;
+        if self.alive.take(Instant::now()) {
+            if let Shape::Text(text) = &self.shape {
+                write(&text.running(&summary::in_a_word(&statuses())))?;
+            }
+        }
+        Ok(())
     }
 
     /// What the demo does next. Among lines of JSON it has no place, so it goes to the log.
@@ -70,18 +114,41 @@ impl Output {
     }
 
     /// How it was.
-    pub fn summary(&self, statuses: &[Status]) -> io::Result<()> {
-        match &self.shape {
-            Shape::Text(text) => write(&summary::table(statuses, text)),
+    pub fn summary(&mut self, statuses: &[Status]) -> io::Result<()> {
+        match &mut self.shape {
+            Shape::Text(text) => {
+                write(&text.crowds(true))?;
+                if self.verbosity == Verbosity::Quiet {
+                    return Ok(());
+                }
+                let all = self.verbosity == Verbosity::Verbose;
+                write(&summary::table(statuses, &text.columns, all, self.once))
+            }
             Shape::Json => write(&statuses.iter().map(json::summary).collect::<String>()),
         }
     }
 }
 
+/// Standard output past the buffer of std, which does not tell how much of a line was taken.
+static OUT: OnceLock<File> = OnceLock::new();
+
+/// Opens standard output for as long as the process lives: later there may be no descriptor left.
+///
+/// # Errors
+///
+/// There is none left already.
+pub fn open() -> io::Result<()> {
+    if OUT.get().is_none() {
+        let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let _ = OUT.set(out); // somebody was faster
+    }
+    Ok(())
+}
+
 /// Writes to standard output, through to whoever reads it, however slowly.
 pub fn write(text: &str) -> io::Result<()> {
-    // Past the buffer of std, which does not tell how much of a line was taken.
-    let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    open()?;
+    let Some(mut out) = OUT.get() else { return Ok(()) };
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
         match out.write(rest) {
@@ -97,21 +164,3 @@ pub fn write(text: &str) -> io::Result<()> {
 
 /// The pause before a standard output that is full and does not block is tried again.
 const FULL: Duration = Duration::from_millis(10);
-
-/// A flag goes before the environment, that before what the terminal can do.
-fn colors(color: Color) -> bool {
-    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    match color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto if is_set("NO_COLOR") => false,
-        Color::Auto
-            if std::env::var_os("CLICOLOR_FORCE").is_some_and(|v| !v.is_empty() && v != "0") =>
-        {
-            true
-        }
-        Color::Auto => {
-            io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
-        }
-    }
-}

@@ -1,17 +1,28 @@
-//! The recording of diagnoses: appended to a file, for `explain` to read later.
+//! The recording of diagnoses: appended to a file, for `explain` to read later. A file that has
+//! grown to its limit is put aside, and a new one begun.
 
-use std::fs::{File, OpenOptions};
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use keepbeat::Event;
 
+use crate::shown::file as shown;
 use crate::{complain, json};
+
+/// A diagnosis takes 5 to 9 KB: ten thousand of them.
+pub const LIMIT: u64 = 64 << 20;
 
 /// A file that takes each diagnosis with what led to it, until it takes no more.
 pub struct Record {
     path: PathBuf,
     file: Option<File>,
+    /// So long the file may become, and so long the one that is put aside.
+    limit: u64,
+    /// That it cannot be put aside was told.
+    told: bool,
 }
 
 impl Record {
@@ -20,24 +31,70 @@ impl Record {
     /// # Errors
     ///
     /// A file that cannot be written, with the reason.
-    pub fn open(path: &Path) -> Result<Record, String> {
-        let file = open(path);
+    pub fn open(path: &Path, limit: u64) -> Result<Record, String> {
         let file =
-            file.map_err(|error| format!("--record: cannot write {}: {error}", path.display()));
-        Ok(Record { path: path.to_owned(), file: Some(file?) })
+            open(path).map_err(|error| format!("--record: cannot write {}: {error}", shown(path)));
+        Ok(Record { path: path.to_owned(), file: Some(file?), limit, told: false })
     }
 
     /// Writes what led to a diagnosis, if there is one in the event. A file that takes nothing more
     /// is told once, and holds up nothing.
     pub fn event(&mut self, event: &Event) {
         let lines = json::recording(event);
-        let Some(file) = self.file.as_mut().filter(|_| !lines.is_empty()) else { return };
+        if lines.is_empty() || self.file.is_none() {
+            return;
+        }
+        match self.make_room(lines.len() as u64) {
+            Ok(()) => self.told = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.told, true) {
+                    let (path, mib) = (shown(&self.path), self.limit >> 20);
+                    complain(&format!(
+                        "{path} has grown to its {mib} MiB and cannot be put aside: {error}; \
+                         nothing is recorded meanwhile"
+                    ));
+                }
+                return;
+            }
+        }
+        let Some(file) = self.file.as_mut() else { return };
+        let before = file.metadata().map(|data| (data.is_file(), data.len()));
         // At once: others may append to the same file.
         if let Err(error) = file.write_all(lines.as_bytes()) {
-            let path = self.path.display();
+            // What went in of it is no whole line.
+            if let Ok((true, len)) = before {
+                let _ = file.set_len(len);
+            }
+            let path = shown(&self.path);
             complain(&format!("cannot write {path}: {error}; nothing more is recorded"));
             self.file = None;
         }
+    }
+
+    /// Puts a file aside that would grow over its limit, in the place of the one before it. Pipes
+    /// and terminals have no limit.
+    fn make_room(&mut self, more: u64) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let own = file.metadata()?;
+        if !own.is_file() || own.len() == 0 || own.len() + more <= self.limit {
+            return Ok(());
+        }
+        // Somebody else who writes to it may have put it aside already.
+        let is_own = |data: &fs::Metadata| (data.dev(), data.ino()) == (own.dev(), own.ino());
+        let mut aside: OsString = self.path.clone().into();
+        aside.push(".1");
+        // The new one is opened first: where that fails the old one stays where it is.
+        let mut new: OsString = self.path.clone().into();
+        new.push(".new");
+        if fs::metadata(&self.path).is_ok_and(|data| is_own(&data)) {
+            let file = OpenOptions::new().append(true).create(true).truncate(false).open(&new)?;
+            fs::rename(&self.path, aside)?;
+            fs::rename(new, &self.path)?;
+            self.file = Some(file);
+        } else {
+            self.file = Some(open(&self.path)?);
+        }
+        Ok(())
     }
 }
 

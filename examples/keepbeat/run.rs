@@ -1,11 +1,13 @@
 //! A run: makes the links, hands on what happens until the end, and sums it up.
 
 use std::io;
+use std::time::Instant;
 
-use crossbeam_channel::{after, never, select};
-use keepbeat::{Cause, Coordinator, EventKind};
+use crossbeam_channel::{after, at, never, select};
+use keepbeat::{Cause, Coordinator, Event, EventKind, LinkId};
 
 use crate::args::Args;
+use crate::order::Order;
 use crate::output::Output;
 use crate::plan::Watch;
 use crate::record::Record;
@@ -20,8 +22,8 @@ use crate::signals::{Waiter, end_at_last};
 pub fn run(args: &Args, record: Option<Record>, watches: Vec<Watch>) -> Result<bool, String> {
     let waiter = Waiter::start().map_err(|error| format!("cannot wait for signals: {error}"))?;
     let coordinator = Coordinator::new().map_err(|error| error.to_string())?;
-    let width = watches.iter().map(|watch| watch.target.name().chars().count()).max();
-    let mut output = Output::new(args, record, width.unwrap_or(0));
+    let names: Vec<String> = watches.iter().map(|watch| watch.target.name()).collect();
+    let mut output = Output::new(args, record, &names);
     let told = output.start(&watches);
     for Watch { target, heartbeat, protocol, .. } in watches {
         coordinator.watch(target, heartbeat, protocol).map_err(|error| error.to_string())?;
@@ -39,23 +41,36 @@ fn follow(
     let over = args.duration.map_or_else(never, after);
     args.duration.into_iter().for_each(end_at_last);
     let mut running = coordinator.statuses().len();
-    while running > 0 {
+    let mut order: Order<Option<LinkId>, Event> = Order::new();
+    let told = loop {
+        if running == 0 {
+            break Ok(());
+        }
+        let due = order.due().into_iter().chain(output.due()).min();
+        let due = due.map_or_else(never, at);
         select! {
             recv(coordinator.events()) -> event => {
-                let Ok(event) = event else { break };
-                output.event(&event)?;
+                let Ok(event) = event else { break Ok(()) };
                 match event.kind() {
                     EventKind::Ended => running -= 1,
                     // Ends may be among what was lost.
                     EventKind::Lost { .. } => running = still_running(coordinator),
                     _ => {}
                 }
+                order.push(event.link(), event.time(), event, Instant::now());
             }
-            recv(waiter.asked()) -> _ => break,
-            recv(over) -> _ => break,
+            recv(due) -> _ => {}
+            recv(waiter.asked()) -> _ => break Ok(()),
+            recv(over) -> _ => break Ok(()),
         }
-    }
-    Ok(())
+        let ripe = order.take(Instant::now(), false);
+        let told = ripe.iter().try_for_each(|event| output.event(event));
+        if let Err(error) = told.and_then(|()| output.tick(|| coordinator.statuses())) {
+            break Err(error);
+        }
+    };
+    let rest = order.take(Instant::now(), true);
+    told.and_then(|()| rest.iter().try_for_each(|event| output.event(event)))
 }
 
 /// How many links have not told their end: they run, or their end waits in the queue.
@@ -84,7 +99,11 @@ pub fn conclude(
         }
     }
     let result = before.and_then(|()| {
-        coordinator.events().iter().try_for_each(|event| output.event(&event))?;
+        let mut order: Order<Option<LinkId>, Event> = Order::new();
+        for event in coordinator.events().iter() {
+            order.push(event.link(), event.time(), event, Instant::now());
+        }
+        order.take(Instant::now(), true).iter().try_for_each(|event| output.event(event))?;
         output.summary(&statuses)
     });
     match result {

@@ -1,15 +1,15 @@
 //! Which scheme speaks which protocol, and which settings mean something to it.
 
-use keepbeat::{ConnectOnly, Exchange, Http, Line, Protocol, Redis, Target};
+use keepbeat::{ConnectOnly, Exchange, Http, Line, Protocol, Redis, Steps, Target};
 
-use crate::nearest;
 use crate::settings::Settings;
+use crate::{elsewhere, nearest};
 
 /// The scheme and what a beat of it is.
 pub const KNOWN: [(&str, &str); 6] = [
-    ("tcp", "sends `heartbeat`, expects `heartbeat_ack`; or --send and --expect"),
+    ("tcp", "sends `heartbeat`, expects `heartbeat_ack`; or --send and --expect; or --steps"),
     ("line", "numbered lines: sends `beat 12`, expects `ack 12`"),
-    ("redis", "sends PING, expects PONG; logs in first if there is a password"),
+    ("redis", "sends PING, expects PONG; logs in first if there is a password; rediss: under TLS"),
     ("connect", "sends nothing, holds the connection open and tells when it ends"),
     ("http", "one kept connection: HEAD of the path, expects a status from 200 to 399"),
     ("https", "the same under TLS"),
@@ -18,8 +18,8 @@ pub const KNOWN: [(&str, &str); 6] = [
 /// The others under TLS.
 pub const UNDER_TLS: [&str; 4] = ["tls+tcp", "tls+line", "tls+redis", "tls+connect"];
 
-/// Schemes of a later version.
-const PLANNED: [&str; 3] = ["mqtt", "ws", "wss"];
+/// Other words for some of them, which [`Target`] knows.
+const ALIASES: [&str; 3] = ["rediss", "valkey", "valkeys"];
 
 /// Takes a target apart.
 ///
@@ -27,16 +27,19 @@ const PLANNED: [&str; 3] = ["mqtt", "ws", "wss"];
 ///
 /// Says what is wrong and what is known; never repeats user or password.
 pub fn target(text: &str) -> Result<Target, String> {
-    if let Some((scheme, _)) = text.split_once("://") {
-        if is_word(scheme) && !known().any(|known| known == scheme) {
-            return Err(unknown(scheme));
-        }
-        #[cfg(not(feature = "tls"))]
-        if is_tls(scheme) {
-            return Err(format!("`{scheme}://`: {}", crate::secure::NOT_BUILT_IN));
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let scheme = scheme.to_ascii_lowercase();
+        let is_known = |scheme| known().chain(ALIASES).any(|known| known == scheme);
+        if is_word(&scheme) && !is_known(scheme.as_str()) {
+            return Err(elsewhere::advice(&scheme, rest).unwrap_or_else(|| unknown(&scheme)));
         }
     }
-    Target::new(text).map_err(|error| error.to_string())
+    let target = Target::new(text).map_err(|error| error.to_string())?;
+    #[cfg(not(feature = "tls"))]
+    if is_tls(target.scheme()) {
+        return Err(format!("`{}://`: {}", target.scheme(), crate::secure::NOT_BUILT_IN));
+    }
+    Ok(target)
 }
 
 fn known() -> impl Iterator<Item = &'static str> {
@@ -60,22 +63,30 @@ fn base(scheme: &str) -> &str {
 fn unknown(scheme: &str) -> String {
     let known: Vec<&str> = known().collect();
     let list = known.iter().map(|known| format!("{known}://")).collect::<Vec<_>>().join(" ");
-    if PLANNED.contains(&base(scheme)) {
-        return format!("this version has no protocol for `{scheme}://`; it knows {list}");
-    }
-    let hint = nearest::hint(&scheme.to_lowercase(), &known);
+    let typed = scheme.to_lowercase();
+    // Who may have meant TLS is not led away from it.
+    let near = known.iter().copied().filter(|known| is_tls(known) || !drops_tls(&typed, known));
+    let near: Vec<&str> = near.collect();
+    let hint = nearest::hint(&typed, &near);
     format!("`{scheme}://` is no known scheme{hint}: use one of {list}")
+}
+
+/// Whether what was typed sounds like TLS where the known scheme is none: `rediss`, `htps`, `ssl`.
+fn drops_tls(typed: &str, known: &str) -> bool {
+    let says_so = typed.contains("tls") || typed.contains("ssl");
+    let more = typed.ends_with("ss") || typed.ends_with('s') && !known.ends_with('s');
+    says_so || more
 }
 
 /// Whether a target of this scheme heeds the setting.
 pub fn heeds(scheme: &str, key: &str) -> bool {
     let protocol = base(scheme);
     match key {
-        "send" | "probe_payload" => protocol == "tcp",
+        "send" | "steps" | "probe_payload" => protocol == "tcp",
         "expect" => matches!(protocol, "tcp" | "http"),
         "password_file" => matches!(protocol, "redis" | "http"),
         "method" | "status" => protocol == "http",
-        "ca" | "insecure" => is_tls(scheme),
+        "ca" | "certificate_days" | "insecure" => is_tls(scheme),
         _ => true,
     }
 }
@@ -86,15 +97,15 @@ pub fn useless(scheme: &str, key: &str) -> Option<String> {
         return None;
     }
     let why = match key {
-        "send" | "expect" | "probe_payload" => "has beats of its own",
+        "send" | "expect" | "steps" | "probe_payload" => "has beats of its own",
         "password_file" => "has no login",
         "method" | "status" => "is no HTTP",
         _ => "is not under TLS",
     };
     let instead = match (key, scheme) {
-        ("send" | "expect" | "probe_payload", _) => ", or write it as tcp://".to_owned(),
-        ("ca" | "insecure", "http") => ", or write it as https://".to_owned(),
-        ("ca" | "insecure", _) => format!(", or write it as tls+{scheme}://"),
+        ("send" | "expect" | "steps" | "probe_payload", _) => ", or write it as tcp://".to_owned(),
+        ("ca" | "certificate_days" | "insecure", "http") => ", or write it as https://".to_owned(),
+        ("ca" | "certificate_days" | "insecure", _) => format!(", or write it as tls+{scheme}://"),
         _ => String::new(),
     };
     Some(format!("`{scheme}://` {why}: leave {key} out{instead}"))
@@ -113,7 +124,7 @@ pub fn protocol(target: &Target, settings: &Settings) -> Result<Box<dyn Protocol
         return Err(format!("`{scheme}://` {what}"));
     }
     match base(scheme) {
-        "tcp" => Ok(Box::new(exchange(settings)?)),
+        "tcp" => bytes(settings),
         "line" => Ok(Box::new(Line)),
         "redis" => Ok(Box::new(redis(target, settings)?)),
         "connect" => Ok(Box::new(ConnectOnly)),
@@ -122,8 +133,15 @@ pub fn protocol(target: &Target, settings: &Settings) -> Result<Box<dyn Protocol
     }
 }
 
-fn exchange(settings: &Settings) -> Result<Exchange, String> {
-    let exchange = match (&settings.send, &settings.expect) {
+/// What `tcp://` says: steps, a greeting alone, or bytes for bytes.
+fn bytes(settings: &Settings) -> Result<Box<dyn Protocol>, String> {
+    let Settings { send, expect, steps, .. } = settings;
+    let exchange = match (send, expect) {
+        _ if steps.is_some() && (send.is_some() || expect.is_some()) => {
+            return Err("steps say what is sent and expected: leave send and expect out".to_owned());
+        }
+        _ if steps.is_some() => return Ok(Box::new(steps.clone().unwrap_or_default())),
+        (None, Some(greeting)) => return Ok(Box::new(Steps::greeting(greeting.as_slice()))),
         (Some(send), Some(expect)) => Exchange::new(send.as_slice(), expect.as_slice()),
         (None, None) => Exchange::new("heartbeat", "heartbeat_ack"),
         (Some(_), None) => {
@@ -133,15 +151,12 @@ fn exchange(settings: &Settings) -> Result<Exchange, String> {
                     .to_owned(),
             );
         }
-        (None, Some(_)) => {
-            return Err("there are bytes to expect and none to send: add `send`".to_owned());
-        }
     };
     let exchange = exchange.with_any_rest();
-    Ok(match settings.probe_payload {
+    Ok(Box::new(match settings.probe_payload {
         Some(true) => exchange.allow_other_bytes(),
         _ => exchange,
-    })
+    }))
 }
 
 /// The password in the URL belongs to this target alone, so it goes before that of a file. A file

@@ -1,10 +1,14 @@
 //! TLS for targets: whom to trust, as far as it is built in.
 
 use std::path::Path;
+#[cfg(feature = "tls")]
+use std::time::Duration;
 
 use keepbeat::Target;
 
 use crate::settings::Settings;
+#[cfg(feature = "tls")]
+use crate::shown;
 
 #[cfg(feature = "tls")]
 pub use keepbeat::Tls;
@@ -24,7 +28,9 @@ pub const NOT_BUILT_IN: &str = "TLS is not built in: build it with `--features t
 /// Says what is wrong with the file.
 #[cfg(feature = "tls")]
 pub fn authorities(file: &Path) -> Result<Tls, String> {
-    Tls::new().ca_file(file).map_err(|error| error.to_string())
+    let at = |fault: String| format!("CA file {}: {fault}", shown::file(file));
+    let pem = std::fs::read(file).map_err(|error| at(error.to_string()))?;
+    Tls::new().ca_pem(&pem).map_err(|error| at(error.to_string()))
 }
 
 #[cfg(not(feature = "tls"))]
@@ -38,15 +44,20 @@ pub fn secured(target: Target, settings: &Settings) -> Target {
     if !target.is_tls() {
         return target;
     }
+    let days = settings.certificate_days;
+    if settings.insecure != Some(true) && settings.ca.is_none() && days.is_none() {
+        return target;
+    }
+    let mut tls = settings.ca.clone().unwrap_or_default();
+    if let Some(days) = days {
+        tls = tls.expiry_warning(Duration::from_secs(u64::from(days) * 24 * 3600));
+    }
     if settings.insecure == Some(true) {
         let danger = "whoever is on the path can read and change what is sent";
         log::warn!(target: "tls", "{target}: any certificate is accepted; {danger}");
-        return target.tls(Tls::new().danger_accept_any_certificate());
+        tls = tls.danger_accept_any_certificate();
     }
-    match &settings.ca {
-        Some(tls) => target.tls(tls.clone()),
-        None => target,
-    }
+    target.tls(tls)
 }
 
 #[cfg(not(feature = "tls"))]

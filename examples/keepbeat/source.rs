@@ -6,6 +6,8 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::{shown, wrap};
+
 /// Ten thousand targets with all their settings fit; `/dev/zero` in the place of a file ends.
 const LONGEST: u64 = 4 * 1024 * 1024;
 
@@ -25,7 +27,7 @@ impl Source {
     ///
     /// A file that cannot be read, with the reason and the remedy.
     pub fn read(path: &Path) -> Result<Source, String> {
-        let shown = path.display();
+        let shown = shown::file(path);
         let mut bytes = Vec::new();
         File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes)).map_err(
             |error| {
@@ -46,7 +48,7 @@ impl Source {
 
     /// How the file is called.
     pub fn name(&self) -> String {
-        self.path.display().to_string()
+        shown::file(&self.path)
     }
 
     /// The fault with its file, line and column, the line itself, and a caret.
@@ -61,15 +63,24 @@ impl Source {
         let column = line[..at].chars().count() + 1;
         let masked = Masked::new(line);
         let (from, to) = (masked.place(at), masked.place(until));
-        let blank: String =
-            masked.text[..from].chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-        let carets = "^".repeat(masked.text[from..to].chars().count().max(1));
+        let part = |part: &str| shown::harmless(part).replace("\\t", "\t");
+        let parts = [&masked.text[..from], &masked.text[from..to], &masked.text[to..]].map(part);
+        // Wide letters have as many blanks below them, and a tab has a tab.
+        let blank = |c: char| {
+            if c == '\t' {
+                "\t".to_owned()
+            } else {
+                " ".repeat(wrap::width(c.encode_utf8(&mut [0; 4])))
+            }
+        };
+        let blanks: String = parts[0].chars().map(blank).collect();
+        let carets = "^".repeat(wrap::width(&parts[1]).max(1));
         let margin = " ".repeat(number.to_string().len());
         format!(
-            "{}:{number}:{column}: {}\n {number} | {}\n {margin} | {blank}{carets}",
-            self.path.display(),
-            fault.what,
-            masked.text
+            "{}:{number}:{column}: {}\n {number} | {}\n {margin} | {blanks}{carets}",
+            self.name(),
+            shown::harmless(&fault.what),
+            parts.concat()
         )
     }
 

@@ -1,63 +1,186 @@
-//! The summary at the end: a row for each target, as ping has one.
+//! The summary at the end: a row for each target, as ping has one; and in a word while it runs.
 
 use std::time::{Duration, Instant};
 
-use keepbeat::{State, Status};
+use keepbeat::{Cause, State, Status};
 
-use crate::columns::short;
-use crate::text::Text;
+use crate::alive::grouped;
+use crate::columns::{Columns, counted, short};
+use crate::wrap::{padded, right, width};
 
-const HEADS: [&str; 8] =
-    ["sent", "acked", "late", "missed", "reconnects", "rtt min/avg/max", "up", ""];
+const HEADS: [&str; 7] = ["sent", "acked", "late", "missed", "reconnects", "rtt min/avg/max", "up"];
 
-/// The table.
-pub fn table(statuses: &[Status], text: &Text) -> String {
-    let rows: Vec<[String; 8]> = statuses.iter().map(cells).collect();
+/// The width of `● up          `.
+const STATE: usize = 12;
+
+/// Why it is not up has at least so much room beside the numbers, or its own line.
+const ROOM: usize = 24;
+
+/// Targets that are named while it runs.
+const NAMED: usize = 5;
+
+struct Row {
+    name: String,
+    state: State,
+    numbers: [String; 7],
+    why: String,
+}
+
+impl Row {
+    fn without_uptime(mut self) -> Row {
+        self.numbers[6] = "-".to_owned();
+        self
+    }
+}
+
+/// Of more targets than this those that are up share a row.
+const ROWS: usize = 24;
+
+/// The table; `all` of them, however many. Of one beat there is no part of a time to be told.
+pub fn table(statuses: &[Status], columns: &Columns, all: bool, once: bool) -> String {
+    let shared = statuses.len() > ROWS && !all;
+    let (up, others): (Vec<_>, Vec<_>) =
+        statuses.iter().partition(|status| shared && status.state == State::Up);
+    let sum = (!up.is_empty()).then(|| sum(&up, columns));
+    let rows: Vec<Row> = others.into_iter().map(|status| row(status, columns)).chain(sum).collect();
+    let rows: Vec<Row> = match once {
+        true => rows.into_iter().map(Row::without_uptime).collect(),
+        false => rows,
+    };
     let mut widths = HEADS.map(str::len);
     for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+        for (wide, cell) in widths.iter_mut().zip(&row.numbers) {
+            *wide = (*wide).max(width(cell));
         }
     }
-    let names = statuses.iter().map(|status| status.name.chars().count()).max().unwrap_or(0);
-    let mut table = format!("\n{:names$}  {:12}", "", "");
-    table += &joined(&HEADS.map(str::to_owned), &widths);
-    for (status, row) in statuses.iter().zip(&rows) {
-        let state = text.columns.state(status.state);
-        table += &format!("{:<names$}  {state}{}", status.name, joined(row, &widths));
+    let names = rows.iter().map(|row| width(&row.name)).max().unwrap_or(0);
+    let numbers: usize = widths.iter().map(|wide| wide + 2).sum();
+    let beside = names + 2 + STATE + numbers + 2;
+    let some_why = rows.iter().any(|row| !row.why.is_empty());
+    let room = if some_why { ROOM } else { 0 };
+    let heads = joined(&HEADS.map(str::to_owned), &widths);
+    let head = |name: &str, state| format!("{}  {}", padded(name, names), columns.state(state));
+    match columns.screen.columns() {
+        // Names, states and reasons on one line each, the numbers below.
+        Some(most) if most < beside + room => {
+            let mut table = format!("\n  {heads}\n");
+            // A name that leaves no room for a reason moves its own line alone.
+            let names = names.min(most.saturating_sub(2 + STATE + 2 + ROOM));
+            for Row { name, state, numbers, why } in &rows {
+                let first = format!("{}  {}  ", padded(name, names), columns.state(*state));
+                let at = width(name).max(names) + 2 + STATE + 2;
+                let named = match at + ROOM <= most {
+                    true => columns.beside(&first, at, why, most),
+                    false if why.is_empty() => first,
+                    false => {
+                        let below = columns.beside("    ", 4, why, most);
+                        format!("{}\n{below}", first.trim_end())
+                    }
+                };
+                table += &format!("{}\n  {}\n", named.trim_end(), joined(numbers, &widths));
+            }
+            table
+        }
+        most => {
+            let mut table = format!("\n{}{heads}\n", " ".repeat(names + 2 + STATE));
+            for Row { name, state, numbers, why } in &rows {
+                let first = format!("{}{}  ", head(name, *state), joined(numbers, &widths));
+                let line = columns.beside(&first, beside, why, most.unwrap_or(usize::MAX));
+                table += &format!("{}\n", line.trim_end());
+            }
+            table
+        }
     }
-    table
 }
 
-fn joined(cells: &[String; 8], widths: &[usize; 8]) -> String {
-    let (last, numbers) = cells.split_last().expect("eight cells");
-    let mut line = String::new();
-    for (cell, width) in numbers.iter().zip(widths) {
-        line += &format!("  {cell:>width$}");
-    }
-    line += "  ";
-    line += last;
-    format!("{}\n", line.trim_end())
+fn joined(cells: &[String; 7], widths: &[usize; 7]) -> String {
+    cells.iter().zip(widths).map(|(cell, wide)| format!("  {}", right(cell, *wide))).collect()
 }
 
-fn cells(status: &Status) -> [String; 8] {
+fn row(status: &Status, columns: &Columns) -> Row {
+    let letters = |text: &str| columns.screen.letters(text);
     let loss = status.loss.as_ref().filter(|_| status.state != State::Up);
-    [
-        status.sent.to_string(),
-        status.acked.to_string(),
-        status.late.to_string(),
-        status.missed.to_string(),
-        status.reconnects.to_string(),
-        rtt(status),
-        format!("{:.1} %", status.uptime_ratio(Instant::now()) * 100.0),
-        // Word and detail are of the same trouble: what was met last.
-        loss.map_or_else(String::new, |loss| loss.to_string()),
-    ]
+    // Word and detail are of the same trouble: what was met last.
+    let why = loss.map_or_else(String::new, |loss| loss.to_string());
+    Row {
+        name: letters(&status.name),
+        state: status.state,
+        numbers: [
+            status.sent.to_string(),
+            status.acked.to_string(),
+            status.late.to_string(),
+            status.missed.to_string(),
+            status.reconnects.to_string(),
+            letters(&rtt_of(status)),
+            percent(status.uptime_ratio(Instant::now())),
+        ],
+        why: letters(&why),
+    }
 }
 
-fn rtt(status: &Status) -> String {
-    let known = [status.rtt.min(), status.rtt.avg(), status.rtt.max()];
+/// All of them in one row.
+fn sum(up: &[&Status], columns: &Columns) -> Row {
+    let sum = |count: fn(&Status) -> u64| up.iter().map(|status| count(status)).sum::<u64>();
+    let min = up.iter().filter_map(|status| status.rtt.min()).min();
+    let max = up.iter().filter_map(|status| status.rtt.max()).max();
+    let avgs: Vec<Duration> = up.iter().filter_map(|status| status.rtt.avg()).collect();
+    let avg = avgs.iter().sum::<Duration>().checked_div(avgs.len() as u32);
+    let now = Instant::now();
+    let ratio = up.iter().map(|status| status.uptime_ratio(now)).sum::<f64>() / up.len() as f64;
+    Row {
+        name: format!("{} in all", counted(up.len(), "target")),
+        state: State::Up,
+        numbers: [
+            sum(|status| status.sent).to_string(),
+            sum(|status| status.acked).to_string(),
+            sum(|status| status.late).to_string(),
+            sum(|status| status.missed).to_string(),
+            sum(|status| status.reconnects).to_string(),
+            columns.screen.letters(&rtt([min, avg, max])),
+            percent(ratio),
+        ],
+        why: String::new(),
+    }
+}
+
+fn percent(ratio: f64) -> String {
+    format!("{:.1} %", ratio * 100.0)
+}
+
+/// Of a link: its least, mean and longest.
+fn rtt_of(status: &Status) -> String {
+    rtt([status.rtt.min(), status.rtt.avg(), status.rtt.max()])
+}
+
+fn rtt(known: [Option<Duration>; 3]) -> String {
     let shown: Option<Vec<String>> =
         known.into_iter().map(|rtt: Option<Duration>| rtt.map(short)).collect();
     shown.map_or_else(|| "-".to_owned(), |shown| shown.join("/"))
+}
+
+/// How all of them are.
+pub fn in_a_word(statuses: &[Status]) -> String {
+    let acked: u64 = statuses.iter().map(|status| status.acked).sum();
+    let beats = if acked == 1 { "1 beat".to_owned() } else { format!("{} beats", grouped(acked)) };
+    let not_up: Vec<_> = statuses.iter().filter(|status| status.state != State::Up).collect();
+    if not_up.is_empty() {
+        return match statuses.len() {
+            1 => format!("the target is up, {beats} acked"),
+            n => format!("all {n} targets are up, {beats} acked"),
+        };
+    }
+    let up = statuses.len() - not_up.len();
+    let named: Vec<String> = not_up
+        .iter()
+        .take(NAMED)
+        .map(|status| match status.loss.as_ref().map(|loss| loss.cause) {
+            Some(cause) => format!("{} is {} ({})", status.name, status.state, Cause::word(cause)),
+            None => format!("{} is {}", status.name, status.state),
+        })
+        .collect();
+    let more = match not_up.len() - named.len() {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    format!("{} of {} up: {}{more}", up, counted(statuses.len(), "target"), named.join(", "))
 }

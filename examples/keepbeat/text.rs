@@ -3,21 +3,62 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use keepbeat::{Cause, Confidence, Diagnosis, Event, EventKind, LinkId, Loss, State};
 
-use crate::columns::{BOLD, CONNECTING, Columns, DIM, Mark, RED, YELLOW, mark, short};
+use crate::args::{Args, Verbosity};
+use crate::columns::{CONNECTING, Columns, DIM, Mark, RED, YELLOW, mark, short};
+use crate::crowd::{Crowd, FEW, Member};
+use crate::plan::Watch;
 use crate::why;
 
 /// Turns events into lines. It remembers what was told of each link, so that no fact is told twice
 /// and a target that is dead for days is not told at every attempt.
 pub struct Text {
     pub columns: Columns,
+    verbosity: Verbosity,
+    once: bool,
     /// What concerns no single link stands under `None`.
     links: HashMap<Option<LinkId>, Told>,
     /// The last verdicts, and whose they were.
     recent: VecDeque<(SystemTime, LinkId, Verdict)>,
+    crowd: Crowd<Kind, LinkId>,
+}
+
+/// A kind of line: targets that have the same one at the same time fare alike.
+type Kind = (Mark, Option<Cause>);
+
+/// A line that is to be told, and what belongs below it.
+struct News {
+    weight: Weight,
+    mark: Mark,
+    cause: Option<Cause>,
+    detail: String,
+    below: Vec<(&'static str, String)>,
+}
+
+/// Who wants to know.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Weight {
+    /// With -v alone.
+    Detail,
+    /// Unless -q was given.
+    Change,
+    /// Trouble, and its end.
+    Trouble,
+}
+
+impl News {
+    fn new(weight: Weight, mark: Mark, cause: Option<Cause>, detail: String) -> News {
+        News { weight, mark, cause, detail, below: Vec::new() }
+    }
+
+    /// With why and what helps, as far as that is known.
+    fn below(mut self, lines: Vec<(&'static str, String)>) -> News {
+        self.below = lines;
+        self
+    }
 }
 
 /// A cause, how sure it is, and what else it could be.
@@ -31,6 +72,8 @@ struct Told {
     rtt: Option<Duration>,
     /// A connection of a link that is down is news only if something comes of it.
     connected: Option<String>,
+    /// Its last state was no good one.
+    troubled: bool,
     /// A late ack was told since the state turned.
     late: bool,
     /// The connection is being renewed, as the peer announced: no news.
@@ -42,8 +85,8 @@ struct Told {
 impl Default for Told {
     fn default() -> Told {
         let (state, late, renewing) = (State::Connecting, false, false);
-        let why = Explained::default();
-        Told { state, cause: None, rtt: None, connected: None, late, renewing, why }
+        let (why, troubled) = (Explained::default(), false);
+        Told { state, cause: None, rtt: None, connected: None, troubled, late, renewing, why }
     }
 }
 
@@ -72,45 +115,105 @@ const MANY_LINKS: usize = 3;
 /// So many verdicts are remembered over all links.
 const RECENT: usize = 64;
 
-const CONNECTED: Mark = Mark("○", "connected", DIM);
-const DISCONNECTED: Mark = Mark("○", "closed", DIM);
-const FAILED: Mark = Mark("○", "attempt", DIM);
-const MISS: Mark = Mark("◌", "miss", YELLOW);
-const LATE: Mark = Mark("◌", "late ack", YELLOW);
-const STALL: Mark = Mark("◌", "stall", YELLOW);
-const WARNING: Mark = Mark("◌", "warning", YELLOW);
-const DIAGNOSED: Mark = Mark("◆", "diagnosed", YELLOW);
-const MANY: Mark = Mark("◆", "diagnosed", RED);
-const LOST: Mark = Mark("…", "lost", YELLOW);
+const CONNECTED: Mark = Mark::new('○', 'o', "connected", DIM);
+const DISCONNECTED: Mark = Mark::new('○', 'o', "closed", DIM);
+const FAILED: Mark = Mark::new('○', 'o', "attempt", DIM);
+const MISS: Mark = Mark::new('◌', '.', "miss", YELLOW);
+const LATE: Mark = Mark::new('◌', '.', "late ack", YELLOW);
+const STALL: Mark = Mark::new('◌', '.', "stall", YELLOW);
+const WARNING: Mark = Mark::new('◌', '!', "warning", YELLOW);
+const DIAGNOSED: Mark = Mark::new('◆', '#', "diagnosed", YELLOW);
+const MANY: Mark = Mark::new('◆', '#', "diagnosed", RED);
+const LOST: Mark = Mark::new('…', '~', "lost", YELLOW);
+
+const ACK: Mark = Mark::new('·', '-', "ack", DIM);
+const RUNNING: Mark = Mark::new('·', '-', "running", DIM);
 
 /// In the place of a name, where many links or none are concerned.
 const NO_LINK: &str = "*";
 
 impl Text {
-    /// For names that are `width` characters at most.
-    pub fn new(colors: bool, width: usize) -> Text {
-        let columns = Columns::new(colors, width);
-        Text { columns, links: HashMap::new(), recent: VecDeque::new() }
+    /// For so many targets.
+    pub fn new(columns: Columns, args: &Args, targets: usize) -> Text {
+        let (verbosity, once) = (args.verbosity, args.once);
+        // Who asks for everything gets it.
+        let many = if verbosity == Verbosity::Verbose { 0 } else { targets };
+        let (links, recent, crowd) = (HashMap::new(), VecDeque::new(), Crowd::new(many));
+        Text { columns, verbosity, once, links, recent, crowd }
     }
 
-    /// The line with which a link begins.
-    pub fn start(&self, name: &str, target: &str, words: &str) -> String {
-        let detail = if name == target { words.to_owned() } else { format!("{target}, {words}") };
-        self.columns.line(SystemTime::now(), CONNECTING, name, None, &detail)
+    /// The lines with which links begin.
+    pub fn starts(&mut self, watches: &[Watch]) -> String {
+        if self.verbosity == Verbosity::Quiet {
+            return String::new();
+        }
+        let (time, shown) = (SystemTime::now(), shown_at_start(watches.len(), self.verbosity));
+        let mut lines = String::new();
+        for Watch { target, words, .. } in &watches[..shown] {
+            let (name, target) = (target.name(), target.to_string());
+            let detail = if name == target { words.clone() } else { format!("{target}, {words}") };
+            lines += &self.columns.line(time, CONNECTING, &name, None, &detail);
+        }
+        if shown < watches.len() {
+            let more = format!("{} more targets", watches.len() - shown);
+            lines += &self.columns.line(time, CONNECTING, NO_LINK, None, &more);
+        }
+        lines
+    }
+
+    /// A line about all of them.
+    pub fn running(&self, words: &str) -> String {
+        self.columns.line(SystemTime::now(), RUNNING, NO_LINK, None, words)
     }
 
     /// A line that is no event: what the demo does next.
     pub fn act(&self, words: &str) -> String {
-        format!("{}\n", self.columns.painted(BOLD, &format!("-- {words}")))
+        self.columns.act(words)
     }
 
     /// The lines of an event, none if it is no news.
     pub fn event(&mut self, event: &Event) -> String {
         let mut told = self.links.remove(&event.link()).unwrap_or_default();
         told.why.crowded = self.is_crowded(event);
-        let lines = self.lines(event, &mut told);
+        let news = self.news(event, &mut told);
         self.links.insert(event.link(), told);
-        lines
+        news.map_or_else(String::new, |news| self.shown(event, &news))
+    }
+
+    /// When many targets are to be summed up in one line.
+    pub fn due(&self) -> Option<Instant> {
+        self.crowd.due()
+    }
+
+    /// The lines of those who had none of their own.
+    pub fn crowds(&mut self, all: bool) -> String {
+        let told = self.crowd.take(Instant::now(), all);
+        let now = SystemTime::now();
+        let line = |((mark, cause), words): (Kind, String)| {
+            self.columns.line(now, mark, NO_LINK, cause, &words)
+        };
+        told.into_iter().map(line).collect()
+    }
+
+    fn shown(&mut self, event: &Event, news: &News) -> String {
+        let least = match self.verbosity {
+            Verbosity::Quiet => Weight::Trouble,
+            Verbosity::Normal => Weight::Change,
+            Verbosity::Verbose => Weight::Detail,
+        };
+        if news.weight < least {
+            return String::new();
+        }
+        if let Some(link) = event.link() {
+            let member = Member { link, name: event.name(), host: host(event.target()) };
+            if !self.crowd.admits((news.mark, news.cause), &member, Instant::now()) {
+                return String::new();
+            }
+        }
+        let name = event.link().map_or(NO_LINK, |_| event.name());
+        let line = self.columns.line(event.time(), news.mark, name, news.cause, &news.detail);
+        let below = news.below.iter().map(|(word, text)| self.columns.below(word, text));
+        line + &below.collect::<String>()
     }
 
     /// Whether the diagnosis in the event has just been explained for many other links.
@@ -137,127 +240,156 @@ impl Text {
         true
     }
 
-    fn line(&self, event: &Event, mark: Mark, cause: Option<Cause>, detail: &str) -> String {
-        let name = event.link().map_or(NO_LINK, |_| event.name());
-        self.columns.line(event.time(), mark, name, cause, detail)
-    }
-
-    fn lines(&self, event: &Event, told: &mut Told) -> String {
-        let line = |mark, cause, detail: &str| self.line(event, mark, cause, detail);
+    fn news(&self, event: &Event, told: &mut Told) -> Option<News> {
+        use Weight::{Change, Detail, Trouble};
+        let news =
+            |weight, mark, cause, detail: String| Some(News::new(weight, mark, cause, detail));
         match event.kind() {
-            EventKind::Connected { .. } if std::mem::take(&mut told.renewing) => String::new(),
+            EventKind::Connected { .. } if std::mem::take(&mut told.renewing) => None,
             EventKind::Connected { attempt, took } => {
-                let words = line(CONNECTED, None, &connected(event, *attempt, *took));
-                if told.state == State::Down {
+                let words = connected(event, *attempt, *took);
+                if told.state == State::Down && self.verbosity != Verbosity::Verbose {
                     told.connected = Some(words);
-                    return String::new();
+                    return None;
                 }
-                words
+                news(Change, CONNECTED, None, words)
             }
             EventKind::Beat { seq, late: true, .. } if !told.late => {
                 told.late = true;
                 let words = format!("beat {seq} was acked after its timeout: slow, not dead");
-                line(LATE, None, &words)
+                news(Change, LATE, None, words)
             }
-            EventKind::Beat { rtt, .. } => {
+            EventKind::Beat { seq, rtt, .. } => {
                 told.rtt = rtt.or(told.rtt);
-                String::new()
+                news(Detail, ACK, None, acked(*seq, *rtt))
             }
-            EventKind::Missed { seq, timeout, cause, .. } if told.state == State::Connecting => {
-                line(MISS, Some(*cause), &format!("no ack of beat {seq} within {timeout:?}"))
+            EventKind::Missed { seq, timeout, cause, .. } => {
+                // The state that follows at once says it, where one miss is the verdict.
+                let first = told.state == State::Connecting && !self.once;
+                told.troubled |= first;
+                let words = format!("no ack of beat {seq} within {timeout:?}");
+                news(if first { Trouble } else { Detail }, MISS, Some(*cause), words)
             }
             EventKind::Disconnected { expected: true, loss, .. } => {
                 told.renewing = true;
                 match told.state {
                     // Before the first verdict it is about how to speak with this peer.
-                    State::Connecting => line(DISCONNECTED, Some(loss.cause), &loss.detail),
-                    _ => String::new(),
+                    State::Connecting => {
+                        news(Change, DISCONNECTED, Some(loss.cause), loss.detail.clone())
+                    }
+                    _ => None,
                 }
             }
             EventKind::State { to, loss, down, diagnosis, .. } => {
-                let before = told.connected.take().unwrap_or_default();
+                let connected = told.connected.take();
+                let weight = if told.troubled || *to != State::Up { Trouble } else { Change };
                 told.turn(*to, loss.as_ref(), event.time());
                 let detail = match loss {
                     Some(Loss { detail, .. }) => detail.clone(),
-                    None => recovered(*down, told.rtt),
+                    None => recovered(connected, *down, told.rtt),
                 };
                 let why = diagnosis.as_ref().map(|diagnosis| self.why(diagnosis, told));
-                before + &line(mark(*to), told.cause, &detail) + &why.unwrap_or_default()
+                let news = News::new(weight, mark(*to), told.cause, detail);
+                Some(news.below(why.unwrap_or_default()))
             }
             EventKind::Disconnected { loss, lived, beats, .. } => {
-                let before = told.connected.take().unwrap_or_default();
-                if loss.cause == Cause::Stopped {
-                    return String::new();
-                }
-                if told.cause.replace(loss.cause) != Some(loss.cause) {
-                    let mark = if lived.is_zero() { told.attempt() } else { DISCONNECTED };
-                    return before + &line(mark, Some(loss.cause), &loss.detail);
-                }
-                if *beats == 0 {
-                    return String::new(); // the line before it said so
-                }
-                line(DISCONNECTED, None, &format!("after {} and {beats} acks", short(*lived)))
+                self.disconnected(loss, *lived, *beats, told)
             }
             EventKind::Diagnosed { diagnosis } => self.diagnosed(event, diagnosis, told),
             EventKind::Stalled { late, .. } => {
                 let cause = event.kind().cause();
                 let who = if cause == Some(Cause::LocalStall) { "process" } else { "machine" };
-                line(STALL, cause, &format!("this {who} woke {} late", short(*late)))
+                news(Trouble, STALL, cause, format!("this {who} woke {} late", short(*late)))
             }
-            EventKind::Lost { count } => line(
-                LOST,
-                None,
-                &format!("{count} events, because these lines were read too slowly"),
-            ),
-            _ => String::new(),
+            EventKind::Lost { count } => {
+                let events = if *count == 1 { "1 event".into() } else { format!("{count} events") };
+                let words = format!("{events}, because these lines were read too slowly");
+                news(Trouble, LOST, None, words)
+            }
+            _ => None,
         }
     }
 
-    /// What was worked out after the state had turned, or of a trouble that is none yet.
-    fn diagnosed(&self, event: &Event, diagnosis: &Diagnosis, told: &mut Told) -> String {
-        let cause = diagnosis.cause();
-        let known = told.why.cause.replace(cause) == Some(cause);
-        let news = told.why.verdict(diagnosis);
-        if known && !news {
-            return String::new();
+    /// The end of a connection or of an attempt, where the line before it has not said so.
+    fn disconnected(
+        &self,
+        loss: &Loss,
+        lived: Duration,
+        beats: u64,
+        told: &mut Told,
+    ) -> Option<News> {
+        told.connected = None;
+        if loss.cause == Cause::Stopped {
+            return None;
         }
-        let line = |mark, detail: &str| self.line(event, mark, Some(cause), detail);
+        if told.cause.replace(loss.cause) != Some(loss.cause) {
+            let mark = if lived.is_zero() { told.attempt() } else { DISCONNECTED };
+            let detail = loss.detail.clone();
+            return Some(News::new(Weight::Trouble, mark, Some(loss.cause), detail));
+        }
+        if beats == 0 || self.crowd.is_many() {
+            return None;
+        }
+        let acks = if beats == 1 { "1 ack".to_owned() } else { format!("{beats} acks") };
+        let words = format!("after {} and {acks}", short(lived));
+        Some(News::new(Weight::Change, DISCONNECTED, None, words))
+    }
+
+    /// What was worked out after the state had turned, or a warning.
+    fn diagnosed(&self, event: &Event, diagnosis: &Diagnosis, told: &mut Told) -> Option<News> {
+        let cause = diagnosis.cause();
+        // A warning is no part of the story of a trouble.
+        let of_trouble = !why::is_warning(diagnosis);
+        let known = !of_trouble || told.why.cause.replace(cause) == Some(cause);
+        let new = told.why.verdict(diagnosis);
+        if known && !new {
+            return None;
+        }
+        let news = |mark, detail| News::new(Weight::Trouble, mark, Some(cause), detail);
         if let Some((word, seen)) = why::attempt(diagnosis, told.state == State::Down) {
             // The end of the attempt follows, and says nothing more.
             told.cause = Some(word);
-            let why = match told.why.crowded {
-                true => String::new(),
-                false => self.columns.below("why", &why::words(diagnosis, Some(cause))),
-            };
-            return line(told.attempt(), &seen) + &why + &self.remedy(diagnosis, &mut told.why);
+            let why = (!told.why.crowded).then(|| ("why", why::words(diagnosis, Some(cause))));
+            let below = why.into_iter().chain(remedy(diagnosis, &mut told.why)).collect();
+            return Some(news(told.attempt(), seen).below(below));
         }
         let mark = match event.link() {
             None => MANY,
             Some(_) if why::is_warning(diagnosis) => WARNING,
             Some(_) => DIAGNOSED,
         };
-        line(mark, &why::words(diagnosis, Some(cause))) + &self.remedy(diagnosis, &mut told.why)
+        let below = remedy(diagnosis, &mut told.why).into_iter().collect();
+        Some(news(mark, why::words(diagnosis, Some(cause))).below(below))
     }
 
     /// Below a state: why it turned.
-    fn why(&self, diagnosis: &Diagnosis, told: &mut Told) -> String {
+    fn why(&self, diagnosis: &Diagnosis, told: &mut Told) -> Vec<(&'static str, String)> {
         told.why.cause = Some(diagnosis.cause());
         if !told.why.verdict(diagnosis) || told.why.crowded {
-            return String::new();
+            return Vec::new();
         }
-        let words = why::words(diagnosis, told.cause);
-        self.columns.below("why", &words) + &self.remedy(diagnosis, &mut told.why)
+        let why = ("why", why::words(diagnosis, told.cause));
+        [why].into_iter().chain(remedy(diagnosis, &mut told.why)).collect()
     }
+}
 
-    fn remedy(&self, diagnosis: &Diagnosis, told: &mut Explained) -> String {
-        let advice = diagnosis.advice();
-        // Of what is not known there is no remedy.
-        let none = diagnosis.cause() == Cause::AckTimeout || told.crowded;
-        if none || !told.remedy(advice) {
-            return String::new();
-        }
-        self.columns.below("remedy", advice)
-    }
+fn remedy(diagnosis: &Diagnosis, told: &mut Explained) -> Option<(&'static str, String)> {
+    let advice = diagnosis.advice();
+    // Of what is not known there is no remedy.
+    let none = diagnosis.cause() == Cause::AckTimeout || told.crowded;
+    (!none && told.remedy(advice)).then(|| ("remedy", advice.to_owned()))
+}
+
+/// Of many targets the first ones tell what a beginning looks like.
+fn shown_at_start(targets: usize, verbosity: Verbosity) -> usize {
+    if targets > FEW && verbosity != Verbosity::Verbose { MANY_LINKS } else { targets }
+}
+
+/// The host of a target.
+fn host(target: &str) -> &str {
+    let (_, rest) = target.split_once("://").unwrap_or(("", target));
+    let authority = rest.split('/').next().unwrap_or(rest);
+    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
 }
 
 impl Told {
@@ -268,7 +400,7 @@ impl Told {
 
     fn turn(&mut self, to: State, loss: Option<&Loss>, time: SystemTime) {
         (self.renewing, self.late) = (false, false);
-        self.state = to;
+        (self.state, self.troubled) = (to, to != State::Up);
         self.cause = loss.map(|loss| loss.cause);
         if to == State::Up {
             self.why.healthy_since = Some(time);
@@ -323,8 +455,19 @@ fn connected(event: &Event, attempt: u32, took: Duration) -> String {
     words
 }
 
-fn recovered(down: Option<Duration>, rtt: Option<Duration>) -> String {
+fn acked(seq: u64, rtt: Option<Duration>) -> String {
+    match rtt {
+        Some(rtt) => format!("beat {seq} in {}", short(rtt)),
+        None => format!("beat {seq}"),
+    }
+}
+
+fn recovered(connected: Option<String>, down: Option<Duration>, rtt: Option<Duration>) -> String {
     let acked = rtt.map_or_else(|| "it stands".to_owned(), |rtt| format!("ack in {}", short(rtt)));
+    let acked = match connected {
+        Some(words) => format!("connected {words}; {acked}"),
+        None => acked,
+    };
     match down {
         Some(down) => format!("{acked}; it was down for {}", short(down)),
         None => acked,

@@ -2,8 +2,8 @@
 
 use keepbeat::{Cause, Confidence, Diagnosis, Fact};
 
-/// `likely: the peer's kernel acknowledged it; or replies-filtered`. What the line has told is left
-/// out: what was seen, and the cause, if it is `shown` there.
+/// `likely: the peer's kernel acknowledged it; another possibility: replies-filtered`. What the
+/// line has told is left out: what was seen, and the cause, if it is `shown` there.
 pub fn words(diagnosis: &Diagnosis, shown: Option<Cause>) -> String {
     let evidence = evidence(diagnosis);
     if diagnosis.cause() == Cause::AckTimeout {
@@ -18,7 +18,13 @@ pub fn words(diagnosis: &Diagnosis, shown: Option<Cause>) -> String {
         false => format!("{} {}: {evidence}", diagnosis.confidence(), diagnosis.cause()),
     };
     match listed(diagnosis) {
-        Some(others) => format!("{sure}; {} {others}", or(diagnosis)),
+        Some(others) if diagnosis.confidence() == Confidence::Certain => {
+            format!("{sure}; perhaps {others}")
+        }
+        Some(other) if diagnosis.alternatives().len() == 1 => {
+            format!("{sure}; another possibility: {other}")
+        }
+        Some(others) => format!("{sure}; other possibilities: {others}"),
         None => sure,
     }
 }
@@ -48,7 +54,7 @@ fn seen(diagnosis: &Diagnosis) -> Option<String> {
     fact(diagnosis, "detail").filter(|_| told)
 }
 
-/// Whether it tells of a trouble that is none yet.
+/// Whether it is a warning: the link works, but not well.
 pub fn is_warning(diagnosis: &Diagnosis) -> bool {
     fact(diagnosis, "stage").is_some_and(|stage| stage == "warning")
 }

@@ -122,9 +122,7 @@ impl Coordinator {
         Error: From<T::Error>,
     {
         let target: Target = target.try_into()?;
-        heartbeat.check()?;
-        heartbeat.check_watch()?;
-        let secure = Secure::of(&target)?;
+        let secure = checked(&target, &heartbeat)?;
         let protocol = Guarded::new(Box::new(protocol));
         let interval = heartbeat.interval;
         let (name, shown) = (target.name(), target.to_string());
@@ -136,6 +134,16 @@ impl Coordinator {
             Watch::new(seat, dialer, heartbeat, protocol).run();
         };
         Ok(self.start(name, shown, interval, body)?.who.id)
+    }
+
+    /// Whether [`watch`](Coordinator::watch) would take this target and heartbeat. Nothing is
+    /// started: for a check of settings, all of them at once.
+    ///
+    /// # Errors
+    ///
+    /// What `watch` would say of them.
+    pub fn check(target: &Target, heartbeat: &Heartbeat) -> Result<(), Error> {
+        checked(target, heartbeat).map(drop)
     }
 
     /// Starts the thread of a link, of whatever kind. One without a name gets a number.
@@ -368,4 +376,11 @@ impl fmt::Debug for Coordinator {
         let links = self.links().map_or(0, |links| links.running.len());
         f.debug_struct("Coordinator").field("links", &links).finish_non_exhaustive()
     }
+}
+
+/// What a watched link is made with, where its target and heartbeat can work.
+fn checked(target: &Target, heartbeat: &Heartbeat) -> Result<Option<Secure>, Error> {
+    heartbeat.check()?;
+    heartbeat.check_watch()?;
+    Secure::of(target)
 }

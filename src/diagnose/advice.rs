@@ -1,14 +1,21 @@
 //! Who should act, and how: the remedy of the cause, with what this evidence knows.
 
+mod contact;
+mod server_line;
+
 use std::time::Duration;
 
 use super::decide::Verdict;
 use super::evidence::{Carried, Evidence, Kept};
 use super::story::about;
+use super::tls;
 use crate::cause::Cause;
 
 pub(super) fn advise(evidence: &Evidence, verdict: &Verdict) -> String {
     let peer = evidence.peer.as_deref().unwrap_or("the peer");
+    if let Some(advice) = contact::advise(evidence, verdict, peer) {
+        return advice;
+    }
     match verdict.cause {
         Cause::PayloadFiltered => payload(evidence, peer),
         Cause::SizeFiltered => size(evidence, peer),
@@ -22,6 +29,10 @@ pub(super) fn advise(evidence: &Evidence, verdict: &Verdict) -> String {
             format!("look at the log of {peer}: a restart, or a limit of its own")
         }
         Cause::AckTimeout => not_known(evidence),
+        Cause::CertificateExpiring => tls::renew(peer),
+        Cause::TlsFailed => {
+            tls::advise(evidence, peer).unwrap_or_else(|| of_this_side(Cause::TlsFailed))
+        }
         cause => of_the_network(cause, peer)
             .or_else(|| of_the_peer(cause, peer))
             .unwrap_or_else(|| of_this_side(cause)),
@@ -128,6 +139,7 @@ fn of_this_side(cause: Cause) -> String {
         | Cause::ProxyFailed
         | Cause::BadStatus
         | Cause::LoginRefused
+        | Cause::PermissionMissing
         | Cause::LocalResources
         | Cause::ProtocolPanicked => format!("check {}", cause.remedy()),
         other => other.remedy().to_owned(),

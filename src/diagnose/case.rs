@@ -2,7 +2,9 @@
 //! was written, the flight recorder, the pauses so far. Kept by the link's own thread; pure, times
 //! and looks are arguments.
 
+mod contact;
 mod next;
+mod own_side;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,9 +16,14 @@ use super::evidence::{Evidence, Kept, Stage};
 use super::history::{History, PAUSE};
 use super::recorder::{BeatEnd, Recorder};
 use super::settings::Diagnose;
+use super::tls;
 use crate::cause::{Cause, Loss};
 use crate::tcp_info::{TcpInfo, TcpState};
 
+pub(crate) use contact::{AT_ONCE, Heard};
+pub(crate) use own_side::OwnSide;
+
+use contact::Contact;
 use next::Open;
 
 /// So many beats are looked back on for packets that are lost again and again.
@@ -96,6 +103,7 @@ pub(crate) struct Case {
     open: Option<Open>,
     told: Option<Arc<Diagnosis>>,
     surest: Option<Confidence>,
+    contact: Contact,
 }
 
 impl Case {
@@ -130,6 +138,7 @@ impl Case {
             open: None,
             told: None,
             surest: None,
+            contact: Contact::default(),
         }
     }
 
@@ -154,6 +163,7 @@ impl Case {
         (self.outstanding, self.first, self.last) = (0, None, None);
         (self.misses, self.icmp, self.resent, self.is_lossy) = (0, None, 0, false);
         self.partial = false;
+        self.on_contact();
         self.on_next_connected(now);
     }
 
@@ -192,6 +202,7 @@ impl Case {
             return;
         }
         self.busy = now;
+        self.on_answer(rtt.is_some() || late);
         self.recorder.on_end(seq, rtt.map_or(BeatEnd::Late, BeatEnd::Acked));
         self.least_rtt = self.least_rtt.into_iter().chain(rtt).min();
         if let Some(first) = &self.first {
@@ -276,7 +287,9 @@ impl Case {
 
     /// When the connection, or the attempt, is over.
     pub(crate) fn on_disconnected(&mut self) {
-        self.stands = false;
+        if std::mem::take(&mut self.stands) {
+            self.on_contact_lost();
+        }
     }
 
     /// The trouble by silence, as far as it is known: the kernel's look, and our own side's.
@@ -288,6 +301,7 @@ impl Case {
         own: Option<OwnSide>,
     ) -> Evidence {
         let mut evidence = self.begin(Stage::Silence, loss, now);
+        self.add_contact(&mut evidence);
         self.add_beat(&mut evidence, now);
         self.add_kernel(&mut evidence, info);
         self.add_own_side(&mut evidence, own);
@@ -310,8 +324,9 @@ impl Case {
         if stage == Stage::Connect {
             return evidence;
         }
+        self.add_contact(&mut evidence);
+        self.add_at_once(&mut evidence, loss, now);
         self.add_beat(&mut evidence, now);
-        evidence.lived_us = Some(now.saturating_duration_since(self.since));
         if self.outstanding == 0 {
             let idle = now.saturating_duration_since(self.busy);
             evidence.idle_us = Some(idle);
@@ -360,6 +375,7 @@ impl Case {
             word: Some(loss.cause),
             stage: Some(stage),
             detail: Some(loss.detail.clone()),
+            tls: tls::word(loss),
             peer: self.peer.map(|peer| peer.to_string()).or_else(|| self.target.clone()),
             timeout_us: Some(self.timeout),
             waited_us: waited,
@@ -425,15 +441,6 @@ impl Case {
         evidence.window_closed_us = held.map(|(now, then)| now.saturating_sub(then));
     }
 
-    fn add_own_side(&self, evidence: &mut Evidence, own: Option<OwnSide>) {
-        let Some(own) = own else { return };
-        evidence.address_gone = Some(own.address_gone);
-        evidence.no_route = Some(own.no_route);
-        if let Some((name, carrier)) = own.interface {
-            (evidence.interface, evidence.carrier) = (Some(name), Some(carrier));
-        }
-    }
-
     /// The diagnosis of this evidence, with the last beats; and whether it is news: another cause
     /// than the last, or the same more surely than ever in this trouble.
     pub(crate) fn diagnose(&mut self, evidence: Evidence, now: Instant) -> (Arc<Diagnosis>, bool) {
@@ -487,14 +494,6 @@ impl Case {
     pub(crate) fn told(&self) -> Option<Arc<Diagnosis>> {
         self.told.clone()
     }
-}
-
-/// What this machine says of its own side.
-#[derive(Clone, Debug)]
-pub(crate) struct OwnSide {
-    pub(crate) address_gone: bool,
-    pub(crate) no_route: bool,
-    pub(crate) interface: Option<(String, bool)>,
 }
 
 #[cfg(test)]

@@ -124,6 +124,7 @@ impl Diagnosis {
         let open = matches!(
             loss.cause,
             Cause::AckTimeout
+                | Cause::PartialReply
                 | Cause::ClosedByPeer
                 | Cause::Reset
                 | Cause::KernelGaveUp

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use super::fact::{Fact, Value, words};
+use super::last_words::Said;
+use super::service::Service;
 use crate::cause::Cause;
 use crate::error::Error;
 use crate::pulse::{Regular, Rule};
@@ -143,6 +145,34 @@ evidence! {
     peer: String,
     /// What was seen, in words.
     detail: String,
+    /// What failed under TLS: `expired`, `not-yet-valid`, `clock`, `wrong-name`, `untrusted`,
+    /// `protocol`, `plaintext` or `silent`.
+    tls: String,
+    /// Days until the certificate of the peer expires; 0 where it has.
+    certificate_days: u64,
+    /// What is spoken, and to whom, as a target is typed, as long as no beat was answered.
+    target: String,
+    /// No beat of this link was ever answered.
+    first_contact: bool,
+    /// What listens, by what it said in place of the first answer.
+    service: Service,
+    /// What the peer said last, beside its acks, escaped and without what is secret.
+    said: String,
+    /// What that is: `closing`, `greeting`, `text` or `binary`.
+    said_kind: Said,
+    /// How long ago it was said.
+    said_age_us: Duration,
+    /// How often something was said on the connection, beside its acks.
+    said_times: u32,
+    /// It is the first thing that was said on the connection, and the only one.
+    said_first: bool,
+    /// It came after the last beat was written.
+    said_since_beat: bool,
+    /// Connections in a row that ended at once, before a byte of the peer, this one included.
+    drops: u32,
+    /// The connection ended over the first bytes that were written on it, without a byte of the
+    /// peer, where no beat was ever answered.
+    upon_beat: bool,
     /// The bytes of the beat, escaped, where the protocol says that they are no secret.
     beat: String,
     /// How long the beat is.

@@ -17,15 +17,22 @@ mod diagnosis;
 mod evidence;
 mod fact;
 mod history;
+pub(crate) mod last_words;
 mod recorder;
+pub(crate) mod service;
 mod settings;
 mod story;
+mod tls;
 
-pub(crate) use case::{Case, OwnSide};
+pub(crate) use case::{AT_ONCE, Case, Heard, OwnSide};
 pub(crate) use decide::is_path_alive;
 pub use diagnosis::{Confidence, Diagnosis};
 pub use evidence::Evidence;
 pub(crate) use evidence::{Carried, Fresh, Kept, Stage};
 pub use fact::Fact;
+pub(crate) use last_words::Said;
 pub use recorder::{BeatEnd, BeatRecord};
+pub(crate) use service::Service;
 pub use settings::Diagnose;
+#[cfg(feature = "tls")]
+pub(crate) use tls::IS_AUTHORITY;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::decide::Verdict;
 use super::evidence::{Carried, Evidence, Fresh, Kept, Stage};
 use crate::cause::Cause;
+use crate::counted::counted;
 
 /// The detail of a diagnosis: what was seen first, then what speaks for the verdict.
 pub(super) fn tell(evidence: &Evidence, verdict: &Verdict) -> String {
@@ -18,6 +19,7 @@ pub(super) fn tell(evidence: &Evidence, verdict: &Verdict) -> String {
             if let Some(gone) = evidence.suspended_us {
                 parts.push(format!("this machine was suspended for {} before", about(gone)));
             }
+            parts.extend(manners(evidence));
             parts.extend(kernel(evidence));
             parts.extend(elsewhere(evidence));
             parts.extend(pauses(evidence, verdict.cause));
@@ -27,6 +29,20 @@ pub(super) fn tell(evidence: &Evidence, verdict: &Verdict) -> String {
         parts.push(verdict.cause.sentence().to_owned());
     }
     parts.join("; ")
+}
+
+/// How the peer ended a connection on which it had said nothing.
+fn manners(evidence: &Evidence) -> Option<String> {
+    match (evidence.drops, evidence.upon_beat) {
+        (Some(1), _) => Some("no byte of the peer came before".to_owned()),
+        (Some(times), _) => {
+            Some(format!("no byte of the peer came before, for the {} time in a row", nth(times)))
+        }
+        (None, Some(true)) => {
+            Some("it had stood until our first bytes came, and ended over them".to_owned())
+        }
+        _ => None,
+    }
 }
 
 fn many(evidence: &Evidence) -> Option<String> {
@@ -41,10 +57,6 @@ fn own_side(evidence: &Evidence, cause: Cause) -> String {
         (Cause::NoLocalRoute, _) => format!("this machine has no route to {peer}"),
         _ => cause.sentence().to_owned(),
     }
-}
-
-fn counted(n: u64, one: &str, more: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {more}") }
 }
 
 /// What the kernel knows, where something of ours waits.
@@ -66,7 +78,8 @@ fn kernel(evidence: &Evidence) -> Option<String> {
         facts.push("the peer's window is closed".to_owned());
     }
     let silence = evidence.stage == Some(Stage::Silence);
-    if silence && evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0) {
+    let asked = evidence.outstanding != Some(0);
+    if silence && asked && evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0) {
         facts.push("the peer's kernel acknowledged it".to_owned());
     }
     if evidence.duplicates.is_some_and(|twice| twice > 0) {

@@ -68,6 +68,10 @@ impl Guarded {
         self.guard(|protocol| protocol.is_ready())
     }
 
+    pub(crate) fn reply(&mut self, out: &mut Vec<u8>) -> Result<(), Loss> {
+        self.guard(|protocol| protocol.reply(out))
+    }
+
     pub(crate) fn farewell(&mut self, out: &mut Vec<u8>) -> Result<(), Loss> {
         self.guard(|protocol| protocol.farewell(out))
     }
@@ -78,6 +82,15 @@ impl Guarded {
 
     pub(crate) fn neutral(&mut self, len: usize) -> Result<Option<Vec<u8>>, Loss> {
         Ok(self.guard(|protocol| protocol.neutral(len))?.filter(|bytes| bytes.len() == len))
+    }
+
+    /// None for a protocol that panics over it: it will do so over more.
+    pub(crate) fn scheme(&mut self) -> Option<&'static str> {
+        self.guard(|protocol| protocol.scheme()).ok().flatten()
+    }
+
+    pub(crate) fn redact(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Loss> {
+        self.guard(|protocol| protocol.redact(bytes))
     }
 
     /// Unwind safety: after a panic the protocol is only dropped, never called again.

@@ -3,16 +3,18 @@
 //! with its diagnosis.
 
 mod ends;
+mod last;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
-use crate::diagnose::{Case, Diagnosis, Evidence, Kept, OwnSide, Stage, is_path_alive};
+use crate::diagnose::{Case, Diagnosis, Evidence, Heard, Kept, OwnSide, Stage, is_path_alive};
 use crate::drive::handle::Handle;
 use crate::drive::looks::Looks;
 use crate::drive::member::Member;
+use crate::drive::own_side::is_about_the_path;
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::{Allowed, Scene};
 use crate::drive::side::{Question, Slot};
@@ -23,7 +25,7 @@ use crate::pulse::{Report, Rtt, Rule};
 use crate::state::State;
 use crate::tcp_info::TcpInfo;
 
-use ends::{is_about_the_path, is_no_trouble};
+use ends::is_no_trouble;
 
 pub(crate) struct Inquiry {
     handle: Arc<Handle>,
@@ -121,6 +123,11 @@ impl Inquiry {
         Some(self.looks.due(sent, rtt.avg()))
     }
 
+    /// How long after a beat that one is.
+    pub(crate) fn attention(&self) -> Duration {
+        self.looks.attention()
+    }
+
     pub(crate) fn on_looked(&mut self, now: Instant) {
         self.looks.on_looked(now);
     }
@@ -139,19 +146,27 @@ impl Inquiry {
     /// What side connections have found since the last time goes into the diagnosis.
     pub(crate) fn collect(&mut self, reporter: &mut Reporter) {
         self.flush(reporter);
-        if !self.asked {
-            return;
+        if let Some(evidence) = self.take_found() {
+            self.tell(evidence, Instant::now(), reporter);
         }
-        let Some(found) = self.slot.take() else { return };
+    }
+
+    /// The evidence of silence with what was found since the last time, if there is some.
+    fn take_found(&mut self) -> Option<Evidence> {
+        let found = self.slot.take().filter(|_| self.asked)?;
         self.case.on_side(&found);
-        if let Some(mut evidence) = self.silence.take() {
-            evidence.merge(&found);
-            if evidence.side == Some(Kept::Pending) {
-                evidence.side = found.side;
-            }
-            self.tell(evidence.clone(), Instant::now(), reporter);
-            self.silence = Some(evidence);
+        let evidence = self.silence.as_mut()?;
+        evidence.merge(&found);
+        if evidence.side == Some(Kept::Pending) {
+            evidence.side = found.side;
         }
+        Some(evidence.clone())
+    }
+
+    /// The peer says more than it was asked, and it does no harm.
+    pub(crate) fn on_unasked(&mut self, heard: &Heard, reporter: &mut Reporter) {
+        let now = Instant::now();
+        self.tell(self.case.doubled(heard, now), now, reporter);
     }
 
     /// A panic of the protocol that came to light here.

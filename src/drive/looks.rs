@@ -18,13 +18,17 @@ const LOOK: Duration = Duration::from_millis(40);
 /// So many links may look at that pace; more share it.
 const LOOKERS: u32 = 250;
 
-/// When the first look is taken: doubled until it is well past a usual answer, so that it moves
-/// seldom.
-pub(crate) fn attention(usual: Option<Duration>) -> Duration {
+/// How long after a beat its first look is taken: twice the usual answer at least. It moves in
+/// steps of two, and back only where the usual answer has fallen to an eighth: the read timeout
+/// follows it, so an answer that varies around a step must not move it at every beat.
+fn attention(before: Duration, usual: Option<Duration>) -> Duration {
     let usual = usual.unwrap_or_default();
-    let mut look = LOOK;
+    let mut look = before.max(LOOK);
     while look < 2 * usual {
         look *= 2;
+    }
+    while look > LOOK && look > 8 * usual {
+        look /= 2;
     }
     look
 }
@@ -55,6 +59,7 @@ pub(crate) fn look_at(socket: &Socket, peer: SocketAddr) -> Found {
 
 pub(crate) struct Looks {
     next: Option<Instant>,
+    attention: Duration,
     is_looker: bool,
     /// Of all links of the coordinator, those that look.
     lookers: Arc<AtomicU32>,
@@ -68,12 +73,20 @@ impl Drop for Looks {
 
 impl Looks {
     pub(crate) fn new(lookers: Arc<AtomicU32>) -> Looks {
-        Looks { next: None, is_looker: false, lookers }
+        Looks { next: None, attention: LOOK, is_looker: false, lookers }
+    }
+
+    /// How long after a beat the first look is taken.
+    pub(crate) fn attention(&self) -> Duration {
+        self.attention
     }
 
     /// When the beat that was written then is looked at next.
     pub(crate) fn due(&mut self, sent: Instant, usual: Option<Duration>) -> Instant {
-        *self.next.get_or_insert(sent + attention(usual))
+        if self.next.is_none() {
+            self.attention = attention(self.attention, usual);
+        }
+        *self.next.get_or_insert(sent + self.attention)
     }
 
     pub(crate) fn on_looked(&mut self, now: Instant) {
@@ -111,6 +124,24 @@ mod tests {
         looks.stop();
         drop(looks);
         assert_eq!(lookers.load(Ordering::Relaxed), 1000, "counted once");
-        assert_eq!(attention(Some(ms(70))), ms(160));
+    }
+
+    #[test]
+    fn an_answer_that_varies_around_a_step_does_not_move_the_first_look() {
+        let (now, ms) = (Instant::now(), Duration::from_millis);
+        let mut looks = Looks::new(Arc::default());
+        let mut first = |usual| {
+            let due = looks.due(now, Some(ms(usual)));
+            looks.stop();
+            (due - now, looks.attention())
+        };
+        assert_eq!(first(70), (ms(160), ms(160)));
+        for usual in [79, 81, 75, 100, 41, 100] {
+            assert!([ms(160), ms(320)].contains(&first(usual).0));
+        }
+        assert_eq!(first(100), (ms(320), ms(320)));
+        assert_eq!(first(41).0, ms(320), "not yet an eighth");
+        assert_eq!(first(21).0, ms(160));
+        assert_eq!(first(1).0, ms(40));
     }
 }

@@ -2,6 +2,7 @@
 //! runs one loop: poll the pulse, do what it says, tell it what happened. One file per kind of
 //! link.
 
+pub(crate) mod certificate;
 pub(crate) mod clients;
 mod connect;
 mod coordinator;
@@ -20,6 +21,7 @@ pub(crate) mod limits;
 mod looks;
 mod member;
 pub(crate) mod observe;
+mod overheard;
 mod own_side;
 pub(crate) mod queues;
 pub(crate) mod readers;
@@ -34,6 +36,7 @@ mod suspension;
 pub(crate) mod tls;
 mod verdict;
 pub(crate) mod watch;
+mod zone;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -127,7 +130,8 @@ impl Leaving {
         };
         for kind in [down, EventKind::Ended] {
             let link = Some(Arc::clone(who));
-            let event = Event { time: SystemTime::now(), link, peer: None, kind };
+            let event =
+                Event { time: SystemTime::now(), link, peer: None, certificate: None, kind };
             self.feed.push(event, true);
         }
     }

@@ -2,7 +2,7 @@
 //! is refused with the name of the feature.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use socket2::Socket;
 
@@ -22,6 +22,10 @@ impl Secure {
             )));
         }
         Ok(None)
+    }
+
+    pub(crate) fn warns_before(&self) -> Option<Duration> {
+        match *self {}
     }
 
     pub(crate) fn shake_hands(
@@ -50,6 +54,10 @@ impl Layer {
     }
 
     pub(crate) fn seal(&mut self, _bytes: &[u8]) -> &[u8] {
+        match *self {}
+    }
+
+    pub(crate) fn certificate_expires(&self) -> Option<SystemTime> {
         match *self {}
     }
 

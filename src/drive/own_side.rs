@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::cause::Cause;
 use crate::diagnose::OwnSide;
 use crate::sys::{self, Interface};
 
@@ -38,4 +39,17 @@ impl Interfaces {
             interface: address.and_then(|address| self.of(address)),
         }
     }
+}
+
+/// Whether our own side may be what is behind it.
+pub(super) fn is_about_the_path(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::ConnectTimeout
+            | Cause::Unreachable
+            | Cause::Prohibited
+            | Cause::NoLocalRoute
+            | Cause::LocalResources
+            | Cause::KernelGaveUp
+    )
 }

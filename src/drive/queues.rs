@@ -53,7 +53,8 @@ impl Queue {
     fn tell_lost_at_last(&mut self) {
         if self.lost > 0 {
             let kind = EventKind::Lost { count: self.lost };
-            let event = Event { time: SystemTime::now(), link: None, peer: None, kind };
+            let event =
+                Event { time: SystemTime::now(), link: None, peer: None, certificate: None, kind };
             // Full is impossible; a reader that has gone need not know.
             let _ = self.events.try_send(event);
             self.ring();
@@ -137,7 +138,7 @@ mod tests {
 
     fn event() -> Event {
         let kind = EventKind::Ended;
-        Event { time: SystemTime::now(), link: None, peer: None, kind }
+        Event { time: SystemTime::now(), link: None, peer: None, certificate: None, kind }
     }
 
     #[test]

@@ -8,8 +8,11 @@ use log::{debug, info, trace, warn};
 
 use crate::cause::{Cause, Loss};
 use crate::diagnose::Diagnosis;
+use crate::drive::certificate::Certificate;
 use crate::drive::feed::Feed;
 use crate::drive::handle::Handle;
+use crate::drive::socket::Connection;
+use crate::drive::tls::Secure;
 use crate::event::{Event, EventKind, Status};
 use crate::pulse::{Report, Rtt};
 use crate::state::State;
@@ -20,7 +23,8 @@ pub(crate) struct Reporter {
     /// Of the connection that is, or was last.
     pub(crate) peer: Option<SocketAddr>,
     /// How long the last connect took.
-    pub(crate) took: Duration,
+    took: Duration,
+    certificate: Certificate,
     connections: u64,
     /// The number of the last beat that was sent.
     last: u64,
@@ -28,7 +32,21 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     pub(crate) fn new(handle: Arc<Handle>, feed: Arc<Feed>) -> Reporter {
-        Reporter { handle, feed, peer: None, took: Duration::ZERO, connections: 0, last: 0 }
+        let certificate = Certificate::default();
+        let (took, connections, last) = (Duration::ZERO, 0, 0);
+        Reporter { handle, feed, peer: None, took, certificate, connections, last }
+    }
+
+    /// A connection was opened, which took so long.
+    pub(crate) fn on_dialed(
+        &mut self,
+        secure: Option<&Secure>,
+        connection: &Connection,
+        took: Duration,
+    ) {
+        self.took = took;
+        let warns_before = secure.and_then(Secure::warns_before);
+        self.certificate.on_connected(connection.certificate_expires(), warns_before);
     }
 
     /// A beat was written. One that crossed the end of its connection is written again.
@@ -47,6 +65,22 @@ impl Reporter {
             self.connections += 1;
         }
         self.push(kind);
+        self.look_at_certificate();
+    }
+
+    /// Once a day it may be worth a warning, also on a connection that stands for months.
+    fn look_at_certificate(&mut self) {
+        if self.certificate.expires.is_none() {
+            return;
+        }
+        if let Some(left) = self.certificate.warning(Instant::now(), SystemTime::now) {
+            let peer = self.peer.map_or_else(|| self.handle.who.target.clone(), |p| p.to_string());
+            let evidence = self.certificate.evidence(left, peer, SystemTime::now());
+            // Not in the status: why the link is not Up is another question.
+            let kind = EventKind::Diagnosed { diagnosis: Arc::new(Diagnosis::of(evidence)) };
+            self.log(&kind);
+            self.push(kind);
+        }
     }
 
     /// What was worked out beside the events of the link.
@@ -87,13 +121,18 @@ impl Reporter {
     pub(crate) fn alarm(&self, diagnosis: Arc<Diagnosis>) {
         warn!("{diagnosis}");
         let kind = EventKind::Diagnosed { diagnosis };
-        self.feed.push(Event { time: SystemTime::now(), link: None, peer: None, kind }, true);
+        self.feed.push(
+            Event { time: SystemTime::now(), link: None, peer: None, certificate: None, kind },
+            true,
+        );
     }
 
     fn push(&self, kind: EventKind) {
         let urgent = !matches!(kind, EventKind::Beat { .. });
         let link = Some(Arc::clone(&self.handle.who));
-        let event = Event { time: SystemTime::now(), link, peer: self.peer, kind };
+        let certificate =
+            self.certificate.expires.filter(|_| matches!(kind, EventKind::Connected { .. }));
+        let event = Event { time: SystemTime::now(), link, peer: self.peer, certificate, kind };
         self.feed.push(event, urgent);
     }
 
@@ -122,6 +161,7 @@ impl Reporter {
             EventKind::Connected { .. } => {
                 status.peer = self.peer;
                 status.reconnects = self.connections;
+                status.certificate_expires = self.certificate.expires;
             }
             EventKind::Beat { late, .. } => {
                 status.acked += 1;

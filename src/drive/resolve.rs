@@ -1,18 +1,23 @@
 //! From a host to its addresses, on the thread of the link that asks, anew at each attempt.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 
 use crate::cause::{Cause, Loss};
 use crate::drive::guarded::caught;
 use crate::drive::handle::Handle;
+use crate::drive::zone;
+use crate::sys::{self, NameFault, NameFaultKind};
 
 /// How names become addresses.
 pub(crate) type Resolve = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
 /// The system's own resolver.
 pub(crate) fn by_system(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    Ok((host, port).to_socket_addrs()?.collect())
+    sys::resolve(host, port).map_err(|fault| {
+        let missing = fault.kind == NameFaultKind::Missing;
+        io::Error::new(if missing { ErrorKind::NotFound } else { ErrorKind::Other }, fault)
+    })
 }
 
 pub(crate) fn addresses(
@@ -21,8 +26,8 @@ pub(crate) fn addresses(
     host: &str,
     port: u16,
 ) -> Result<Vec<SocketAddr>, Loss> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
+    if let Some(address) = zone::address(host, port) {
+        return Ok(vec![address?]);
     }
     // A resolver of the user's own may panic.
     let answer = handle.resolving(|| caught(|| resolve(host, port)));
@@ -33,11 +38,19 @@ pub(crate) fn addresses(
             Err(Loss::new(Cause::NameNotResolved, format!("`{host}` has no address")))
         }
         Ok(addresses) => Ok(addresses),
-        Err(error) => {
-            // EAI_AGAIN reaches us as its words only.
-            let silent = error.to_string().contains("emporary failure");
-            let cause = if silent { Cause::NameServerSilent } else { Cause::NameNotResolved };
-            Err(Loss::new(cause, format!("`{host}`: {error}")))
-        }
+        Err(error) => Err(Loss::new(cause(&error), format!("`{host}`: {error}"))),
+    }
+}
+
+fn cause(error: &io::Error) -> Cause {
+    let fault = error.get_ref().and_then(|inner| inner.downcast_ref::<NameFault>());
+    match fault.map(|fault| fault.kind) {
+        Some(NameFaultKind::Missing) => Cause::NameNotResolved,
+        Some(NameFaultKind::Silent | NameFaultKind::Failed) => Cause::NameServerSilent,
+        Some(NameFaultKind::Resources) => Cause::LocalResources,
+        // Of a resolver of the user's own, which may have asked std.
+        None if error.kind() == ErrorKind::TimedOut => Cause::NameServerSilent,
+        None if sys::says_silent(&error.to_string()) => Cause::NameServerSilent,
+        None => Cause::NameNotResolved,
     }
 }

@@ -4,19 +4,23 @@
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
 use crate::drive::inbox::Inbox;
 use crate::drive::tls::{Layer, Opened, Secure};
+use crate::protocol::FRAME_LIMIT;
 use crate::sys::{self, Ready};
 use crate::tcp_info::TcpInfo;
 
 /// Reads past a deadline before it is judged: what waited is read first, but a peer that floods
 /// cannot put off the verdict.
 const READS_IN_OVERTIME: u32 = 16;
+
+/// Reads before a write: what came, and whether an end is right behind it.
+const LOOKS: u32 = 2;
 
 pub(crate) struct Connection {
     socket: Arc<Socket>,
@@ -84,9 +88,14 @@ impl Connection {
     /// of it is written if the peer has closed: a FIN that nobody looked at would turn into a
     /// reset.
     pub(crate) fn write(&mut self, bytes: &[u8], timeout: Duration) -> Result<Instant, Loss> {
-        if !self.looked {
-            if let Woke::Lost(loss) = self.read_now() {
-                return Err(loss);
+        for _ in 0..LOOKS {
+            if self.looked || self.inbox.rest().len() > FRAME_LIMIT / 2 {
+                break;
+            }
+            match self.read_now() {
+                Woke::Lost(loss) => return Err(loss),
+                Woke::Bytes => {} // an end may be right behind them
+                Woke::Quiet | Woke::Interrupted => break,
             }
         }
         let bytes = match &mut self.layer {
@@ -213,6 +222,11 @@ impl Connection {
         (Arc::clone(&self.socket), self.layer.take())
     }
 
+    /// When the certificate of the peer expires, if there is one.
+    pub(crate) fn certificate_expires(&self) -> Option<SystemTime> {
+        self.layer.as_ref()?.certificate_expires()
+    }
+
     pub(crate) fn socket(&self) -> &Socket {
         &self.socket
     }
@@ -317,6 +331,8 @@ pub(crate) fn loss_of(error: &io::Error, peer: SocketAddr) -> Loss {
     let cause = match error.raw_os_error() {
         // Not a read timeout, which is EAGAIN: the kernel gave up sending.
         Some(libc::ETIMEDOUT) => Cause::KernelGaveUp,
+        // poll looks at no more descriptors than the process may have.
+        Some(libc::EINVAL) => Cause::LocalResources,
         _ => cause_of(error).unwrap_or(Cause::Reset),
     };
     Loss::new(cause, format!("{peer}: {error}"))

@@ -5,7 +5,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
@@ -17,8 +17,8 @@ use crate::drive::socket::cause_of;
 use crate::error::Error;
 use crate::sys::{self, Ready};
 use crate::target::Target;
-use crate::tls::Tls;
-use crate::tls_words::{failed, is_tls, plaintext, tls_failed};
+use crate::tls::{Tls, expires};
+use crate::tls_words::{failed, is_tls, plaintext, silent, tls_failed};
 
 /// One read. An ack is smaller, a record of 16 KiB costs four.
 const READ: usize = 4096;
@@ -28,6 +28,7 @@ const READ: usize = 4096;
 pub(crate) struct Secure {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
+    warns_before: Option<Duration>,
 }
 
 impl Secure {
@@ -36,19 +37,23 @@ impl Secure {
         if !target.is_tls() {
             return Ok(None);
         }
-        let config = match target.tls_settings() {
-            Some(tls) => tls.config()?,
-            None => by_default()?,
+        let (config, warns_before) = match target.tls_settings() {
+            Some(tls) => (tls.config_of_link()?, tls.warns_before()),
+            None => (by_default()?, Tls::new().warns_before()),
         };
-        // The zone of an address means something on this machine only.
-        let host = target.host().split('%').next().unwrap_or_default();
+        let host = target.host_elsewhere();
         let name = ServerName::try_from(host.to_owned()).map_err(|_| {
             Error::invalid(format!(
                 "target `{target}`: no certificate can have the name `{host}`: use a DNS name or \
                  an address"
             ))
         })?;
-        Ok(Some(Secure { config, name }))
+        Ok(Some(Secure { config, name, warns_before }))
+    }
+
+    /// How long before its end the peer's certificate is worth a warning; none if never.
+    pub(crate) fn warns_before(&self) -> Option<Duration> {
+        self.warns_before
     }
 
     /// Until both sides are content, or the deadline. A stop ends it by shutting the socket down.
@@ -77,7 +82,7 @@ fn by_default() -> Result<Arc<ClientConfig>, Error> {
     match CONFIG.get() {
         Some(config) => Ok(Arc::clone(config)),
         None => {
-            let config = Tls::new().config()?;
+            let config = Tls::new().config_of_link()?;
             Ok(Arc::clone(CONFIG.get_or_init(|| config)))
         }
     }
@@ -136,14 +141,7 @@ impl Layer {
             let left = deadline.saturating_duration_since(Instant::now());
             match sys::wait_readable(socket, Some(left)) {
                 Ok(Ready::Yes) => {}
-                Ok(Ready::TimedOut) => {
-                    let waited = start.elapsed();
-                    let what = format!(
-                        "{peer} took the connection, and no TLS handshake came to \
-                                        an end within {waited:.1?}"
-                    );
-                    return Err(Loss::new(Cause::ConnectTimeout, what));
-                }
+                Ok(Ready::TimedOut) => return Err(silent(&peer, start.elapsed(), self.heard)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(lost(error)),
             }
@@ -211,6 +209,11 @@ impl Layer {
     pub(crate) fn seal(&mut self, bytes: &[u8]) -> &[u8] {
         self.session.writer().write_all(bytes).expect("its buffer has no limit");
         self.sealed()
+    }
+
+    /// When the certificate of the peer expires, where that can be read.
+    pub(crate) fn certificate_expires(&self) -> Option<SystemTime> {
+        expires(self.session.peer_certificates()?)
     }
 
     /// The good-bye within TLS.

@@ -4,6 +4,9 @@
 //! the socket's read timeout), `poll` until the next beat. A FIN or RST in between ends the
 //! `poll` at once.
 
+mod conversation;
+mod words;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
@@ -16,12 +19,12 @@ use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
 use crate::drive::inbox::Next;
 use crate::drive::inquiry::Inquiry;
-use crate::drive::looks::{Found, attention, look_at};
+use crate::drive::looks::{Found, look_at};
+use crate::drive::overheard::Overheard;
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::{Allowed, Scene};
 use crate::drive::socket::{Connection, Woke};
 use crate::heartbeat::Heartbeat;
-use crate::protocol::shown::shown;
 use crate::protocol::{Frame, IdleEnd};
 use crate::pulse::{Input, Output, Patience, Pulse, Report};
 use crate::tcp_info::TcpInfo;
@@ -39,15 +42,29 @@ pub(crate) struct Watch {
     reporter: Reporter,
     inquiry: Inquiry,
     connection: Option<Connection>,
+    /// Since when the connection stands.
+    since: Instant,
     /// When the last beat was written.
     sent: Instant,
-    /// The beat on its way out; kept, so that no beat allocates.
+    /// The beat on its way out, or written last; kept, so that no beat allocates.
     out: Vec<u8>,
+    /// Where in it the beat begins, behind what opens the conversation.
+    beat_at: usize,
+    /// It is written.
+    written: bool,
+    /// A beat that waits until the conversation is opened, or the one before it is through.
+    held: Option<u64>,
+    /// The scheme of what is spoken.
+    scheme: String,
+    /// What the peer said beside its acks.
+    overheard: Overheard,
+    /// That it answers twice was told.
+    is_doubled: bool,
     paused: bool,
     /// The peer announced, with its last ack, that it ends the connection.
     over: bool,
     /// Bytes came since the last beat went out.
-    heard: bool,
+    has_heard: bool,
     /// What the peer has said of its idle limit.
     idle_limit: Option<Duration>,
 }
@@ -64,10 +81,12 @@ impl Watch {
         seat: Seat,
         dialer: Dialer,
         heartbeat: Heartbeat,
-        protocol: Guarded,
+        mut protocol: Guarded,
     ) -> Watch {
         let now = Instant::now();
-        let inquiry = Inquiry::new(&seat, &heartbeat, now);
+        let mut inquiry = Inquiry::new(&seat, &heartbeat, now);
+        let scheme = dialer.target.spoken(protocol.scheme());
+        inquiry.case().set_watched(&scheme, &dialer.target);
         let Seat { handle, shared, seed } = seat;
         let pulse = Pulse::new(heartbeat.clone(), seed, now);
         let reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
@@ -82,11 +101,18 @@ impl Watch {
             reporter,
             inquiry,
             connection,
+            since: now,
             sent: now,
             out,
+            beat_at: 0,
+            written: false,
+            held: None,
+            scheme,
+            overheard: Overheard::default(),
+            is_doubled: false,
             paused: false,
             over: false,
-            heard: false,
+            has_heard: false,
             idle_limit: None,
         }
     }
@@ -104,11 +130,24 @@ impl Watch {
         }
     }
 
-    fn tell(&mut self, input: Input) {
+    fn tell(&mut self, mut input: Input) {
+        match &mut input {
+            Input::Lost(loss) => self.add_last_words(loss),
+            Input::Ack(_) => self.overheard.on_ack(),
+            _ => {}
+        }
         self.pulse.handle(Instant::now(), input);
     }
 
     fn report(&mut self, report: Report) {
+        match report {
+            Report::Ended => self.inquiry.hear_out(&mut self.reporter),
+            Report::Missed { .. } => {
+                let heard = self.heard();
+                self.inquiry.case().set_heard(heard);
+            }
+            _ => {}
+        }
         let Watch { inquiry, pulse, reporter, connection, protocol, dialer, .. } = self;
         let mut view = View { connection: connection.as_ref(), protocol, dialer };
         inquiry.report(report, pulse.rtt(), &mut view, reporter);
@@ -128,14 +167,16 @@ impl Watch {
     fn open(&mut self) -> Result<(), Loss> {
         self.reporter.peer = None;
         let (connection, took) = self.dialer.dial(&self.heartbeat)?;
-        (self.reporter.peer, self.reporter.took) = (Some(connection.peer), took);
+        self.reporter.on_dialed(self.dialer.secure.as_ref(), &connection, took);
+        self.reporter.peer = Some(connection.peer);
         let peer = connection.peer;
-        self.connection = Some(connection);
+        (self.connection, self.since) = (Some(connection), Instant::now());
         let Watch { inquiry, connection, protocol, dialer, .. } = self;
         let view = View { connection: connection.as_ref(), protocol, dialer };
         inquiry.on_connected(Some(peer), &view);
         self.out.clear();
-        self.over = false;
+        (self.over, self.written, self.held) = (false, false, None);
+        self.overheard.on_connected();
         self.protocol.connected(&mut self.out)?;
         self.ask_rto();
         Ok(())
@@ -160,45 +201,29 @@ impl Watch {
             Ok(input) => self.tell(input),
             // Our own shutdown looks like an end, too; the next wait ends the link.
             Err(_) if self.handle.is_shut_by_us() => {}
-            Err(loss) => {
-                let input = self.ended(loss);
-                self.tell(input);
-            }
+            Err(loss) => self.tell_behind(loss),
         }
     }
 
-    /// What opens the conversation, if this is the first beat, goes out with it.
+    /// What opens the conversation, if this is the first beat, goes out with it, unless the beat
+    /// has to wait for an answer to that.
     fn write_beat(&mut self, seq: u64) -> Result<Input, Loss> {
-        self.heard = false;
-        let Some(connection) = &mut self.connection else {
-            return Err(Cause::ClosedByPeer.into());
-        };
+        self.has_heard = false;
         if let Some(loss) = self.inquiry.take_broken() {
             return Err(loss);
         }
-        let before = self.out.len();
-        self.protocol.beat(seq, &mut self.out)?;
-        let beat = &self.out[before..];
-        let (bytes, silent) = (beat.len(), beat.is_empty());
-        let mut known = None;
-        if self.inquiry.is_on() && !silent {
-            known = connection.tcp_info();
-            // Once, and where the protocol says that these bytes mean nothing to anybody.
-            if seq == 1 && self.protocol.neutral(bytes)?.is_some() {
-                self.inquiry.case().set_beat(Some(shown(beat, &[])));
-            }
+        if std::mem::take(&mut self.written) {
+            self.out.clear();
         }
-        let at = connection.write(&self.out, self.heartbeat.write_timeout)?;
-        if !silent {
-            self.inquiry.on_sent(seq, at, bytes, known);
-        }
-        self.sent = at;
-        self.out.clear();
         self.reporter.on_sent(seq);
-        if seq % ASK_RTO_EVERY == 0 {
-            self.ask_rto();
+        if self.protocol.is_ready()? {
+            return self.write_out(seq);
         }
-        Ok(if silent { Input::Stands(seq) } else { Input::Sent { seq, at } })
+        if let Some(older) = self.held.replace(seq) {
+            self.tell(Input::Skipped(older));
+        }
+        let at = self.write_opening(seq)?;
+        Ok(Input::Sent { seq, at })
     }
 
     /// One step towards `until`: a flag, a frame, bytes, or time that passed.
@@ -239,8 +264,7 @@ impl Watch {
             }
             return self.tick();
         };
-        let piece =
-            look.and(expecting.map(|timeout| timeout.min(attention(self.pulse.rtt().avg()))));
+        let piece = look.and(expecting.map(|timeout| timeout.min(self.inquiry.attention())));
         let until = look.into_iter().chain(until).min();
         match connection.wait(until, piece.or(expecting)) {
             Woke::Bytes | Woke::Interrupted => {}
@@ -306,7 +330,7 @@ impl Watch {
 
     /// The peer has ended the connection. Whether it may is the protocol's to say.
     fn ended(&mut self, loss: Loss) -> Input {
-        let owes_nothing = self.pulse.expecting().is_none() || !self.heard;
+        let owes_nothing = self.pulse.expecting().is_none() || !self.has_heard;
         let may_be_free = match loss.cause {
             Cause::ClosedByPeer | Cause::Reset => owes_nothing,
             Cause::Renewed => true, // in so many words
@@ -338,24 +362,39 @@ impl Watch {
     /// What the bytes that came amount to. Data is no life on a watched link and passes by; the
     /// inbox is bounded, so the clock is looked at soon.
     fn next_input(&mut self) -> Option<Input> {
-        let connection = self.connection.as_mut()?;
         loop {
+            let connection = self.connection.as_mut()?;
             let next = connection.inbox.next(&mut self.protocol);
-            self.heard |= !matches!(next, Ok(Next::Nothing) | Err(_));
+            self.has_heard |= !matches!(next, Ok(Next::Nothing) | Err(_));
             return Some(match next {
-                Ok(Next::Frame(Frame::Data | Frame::Own)) => continue,
+                Ok(Next::Frame(Frame::Own)) => match self.went_on() {
+                    Ok(Some(input)) => input,
+                    Ok(None) => continue,
+                    Err(loss) => Input::Lost(loss),
+                },
+                Ok(Next::Frame(Frame::Data)) => {
+                    self.overheard.push(connection.inbox.frame_bytes(), Instant::now());
+                    continue;
+                }
+                Ok(Next::Frame(Frame::Unasked)) => {
+                    self.overheard.push_unasked(connection.inbox.frame_bytes(), Instant::now());
+                    if self.pulse.expecting().is_none() {
+                        self.on_doubled();
+                    }
+                    continue;
+                }
                 Ok(Next::Frame(Frame::Ack(seq))) => Input::Ack(seq),
                 Ok(Next::Frame(Frame::Beat(_))) => Input::Lost(Loss::new(
                     Cause::WrongReply,
                     format!("{} sent a beat in place of an ack: is it an echo?", connection.peer),
                 )),
-                Ok(Next::Partial) => Input::Partial,
+                Ok(Next::Partial) => {
+                    self.overheard.touch(Instant::now());
+                    Input::Partial
+                }
                 Ok(Next::Nothing) => return None,
-                Err(mut loss) => {
-                    // Not even a late ack was to come.
-                    if loss.cause == Cause::WrongReply && self.pulse.outstanding() == 0 {
-                        loss.cause = Cause::UnaskedBytes;
-                    }
+                Err(loss) => {
+                    let loss = self.rejected(loss);
                     self.ended(loss)
                 }
             });

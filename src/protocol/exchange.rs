@@ -2,7 +2,8 @@
 
 use memchr::{memchr, memmem};
 
-use super::{FRAME_LIMIT, Frame, Protocol, Rejected, escaped};
+use super::shown::{hidden, shown};
+use super::{FRAME_LIMIT, Frame, Protocol, Rejected, escaped, secrets};
 
 /// Fixed bytes out, fixed bytes expected.
 ///
@@ -98,7 +99,7 @@ impl Exchange {
             Err(Rejected::wrong_reply(format!(
                 "expected `{}`, got `{}`",
                 escaped(&self.expect),
-                escaped(bytes)
+                shown(&self.redact(bytes), &[])
             )))
         }
     }
@@ -110,6 +111,10 @@ impl Protocol for Exchange {
         if let Rest::Any { waiting, .. } = &mut self.rest {
             *waiting = waiting.saturating_add(1);
         }
+    }
+
+    fn scheme(&self) -> Option<&'static str> {
+        Some("tcp")
     }
 
     fn ack(&mut self, _seq: Option<u64>, out: &mut Vec<u8>) {
@@ -126,6 +131,13 @@ impl Protocol for Exchange {
         (self.side == Side::Asking && self.other_bytes).then(|| vec![b'x'; len])
     }
 
+    /// What is sent may hold a token, unless other bytes may be sent as well.
+    fn redact(&self, bytes: &[u8]) -> Vec<u8> {
+        let secrets = if self.other_bytes { Vec::new() } else { secrets::within(&self.send, true) };
+        let secrets: Vec<&[u8]> = secrets.iter().map(Vec::as_slice).collect();
+        hidden(bytes, &[], &secrets)
+    }
+
     fn connected(&mut self, _out: &mut Vec<u8>) {
         if let Rest::Any { waiting, open, len } = &mut self.rest {
             (*waiting, *open, *len) = (0, false, 0);
@@ -139,6 +151,11 @@ impl Protocol for Exchange {
         if bytes.is_empty() {
             return Ok(None);
         }
+        let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if waiting == 0 && line == self.expect && !line.is_empty() {
+            return Ok(Some((Frame::Unasked, bytes.len())));
+        }
         let skipped = match waiting {
             0 => bytes.len(),
             _ if open => rest_of_reply(bytes, &self.expect),
@@ -150,7 +167,9 @@ impl Protocol for Exchange {
             }
             let open = open && bytes[skipped - 1] != b'\n';
             self.rest = Rest::Any { waiting, open, len: len + skipped };
-            return Ok(Some((Frame::Data, skipped)));
+            // Behind the next beat it may as well be what comes in place of its ack.
+            let frame = if waiting == 0 { Frame::Data } else { Frame::Unasked };
+            return Ok(Some((frame, skipped)));
         }
         if open && !bytes.starts_with(&self.expect) {
             return Ok(None);
@@ -166,7 +185,7 @@ impl Protocol for Exchange {
 
 /// How many bytes at the front are the rest of a reply: up to the end of its line, or to where the
 /// next reply begins, or may begin at the very end of what has come.
-fn rest_of_reply(bytes: &[u8], expect: &[u8]) -> usize {
+pub(super) fn rest_of_reply(bytes: &[u8], expect: &[u8]) -> usize {
     let most = bytes.len().min(expect.len().saturating_sub(1));
     let begun = (0..=most).rev().find(|&n| bytes.ends_with(&expect[..n])).unwrap_or(0);
     let next = memmem::find(bytes, expect).unwrap_or(bytes.len() - begun);
@@ -220,6 +239,10 @@ mod tests {
             assert_eq!(acks(&[&both[..cut], &both[cut..]], 2), 2, "cut at {cut}");
         }
         assert_eq!(acks(&[&both], 1), 1, "the second is rest: no beat waits for it");
+        let mut twice = Exchange::new("x", "VERSION").with_any_rest();
+        twice.beat(1, &mut Vec::new());
+        let unasked = [ACK, Frame::Data, Frame::Unasked];
+        assert_eq!(frames(&mut twice, &[b"VERSION", b"\r\n", b"VERSION\r\n"]), unasked);
         let mut any = Exchange::new("version\r\n", "VERSION").with_any_rest();
         any.beat(1, &mut Vec::new());
         assert!(any.parse(b"ERROR\r\n").is_err());
@@ -231,7 +254,7 @@ mod tests {
         any.beat(1, &mut Vec::new());
         assert_eq!(frames(&mut any, &[b"VERSION"]), [ACK]);
         any.beat(2, &mut Vec::new());
-        assert_eq!(frames(&mut any, &[b" 1.6.18\r\n"]), [Frame::Data]);
+        assert_eq!(frames(&mut any, &[b" 1.6.18\r\n"]), [Frame::Unasked]);
         assert_eq!(frames(&mut any, &[b"VERSION 1.6.18\r\n"]), [ACK, Frame::Data]);
         any.beat(3, &mut Vec::new());
         assert!(any.parse(b"ERROR\r\n").is_err());
@@ -246,6 +269,13 @@ mod tests {
         assert_eq!(frames(&mut any, &[b"what", b"ever"]), [ACK, Frame::Data]);
         let mut end = Exchange::answering("ping", "pong").with_any_rest();
         assert_eq!(frames(&mut end, &[b"pingping"]), [Frame::Beat(None); 2]);
+    }
+
+    #[test]
+    fn a_token_that_is_sent_is_not_shown_when_it_comes_back() {
+        let mut beat = Exchange::new("check t0ken-of-ours\r\n", "ok");
+        let error = beat.parse(b"no such token: T0KEN-of-ours, check it").unwrap_err();
+        assert_eq!(error.0.detail, "expected `ok`, got `no such token: ***, check it`");
     }
 
     #[test]

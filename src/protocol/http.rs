@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::{Bound, RangeBounds, RangeInclusive};
 use std::time::Duration;
 
-use super::shown::shown;
+use super::shown::{hidden, shown};
 use super::{FRAME_LIMIT, Frame, IdleEnd, Protocol, Rejected};
 use crate::cause::{Cause, Loss};
 use crate::error::Error;
@@ -286,16 +286,9 @@ impl Http {
         self.fields.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))
     }
 
-    /// Bytes of the server for people. It may repeat what it was sent: the query, the login, the
-    /// values of fields.
+    /// Bytes of the server for people.
     fn shown(&self, bytes: &[u8]) -> String {
-        let mut secrets: Vec<&[u8]> =
-            self.fields.iter().map(|(_, value)| value.as_bytes()).collect();
-        if let Some(Login { user, password, token }) = &self.login {
-            secrets.extend([user.as_bytes(), password.as_bytes(), token.as_bytes()]);
-        }
-        secrets.extend(self.path.split_once('?').map(|(_, query)| query.as_bytes()));
-        shown(bytes, &secrets)
+        shown(&self.redact(bytes), &[])
     }
 
     fn refused(&mut self, Refused { code, reason }: &Refused) -> Rejected {
@@ -460,6 +453,23 @@ impl Protocol for Http {
 
     fn closed(&mut self) -> Result<Option<Frame>, Rejected> {
         if self.replies.close() { self.end().map(Some) } else { Ok(None) }
+    }
+
+    fn scheme(&self) -> Option<&'static str> {
+        Some("http")
+    }
+
+    /// The server may repeat what it was sent: the query, the login, the values of fields.
+    fn redact(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut secrets: Vec<&[u8]> =
+            self.fields.iter().map(|(_, value)| value.as_bytes()).collect();
+        let mut names: Vec<&[u8]> = Vec::new();
+        if let Some(Login { user, password, token }) = &self.login {
+            names.push(user.as_bytes());
+            secrets.extend([password.as_bytes(), token.as_bytes()]);
+        }
+        secrets.extend(self.path.split_once('?').map(|(_, query)| query.as_bytes()));
+        hidden(bytes, &names, &secrets)
     }
 }
 

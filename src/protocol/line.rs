@@ -22,6 +22,10 @@ impl Protocol for Line {
         Some(Box::new(Line))
     }
 
+    fn scheme(&self) -> Option<&'static str> {
+        Some("line")
+    }
+
     fn beat(&mut self, seq: u64, out: &mut Vec<u8>) {
         line(out, "beat", seq);
     }

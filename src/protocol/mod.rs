@@ -2,19 +2,24 @@
 //! functions; one file per protocol.
 
 mod connect_only;
+mod escapes;
 mod exchange;
 mod framed;
 pub(crate) mod http;
 mod line;
 mod redis;
+mod secrets;
 pub(crate) mod shown;
+mod steps;
 
 pub use connect_only::ConnectOnly;
+pub use escapes::unescaped;
 pub use exchange::Exchange;
 pub use framed::{Framed, Prefix};
 pub use http::Http;
 pub use line::Line;
 pub use redis::Redis;
+pub use steps::Steps;
 
 use std::time::Duration;
 
@@ -36,9 +41,13 @@ pub enum Frame {
     Beat(Option<u64>),
     /// A valid message that is neither. On a [`Link`](crate::Link) it is the application's.
     Data,
-    /// A valid message that is the protocol's own business, the answer to its login say: a sign of
-    /// life, and handed to nobody.
+    /// A valid message that is the protocol's own business, the answer to its login for example: a
+    /// sign of life, and handed to nobody.
     Own,
+    /// Bytes that nobody had asked for and that do no harm. On a watched link they are told once,
+    /// as a warning, where no beat waits; where one does and is not answered, they are what came
+    /// in place of its ack.
+    Unasked,
 }
 
 /// The peer said something that this protocol does not allow. The link goes Down with this cause.
@@ -62,6 +71,17 @@ impl Rejected {
     /// and a loss with `renewed` in any other.
     pub fn renewed(detail: impl Into<String>) -> Rejected {
         Rejected(Loss::new(Cause::Renewed, detail))
+    }
+
+    /// The right peer answered, and does not serve now: it loads its data, is full, or waits for
+    /// another one. Say so in its own words.
+    pub fn not_ready(detail: impl Into<String>) -> Rejected {
+        Rejected(Loss::new(Cause::NotReady, detail))
+    }
+
+    /// The peer took the login, and refuses the beat for want of a right. Say which one.
+    pub fn permission_missing(detail: impl Into<String>) -> Rejected {
+        Rejected(Loss::new(Cause::PermissionMissing, detail))
     }
 
     /// The peer refused the credentials. The link tries again, at most every 10 s.
@@ -206,10 +226,18 @@ pub trait Protocol: Send {
     }
 
     /// Whether the conversation that [`connected`](Protocol::connected) opened is through, its
-    /// login accepted. On a [`Link`](crate::Link) the application's frames wait for it. Asked after
-    /// `connected`, and after each frame until it is. Default: at once.
+    /// login accepted. On a [`Link`](crate::Link) the application's frames wait for it, on a
+    /// [watched](crate::Coordinator::watch) link the beat does. Asked after `connected`, and after
+    /// each frame until it is. Default: at once.
     fn is_ready(&self) -> bool {
         true
+    }
+
+    /// Appends what follows from the frame that was just parsed, the next line of a login for
+    /// example. Asked on a [watched](crate::Coordinator::watch) link after each
+    /// [`Frame::Own`]. Nothing by default.
+    fn reply(&mut self, out: &mut Vec<u8>) {
+        let _ = out;
     }
 
     /// What may be said on another connection to the same peer, where the live one is silent and
@@ -234,6 +262,18 @@ pub trait Protocol: Send {
     /// Appends what says good-bye, when a [`Link`](crate::Link) is closed. Nothing by default.
     fn farewell(&mut self, out: &mut Vec<u8>) {
         let _ = out;
+    }
+
+    /// The scheme of targets that are beaten in this way, `redis` for example: where something
+    /// else listens, advice names another one. None by default.
+    fn scheme(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Bytes of the peer, with `***` in the place of what this protocol keeps secret: they are
+    /// shown to people, in events and logs. Default: as they are, for a protocol without secrets.
+    fn redact(&self, bytes: &[u8]) -> Vec<u8> {
+        bytes.to_vec()
     }
 }
 
@@ -313,6 +353,10 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
         (**self).is_ready()
     }
 
+    fn reply(&mut self, out: &mut Vec<u8>) {
+        (**self).reply(out)
+    }
+
     fn farewell(&mut self, out: &mut Vec<u8>) {
         (**self).farewell(out)
     }
@@ -323,6 +367,14 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
     fn neutral(&self, len: usize) -> Option<Vec<u8>> {
         (**self).neutral(len)
+    }
+
+    fn scheme(&self) -> Option<&'static str> {
+        (**self).scheme()
+    }
+
+    fn redact(&self, bytes: &[u8]) -> Vec<u8> {
+        (**self).redact(bytes)
     }
 }
 

@@ -2,21 +2,24 @@
 //! says instead of PONG is told as what it is. Also among an application's own commands.
 
 mod in_band;
+mod refusal;
 mod resp;
 
 use std::io::Write;
 
 use memchr::memmem;
 
-use super::shown::shown;
+use super::shown::{cut, hidden, shown};
 use super::{FRAME_LIMIT, Frame, Protocol, Rejected};
-use in_band::InBand;
+use crate::cause::{Cause, Loss};
+use in_band::{InBand, OutOfStep};
+use resp::Value;
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 const PING_INLINE: &[u8] = b"PING\r\n";
 
-/// The longest status or error line that is waited for.
-const LONGEST_LINE: usize = 4096;
+/// So much of what a server says is shown: its errors explain themselves at some length.
+const SHOWN: usize = 160;
 
 /// The longest reply to the application.
 const LONGEST_REPLY: usize = 16 * 1024 * 1024;
@@ -27,8 +30,10 @@ const TELLING: usize = 256;
 /// Beats for a Redis server, or anything that speaks its protocol: `PING` out, `+PONG` back.
 ///
 /// An error line is told as what it is: `-NOAUTH`, `-WRONGPASS` and a refused AUTH are
-/// `login-refused`, everything else (`-LOADING`, `-ERR`, `-DENIED`) is `wrong-reply` with the line.
-/// Neither user nor password is ever printed.
+/// `login-refused`; `-NOPERM` is `permission-missing`; `-LOADING`, `-BUSY`, `-MASTERDOWN`, too many
+/// clients, protected mode and their like are `not-ready`; everything else (`-ERR unknown command`)
+/// is `wrong-reply`; each with the line. Pushes and attributes pass by. The password is never
+/// printed, nor is the user's name where it stands as a word of three letters or more.
 ///
 /// # Examples
 ///
@@ -47,6 +52,8 @@ pub struct Redis {
     logging_in: bool,
     limit: Option<usize>,
     in_band: Option<InBand>,
+    /// The reply that is being read, where beats have the connection for themselves.
+    value: Value,
 }
 
 impl Redis {
@@ -87,14 +94,16 @@ impl Redis {
     ///
     /// * The login belongs here, not to the application: beats go out from the start, and would be
     ///   refused. AUTH goes first, and the application's commands wait for its `+OK`. A refused
-    ///   AUTH is `login-refused`, and so is `-NOAUTH` at any time and a user who may not PING.
+    ///   AUTH is `login-refused`, and so is `-NOAUTH` at any time; a user who may not PING is
+    ///   `permission-missing`; a server that is full or in protected mode is `not-ready`.
     /// * Send MULTI to EXEC in one call: a PING in between would be queued into the transaction.
     /// * A command that blocks, BLPOP say, keeps Redis from answering. The timeout of the acks must
     ///   be longer than the block.
     /// * `CLIENT REPLY OFF` and `MONITOR` do not go with it.
     /// * Redis may answer any command with an error, PING too: `-LOADING`, `-BUSY`, `-MISCONF`. It
     ///   looks like the application's. When the next beat is answered it shows that one is missing,
-    ///   and the link is lost with `wrong-reply`: replies no longer belong to their commands.
+    ///   and the link is lost with `not-ready`, or `wrong-reply` for any other error: replies no
+    ///   longer belong to their commands.
     ///
     /// # Examples
     ///
@@ -122,33 +131,41 @@ impl Redis {
         self
     }
 
-    fn shown(&self, bytes: &[u8]) -> String {
-        let secrets = [&self.user, &self.password].map(|s| s.as_deref().unwrap_or("").as_bytes());
-        shown(bytes, &secrets)
-    }
-
     fn wrong(&self, bytes: &[u8]) -> Rejected {
-        Rejected::wrong_reply(format!("expected `+PONG`, got `{}`", self.shown(bytes)))
+        Rejected::wrong_reply(format!("expected `+PONG`, got `{}`", self.beginning(bytes)))
     }
 
-    /// Other errors, `-LOADING` say, may come in place of the answer to a login, too.
-    fn is_about_the_login(&self, line: &[u8]) -> bool {
-        let starts = |word: &[u8]| line.starts_with(word);
-        let text = line.to_ascii_lowercase();
-        let names = |word: &str| memmem::find(&text, word.as_bytes()).is_some();
-        starts(b"-NOAUTH")
-            || starts(b"-WRONGPASS")
-            || starts(b"-NOPERM")
-            || (self.logging_in && (names("auth") || names("password") || names("user")))
-    }
-
+    /// An error line, with its end.
     fn on_error(&self, line: &[u8]) -> Rejected {
-        let says = self.shown(line);
-        if self.is_about_the_login(line) {
-            let hint = if self.password.is_none() { "; give it a password" } else { "" };
-            Rejected::login_refused(format!("the server says `{says}`{hint}"))
-        } else {
-            Rejected::wrong_reply(format!("the server says `{says}`"))
+        let cause = refusal::cause(line, self.logging_in);
+        let gives_none = cause == Cause::LoginRefused && self.password.is_none();
+        let hint = if gives_none { "; give it a password" } else { "" };
+        Rejected(Loss::new(cause, format!("{}{hint}", self.says(line))))
+    }
+
+    /// A line of the server, as a sentence. With its end, no secret is taken for one cut off.
+    fn says(&self, line: &[u8]) -> String {
+        let clean = self.redact(line);
+        format!("the server says `{}`", cut(clean.strip_suffix(b"\r\n").unwrap_or(&clean), SHOWN))
+    }
+
+    /// A whole reply, where beats have the connection for themselves.
+    fn answer(&mut self, value: &[u8]) -> Result<Frame, Rejected> {
+        match value {
+            b"+PONG\r\n" | b"$4\r\nPONG\r\n" => Ok(Frame::Ack(None)),
+            b"+OK\r\n" if self.logging_in => {
+                self.logging_in = false;
+                Ok(Frame::Data)
+            }
+            // To who has subscribed, Redis answers in this way.
+            [b'*' | b'>', ..] if in_band::is_pong(value) => Ok(Frame::Ack(None)),
+            [b'>', ..] => Ok(Frame::Own),
+            [b'-', ..] => Err(self.on_error(value)),
+            [b'!', ..] => {
+                let text = memmem::find(value, b"\r\n").map_or(value, |end| &value[end + 2..]);
+                Err(self.on_error(&[b"-", text].concat()))
+            }
+            other => Err(self.wrong(other)),
         }
     }
 }
@@ -164,8 +181,7 @@ impl Redis {
         let Some(found) = found else { return Ok(None) };
         let (value, end) = (&bytes[found.clone()], found.end);
         if self.is_fatal(value) {
-            let line = value.strip_suffix(b"\r\n").unwrap_or(value);
-            return Err(self.on_error(&line[..line.len().min(TELLING)]));
+            return Err(self.on_error(value));
         }
         if self.logging_in {
             if value != b"+OK\r\n" {
@@ -176,22 +192,39 @@ impl Redis {
             return Ok(Some((Frame::Own, end)));
         }
         let acked = match &mut self.in_band {
-            Some(in_band) => in_band.acked(value).map_err(Rejected::wrong_reply)?,
-            None => None,
+            Some(in_band) => in_band.acked(value),
+            None => Ok(None),
         };
+        let acked = acked.map_err(|found| self.out_of_step(&found))?;
         Ok(Some((acked.map_or(Frame::Data, |seq| Frame::Ack(Some(seq))), end)))
     }
 
     fn beginning(&self, bytes: &[u8]) -> String {
-        self.shown(&bytes[..bytes.len().min(TELLING)])
+        shown(&self.redact(&bytes[..bytes.len().min(TELLING)]), &[])
+    }
+
+    /// The application has the reply to a beat, and each of its own one late.
+    fn out_of_step(&self, OutOfStep { answered, due, instead }: &OutOfStep) -> Rejected {
+        let is_ours = refusal::cause(instead, false) == Cause::NotReady;
+        let (cause, what) = match is_ours {
+            true => (Cause::NotReady, self.says(instead)),
+            false => (Cause::WrongReply, "an error or QUEUED came instead".to_owned()),
+        };
+        let detail = format!(
+            "PING of beat {answered} was answered, that of beat {due} not: {what}, and went to the \
+             application, whose replies are out of step now"
+        );
+        Rejected(Loss::new(cause, detail))
     }
 
     /// An error that beats meet as well; all others are the application's.
     fn is_fatal(&self, value: &[u8]) -> bool {
         let about_ping = || memmem::find(value, b"'ping'").is_some();
+        let is_first = self.in_band.as_ref().is_some_and(InBand::has_heard_nothing);
         value.starts_with(b"-")
             && (self.logging_in
                 || value.starts_with(b"-NOAUTH")
+                || (is_first && refusal::is_at_the_door(value))
                 || (value.starts_with(b"-NOPERM") && about_ping()))
     }
 }
@@ -207,7 +240,7 @@ impl Protocol for Redis {
         if let Some(in_band) = &mut self.in_band {
             in_band.connected();
         }
-        self.logging_in = self.password.is_some();
+        (self.logging_in, self.value) = (self.password.is_some(), Value::default());
         let Some(password) = &self.password else { return };
         match &self.user {
             Some(user) => command(out, &["AUTH", user, password]),
@@ -231,7 +264,8 @@ impl Protocol for Redis {
 
     /// A client of its own, which logs in as this one does and says PING.
     fn fresh(&self) -> Option<Box<dyn Protocol>> {
-        Some(Box::new(Redis { in_band: None, logging_in: false, ..self.clone() }))
+        let value = Value::default();
+        Some(Box::new(Redis { in_band: None, logging_in: false, value, ..self.clone() }))
     }
 
     /// A command of that length, for Redis takes spaces at the end of one: TIME, which changes
@@ -267,22 +301,27 @@ impl Protocol for Redis {
                 return Ok(None);
             }
         }
-        if !matches!(bytes[0], b'+' | b'-') {
+        if !matches!(bytes[0], b'+' | b'-' | b'*' | b'$' | b'!' | b'>' | b'|') {
             return Err(self.wrong(bytes));
         }
-        let window = &bytes[..bytes.len().min(LONGEST_LINE)];
-        let Some(end) = memmem::find(window, b"\r\n") else {
-            return if bytes.len() < LONGEST_LINE { Ok(None) } else { Err(self.wrong(bytes)) };
-        };
-        match &bytes[..end] {
-            b"+PONG" => Ok(Some((Frame::Ack(None), end + 2))),
-            b"+OK" if self.logging_in => {
-                self.logging_in = false;
-                Ok(Some((Frame::Data, end + 2)))
+        match self.value.end(bytes, FRAME_LIMIT) {
+            Ok(None) => Ok(None),
+            Ok(Some(found)) => {
+                let end = found.end;
+                self.answer(&bytes[found]).map(|frame| Some((frame, end)))
             }
-            line @ [b'-', ..] => Err(self.on_error(line)),
-            line => Err(self.wrong(line)),
+            Err(_) => Err(self.wrong(bytes)),
         }
+    }
+
+    fn scheme(&self) -> Option<&'static str> {
+        Some("redis")
+    }
+
+    fn redact(&self, bytes: &[u8]) -> Vec<u8> {
+        let [name, secret] =
+            [&self.user, &self.password].map(|text| text.as_deref().unwrap_or("").as_bytes());
+        hidden(bytes, &[name], &[secret])
     }
 }
 
@@ -321,6 +360,27 @@ mod tests {
     }
 
     #[test]
+    fn every_way_to_say_pong_is_an_ack_and_pushes_pass_by() {
+        let (ack, data) = (Frame::Ack(None), Frame::Own);
+        for (bytes, found) in [
+            ("$4\r\nPONG\r\n", vec![ack]),
+            ("*2\r\n$4\r\npong\r\n$0\r\n\r\n", vec![ack]),
+            (">2\r\n+PONG\r\n+\r\n", vec![ack]),
+            (">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nx\r\n+PONG\r\n", vec![data, ack]),
+            ("|1\r\n+ttl\r\n:1\r\n+PONG\r\n", vec![ack]),
+        ] {
+            for cut in 0..bytes.len() {
+                let pieces = [&bytes.as_bytes()[..cut], &bytes.as_bytes()[cut..]];
+                assert_eq!(frames(&mut Redis::new(), &pieces), found, "{bytes} cut at {cut}");
+            }
+        }
+        for other in ["*2\r\n$4\r\nping\r\n$0\r\n\r\n", "*1\r\n+PONG\r\n", ":1\r\n", "* OK hi\r\n"]
+        {
+            assert_eq!(said(&mut Redis::new(), other.as_bytes()).cause, Cause::WrongReply);
+        }
+    }
+
+    #[test]
     fn logs_in_once_and_takes_ok_only_then() {
         let mut redis = Redis::new().user("bob").password("s3cret");
         let mut out = Vec::new();
@@ -336,17 +396,26 @@ mod tests {
         let refused = said(&mut open, b"-NOAUTH Authentication required.\r\n");
         assert_eq!(refused.cause, Cause::LoginRefused);
         assert!(refused.detail.contains("give it a password"), "{}", refused.detail);
-        for line in ["-LOADING Redis is loading the dataset in memory", "-ERR unknown command"] {
+        for (line, cause) in [
+            ("-LOADING Redis is loading the dataset in memory", Cause::NotReady),
+            ("-NOPERM this user has no permissions to run the 'ping' command", {
+                Cause::PermissionMissing
+            }),
+            ("-ERR unknown command", Cause::WrongReply),
+        ] {
             let loss = said(&mut open, format!("{line}\r\n").as_bytes());
-            assert_eq!(loss.cause, Cause::WrongReply);
+            assert_eq!(loss.cause, cause);
             assert!(loss.detail.contains(line), "{}", loss.detail);
         }
+        let blob = said(&mut open, b"!21\r\nBUSY a script is busy\r\n");
+        assert_eq!(blob.cause, Cause::NotReady, "{blob}");
+        assert!(blob.detail.contains("`-BUSY a script is busy`"), "{blob}");
         let mut locked = Redis::new().password("x");
         locked.connected(&mut Vec::new());
         let loss = said(&mut locked, b"-ERR AUTH <password> called without any password\r\n");
         assert_eq!(loss.cause, Cause::LoginRefused);
         let full = said(&mut locked, b"-ERR max number of clients reached\r\n");
-        assert_eq!(full.cause, Cause::WrongReply, "another password would not help");
+        assert_eq!(full.cause, Cause::NotReady, "another password would not help");
         let http = said(&mut Redis::new(), b"HTTP/1.1 400 Bad Request\r\n");
         assert!(http.detail.contains("HTTP/1.1 400"), "{}", http.detail);
     }
@@ -400,7 +469,8 @@ mod tests {
         for (said, cause) in [
             ("-WRONGPASS s3cret is wrong\r\n", Cause::LoginRefused),
             ("-ERR Client sent AUTH, but no password is set\r\n", Cause::LoginRefused),
-            ("-LOADING Redis is loading\r\n", Cause::WrongReply),
+            ("-LOADING Redis is loading\r\n", Cause::NotReady),
+            ("-ERR max number of clients reached\r\n", Cause::NotReady),
             ("$6\r\ns3cret\r\n", Cause::WrongReply),
             ("HTTP/1.1 400 s3cret", Cause::WrongReply),
         ] {
@@ -418,9 +488,24 @@ mod tests {
             let line = format!("{line}\r\n");
             assert_eq!(redis.parse(line.as_bytes()), Ok(Some((Frame::Data, line.len()))));
         }
-        for line in ["-NOAUTH Authentication required.", "-NOPERM may not run the 'ping' command"] {
+        for (line, cause) in [
+            ("-NOAUTH Authentication required.", Cause::LoginRefused),
+            ("-NOPERM may not run the 'ping' command", Cause::PermissionMissing),
+        ] {
             let loss = said(&mut redis, format!("{line}\r\n").as_bytes());
-            assert_eq!(loss.cause, Cause::LoginRefused, "{}", loss.detail);
+            assert_eq!(loss.cause, cause, "{}", loss.detail);
+        }
+    }
+
+    #[test]
+    fn in_band_a_server_that_turns_us_away_at_the_door_is_told_and_a_later_error_is_data() {
+        for line in ["-ERR max number of clients reached\r\n", "-DENIED Redis is running in\r\n"] {
+            let mut redis = Redis::new().in_band();
+            redis.connected(&mut Vec::new());
+            assert_eq!(said(&mut redis, line.as_bytes()).cause, Cause::NotReady);
+            redis.connected(&mut Vec::new());
+            let found = frames(&mut redis, &[b"+OK\r\n", line.as_bytes()]);
+            assert_eq!(found, [Frame::Data; 2], "of a script of the application, perhaps");
         }
     }
 
@@ -431,8 +516,14 @@ mod tests {
         let second = answer(&mut redis, 2);
         assert_eq!(redis.parse(b"-LOADING loading\r\n"), Ok(Some((Frame::Data, 18))));
         let loss = said(&mut redis, &second);
-        assert_eq!(loss.cause, Cause::WrongReply);
-        assert!(loss.detail.contains("out of step"), "{}", loss.detail);
+        assert_eq!(loss.cause, Cause::NotReady);
+        let says = "beat 1 not: the server says `-LOADING loading`";
+        assert!(loss.detail.contains("out of step") && loss.detail.contains(says), "{loss}");
+        answer(&mut redis, 3);
+        let fourth = answer(&mut redis, 4);
+        assert_eq!(redis.parse(b"-ERR secret\r\n"), Ok(Some((Frame::Data, 13))));
+        let loss = said(&mut redis, &fourth);
+        assert!(loss.cause == Cause::WrongReply && !loss.detail.contains("secret"), "{loss}");
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(super) struct Health {
     acks: u32,
     /// Acks in time since the last miss or loss, for "after 12 good beats".
     pub(super) good: u64,
+    /// Some ack came, in time or late, on whatever connection.
+    answered: bool,
 }
 
 /// What a miss did.
@@ -33,7 +35,13 @@ pub(super) enum Miss {
 
 impl Health {
     pub(super) fn new(fall: u32, rise: u32) -> Health {
-        Health { state: State::Connecting, fall, rise, misses: 0, overdue: 0, acks: 0, good: 0 }
+        let (misses, overdue, acks, good, answered) = (0, 0, 0, 0, false);
+        Health { state: State::Connecting, fall, rise, misses, overdue, acks, good, answered }
+    }
+
+    /// Whether no beat was ever answered.
+    pub(super) fn is_first_contact(&self) -> bool {
+        !self.answered
     }
 
     /// Misses in a row.
@@ -52,7 +60,7 @@ impl Health {
 
     /// An ack in time. True if the link turned Up by it.
     pub(super) fn on_ack(&mut self) -> bool {
-        (self.misses, self.overdue) = (0, 0);
+        (self.misses, self.overdue, self.answered) = (0, 0, true);
         self.good += 1;
         self.acks = (self.acks + 1).min(self.rise);
         if self.acks < self.rise || self.state == State::Up {
@@ -64,7 +72,7 @@ impl Health {
 
     /// An ack after its timeout: the peer lives, though it says nothing about how well.
     pub(super) fn on_late_ack(&mut self) {
-        self.misses = 0;
+        (self.misses, self.answered) = (0, true);
     }
 
     pub(super) fn on_miss(&mut self) -> Miss {

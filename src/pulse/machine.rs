@@ -3,6 +3,7 @@
 mod regular;
 mod renewal;
 mod rounds;
+mod settling;
 mod silence;
 
 use std::collections::VecDeque;
@@ -44,6 +45,15 @@ enum Phase {
     },
     /// Connected, and this end sends no beats.
     Listening,
+    /// Connected, and the first beat needs no byte: answered if the connection stands until then.
+    Settling {
+        seq: u64,
+        until: Instant,
+    },
+    /// Connected, and the first beat is held back until then: see `settling`.
+    Holding {
+        until: Instant,
+    },
     /// The peer ended the connection in an orderly way; the next beat, and the connection for it,
     /// are due then.
     Renewing {
@@ -125,6 +135,8 @@ pub struct Pulse {
     checks: u32,
     /// The last beat that was repeated on the peer's own word.
     repeated: Option<u64>,
+    /// No beat was ever answered, and a connection ended without an answer: see `settling`.
+    is_wary: bool,
     /// Since when the link was Up on connections that were renewed without a failure.
     proven_since: Option<Instant>,
     attempt: u32,
@@ -165,6 +177,7 @@ impl Pulse {
             purpose: Purpose::default(),
             checks: 0,
             repeated: None,
+            is_wary: false,
             proven_since: None,
             attempt: 0,
             rounds: heartbeat.rounds,
@@ -223,6 +236,7 @@ impl Pulse {
             Phase::Opening | Phase::Listening => None,
             Phase::Resting { due } | Phase::Renewing { due } => Some(due),
             Phase::Expecting { deadline, .. } => Some(deadline),
+            Phase::Settling { until, .. } | Phase::Holding { until } => Some(until),
             Phase::BackingOff { until } => Some(until),
             Phase::Done => return Output::Done,
         };
@@ -289,13 +303,6 @@ impl Pulse {
         if self.paused { self.rest() } else { self.first_beat() }
     }
 
-    fn first_beat(&mut self) {
-        if let Some(connection) = &mut self.connection {
-            connection.traffic.begin();
-        }
-        self.beat();
-    }
-
     fn on_lost(&mut self, loss: Loss) {
         if self.connection.is_none() && self.phase != Phase::Opening {
             return;
@@ -312,6 +319,8 @@ impl Pulse {
         match self.phase {
             Phase::Resting { due } if now >= due => self.on_due(due),
             Phase::Expecting { deadline, .. } if now >= deadline => self.judge(),
+            Phase::Settling { seq, until } if now >= until => self.on_settled(seq, until),
+            Phase::Holding { until } if now >= until => self.on_held(until),
             Phase::Renewing { due } if now >= due => self.on_renewal_due(due),
             Phase::BackingOff { until } if now >= until => {
                 if self.paused {
@@ -340,10 +349,11 @@ impl Pulse {
 
     /// The connection, or the attempt to open one, is over.
     fn lose(&mut self, loss: Loss) {
-        if matches!(self.phase, Phase::Opening | Phase::Expecting { .. }) {
+        if self.is_in_round() {
             self.spend_round();
         }
         let connection = self.connection.take();
+        self.is_wary = self.health.is_first_contact() && (self.is_wary || connection.is_some());
         self.beats.clear();
         let from = self.health.state;
         if self.health.on_lost() {

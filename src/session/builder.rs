@@ -243,7 +243,7 @@ impl SessionBuilder {
             Names::new(self.resolve),
             options,
             #[cfg(feature = "tls")]
-            Secure { config: self.tls.config()? },
+            Secure { config: self.tls.config()?, warns_before: self.tls.warns_before() },
         );
         let core = Arc::new(core);
         let agent = wire::agent(&core, config);

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::buffers::Buffers;
 use super::dial::Options;
@@ -35,6 +35,8 @@ pub(crate) struct Core {
 #[cfg(feature = "tls")]
 pub(crate) struct Secure {
     pub(crate) config: Arc<rustls::ClientConfig>,
+    /// How long before its end a certificate is worth a warning; none if never.
+    pub(crate) warns_before: Option<Duration>,
 }
 
 #[cfg(feature = "tls")]
@@ -60,6 +62,15 @@ impl Core {
             secure,
             watcher: Watcher::new(),
         }
+    }
+
+    /// How long before its end a certificate is worth a warning; none if never.
+    pub(crate) fn warns_before(&self) -> Option<Duration> {
+        #[cfg(feature = "tls")]
+        let before = self.secure.warns_before;
+        #[cfg(not(feature = "tls"))]
+        let before = None;
+        before
     }
 
     /// A panic under this lock is a bug of ours; the counts are still good enough to go on.

@@ -67,6 +67,12 @@ pub enum SessionEventKind {
     },
     /// A connection lived on for twice the learnt limit: it does not hold any more.
     LimitForgotten,
+    /// The server's certificate expires soon
+    /// ([`Tls::expiry_warning`](crate::Tls::expiry_warning)). Told once a day for each host.
+    CertificateExpiring {
+        /// How soon.
+        left: Duration,
+    },
 }
 
 impl fmt::Display for SessionEvent {
@@ -91,6 +97,11 @@ impl fmt::Display for SessionEvent {
             }
             SessionEventKind::LimitForgotten => {
                 f.write_str("keeps idle connections longer than it did")
+            }
+            SessionEventKind::CertificateExpiring { left } => {
+                let days = left.as_secs() / (24 * 3600);
+                let unit = if days == 1 { "day" } else { "days" };
+                write!(f, "its certificate expires in {days} {unit}: renew it")
             }
         }
     }
@@ -193,4 +204,7 @@ pub struct HostStats {
     pub learnt: Option<Duration>,
     /// The server's idle limit, as it says in `Keep-Alive: timeout=`.
     pub hinted: Option<Duration>,
+    /// When the certificate expires that the server showed last. A TLS session that is resumed
+    /// shows none: it is that of its first connection.
+    pub certificate_expires: Option<SystemTime>,
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::event::HostStats;
 use super::idle_limit::IdleLimit;
 use super::places::Key;
+use crate::drive::certificate::Certificate;
 
 #[derive(Debug)]
 pub(crate) struct Host {
@@ -15,6 +16,7 @@ pub(crate) struct Host {
     /// The last request of the user's.
     pub(super) asked: Instant,
     pub(crate) limit: IdleLimit,
+    pub(super) certificate: Certificate,
     /// Places of the idle connections, the newest last.
     pub(super) idle: Vec<u32>,
     /// Open connections, idle or in use, and those about to be opened.
@@ -31,6 +33,7 @@ impl Host {
             key: key.clone(),
             asked: now,
             limit: IdleLimit::default(),
+            certificate: Certificate::default(),
             idle: Vec::new(),
             open: 0,
         }
@@ -43,6 +46,7 @@ impl Host {
             idle: self.idle.len(),
             learnt: self.limit.learnt(now),
             hinted: self.limit.hinted(),
+            certificate_expires: self.certificate.expires,
         }
     }
 }

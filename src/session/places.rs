@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::Receiver;
 use ureq::http::Uri;
@@ -130,6 +130,10 @@ pub(crate) struct Opened {
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) took: Duration,
     pub(crate) rtt: Option<Duration>,
+    /// When the certificate of the server expires.
+    pub(crate) expires: Option<SystemTime>,
+    /// How long before that a warning is worth it.
+    pub(crate) warns_before: Option<Duration>,
 }
 
 impl Member {

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Sender, bounded};
 use ureq::http::Uri;
@@ -218,7 +218,12 @@ impl Pool {
         }
         self.stats.opened += 1;
         let kind = SessionEventKind::Opened { peer: opened.peer, took: opened.took };
-        self.teller.tell(&self.hosts[host].name, kind);
+        let host = &mut self.hosts[host];
+        self.teller.tell(&host.name, kind);
+        host.certificate.on_connected(opened.expires, opened.warns_before);
+        if let Some(left) = host.certificate.warning(now, SystemTime::now) {
+            self.teller.tell(&host.name, SessionEventKind::CertificateExpiring { left });
+        }
         !self.closed
     }
 

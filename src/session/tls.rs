@@ -2,13 +2,14 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
 use super::pipe::{Pipe, Probe, Unwritten, timed_out};
 use crate::cause::Loss;
+use crate::tls::expires;
 use crate::tls_words;
 
 /// One record of TLS at its longest, so that each costs one read.
@@ -41,6 +42,11 @@ impl Tls {
             Tls { connection: Box::new(connection), under, raw: Vec::new(), out: Vec::new() };
         tls.shake_hands(until).map_err(|error| explained(error, host))?;
         Ok(tls)
+    }
+
+    /// When the certificate of the server expires, where that can be read.
+    pub(crate) fn certificate_expires(&self) -> Option<SystemTime> {
+        expires(self.connection.peer_certificates()?)
     }
 
     fn shake_hands(&mut self, until: Option<Instant>) -> io::Result<()> {

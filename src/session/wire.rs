@@ -11,7 +11,7 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -203,8 +203,10 @@ impl PoolConnector {
             }
         };
         let found = opening.found();
+        let expires = found.as_ref().and_then(|found| found.expires);
         let (peer, rtt) = found.map(|found| (found.peer, found.took)).unzip();
-        let opened = Opened { peer, took: start.elapsed(), rtt };
+        let warns_before = self.core.warns_before();
+        let opened = Opened { peer, took: start.elapsed(), rtt, expires, warns_before };
         self.core.opened(place.id, opened)?;
         place.keep();
         Ok(pipe)
@@ -228,6 +230,8 @@ struct Found {
     peer: SocketAddr,
     /// The connect alone.
     took: Duration,
+    /// When the certificate of the server expires.
+    expires: Option<SystemTime>,
 }
 
 impl Opening {
@@ -263,7 +267,7 @@ impl Opening {
         let stream = Arc::new(stream);
         self.core.opening(self.id, &stream)?;
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Found { stream: Arc::clone(&stream), peer, took });
+            Some(Found { stream: Arc::clone(&stream), peer, took, expires: None });
         Ok(Box::new(Plain::new(stream)))
     }
 
@@ -317,6 +321,9 @@ impl Opening {
         let config = Arc::clone(&self.core.secure.config);
         let tls = super::tls::Tls::connect(under, config, host, Some(self.until))
             .map_err(|error| failed(error, &details.timeout))?;
+        if let Some(found) = &mut *self.found.lock().unwrap_or_else(PoisonError::into_inner) {
+            found.expires = tls.certificate_expires();
+        }
         Ok(Box::new(tls))
     }
 

@@ -14,7 +14,10 @@ pub(crate) fn soft_limit(which: Limit) -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: getrlimit writes one rlimit to a valid pointer to one.
     let result = unsafe { libc::getrlimit(resource, &mut limit) };
-    (result == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+    let limited = result == 0 && limit.rlim_cur != libc::RLIM_INFINITY;
+    // Signed on FreeBSD.
+    #[allow(clippy::useless_conversion)]
+    limited.then(|| u64::try_from(limit.rlim_cur).unwrap_or(u64::MAX))
 }
 
 /// Whether this process runs as root, whom the limit on threads does not bind.

@@ -6,6 +6,7 @@ mod epoll;
 mod foreign;
 mod icmp;
 mod limits;
+mod names;
 mod net;
 mod poll;
 mod process;
@@ -18,7 +19,8 @@ pub(crate) use epoll::{Epoll, Happened, Interest};
 pub(crate) use foreign::{Foreign, IntOption};
 pub(crate) use icmp::{Icmp, listen_to_icmp, take_icmp};
 pub(crate) use limits::{Limit, is_root, soft_limit};
-pub(crate) use net::{Interface, has_route, interfaces, is_gone};
+pub(crate) use names::{NameFault, NameFaultKind, resolve, says_silent};
+pub(crate) use net::{Interface, has_route, interface_index, interfaces, is_gone};
 pub(crate) use poll::{
     Ready, wait_any_writable, wait_link, wait_readable, wait_room, wait_writable,
 };

@@ -1,6 +1,6 @@
 //! What this machine knows of its own addresses, interfaces and routes. Nothing is sent.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ptr;
@@ -65,6 +65,14 @@ pub(crate) fn interfaces() -> Vec<Interface> {
         next = entry.ifa_next;
     }
     found
+}
+
+/// The kernel's number of the interface with this name.
+pub(crate) fn interface_index(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: the name ends with 0 and is only read.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    Some(index).filter(|index| *index > 0)
 }
 
 fn ip_of(address: *const libc::sockaddr) -> Option<IpAddr> {

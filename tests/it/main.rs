@@ -1,6 +1,8 @@
 //! One integration binary: one file per subject, against a scripted peer on loopback.
 
 mod allocations;
+#[cfg(feature = "tls")]
+mod certificates;
 mod cli;
 mod faults;
 mod follow;
@@ -8,6 +10,7 @@ mod framing;
 mod fuzzed;
 mod http_link;
 mod link;
+mod manners;
 mod noticing;
 mod observe;
 mod peer;

@@ -80,7 +80,7 @@ fn connect_only_is_up_by_its_connection_and_notices_the_end() {
         0 => {
             visit.say(b"220 mail.example ESMTP\r\n")?;
             // It must not hear a byte.
-            visit.stream.set_read_timeout(Some(ms(300)))?;
+            visit.stream.set_read_timeout(Some(ms(800)))?;
             assert!(visit.stream.read(&mut [0; 1]).is_err());
             Ok(())
         }

@@ -70,7 +70,8 @@ fn one_client_too_many_is_turned_away_and_the_others_stay() {
         watch.wait_state(State::Up);
     }
     let mut third = Watch::new(address, quick(), tutorial());
-    assert!(matches!(third.wait_down().0, Cause::ClosedByPeer | Cause::Reset));
+    let cause = third.wait_down().0;
+    assert!(matches!(cause, Cause::DroppedAtOnce | Cause::ClosedByPeer), "{cause}");
     wait_for(&responder, "refusal", |kind| *kind == ClientEventKind::TurnedAway);
     for watch in &mut first {
         watch.wait_beats(2);

@@ -28,7 +28,7 @@ fn frames(
                     assert!((1..=buffer.len()).contains(&len), "took {len} of {}", buffer.len());
                     buffer.drain(..len);
                     // How the bytes in between are cut up is nobody's business.
-                    if frame != Frame::Data {
+                    if !matches!(frame, Frame::Data | Frame::Unasked) {
                         found.push(frame);
                     }
                 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use keepbeat::{Coordinator, Diagnose, EventKind, Heartbeat};
 
 use crate::server::tutorial;
-use crate::{itself, limits, observe, session};
+use crate::{itself, limits, names, observe, session};
 
 /// Runs the part of a child, if this process is one.
 pub fn run() -> bool {
@@ -27,6 +27,7 @@ pub fn run() -> bool {
         ["silent", url] => session::silent(url),
         ["observe", address] => observe::tell(address),
         ["itself"] => itself::connect(),
+        ["names"] => names::ask(),
         ["few-files"] => limits::few_files(),
         ["all-threads"] => limits::all_threads(),
         _ => panic!("no such child: {words:?}"),

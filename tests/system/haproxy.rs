@@ -4,7 +4,9 @@
 use std::net::TcpListener;
 use std::process::Command;
 
-use keepbeat::{Cause, Confidence, Coordinator, Diagnose, EventKind, Heartbeat, Responder, State};
+use keepbeat::{
+    Cause, Confidence, ConnectOnly, Coordinator, Diagnose, EventKind, Heartbeat, Responder, State,
+};
 use libtest_mimic::Trial;
 
 use crate::redis::down;
@@ -18,18 +20,24 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("haproxy_with_short_timeouts_keeps_those_that_beat", need(), short_timeouts),
         trial("haproxy_that_hides_a_dead_backend_does_not_make_it_up", need(), dead_backend),
+        trial("haproxy_without_a_server_is_never_up_and_has_not_crashed", need(), no_server),
+        trial("haproxy_that_waits_for_a_request_in_vain_says_so", need(), request_in_vain),
         trial("haproxy_before_a_hung_backend_answers_for_itself_alone", need(), hung_backend),
     ]
 }
 
 fn haproxy(backend: u16) -> (Server, Settings) {
+    configured("tcp", &format!("server one 127.0.0.1:{backend}"))
+}
+
+/// In this mode, with this line for what is behind it.
+fn configured(mode: &str, backend: &str) -> (Server, Settings) {
     let port = free_port();
     let settings = Settings::new(
         &format!("haproxy-{port}.cfg"),
         &format!(
-            "defaults\n  mode tcp\n  timeout connect 500ms\n  timeout client 1s\n  \
-             timeout server 1s\nlisten kb\n  bind 127.0.0.1:{port}\n  \
-             server one 127.0.0.1:{backend}\n"
+            "defaults\n  mode {mode}\n  timeout connect 500ms\n  timeout client 1s\n  \
+             timeout server 1s\nlisten kb\n  bind 127.0.0.1:{port}\n  {backend}\n"
         ),
     );
     let server = Server::start(Command::new("haproxy").arg("-f").arg(&settings.0), port);
@@ -52,6 +60,39 @@ fn short_timeouts() {
     let status = coordinator.status(kept).unwrap();
     assert_eq!((status.state, status.missed, status.reconnects), (State::Up, 0, 0));
     assert!(status.acked >= 3);
+}
+
+fn no_server() {
+    let (proxy, _settings) = configured("tcp", "");
+    let coordinator = Coordinator::new().unwrap();
+    let beat = || Heartbeat::every(ms(300)).timeout(ms(5000)).backoff(ms(50), ms(100));
+    let link = coordinator.watch(proxy.address, beat(), ConnectOnly).unwrap();
+    let told = down(coordinator.events());
+    assert_eq!((told.cause(), told.confidence()), (Cause::DroppedAtOnce, Confidence::Certain));
+    assert!(told.advice().contains("without a living backend"), "{told}");
+    assert!(!told.advice().contains("crash"), "{told}");
+    for _ in 0..3 {
+        wait(coordinator.events(), "end", |kind| matches!(kind, EventKind::Disconnected { .. }));
+    }
+    assert_eq!(coordinator.status(link).unwrap().acked, 0);
+    coordinator.remove(link).unwrap();
+    // The same where bytes are sent, once it was seen that they do not matter.
+    let link = coordinator.watch(proxy.address, beat(), tutorial()).unwrap();
+    eventually("dropped, whatever is sent", || {
+        let told = coordinator.status(link).unwrap().diagnosis;
+        told.is_some_and(|told| told.cause() == Cause::DroppedAtOnce)
+    });
+}
+
+fn request_in_vain() {
+    let (proxy, _settings) = configured("http", "timeout http-request 1s");
+    let coordinator = Coordinator::new().unwrap();
+    let beat = Heartbeat::every(ms(300)).timeout(ms(5000));
+    coordinator.watch(proxy.address, beat, ConnectOnly).unwrap();
+    let told = down(coordinator.events());
+    assert_eq!(told.cause(), Cause::ClosedWithReason, "{told}");
+    assert!(told.detail().contains("`HTTP/1.1 408 Request Time-out`"), "{told}");
+    assert!(!told.advice().contains("beat more often"), "no byte is sent: {told}");
 }
 
 fn dead_backend() {

@@ -13,11 +13,13 @@ mod itself;
 #[path = "../it/observe/lent.rs"]
 mod lent;
 mod limits;
+mod names;
 mod nginx;
 mod observe;
 mod redis;
 mod redis_in_band;
 mod redis_link;
+mod redis_refusals;
 #[path = "../it/session/relay.rs"]
 mod relay;
 mod scale;
@@ -61,12 +63,14 @@ fn main() {
         http_servers::trials(), // takes longest
         redis::trials(),
         redis_link::trials(),
+        redis_refusals::trials(),
         firewall::trials(),
         redis_in_band::trials(),
         haproxy::trials(),
         nginx::trials(),
         stall::trials(),
         itself::trials(),
+        names::trials(),
         observe::trials(),
     ];
     let first = libtest_mimic::run(&arguments, waiting.into_iter().flatten().collect());

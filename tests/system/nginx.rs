@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use keepbeat::{Cause, Coordinator, EventKind, Heartbeat, Http, State, Target};
+use keepbeat::{
+    Cause, Confidence, Coordinator, EventKind, Heartbeat, Http, Protocol, Redis, State, Target,
+};
 use libtest_mimic::Trial;
 
-use crate::server::{Nginx, ms, program, wait, wait_state};
+use crate::redis::down;
+use crate::server::{Nginx, ms, program, tutorial, wait, wait_state};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     let need = || program("nginx", "nginx-light");
     vec![
         trial("nginx_that_ends_every_fifth_request_is_never_down", need(), renewals),
+        trial("nginx_under_another_scheme_is_known_by_its_answer", need(), other_scheme),
         trial("nginx_that_closes_idle_connections_is_never_down", need(), idle_limit),
         trial("nginx_that_dies_is_told_at_once_and_a_reload_is_not", need(), killed),
     ]
@@ -40,6 +44,20 @@ fn renewals() {
     let status = coordinator.status(link).unwrap();
     assert_eq!((status.state, status.missed), (State::Up, 0));
     assert!(status.acked >= 50 && status.sent - status.acked <= 1, "{status:?}");
+}
+
+fn other_scheme() {
+    let (_nginx, target) = nginx("");
+    let place = format!("{}:{}", target.host(), target.port());
+    let coordinator = Coordinator::new().unwrap();
+    let protocols: [Box<dyn Protocol>; 2] = [Box::new(tutorial()), Box::new(Redis::new())];
+    for protocol in protocols {
+        coordinator.watch(place.as_str(), Heartbeat::default(), protocol).unwrap();
+        let told = down(coordinator.events());
+        assert_eq!((told.cause(), told.confidence()), (Cause::WrongReply, Confidence::Certain));
+        assert!(told.detail().starts_with("it is an HTTP server: "), "{told}");
+        assert!(told.advice().contains(&format!("`keepbeat http://{place}/`")), "{told}");
+    }
 }
 
 /// A server that dies is told at once, though no beat is due: its end alone is none.

@@ -182,13 +182,15 @@ fn login() {
     assert!(talk.redis.is_ready());
     talk.acked(1);
     talk.reply("SET k 1");
-    for refused in
-        [Redis::new(), Redis::new().password("wrong"), Redis::new().user("deaf").password("b0bs")]
-    {
+    for (refused, cause) in [
+        (Redis::new(), "LoginRefused"),
+        (Redis::new().password("wrong"), "LoginRefused"),
+        (Redis::new().user("deaf").password("b0bs"), "PermissionMissing"),
+    ] {
         let mut talk = Talk::new(&server, refused.in_band());
         talk.beat();
         let answer = std::iter::repeat_with(|| talk.next()).find_map(Result::err).unwrap();
-        assert!(format!("{answer:?}").contains("LoginRefused"), "{answer:?}");
+        assert!(format!("{answer:?}").contains(cause), "{answer:?}");
     }
     let (coordinator, _) = watch(&server, quick(), Redis::new().password("s3cret").in_band());
     wait_state(coordinator.events(), State::Up);

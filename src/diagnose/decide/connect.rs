@@ -14,6 +14,13 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
         // The kernel has one number for both.
         Cause::Unreachable => local(evidence).unwrap_or_else(|| likely(word, &[Cause::Prohibited])),
         Cause::Prohibited => local(evidence).unwrap_or(certain(word)),
+        Cause::TlsFailed if evidence.tls.as_deref() == Some("silent") => {
+            Verdict { alternatives: UNANSWERED.to_vec(), ..certain(word) }
+        }
+        // Who does not accept refuses. So it was accepted, and reset before a byte was sent; or
+        // over the first bytes of TLS.
+        Cause::Reset if evidence.tcp_state.is_none() => certain(Cause::DroppedAtOnce),
+        Cause::Reset => likely(Cause::DroppedAtOnce, &[Cause::ResetByMiddlebox, word]),
         _ => certain(word),
     }
 }
@@ -26,15 +33,8 @@ fn by_itself(evidence: &Evidence, word: Cause) -> Verdict {
         return verdict;
     }
     if evidence.tcp_state.is_some() {
-        // The peer took it, and TLS or the login on it got no answer: the path is alive.
-        let others = [
-            Cause::PeerSilent,
-            Cause::AcceptQueueFull,
-            Cause::AllPayloadDropped,
-            Cause::SizeFiltered,
-            Cause::RepliesFiltered,
-        ];
-        return Verdict { alternatives: others.to_vec(), ..certain(Cause::ConnectTimeout) };
+        // The peer took it, and the login on it got no answer: the path is alive.
+        return Verdict { alternatives: UNANSWERED.to_vec(), ..certain(Cause::ConnectTimeout) };
     }
     match evidence.closed_port {
         Some(Fresh::Refused) => {
@@ -57,6 +57,16 @@ fn by_itself(evidence: &Evidence, word: Cause) -> Verdict {
         }
     }
 }
+
+/// What may be behind it where the peer took the connection, and what was said first on it got no
+/// answer.
+const UNANSWERED: [Cause; 5] = [
+    Cause::PeerSilent,
+    Cause::AcceptQueueFull,
+    Cause::AllPayloadDropped,
+    Cause::SizeFiltered,
+    Cause::RepliesFiltered,
+];
 
 /// Question 7.
 pub(super) fn many_at_once(evidence: &Evidence) -> Option<Verdict> {

@@ -1,7 +1,7 @@
 //! DECIDES: why a connection that stood has ended. The word of the end is certain; what made it
 //! can be more.
 
-use super::{Verdict, certain, likely, local, silence};
+use super::{Verdict, certain, contact, likely, local, silence};
 use crate::cause::Cause;
 use crate::diagnose::diagnosis::Confidence;
 use crate::diagnose::evidence::{Evidence, Fresh};
@@ -12,9 +12,9 @@ const THRICE: u32 = 3;
 
 pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
     match word {
-        Cause::ClosedByPeer => closed(evidence),
+        Cause::ClosedByPeer => contact::ended(evidence, word, closed(evidence)),
         Cause::ClosedWithReason => with_reason(evidence),
-        Cause::Reset => reset(evidence),
+        Cause::Reset => contact::ended(evidence, word, reset(evidence)),
         Cause::KernelGaveUp => gave_up(evidence),
         // A soft error that became the last word: our own side leaves the same.
         Cause::Unreachable | Cause::Prohibited => {

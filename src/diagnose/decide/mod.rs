@@ -2,7 +2,8 @@
 //! wins. Pure: the same evidence gives the same verdict, here and now or elsewhere and later.
 //!
 //! 1. Was this process, or the machine, away? Then nobody is convicted.
-//! 2. Did the connection ever stand ([`connect`])? Has it ended ([`end`])?
+//! 2. Did the connection ever stand ([`connect`])? Has it ended ([`end`]), at once or with a word
+//!    ([`contact`])?
 //! 3. Did something come, and was not the ack?
 //! 4. Is it our own address, interface, route? That sends nothing and comes before what follows,
 //!    because a local failure leaves the same errors behind as a router's word.
@@ -14,6 +15,7 @@
 
 mod beyond;
 mod connect;
+mod contact;
 mod end;
 mod silence;
 #[cfg(test)]
@@ -128,6 +130,7 @@ pub(crate) fn is_path_alive(evidence: &Evidence) -> bool {
             | Cause::PeerNotReading
             | Cause::QueuedBehindData
             | Cause::PartialReply
+            | Cause::WrongReply
             | Cause::ClosedByPeer
     )
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::connect::many_at_once;
-use super::{Verdict, beyond, certain, likely, local, possible};
+use super::{Verdict, beyond, certain, contact, likely, local, possible};
 use crate::cause::Cause;
 use crate::diagnose::diagnosis::Confidence;
 use crate::diagnose::evidence::{Carried, Evidence, Fresh};
@@ -19,6 +19,9 @@ const A_SILENCE: Duration = Duration::from_secs(1);
 pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
     if evidence.tcp_state.as_deref() == Some(CLOSE_WAIT) {
         return certain(Cause::ClosedByPeer);
+    }
+    if let Some(verdict) = contact::answered_otherwise(evidence) {
+        return verdict;
     }
     if word == Cause::PartialReply || evidence.partial == Some(true) {
         return certain(Cause::PartialReply);

@@ -153,7 +153,7 @@ impl Ear {
         match frame {
             Frame::Ack(seq) => self.on_ack(at, seq),
             Frame::Beat(seq) if self.role.answers() => return self.on_beat(at, seq),
-            Frame::Beat(_) | Frame::Data | Frame::Own => self.on_life(at),
+            Frame::Beat(_) | Frame::Data | Frame::Own | Frame::Unasked => self.on_life(at),
         }
         Ok(())
     }

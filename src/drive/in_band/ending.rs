@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
+use crate::counted::counted;
 use crate::drive::socket::{Woke, end, loss_of};
 use crate::error::Error;
 use crate::link::{LINGER, Returned};
@@ -145,8 +146,8 @@ impl InBand {
     }
 
     fn left_over(&self) -> String {
-        let n = self.outlet.waiting();
-        format!("{n} frames, or a part of one, could not be written any more")
+        let frames = counted(self.outlet.waiting() as u64, "frame", "frames");
+        format!("{frames}, or a part of one, could not be written any more")
     }
 
     /// Nothing more is taken from the application, and what it gave goes out. False if that took

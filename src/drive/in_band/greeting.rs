@@ -78,7 +78,7 @@ impl<'a> Greeting<'a> {
         loop {
             let link = &mut *self.link;
             match self.line.inbox.next(&mut link.protocol)? {
-                Next::Frame(Frame::Data) => {
+                Next::Frame(Frame::Data | Frame::Unasked) => {
                     return link.outlet.data(self.line.inbox.frame_bytes()).map(Some);
                 }
                 Next::Frame(Frame::Beat(seq)) => {

@@ -20,7 +20,7 @@ impl InBand {
             }
             let Some(line) = &mut self.line else { return Ok(None) };
             match line.inbox.next(&mut self.protocol)? {
-                Next::Frame(Frame::Data) => {
+                Next::Frame(Frame::Data | Frame::Unasked) => {
                     let data = self.outlet.data(line.inbox.frame_bytes())?;
                     self.delivery.push(Received::Frame(data));
                     if self.delivery.is_blocked() {

@@ -235,7 +235,7 @@ impl InBand {
                     return Err(Cause::Stopped.into());
                 }
                 // From here on the bell wakes, and the end can be an orderly one.
-                self.reporter.took = took;
+                self.reporter.on_dialed(dialer.secure.as_ref(), &connection, took);
                 let peer = connection.peer;
                 let (socket, layer) = connection.into_parts();
                 if self.nagle {

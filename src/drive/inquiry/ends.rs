@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::Inquiry;
 use crate::cause::{Cause, Loss};
 use crate::diagnose::{Evidence, OwnSide, Stage};
+use crate::drive::own_side::is_about_the_path;
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::Scene;
 use crate::pulse::Regular;
@@ -140,17 +141,4 @@ impl Inquiry {
 
 pub(super) fn is_no_trouble(cause: Cause) -> bool {
     matches!(cause, Cause::Stopped | Cause::Renewed | Cause::ClosedByApplication)
-}
-
-/// Whether our own side may be what is behind it.
-pub(super) fn is_about_the_path(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::ConnectTimeout
-            | Cause::Unreachable
-            | Cause::Prohibited
-            | Cause::NoLocalRoute
-            | Cause::LocalResources
-            | Cause::KernelGaveUp
-    )
 }

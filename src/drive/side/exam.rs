@@ -260,7 +260,8 @@ fn fresh(result: &Result<Connection, Loss>, handle: &Handle) -> Fresh {
             Cause::ConnectTimeout => Fresh::Silent,
             Cause::Unreachable => Fresh::Unreachable,
             Cause::Prohibited => Fresh::Prohibited,
-            Cause::TlsFailed => Fresh::Failed,
+            // Reset: it was accepted before.
+            Cause::TlsFailed | Cause::Reset => Fresh::Failed,
             _ => Fresh::Local,
         },
     }

@@ -30,6 +30,7 @@ pub(crate) use exam::Question;
 pub(crate) struct Slot {
     found: Mutex<Option<Evidence>>,
     over: AtomicBool,
+    finished: AtomicBool,
 }
 
 impl Slot {
@@ -49,6 +50,15 @@ impl Slot {
 
     fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
+    }
+
+    /// Nothing more will be put in.
+    fn finish(&self) {
+        self.finished.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
     }
 }
 
@@ -97,10 +107,13 @@ impl Sides {
         let (id, name, target) = (who.id, who.name.clone(), who.target.clone());
         let handle = Arc::new(Handle::new(Identity { id, name, target }));
         let (theirs, budget) = (Arc::clone(&handle), Arc::clone(&self.budget));
-        let slot = Arc::clone(&question.slot);
+        let (slot, asker) = (Arc::clone(&question.slot), Arc::clone(&question.link));
+        let answered = Arc::clone(&slot);
         let body = move || {
             theirs.enter();
             exam::run(question, &theirs, &budget);
+            answered.finish();
+            asker.wake(); // it may wait for nothing else any more
         };
         match spawn::spawn(format!("keepbeat-why-{}", id.0), spawn::STACK, body) {
             Ok(thread) => {

@@ -20,8 +20,20 @@ pub(super) struct InBand {
     pub(super) value: Value,
     /// Beats that were asked for on this connection, and not answered yet.
     unanswered: VecDeque<u64>,
-    /// Since the last answer the application got something that a PING may be answered with.
-    suspicious: bool,
+    /// Since the last answer the application got something that a PING may be answered with: its
+    /// beginning.
+    suspicious: Option<Vec<u8>>,
+    /// Nothing has come on this connection yet.
+    is_first: bool,
+}
+
+/// An answer to a beat has overtaken that of an earlier beat.
+#[derive(Debug, PartialEq)]
+pub(super) struct OutOfStep {
+    pub(super) answered: u64,
+    pub(super) due: u64,
+    /// What came in the place of the other answer: its beginning.
+    pub(super) instead: Vec<u8>,
 }
 
 impl InBand {
@@ -32,11 +44,12 @@ impl InBand {
     fn with(nonce: u64) -> InBand {
         let mark = format!("keepbeat:{nonce:016x}:");
         let unanswered = VecDeque::with_capacity(MOST_UNANSWERED);
-        InBand { mark, value: Value::default(), unanswered, suspicious: false }
+        let value = Value::default();
+        InBand { mark, value, unanswered, suspicious: None, is_first: true }
     }
 
     pub(super) fn connected(&mut self) {
-        (self.value, self.suspicious) = (Value::default(), false);
+        (self.value, self.suspicious, self.is_first) = (Value::default(), None, true);
         self.unanswered.clear();
     }
 
@@ -55,10 +68,19 @@ impl InBand {
         result.expect("a Vec takes any bytes");
     }
 
+    /// Whether nothing has come on this connection yet.
+    pub(super) fn has_heard_nothing(&self) -> bool {
+        self.is_first
+    }
+
     /// The number of the beat that this whole value answers, if it is an answer to one.
-    pub(super) fn acked(&mut self, value: &[u8]) -> Result<Option<u64>, String> {
+    pub(super) fn acked(&mut self, value: &[u8]) -> Result<Option<u64>, OutOfStep> {
+        self.is_first = false;
         let Some(seq) = self.answered(value) else {
-            self.suspicious |= value.starts_with(b"-") || value.starts_with(b"+QUEUED\r\n");
+            if value.starts_with(b"-") || value.starts_with(b"+QUEUED\r\n") {
+                let begins = &value[..value.len().min(LONGEST_ANSWER)];
+                self.suspicious.get_or_insert_with(|| begins.to_vec());
+            }
             return Ok(None);
         };
         self.in_order(seq).map(|()| Some(seq))
@@ -68,13 +90,8 @@ impl InBand {
         if value.len() > LONGEST_ANSWER {
             return None;
         }
-        // To who has subscribed, Redis answers with `pong` and the argument.
-        let of_two = value.strip_prefix(b"*").or(value.strip_prefix(b">"));
-        let argument = match of_two.and_then(|value| value.strip_prefix(b"2\r\n")) {
-            Some(both) => {
-                let (word, argument) = string(both)?;
-                word.eq_ignore_ascii_case(b"pong").then_some(argument)?
-            }
+        let argument = match pair(value) {
+            Some(both) => pong(both)?,
             None => value,
         };
         let (text, rest) = string(argument)?;
@@ -84,20 +101,33 @@ impl InBand {
     /// Redis answers in order. So where an answer overtakes another beat's, an error that came
     /// before it was that: it is in the hands of the application, whose replies no longer belong to
     /// its commands. Without an error, the other beat was never written.
-    fn in_order(&mut self, seq: u64) -> Result<(), String> {
-        let suspicious = std::mem::take(&mut self.suspicious);
+    fn in_order(&mut self, seq: u64) -> Result<(), OutOfStep> {
+        let suspicious = self.suspicious.take();
         let Some(at) = self.unanswered.iter().position(|asked| *asked == seq) else {
             return Ok(()); // the pulse knows what to make of it
         };
         let before = self.unanswered.drain(..=at).next();
-        match before {
-            Some(due) if due != seq && suspicious => Err(format!(
-                "PING of beat {seq} was answered, that of beat {due} not: an error or QUEUED came \
-                 instead and went to the application, whose replies are out of step now"
-            )),
-            _ => Ok(()),
+        match before.filter(|due| *due != seq).zip(suspicious) {
+            Some((due, instead)) => Err(OutOfStep { answered: seq, due, instead }),
+            None => Ok(()),
         }
     }
+}
+
+/// Whether this is how Redis answers a PING without an argument to who has subscribed.
+pub(super) fn is_pong(value: &[u8]) -> bool {
+    pair(value).and_then(pong).and_then(string).is_some_and(|(text, _)| text.is_empty())
+}
+
+/// What is in an array, or a push, of two.
+fn pair(value: &[u8]) -> Option<&[u8]> {
+    value.strip_prefix(b"*").or(value.strip_prefix(b">"))?.strip_prefix(b"2\r\n")
+}
+
+/// The argument behind `pong`.
+fn pong(both: &[u8]) -> Option<&[u8]> {
+    let (word, argument) = string(both)?;
+    word.eq_ignore_ascii_case(b"pong").then_some(argument)
 }
 
 /// The text of the string at the front of whole values, and what follows.
@@ -155,7 +185,7 @@ mod tests {
     }
 
     /// Whether these replies are in step with beats 5 to 9, asked for but for beat 7.
-    fn told(replies: &[&str]) -> Result<(), String> {
+    fn told(replies: &[&str]) -> Result<(), OutOfStep> {
         let mut mine = InBand::with(0xab);
         for seq in [5, 6, 8, 9] {
             mine.beat(seq, false, &mut Vec::new());
@@ -171,8 +201,9 @@ mod tests {
     #[test]
     fn an_answer_that_overtakes_after_an_error_shows_that_the_replies_are_out_of_step() {
         for error in ["-LOADING what", "+QUEUED"] {
+            let instead = format!("{error}\r\n").into_bytes();
             let why = told(&["5", error, "+OK", "8"]).expect_err("6 got the error");
-            assert!(why.contains("beat 8 was answered, that of beat 6 not"), "{why}");
+            assert_eq!(why, OutOfStep { answered: 8, due: 6, instead });
         }
         assert_eq!(told(&["5", "-ERR x", "6", "-ERR x", "8", "-ERR x", "9"]), Ok(()), "in step");
         assert_eq!(told(&["-ERR x", "5", "+OK", "9"]), Ok(()), "6 and 8 were never written");
@@ -188,7 +219,7 @@ mod tests {
         assert_eq!(mine.unanswered.len(), MOST_UNANSWERED);
         mine.connected();
         mine.beat(1001, false, &mut Vec::new());
-        mine.suspicious = true;
+        mine.suspicious = Some(b"-ERR x".to_vec());
         assert_eq!(mine.in_order(1001), Ok(()));
     }
 }

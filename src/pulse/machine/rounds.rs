@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
+use crate::counted::counted;
 use crate::heartbeat::Heartbeat;
 use crate::pulse::beats::Acked;
 use crate::pulse::health::Miss;
@@ -73,24 +74,7 @@ impl Pulse {
         }
     }
 
-    pub(super) fn on_stands(&mut self, stands: u64) {
-        if self.beating() != Some(stands) {
-            return;
-        }
-        self.beats.ack(Some(stands));
-        if let Some(connection) = &mut self.connection {
-            connection.acked += 1;
-        }
-        if self.silence.is_judged() {
-            // That it could be written says nothing about the peer; silence will.
-            self.report(Report::Beat { seq: stands, rtt: None, late: false });
-            self.end_round();
-        } else {
-            self.on_ack_in_time(stands, None);
-        }
-    }
-
-    fn on_ack_in_time(&mut self, seq: u64, rtt: Option<Duration>) {
+    pub(super) fn on_ack_in_time(&mut self, seq: u64, rtt: Option<Duration>) {
         if let Some(rtt) = rtt {
             self.rtt.sample(rtt);
         }
@@ -166,7 +150,10 @@ impl Pulse {
         if verdict == Miss::Suspect {
             let loss = Loss::new(
                 cause,
-                format!("no ack of beat {seq} within {timeout:?} (after {good} good beats)"),
+                format!(
+                    "no ack of beat {seq} within {timeout:?} (after {})",
+                    counted(good, "good beat", "good beats")
+                ),
             );
             let to = State::Suspect;
             self.report(Report::State { from, to, loss: Some(loss), down: None });
@@ -174,6 +161,8 @@ impl Pulse {
         if verdict == Miss::Fell {
             let detail = if misses < self.heartbeat.fall {
                 format!("every ack came late or not at all, the last within {timeout:?}")
+            } else if misses == 1 {
+                format!("no ack of beat {seq} within {timeout:?}")
             } else {
                 format!("no ack of {misses} beats in a row, each within {timeout:?}")
             };
@@ -222,7 +211,7 @@ impl Pulse {
     }
 
     /// The beat in flight.
-    fn beating(&self) -> Option<u64> {
+    pub(super) fn beating(&self) -> Option<u64> {
         match self.phase {
             Phase::Expecting { seq, .. } => Some(seq),
             _ => None,
@@ -253,7 +242,7 @@ impl Pulse {
     }
 
     /// The beat in flight was answered.
-    fn end_round(&mut self) {
+    pub(super) fn end_round(&mut self) {
         self.spend_round();
         if self.rounds == Some(0) {
             return self.end(Cause::Stopped.into());

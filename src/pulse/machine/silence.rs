@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
+use crate::counted::counted;
 use crate::pulse::Report;
 use crate::pulse::health::Miss;
 use crate::role::Role;
@@ -138,7 +139,11 @@ impl Pulse {
         match verdict {
             Miss::Stays => {}
             Miss::Suspect => {
-                let detail = format!("{} (after {good} signs of life)", loss.detail);
+                let detail = format!(
+                    "{} (after {})",
+                    loss.detail,
+                    counted(good, "sign of life", "signs of life")
+                );
                 let loss = Some(Loss { detail, ..loss });
                 self.report(Report::State { from, to: State::Suspect, loss, down: None });
             }

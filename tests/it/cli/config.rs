@@ -25,7 +25,7 @@ fn every_fault_of_a_file_is_shown_with_its_place_and_no_password() {
         ("8:8", "use 1 to 100"),
         ("9:11", "timeout of 0"),
         ("11:8", "expected text in quotes"),
-        ("12:7", "use one of tcp://"),
+        ("12:7", "use `connect://h:1`"),
         ("13:1", "unknown key `password`"),
         ("14:1", "has no url"),
         ("15:2", "expected [defaults] or [[target]]"),
@@ -52,7 +52,7 @@ fn every_fault_of_a_file_is_shown_with_its_place_and_no_password() {
     let broken = Scratch::new("[defaults\n[[target]]\nurl = \"redis://bob:hunter2\nx = \n");
     let Done { code, err, .. } = run(&["--config", broken.path()]);
     assert_eq!(code, Some(2));
-    assert!(err.contains(":1:10: this is no TOML") && err.contains(":4:5: "), "{err}");
+    assert!(err.contains(":1:10: not valid TOML") && err.contains(":4:5: "), "{err}");
     assert!(!err.contains("hunter2"), "{err}");
 }
 
@@ -75,9 +75,15 @@ fn the_file_that_is_printed_to_begin_with_is_right() {
     let all = all.replace("# insecure", "insecure").replace("# diagnosis", "diagnosis");
     let all = all.replace("# side_conn", "side_conn").replace("# closed_port", "closed_port");
     let all = all.replace("# probe_payload", "probe_payload");
+    let all = all.replace("# jitter", "jitter").replace("# patience", "patience");
+    let all = all.replace("# connect_t", "connect_t").replace("# write_t", "write_t");
+    let all = all.replace("# user_t", "user_t").replace("# backoff", "backoff");
+    let all = all.replace("# certificate_days", "certificate_days");
+    let steps = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/steps/smtp.steps");
+    let all = all.replace("# steps = 'smtp.steps'", &format!("steps = '{steps}'"));
     let file = Scratch::new(&all.replace("# interval", "interval"));
     let Done { out, err, .. } = run(&["--config", file.path(), "--check-config"]);
-    assert!(out.contains("3 targets"), "{err}");
+    assert!(out.contains("5 targets"), "{err}");
 }
 
 #[test]
@@ -88,7 +94,7 @@ fn a_flag_goes_before_the_environment_that_before_the_file_that_before_the_defau
          [[target]]\nname = 'plain'\nurl = '{DEAD}'\n"
     ));
     let heartbeats = |flags: &[&str], env: &[(&str, &str)]| {
-        let mut command = keepbeat(&["--once", "--config", file.path()]);
+        let mut command = keepbeat(&["--count", "1", "--config", file.path()]);
         command.args(flags).envs(env.iter().copied());
         let Done { code, out, err } = Running::new(command).done();
         assert_eq!(code, Some(1), "{err}");
@@ -105,7 +111,7 @@ fn a_flag_goes_before_the_environment_that_before_the_file_that_before_the_defau
     assert_eq!(own, plain);
     let (own, _) = heartbeats(&["--fall", "1", "--interval", "17s"], &env);
     assert_eq!(own, "every 17s, 15s for its ack, down after 1 miss");
-    let default = run(&["--once", DEAD]).out;
+    let default = run(&["--count", "1", DEAD]).out;
     assert!(default.contains("every 30s, 5s for its ack, down after 3 misses"), "{default}");
 
     let mut command = keepbeat(&["--once", DEAD]);

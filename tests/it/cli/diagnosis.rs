@@ -166,7 +166,9 @@ fn the_columns_stay_in_line_and_many_targets_are_explained_by_the_first() {
     assert_eq!(events.matches("nobody listens").count(), 3, "{out}");
     assert_eq!(events.matches("start what should").count(), 3, "{out}");
     assert_eq!(summary.matches("refused: 127.0.0.1:1").count(), 6, "{out}");
-    let longest = "conversation-silent".len();
+    let words = keepbeat::Cause::ALL.iter().map(|cause| cause.word());
+    let longest = words.filter(|word| *word != "closed-by-application").map(str::len).max();
+    let longest = longest.unwrap();
     assert!(events.contains(&format!("hung  {:<longest$}  no ack of 3", "peer-silent")), "{out}");
 }
 

@@ -56,7 +56,7 @@ fn a_recording_has_the_documented_keys_and_is_explained_to_the_same_cause() {
         "or replies-filtered",
     ];
     let last =
-        ["remedy                  look at the process", "to confirm              `ss -tino`"];
+        ["remedy                  does the service at", "to confirm              `ss -tino`"];
     for words in sample.iter().chain(&more).chain(&last) {
         assert!(told.contains(words), "no `{words}`:\n{told}");
     }
@@ -127,18 +127,19 @@ fn broken_lines_are_told_with_their_numbers_and_the_others_explained() {
     };
     let evidence = |facts: Value| with("evidence", facts);
     let lines = [
-        ("{\"v\":1,\"ts\":\"2026".to_owned(), "this is no JSON: EOF while parsing a string"),
+        ("{\"v\":1,\"ts\":\"2026".to_owned(), "not valid JSON: EOF while parsing a string"),
         ("[1]".to_owned(), "expected an object of JSON"),
         (with("v", 2.into()), "lines of version 2: this program reads version 1"),
-        (with("ts", "yesterday".into()), "`yesterday` is no time in UTC"),
-        (with("cause", 7.into()), "`cause` is no text"),
-        (with("evidence", Value::Null), "`evidence` is no object"),
+        (with("ts", "yesterday".into()), "`yesterday` is not a time in UTC"),
+        (with("cause", 7.into()), "`cause` is not text"),
+        (with("evidence", Value::Null), "`evidence` is not an object"),
         (evidence(json!({"unacked": "many"})), "`many` cannot be the evidence called `unacked`"),
         (evidence(json!({"unacked": -1})), "`-1` cannot be the evidence `unacked`"),
         (evidence(json!({"fresh": "tasty"})), "`tasty` cannot be the evidence called `fresh`"),
     ];
     let mut text: String = lines.iter().map(|(line, _)| format!("{line}\n")).collect();
-    text += &format!("{}\n", with("name", "evil\u{1b}[2J".into()));
+    let evil = "evil\u{1b}[2J\n2026-01-01T00:00:00.000Z  forged";
+    text += &format!("{}\n", with("name", evil.into()));
     let file = Scratch::new(&text);
     let Done { code, out, err } = run(&["explain", file.path()]);
     assert_eq!(code, Some(1), "{err}");
@@ -148,6 +149,7 @@ fn broken_lines_are_told_with_their_numbers_and_the_others_explained() {
         assert!(line.contains(words), "{line}");
     }
     assert!(out.contains("flow-forgotten          likely") && !out.contains('\x1b'), "{out}");
+    assert!(out.contains("evil\\x1b[2J\\n2026"), "a name stays on its line:\n{out}");
 
     let noise = Scratch::new(&"12:00:00 it died\n".repeat(1000));
     let Done { code, out, err } = run(&["explain", noise.path()]);
@@ -181,7 +183,7 @@ fn a_recording_goes_on_behind_one_that_was_cut_off() {
         (Some(1), 2),
         "{out}"
     );
-    assert!(err.contains(":1: this is no JSON") && err.lines().count() == 1, "{err}");
+    assert!(err.contains(":1: not valid JSON") && err.lines().count() == 1, "{err}");
 }
 
 #[test]

@@ -58,7 +58,8 @@ fn keys(event: &str) -> &'static [(&'static str, &'static str)] {
 fn more_keys(event: &str) -> &'static [&'static str] {
     match event {
         "beat" => &["rtt_us", "late"],
-        "state" => &["down_ms", "confidence", "alternatives", "advice"],
+        "connect" | "summary" => &["certificate_days"],
+        "state" => &["down_ms", "diagnosis", "confidence", "alternatives", "advice"],
         "disconnect" => &["expected"],
         _ => &[],
     }
@@ -85,10 +86,15 @@ pub fn check_words(object: &Value) {
         assert!(known(cause), "{object}");
     }
     let sure = object.get("confidence");
+    // Whose confidence it is: of a state it is named beside the certain word.
+    let of_state = object["event"] == "state";
+    assert!(!of_state || object.get("diagnosis").is_some() == sure.is_some(), "{object}");
+    let told = if of_state { &object["diagnosis"] } else { &object["cause"] };
     if let Some(sure) = sure {
+        assert!(known(told), "{object}");
         assert!(["certain", "likely", "possible"].contains(&sure.as_str().unwrap()), "{object}");
         let others = object["alternatives"].as_array().expect("a list of alternatives");
-        assert!(others.iter().all(known) && !others.contains(&object["cause"]), "{object}");
+        assert!(others.iter().all(known) && !others.contains(told), "{object}");
         assert!(object["advice"].is_string(), "{object}");
     }
     let together = [object.get("alternatives"), object.get("advice")];
@@ -136,7 +142,7 @@ fn the_documented_keys_are_those_that_are_checked() {
 
 #[test]
 fn the_demo_in_json_has_every_event_with_its_documented_keys() {
-    let Done { code, out, err } = run(&["--json"]);
+    let Done { code, out, err } = run(&["demo", "--json"]);
     assert_eq!(code, Some(0), "{err}");
     assert!(err.contains("the peer hangs"), "acts go to the log:\n{err}");
     let objects = objects(&out);

@@ -31,7 +31,9 @@ pub fn keepbeat(args: &[&str]) -> Command {
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
-        if name.starts_with("KEEPBEAT_") || name.contains("COLOR") || name.starts_with("RUST_LOG") {
+        let heeded = ["TERM", "LANG", "LC_ALL", "LC_CTYPE", "COLUMNS"].contains(&name.as_str());
+        let prefixed = ["KEEPBEAT_", "RUST_LOG"].iter().any(|prefix| name.starts_with(prefix));
+        if heeded || prefixed || name.contains("COLOR") {
             command.env_remove(name);
         }
     }

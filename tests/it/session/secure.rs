@@ -224,3 +224,32 @@ fn an_end_behind_a_key_update_is_seen() {
         assert_eq!(session.stats().open, 0);
     }
 }
+
+#[test]
+fn a_certificate_that_expires_soon_is_an_event_once_a_day_and_known_of_its_host() {
+    let days = |n: u64| std::time::Duration::from_secs(n * 24 * 3600);
+    let until = std::time::SystemTime::now() + days(9) + days(1) / 2;
+    let authority = Authority::new(|params| params.not_after = until.into());
+    let peer = answering(&authority);
+    for (before, wanted) in [(days(21), 1), (days(5), 0)] {
+        let tls = authority.tls().expiry_warning(before);
+        let session = Session::builder().tls(tls).build().unwrap();
+        let events = session.events();
+        for _ in 0..3 {
+            session.get(url(&peer, "/farewell")).send().unwrap().text().unwrap();
+            eventually("the connection is gone", || session.stats().open == 0);
+        }
+        assert_eq!(session.stats().opened, 3);
+        let told: Vec<_> = events
+            .try_iter()
+            .filter(|event| matches!(event.kind, SessionEventKind::CertificateExpiring { .. }))
+            .collect();
+        assert_eq!(told.len(), wanted, "{told:?}");
+        for event in told {
+            assert!(event.to_string().ends_with("expires in 9 days: renew it"), "{event}");
+        }
+        let host = session.stats().host(&format!("https://{}", peer.address)).unwrap().clone();
+        let left = host.certificate_expires.unwrap().duration_since(std::time::SystemTime::now());
+        assert_eq!(left.unwrap().as_secs() / days(1).as_secs(), 9);
+    }
+}

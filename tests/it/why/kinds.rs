@@ -7,6 +7,7 @@ use keepbeat::{Framed, LinkId};
 
 use super::*;
 use crate::observe::{Pair, observe, often};
+use crate::watching::eventually;
 
 use Cause::*;
 use Confidence::{Certain, Likely, Possible};
@@ -36,6 +37,8 @@ fn an_adopted_connection_tells_as_much_as_a_watched_one() {
     assert_eq!((told.cause(), told.confidence()), (PeerSilent, Likely), "{told}");
     assert!(told.advice().contains(&relay.address.to_string()), "{}", told.advice());
     assert_agrees(&watch, &told);
+    // The event comes a moment before the end of the link.
+    eventually("the link is over", || link.loss().is_some());
     assert_eq!(link.loss().unwrap().cause, PeerSilent, "whoever sends next is told the same");
     assert_eq!(link.send("heartbeat").unwrap_err().cause(), Some(PeerSilent));
 }
@@ -57,6 +60,7 @@ fn an_adopted_connection_that_ends_is_told_with_what_ended_it() {
         let told = down(&mut watch);
         assert_told(&told, cause, Certain, &others, "");
         assert_agrees(&watch, &told);
+        eventually("the link is over", || link.loss().is_some());
         assert_eq!(link.loss().unwrap().cause, cause);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
+use crate::counted::counted;
 use crate::drive::inbox::Inbox;
 use crate::drive::socket::{Woke, end};
 use crate::drive::tls::{Layer, Opened};
@@ -202,8 +203,8 @@ impl Outlet {
         match state.broken.clone() {
             Some(loss) => Err(loss),
             None if !flows && state.pending.is_empty() && !state.queue.is_empty() => {
-                let n = state.queue.len();
-                Err(Loss::new(Cause::Stopped, format!("{n} frames waited for a connection")))
+                let frames = counted(state.queue.len() as u64, "frame", "frames");
+                Err(Loss::new(Cause::Stopped, format!("{frames} waited for a connection")))
             }
             None => Ok(state.pending.is_empty() && state.queue.is_empty()),
         }

@@ -23,12 +23,19 @@ pub(super) struct Numbers {
 
 impl Numbers {
     /// A beat goes behind all that was written. A frame that somebody is writing now goes before
-    /// it, and is not counted: to be proven too late does no harm.
+    /// it, and is counted once it is out.
     pub(super) fn on_beat(&mut self, seq: u64) {
         if self.beats.len() == MOST_BEATS {
             self.beats.pop_front();
         }
         self.beats.push_back((seq, self.written));
+    }
+
+    /// The last beat goes out behind every frame that was written so far.
+    pub(super) fn move_beat_behind_written(&mut self) {
+        if let Some((_, before)) = self.beats.back_mut() {
+            *before = self.written;
+        }
     }
 
     /// The peer acked this beat, and so has read every frame before it.

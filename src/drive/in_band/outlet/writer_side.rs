@@ -191,6 +191,10 @@ impl Outlet {
         }
         state.numbers.accepted += 1;
         state.numbers.written = state.numbers.accepted;
+        // Nothing waited when this write began, so a beat that waits now goes out behind it.
+        if state.pending.has_beat() {
+            state.numbers.move_beat_behind_written();
+        }
         let number = state.numbers.accepted;
         let nanos = self.start.elapsed().as_nanos().clamp(1, u128::from(u64::MAX)) as u64;
         self.wrote.store(nanos, Ordering::Relaxed);

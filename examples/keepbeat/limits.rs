@@ -1,0 +1,15 @@
+//! Room for many targets: each has a descriptor.
+
+/// Raises the soft limit of descriptors to the hard one, which is what it is for. Where that fails
+/// it stays as it was, and a target for which there is no room is refused with the numbers.
+pub fn raise_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls get a valid pointer to one rlimit.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max
+        {
+            limit.rlim_cur = limit.rlim_max;
+            let _ = libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}

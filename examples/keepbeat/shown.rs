@@ -1,0 +1,67 @@
+//! What was typed, as it may be shown again: without what a terminal would obey, and without
+//! passwords.
+
+use std::fmt::Write;
+use std::path::Path;
+
+/// Control characters, line ends among them, and letters that turn the direction of a line: all
+/// escaped.
+pub fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\t' => shown.push_str("\\t"),
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            c if c.is_ascii_control() => {
+                write!(shown, "\\x{:02x}", c as u32).expect("a String takes any text");
+            }
+            c if misleads(c) => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// The same of a text of several lines, which stay.
+pub fn harmless_lines(text: &str) -> String {
+    text.split('\n').map(harmless).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a character acts on what stands around it.
+pub fn misleads(c: char) -> bool {
+    let turns =
+        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// A word that was typed, to be shown again: harmless, and what may be user and password of a URL
+/// replaced.
+pub fn typed(text: &str) -> String {
+    let text = harmless(text);
+    let start = text.find("://").map(|at| at + 3);
+    let end = text.rfind('@');
+    match (start, end) {
+        (Some(start), Some(end)) if start <= end => {
+            format!("{}***{}", &text[..start], &text[end..])
+        }
+        (None, Some(end)) if text[..end].contains(':') => format!("***{}", &text[end..]),
+        // A password whose `@` is missing is what the port should be.
+        (Some(start), None) if !is_port(&text[start..]) => format!("{}***", &text[..start]),
+        _ => text,
+    }
+}
+
+/// Whether what follows the last `:` is a number, if there is one.
+fn is_port(address: &str) -> bool {
+    let address = address.split(['/', '?', '#']).next().unwrap_or(address);
+    match address.rsplit_once(':') {
+        Some((_, port)) => port.bytes().all(|byte| byte.is_ascii_digit() || byte == b']'),
+        None => true,
+    }
+}
+
+/// The same of a file.
+pub fn file(path: &Path) -> String {
+    typed(&path.to_string_lossy())
+}

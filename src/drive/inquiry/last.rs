@@ -1,0 +1,41 @@
+//! The end of a link whose rounds are over: side connections that are being made belong to its last
+//! verdict, and are waited for within a bound.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Inquiry;
+use crate::drive::reporter::Reporter;
+
+/// A side connection takes three tenths of the ack timeout, 1.3 s at most, and there are eight of
+/// them at most.
+const LEAST: Duration = Duration::from_secs(3);
+const MOST: Duration = Duration::from_secs(10);
+
+impl Inquiry {
+    /// Waits until side connections have told all, and tells what they found. A stop does not wait.
+    pub(crate) fn hear_out(&mut self, reporter: &mut Reporter) {
+        if !self.is_open() {
+            return;
+        }
+        let until = Instant::now() + (2 * self.heartbeat.timeout).clamp(LEAST, MOST);
+        while self.is_open() && !self.handle.is_stopping() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            thread::park_timeout(left);
+        }
+        self.flush(reporter);
+        if let Some(evidence) = self.take_found() {
+            // It is news also where it leaves cause and confidence as they were.
+            let (diagnosis, _) = self.case.diagnose(evidence, Instant::now());
+            self.case.learn(&diagnosis);
+            self.hand_out(diagnosis, true, reporter);
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.asked && self.silence.is_some() && !self.slot.is_finished()
+    }
+}
