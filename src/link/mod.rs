@@ -392,12 +392,13 @@ impl Link {
         let limit = limit.min(LONGEST);
         let (to, answer) = bounded(1);
         let start = Instant::now();
-        held.outlet.ask(Command::HandBack(to, start + limit - slack(limit)))?;
+        let until = start + limit - slack(limit);
+        held.outlet.ask(Command::HandBack(to, until))?;
         let mut returned = match answer.recv_deadline(start + limit) {
             Ok(returned) => returned?,
             Err(RecvTimeoutError::Disconnected) => return Err(self.over()),
             Err(RecvTimeoutError::Timeout) => {
-                let why = match held.outlet.ask_no_more() {
+                let why = match held.outlet.ask_no_more(until) {
                     true => "it is being connected",
                     false => "its thread is busy",
                 };

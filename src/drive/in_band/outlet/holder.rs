@@ -30,9 +30,13 @@ impl Outlet {
         Ok(())
     }
 
-    /// Takes back what the link's thread was asked for and has not come to. True if it had not.
-    pub(crate) fn ask_no_more(&self) -> bool {
-        self.lock().command.take().is_some()
+    /// Takes back a hand-back, known by its deadline, that the link's thread has not come to. True
+    /// if it had not.
+    pub(crate) fn ask_no_more(&self, deadline: Instant) -> bool {
+        let mut state = self.lock();
+        let asked =
+            |c: &mut Command| matches!(c, Command::HandBack(_, until) if *until == deadline);
+        state.command.take_if(asked).is_some()
     }
 
     /// Why the link is over, if it is.
