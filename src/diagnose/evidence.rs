@@ -197,8 +197,8 @@ evidence! {
     idle_us: Duration,
     /// The longest such pause that was survived.
     idle_survived_us: Duration,
-    /// How often in a row a connection of this link was ended by the peer after the same pause, this
-    /// time included.
+    /// How often in a row a connection of this link was ended by the peer after the same pause,
+    /// this time included.
     idle_closes: u32,
     /// How often in a row one was ended by the peer at the same age, this time included.
     lifetime_closes: u32,

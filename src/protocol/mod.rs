@@ -98,8 +98,9 @@ pub enum IdleEnd {
     /// The connection is lost, and that is told at once.
     #[default]
     Loss,
-    /// The peer may do so at any time, as servers of HTTP do (RFC 9112, section 9.5). The link stays
-    /// as it is, and another connection takes the place: told as a disconnection with `renewed`.
+    /// The peer may do so at any time, as servers of HTTP do (RFC 9112, section 9.5). The link
+    /// stays as it is, and another connection takes the place: told as a disconnection with
+    /// `renewed`.
     Renewal {
         /// A beat that met the end may be sent once more, because it does no harm twice (RFC 9110,
         /// section 9.2.2). Otherwise its round is left out.

@@ -106,7 +106,7 @@ const WRONG: &[(&[&str], &str)] = &[
     (&["--color", "pink", "h:1"], "use auto, always or never"),
     (&["--log-level", "loud", "h:1"], "use off, error"),
     (&["--send", "a", "--expect", "", "h:1"], "connect://host:port"),
-    (&["--send", "\\q", "--expect", "b", "h:1"], "is not an escape"),
+    (&["--send", "\\q", "--expect", "b", "h:1"], "is no escape"),
     (&["--password-file", "/", "redis://h"], "cannot read the password file"),
     (&["--password-file", "/dev/null", "redis://h"], "is empty"),
     (&["redis://bob@h"], "there is a user and no password"),

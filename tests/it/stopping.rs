@@ -328,5 +328,7 @@ fn a_forked_child_cannot_end_the_connections_of_its_parent() {
     }
     let acked = coordinator.status(link).unwrap().acked;
     eventually("it beats on", || coordinator.status(link).unwrap().acked > acked + 3);
-    assert_eq!(peer.visits(), 1, "on the same connection");
+    // A late ack on a busy machine may be looked into by a side connection: a visit proves nothing.
+    let status = coordinator.status(link).unwrap();
+    assert_eq!((status.state, status.reconnects), (State::Up, 0), "on the same connection");
 }

@@ -5,6 +5,7 @@
 
 mod checks;
 mod ends;
+mod faults;
 mod habits;
 mod roles;
 mod world;

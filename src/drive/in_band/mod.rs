@@ -259,9 +259,7 @@ impl InBand {
         }
         self.told = self.connections;
         self.begin_inquiry(peer);
-        for frame in early {
-            self.delivery.push(Received::Frame(frame));
-        }
+        early.into_iter().for_each(|frame| self.delivery.push(Received::Frame(frame)));
         self.outlet.open();
         self.ask_rto();
         Ok(())

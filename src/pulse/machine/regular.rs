@@ -166,8 +166,11 @@ mod tests {
     }
 
     fn is_down(outputs: &[Output]) -> bool {
-        let down = |output: &Output| matches!(output, Output::Report(Report::State { to, .. }) if *to == State::Down);
-        outputs.iter().any(down)
+        let to = |output: &Output| match output {
+            Output::Report(Report::State { to, .. }) => Some(*to),
+            _ => None,
+        };
+        outputs.iter().any(|output| to(output) == Some(State::Down))
     }
 
     fn regular(outputs: &[Output]) -> Option<Regular> {

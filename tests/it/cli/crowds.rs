@@ -30,7 +30,7 @@ fn story(flags: &[&str]) -> String {
     let addresses: Vec<_> = peers.iter().map(Responder::local_addr).collect();
     peers.into_iter().for_each(|peer| peer.stop());
     running.line("✖ down        *  ");
-    running.line("○ attempt     *  ");
+    running.line("✖ down        *    refused");
     let answer = || Exchange::answering("heartbeat", "heartbeat_ack");
     let bind = |address| loop {
         // A passing connection may hold the port for a moment.
@@ -51,12 +51,12 @@ fn story(flags: &[&str]) -> String {
 fn one_host_that_dies_under_many_targets_and_comes_back_is_a_few_lines() {
     let out = story(&[]);
     let (events, summary) = out.split_once("\n\n").unwrap();
-    // Beginning, death, attempts and recovery: each three lines, why, what helps, and a sum.
+    // Beginning, death, why it stays down, and recovery: each three lines with why and what helps,
+    // and a sum.
     assert!(events.lines().count() < 60, "{} lines:\n{out}", events.lines().count());
     for words in ["✖ down", "● up"] {
         let shown = events.lines().filter(|line| line.contains(words) && !line.contains("  *  "));
-        let most = if words == "● up" { 6 } else { 3 };
-        assert_eq!(shown.count(), most, "{words}:\n{out}");
+        assert_eq!(shown.count(), 6, "{words}:\n{out}");
     }
     assert_eq!(summary.lines().count(), 2, "the head, and one row for all:\n{out}");
     assert!(summary.contains("60 targets in all  ● up"), "{out}");

@@ -188,7 +188,7 @@ fn a_hung_target_that_is_connected_to_again_and_again_is_told_once() {
 #[test]
 fn why_a_target_is_down_now_is_told_as_loudly_as_why_it_fell() {
     let server = Peer::new(|mut visit| {
-        visit.stream.read(&mut [0; 512])?;
+        let _ = visit.stream.read(&mut [0; 512])?;
         if visit.nth > 0 {
             visit.say(b"-WRONGPASS invalid username-password pair\r\n")?;
             return visit.swallow();

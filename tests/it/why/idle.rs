@@ -1,4 +1,4 @@
-//! A peer that ends its connections by a rule: once it may be anything; again it is known, explained
+//! A peer that ends its connections by a rule: once it may be anything; again it is known, told
 //! with its length, and no trouble any more.
 
 use super::*;
@@ -78,10 +78,13 @@ fn a_lifetime_is_told_from_an_idle_limit_by_the_beats_in_between() {
     assert!(told.detail().contains("it was 1.5s old, for the "), "{told}");
     assert!(told.advice().contains("nothing is lost: another connection"), "{told}");
     let beats = watch.status().acked;
-    watch.wait_beats(20);
+    // Events lie in the channel a moment after they are counted.
+    while watch.status().acked < beats + 20 {
+        watch.wait_beats(1);
+    }
     let status = watch.status();
     assert_eq!((status.state, status.missed), (State::Up, 0), "{status:?}");
-    assert!(status.acked >= beats + 20 && status.renewals >= 2, "{status:?}");
+    assert!(status.renewals >= 2, "{status:?}");
     assert_eq!(watch.count(is), 1, "told once");
 }
 
