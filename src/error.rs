@@ -18,8 +18,8 @@ pub struct Error {
     ran: bool,
 }
 
-/// The kinds of [`Error`], for a `match` or a table, where the predicates would be many. More may be
-/// added.
+/// The kinds of [`Error`], for a `match` or a table, where the predicates would be many. More may
+/// be added.
 ///
 /// ```
 /// use keepbeat::{Coordinator, ErrorKind, Heartbeat, Line};

@@ -27,8 +27,8 @@ use crate::sys::Own;
 /// [`stop`](Follower::stop), with the coordinator, by [`lost`](Follower::lost), by an error of
 /// `send`, and by bytes that the protocol does not allow. After that the calls return an error
 /// whose [`cause`](Error::cause) says why. What was told before counts: a loss is told as Down with
-/// its cause though the follower is dropped in the next moment. Silence alone does not end it: it is Down, goes on, and
-/// comes back Up when the peer does.
+/// its cause though the follower is dropped in the next moment. Silence alone does not end it: it
+/// is Down, goes on, and comes back Up when the peer does.
 ///
 /// A forked child may drop its copy, and do nothing else with it ([`Error::is_forked`]).
 ///

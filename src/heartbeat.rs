@@ -213,7 +213,7 @@ impl Heartbeat {
     ///
     /// Traffic keeps a connection as alive as a beat does; what is saved is the beat, and what is
     /// lost its round-trip time. An ack also proves that the peer has read every frame of the
-    /// application before its beat; so that this is known, too, a beat goes out now and then all the
+    /// application before its beat; so that this is known, too, a beat goes out now and then all
     /// same: see [`prove_every`](Heartbeat::prove_every).
     pub fn when_idle(mut self) -> Heartbeat {
         self.when_idle = true;
@@ -221,8 +221,8 @@ impl Heartbeat {
     }
 
     /// With [`when_idle`](Heartbeat::when_idle), while frames of the application are on their way
-    /// of which it is not known that the peer has read them: a beat every so many intervals, however
-    /// busy the connection is. Default 2, at most 1000; 0 for none.
+    /// of which it is not known that the peer has read them: a beat every so many intervals,
+    /// however busy the connection is. Default 2, at most 1000; 0 for none.
     ///
     /// So many intervals' worth of frames are in doubt at most when the connection ends. An
     /// application that tells what was [`answered`](crate::Link::answered) costs no such beat.

@@ -220,7 +220,8 @@ impl Link {
     /// # let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     /// # let stream = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
     /// # let coordinator = Coordinator::new()?;
-    /// # let link = coordinator.adopt(stream, Heartbeat::default(), Framed::lines("PING", "PONG")?)?;
+    /// # let lines = Framed::lines("PING", "PONG")?;
+    /// # let link = coordinator.adopt(stream, Heartbeat::default(), lines)?;
     /// let journal = Mutex::new(BTreeMap::new());
     /// let order = "OPEN 7";
     /// link.send_noted(order, None, |number| {

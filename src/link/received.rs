@@ -1,4 +1,4 @@
-//! What comes out of a link: frames, and the ends of its connections; at last the connection itself.
+//! What comes out of a link: frames, the ends of its connections, at last the connection itself.
 
 use std::net::TcpStream;
 use std::ops::Range;

@@ -97,7 +97,8 @@ impl Adopt {
     ///
     /// # let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     /// # let mut connect = || {
-    /// #     let ours = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
+    /// #     let to = listener.local_addr().expect("bound");
+    /// #     let ours = TcpStream::connect(to).expect("loopback");
     /// #     (ours, listener.accept().expect("loopback").0)
     /// # };
     /// # let ((press, mut theirs), (oven, _other)) = (connect(), connect());

@@ -183,7 +183,10 @@ fn a_link_that_was_well_is_told_as_stopped_and_never_as_down() {
         let life = life(&coordinator, id);
         let down = |kind: &EventKind| matches!(kind, EventKind::State { to: State::Down, .. });
         assert!(!life.iter().any(down), "{life:#?}");
-        let stopped = |kind: &EventKind| matches!(kind, EventKind::Disconnected { loss, .. } if loss.cause == Cause::Stopped);
+        let stopped = |kind: &EventKind| match kind {
+            EventKind::Disconnected { loss, .. } => loss.cause == Cause::Stopped,
+            _ => false,
+        };
         assert!(life.iter().any(stopped), "{life:#?}");
         peer.join().unwrap().unwrap();
     }

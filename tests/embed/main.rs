@@ -76,9 +76,10 @@ fn life(coordinator: &Coordinator, link: LinkId) -> Vec<EventKind> {
 
 /// The link was told as Down with this cause, then as disconnected with it, then ended.
 fn assert_fell(life: &[EventKind], cause: Cause) {
-    let down = life.iter().position(
-        |kind| matches!(kind, EventKind::State { to: State::Down, loss: Some(loss), .. } if loss.cause == cause),
-    );
+    let down = life.iter().position(|kind| match kind {
+        EventKind::State { to: State::Down, loss: Some(loss), .. } => loss.cause == cause,
+        _ => false,
+    });
     let over = life.iter().position(
         |kind| matches!(kind, EventKind::Disconnected { loss, .. } if loss.cause == cause),
     );

@@ -107,7 +107,8 @@ impl InBand {
 
     /// On request of the coordinator: in good order, as far as that goes quickly.
     pub(super) fn stop(&mut self) {
-        let _ = self.say_good_bye(Instant::now() + GOOD_BYE, Duration::ZERO); // it is over either way
+        let until = Instant::now() + GOOD_BYE;
+        let _ = self.say_good_bye(until, Duration::ZERO); // it is over either way
         self.tell(Input::Stop);
     }
 

@@ -203,7 +203,7 @@ impl Pulse {
         }
     }
 
-    /// When a beat is to go out for the sake of the frames before it, though the connection is busy.
+    /// When a beat is due for the sake of the frames before it, though the connection is busy.
     fn proof_due(&self) -> Option<Instant> {
         let Heartbeat { interval, role, prove_every, .. } = self.heartbeat;
         let wanted = self.unproven && prove_every > 0 && role.expects_acks();
