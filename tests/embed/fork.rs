@@ -85,7 +85,10 @@ fn a_parent_whose_child_dropped_everything_beats_on_and_serves_on() {
     let sent = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&sent);
     let follower = coordinator
-        .follow(rarely(), Line, move |bytes| Ok(into.lock().unwrap().extend_from_slice(bytes)))
+        .follow(rarely(), Line, move |bytes| {
+            into.lock().unwrap().extend_from_slice(bytes);
+            Ok(())
+        })
         .unwrap();
     let acked = || coordinator.status(watched).unwrap().acked;
     eventually("up", || acked() > 0 && adopted.status().state == State::Up);
