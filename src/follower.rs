@@ -11,6 +11,50 @@ use crate::error::Error;
 use crate::event::{LinkId, Status};
 use crate::state::State;
 use crate::sys::Own;
+use crate::transport::Transport;
+
+/// How a connection is followed: its name, and what carries it. A plain name will do where nothing
+/// else is to be said.
+///
+/// ```
+/// # use std::time::Duration;
+/// use keepbeat::{Coordinator, Following, Heartbeat, Line, Transport};
+///
+/// # let coordinator = Coordinator::new()?;
+/// let press = Following::named("press 7").over(Transport::Serial);
+/// let heartbeat = Heartbeat::every(Duration::from_secs(10));
+/// let follower = coordinator.follow_as(press, heartbeat, Line, |frame| {
+///     // write it to the line
+/// #   let _ = frame;
+///     Ok(())
+/// })?;
+/// # Ok::<(), keepbeat::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Following {
+    pub(crate) name: String,
+    pub(crate) transport: Transport,
+}
+
+impl Following {
+    /// Under this name, in events, status and logs; an empty one stands for `follow-N`.
+    pub fn named(name: impl Into<String>) -> Following {
+        Following { name: name.into(), transport: Transport::default() }
+    }
+
+    /// What carries the connection, so that what is suspected fits it: no firewall where a cable
+    /// came out. Default: [`Transport::Other`].
+    pub fn over(mut self, transport: Transport) -> Following {
+        self.transport = transport;
+        self
+    }
+}
+
+impl From<&str> for Following {
+    fn from(name: &str) -> Following {
+        Following::named(name)
+    }
+}
 
 /// A link on a connection of the application, which reads it and tells what came. Made by
 /// [`Coordinator::follow`].

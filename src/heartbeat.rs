@@ -250,6 +250,24 @@ impl Heartbeat {
         self
     }
 
+    /// This one, at the pace of the other: all that can be changed while a link runs.
+    pub(crate) fn at_pace_of(&self, other: &Heartbeat) -> Heartbeat {
+        let Heartbeat { interval, timeout, fall, rise, jitter, .. } = *other;
+        let Heartbeat { backoff_base, backoff_cap, connect_timeout, prove_every, .. } = *other;
+        Heartbeat {
+            interval,
+            timeout,
+            fall,
+            rise,
+            jitter,
+            backoff_base,
+            backoff_cap,
+            connect_timeout,
+            prove_every,
+            ..self.clone()
+        }
+    }
+
     /// On a watched link only acks are.
     pub(crate) fn any_frame_is_life(&self) -> bool {
         self.carries_data || self.after != After::Reconnect

@@ -70,7 +70,7 @@
 //! | | |
 //! |---|---|
 //! | [`Coordinator`], [`Heartbeat`], [`Target`] | watch an endpoint, how often, where |
-//! | [`Follower`] | a heartbeat on a connection of the application's own, whatever carries it |
+//! | [`Follower`], [`Following`] | a heartbeat on a connection of the application's own |
 //! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, in a word why |
 //! | [`EventQueue`], [`Link::frames_fd`] | the same for poll and epoll, by a descriptor |
 //! | [`Diagnosis`], [`Evidence`], [`Diagnose`] | why, by what evidence, and how far to go |
@@ -124,6 +124,7 @@ mod tcp_info;
 mod tls;
 #[cfg(feature = "tls")]
 mod tls_words;
+mod transport;
 
 pub use cause::{Cause, Loss};
 pub use coordinator::{Builder, Coordinator};
@@ -133,7 +134,7 @@ pub use diagnose::{BeatEnd, BeatRecord, Confidence, Diagnose, Diagnosis, Evidenc
 pub use error::{Error, ErrorKind};
 pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
 pub use event_queue::EventQueue;
-pub use follower::Follower;
+pub use follower::{Follower, Following};
 pub use heartbeat::Heartbeat;
 pub use link::{Adopt, Connect, Link, Login, Received, Returned};
 pub use observer::{Observe, Observed};
@@ -150,6 +151,7 @@ pub use state::State;
 pub use target::Target;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
+pub use transport::Transport;
 /// The HTTP client that sessions stand on; [`Session::agent`] is one of its agents.
 pub use ureq;
 /// The types of requests and responses.

@@ -22,7 +22,7 @@ use crate::role::After;
 use crate::sys::Bell;
 use crate::target::Target;
 
-use super::Coordinator;
+use super::{Coordinator, Pace};
 
 /// A link that carries data, to be made.
 struct New {
@@ -133,9 +133,9 @@ impl Coordinator {
             Some(queue) => (To::Shared(queue), bounded(0).1), // of which the other end is gone
             None => To::own(frames, Arc::clone(&readable)),
         };
-        let (interval, theirs) = (heartbeat.interval, Arc::clone(&outlet));
+        let (pace, theirs) = (Pace::Of(heartbeat.clone()), Arc::clone(&outlet));
         let plan = Plan { heartbeat, protocol, limit, outlet: theirs, to, bell, nagle };
-        let handle = self.start(name, target, interval, move |seat| {
+        let handle = self.start(name, target, pace, move |seat| {
             let origin = origin(&seat);
             InBand::new(seat, plan, origin).run();
         })?;

@@ -73,6 +73,12 @@ pub struct Coordinator {
     own: Own<Inner>,
 }
 
+/// Whether the pace of a link can be changed while it runs.
+enum Pace {
+    Fixed(Duration),
+    Of(Heartbeat),
+}
+
 struct Inner {
     shared: Arc<Shared>,
     queues: Arc<Queues>,
@@ -124,7 +130,7 @@ impl Coordinator {
         let target: Target = target.try_into()?;
         let secure = checked(&target, &heartbeat)?;
         let protocol = Guarded::new(Box::new(protocol));
-        let interval = heartbeat.interval;
+        let pace = Pace::Of(heartbeat.clone());
         let (name, shown) = (target.name(), target.to_string());
         self.admit(Needs::WATCH)?;
         let promise = Promise::new(&self.own.shared);
@@ -133,7 +139,7 @@ impl Coordinator {
             let dialer = Dialer { handle, shared, target, secure, promise };
             Watch::new(seat, dialer, heartbeat, protocol).run();
         };
-        Ok(self.start(name, shown, interval, body)?.who.id)
+        Ok(self.start(name, shown, pace, body)?.who.id)
     }
 
     /// Whether [`watch`](Coordinator::watch) would take this target and heartbeat. Nothing is
@@ -151,7 +157,7 @@ impl Coordinator {
         &self,
         name: String,
         target: String,
-        interval: Duration,
+        pace: Pace,
         body: impl FnOnce(Seat) + Send + 'static,
     ) -> Result<Arc<Handle>, Error> {
         let mut links = self.links()?;
@@ -163,7 +169,15 @@ impl Coordinator {
         let running = feed.links.load(Ordering::SeqCst);
         let id = LinkId(self.own.next.fetch_add(1, Ordering::Relaxed));
         let name = if name.is_empty() { format!("follow-{}", id.0) } else { name };
-        let handle = Arc::new(Handle::new(Identity { id, name, target }));
+        let who = Identity { id, name, target };
+        let (handle, interval) = match pace {
+            Pace::Fixed(interval) => (Handle::new(who), interval),
+            Pace::Of(heartbeat) => {
+                let (interval, slack) = (heartbeat.interval, self.own.shared.timer_slack);
+                (Handle::with_pace(who, heartbeat, slack), interval)
+            }
+        };
+        let handle = Arc::new(handle);
         let seed = self.own.seed ^ id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let (theirs, shared) = (Arc::clone(&handle), Arc::clone(&self.own.shared));
         let seat = Seat { handle: theirs, shared, seed };
@@ -260,6 +274,23 @@ impl Coordinator {
     pub fn resume(&self, link: LinkId) -> Result<(), Error> {
         self.handle(link)?.set_paused(false);
         Ok(())
+    }
+
+    /// Changes how often a link beats, and what follows from that, while it runs: of this
+    /// heartbeat the interval, timeout, fall, rise, jitter, backoff, connect timeout and
+    /// [`prove_every`](Heartbeat::prove_every). All else stays as the link was made.
+    ///
+    /// The next beat is planned anew, at most one new interval from now; links that are changed
+    /// together spread out over it. A beat on its way is judged as it was sent. A watched link
+    /// waits on its connection alone, where nobody can wake it: there it holds from the beat or
+    /// attempt on that was planned before.
+    ///
+    /// # Errors
+    ///
+    /// What cannot work, also with what stays; no such link; one that is observed, whose pace is
+    /// set in the kernel: end that and observe again.
+    pub fn set_heartbeat(&self, link: LinkId, heartbeat: &Heartbeat) -> Result<(), Error> {
+        self.handle(link)?.set_heartbeat(heartbeat)
     }
 
     /// Ends a link and waits for its thread, a few milliseconds as a rule. From within the link's

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::heartbeat::Heartbeat;
 use crate::observer::{Observe, Observed};
 
-use super::Coordinator;
+use super::{Coordinator, Pace};
 
 impl Coordinator {
     /// Looks at what the kernel knows of a TCP connection of the application's own, which goes on
@@ -104,7 +104,7 @@ impl Coordinator {
         let (socket, interval) = (sight.socket, heartbeat.interval);
         let (over, is_over) = Observed::channel();
         let body = move |seat| Observing::new(seat, sight, &heartbeat, over).run();
-        let handle = self.start(name, target, interval, body)?;
+        let handle = self.start(name, target, Pace::Fixed(interval), body)?;
         Ok(Observed::new(handle, Arc::clone(&self.own.shared.feed), socket, is_over))
     }
 }

@@ -168,7 +168,7 @@ fn wait_connected(handle: &Handle, socket: &Socket, deadline: Instant) -> io::Re
 }
 
 /// After the connect: both limits of the kernel would cut that short.
-fn set_options(socket: &Socket, heartbeat: &Heartbeat) -> io::Result<()> {
+pub(crate) fn set_options(socket: &Socket, heartbeat: &Heartbeat) -> io::Result<()> {
     // The kernel's keepalive is all there is for a protocol without beats.
     let (idle, interval) = heartbeat.kernel_keepalive();
     let keepalive =

@@ -8,12 +8,14 @@ use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread, ThreadId};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
+use crate::error::Error;
 use crate::event::{Identity, Status};
-use crate::sys::Bell;
+use crate::heartbeat::Heartbeat;
+use crate::sys::{self, Bell};
 use crate::tcp_info::TcpInfo;
 
 #[derive(Debug)]
@@ -36,6 +38,16 @@ pub(crate) struct Handle {
     sender: OnceLock<ThreadId>,
     waker: OnceLock<Waker>,
     status: Mutex<Status>,
+    pace: Option<Pace>,
+}
+
+/// The heartbeat of a link, which others may change while it runs.
+#[derive(Debug)]
+struct Pace {
+    heartbeat: Mutex<Heartbeat>,
+    changed: AtomicBool,
+    /// How much too late its thread may be woken, at most.
+    slack: Duration,
 }
 
 /// Wakes a link that waits for something else than its socket.
@@ -67,7 +79,14 @@ impl Handle {
             sender: OnceLock::new(),
             waker: OnceLock::new(),
             status,
+            pace: None,
         }
+    }
+
+    /// The same of a link whose heartbeat can be changed while it runs.
+    pub(crate) fn with_pace(who: Identity, heartbeat: Heartbeat, slack: Duration) -> Handle {
+        let (heartbeat, changed) = (Mutex::new(heartbeat), AtomicBool::new(false));
+        Handle { pace: Some(Pace { heartbeat, changed, slack }), ..Handle::new(who) }
     }
 
     /// Said once by the link's thread, before anything else.
@@ -161,6 +180,43 @@ impl Handle {
     pub(crate) fn set_paused(&self, paused: bool) {
         self.paused.store(paused, Ordering::Relaxed);
         self.status().paused = paused;
+    }
+
+    /// Changes the pace of the link, in force as soon as its thread looks.
+    ///
+    /// # Errors
+    ///
+    /// What cannot work with the settings that stay; or the pace of this kind of link is fixed.
+    pub(crate) fn set_heartbeat(&self, heartbeat: &Heartbeat) -> Result<(), Error> {
+        let Some(pace) = &self.pace else {
+            return Err(Error::invalid(
+                "the pace of an observation is set in the kernel: end it and observe again",
+            ));
+        };
+        let mut current = pace.heartbeat.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = current.at_pace_of(heartbeat);
+        wanted.check()?;
+        *current = wanted;
+        pace.changed.store(true, Ordering::SeqCst);
+        drop(current);
+        self.wake();
+        Ok(())
+    }
+
+    /// For the link's own thread: what its heartbeat was changed to.
+    pub(crate) fn take_heartbeat(&self) -> Option<Heartbeat> {
+        let pace = self.pace.as_ref()?;
+        if !pace.changed.swap(false, Ordering::SeqCst) {
+            return None;
+        }
+        let heartbeat = pace.heartbeat.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        sys::set_timer_slack(slack(pace.slack, heartbeat.interval));
+        Some(heartbeat)
+    }
+
+    /// Whether that would be something.
+    pub(crate) fn is_to_adjust(&self) -> bool {
+        self.pace.as_ref().is_some_and(|pace| pace.changed.load(Ordering::Relaxed))
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -260,4 +316,9 @@ impl Handle {
     pub(crate) fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// At most 1/200 of the interval: what lateness costs must not show beside the jitter.
+pub(crate) fn slack(most: Duration, interval: Duration) -> Duration {
+    most.min(interval / 200)
 }

@@ -87,8 +87,7 @@ pub(crate) struct Seat {
 /// The whole life of a link's thread.
 pub(crate) fn run(seat: Seat, interval: Duration, body: impl FnOnce(Seat)) {
     seat.handle.enter();
-    // At most 1/200 of the interval: what lateness costs must not show beside the jitter.
-    sys::set_timer_slack(seat.shared.timer_slack.min(interval / 200));
+    sys::set_timer_slack(handle::slack(seat.shared.timer_slack, interval));
     let _leaving =
         Leaving { handle: Arc::clone(&seat.handle), feed: Arc::clone(&seat.shared.feed) };
     body(seat);

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
 use crate::drive::Seat;
+use crate::drive::connect::set_options;
 use crate::drive::dial::Dialer;
 use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
@@ -236,6 +237,9 @@ impl Watch {
             self.paused = !self.paused;
             return self.tell(if self.paused { Input::Pause } else { Input::Resume });
         }
+        if let Some(heartbeat) = self.handle.take_heartbeat() {
+            return self.adjust(heartbeat);
+        }
         if std::mem::take(&mut self.over) {
             return self.tell(Input::Renew);
         }
@@ -351,10 +355,20 @@ impl Watch {
         self.handle.is_paused() != self.paused
     }
 
-    /// Time has passed. A pause or a stop that came meanwhile goes first: it is in force for this
-    /// beat.
+    /// Another pace from here on.
+    fn adjust(&mut self, heartbeat: Heartbeat) {
+        self.inquiry.set_heartbeat(&heartbeat);
+        if let Some(connection) = &self.connection {
+            let _ = set_options(connection.socket(), &heartbeat); // it works without
+        }
+        self.heartbeat = heartbeat.clone();
+        self.tell(Input::Adjust(Box::new(heartbeat)));
+    }
+
+    /// Time has passed. What came meanwhile from outside, a pause say, goes first: it is in force
+    /// for this beat.
     fn tick(&mut self) {
-        if !self.has_turned() && !self.handle.is_shut_by_us() {
+        if !self.has_turned() && !self.handle.is_to_adjust() && !self.handle.is_shut_by_us() {
             self.tell(Input::Tick);
         }
     }

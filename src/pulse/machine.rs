@@ -1,5 +1,6 @@
 //! The machine itself: phases, and what each input does in each of them.
 
+mod adjust;
 mod regular;
 mod renewal;
 mod rounds;
@@ -215,6 +216,7 @@ impl Pulse {
             Input::Heard(at) => self.on_heard(at),
             Input::Wrote(at) => self.on_wrote(at),
             Input::Unproven(unproven) => self.unproven = unproven,
+            Input::Adjust(heartbeat) => self.on_adjusted(&heartbeat),
             Input::Vouched => self.on_vouched(),
             Input::Renew => self.on_renew(),
             Input::Ended { loss, repeat } => self.on_ended(loss, repeat),

@@ -6,6 +6,7 @@ mod delivery;
 mod ends;
 mod fork;
 mod options;
+mod pace;
 mod queues;
 
 use std::io::{Read, Write};

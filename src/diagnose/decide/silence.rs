@@ -8,6 +8,7 @@ use super::{Verdict, beyond, certain, contact, likely, local, possible};
 use crate::cause::Cause;
 use crate::diagnose::diagnosis::Confidence;
 use crate::diagnose::evidence::{Carried, Evidence, Fresh};
+use crate::transport::Transport;
 
 /// The word of the kernel for a connection whose peer has closed.
 const CLOSE_WAIT: &str = "close-wait";
@@ -33,8 +34,22 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
     if let Some(verdict) = questions.iter().find_map(|question| question(evidence)) {
         return verdict;
     }
+    if let Some(transport) = evidence.transport {
+        return unseen(transport);
+    }
     let verdict = beyond::decide(evidence);
     if is_early(evidence) { less_sure(verdict) } else { verdict }
+}
+
+/// Nothing is seen of a followed connection, and where there is no network none is to blame.
+fn unseen(transport: Transport) -> Verdict {
+    match transport {
+        Transport::Tcp | Transport::Tls => {
+            let others = [Cause::PeerSilent, Cause::PathDead, Cause::FlowForgotten];
+            possible(Cause::AckTimeout, &others)
+        }
+        Transport::Serial | Transport::Pipe | Transport::Other => possible(Cause::AckTimeout, &[]),
+    }
 }
 
 /// Question 4. What the peer's kernel has acknowledged went out and came back, whatever our own

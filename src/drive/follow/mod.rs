@@ -28,6 +28,7 @@ use crate::heartbeat::Heartbeat;
 use crate::pulse::{Input, Output, Pulse, Report};
 use crate::state::State;
 use crate::tcp_info::TcpInfo;
+use crate::transport::Transport;
 
 use ear::{Ear, Told, What, not_back};
 use sender::{Item, SendFn, Sender};
@@ -41,6 +42,7 @@ pub(crate) struct Followed {
     pub(crate) opening: Vec<u8>,
     pub(crate) send: SendFn,
     pub(crate) stack: usize,
+    pub(crate) transport: Transport,
 }
 
 pub(crate) struct Follow {
@@ -69,9 +71,10 @@ pub(crate) struct Follow {
 
 impl Follow {
     pub(crate) fn new(seat: Seat, from: Followed) -> Follow {
-        let inquiry = Inquiry::new(&seat, &from.heartbeat, Instant::now());
+        let mut inquiry = Inquiry::new(&seat, &from.heartbeat, Instant::now());
+        inquiry.case().set_transport(from.transport);
         let Seat { handle, shared, seed } = seat;
-        let Followed { heartbeat, ear, rung, opening, send, stack } = from;
+        let Followed { heartbeat, ear, rung, opening, send, stack, .. } = from;
         let bell = ear.bell();
         handle.set_waker(move || {
             let _ = bell.try_send(());
@@ -148,6 +151,11 @@ impl Follow {
         if self.handle.is_paused() != self.paused {
             self.paused = !self.paused;
             return self.tell(if self.paused { Input::Pause } else { Input::Resume });
+        }
+        if let Some(heartbeat) = self.handle.take_heartbeat() {
+            self.inquiry.set_heartbeat(&heartbeat);
+            self.heartbeat = heartbeat.clone();
+            return self.tell(Input::Adjust(Box::new(heartbeat)));
         }
         self.inquiry.collect(&mut self.reporter);
         if self.inputs.is_empty() {

@@ -380,6 +380,9 @@ impl InBand {
             self.paused = !self.paused;
             return self.tell(if self.paused { Input::Pause } else { Input::Resume });
         }
+        if let Some(heartbeat) = self.handle.take_heartbeat() {
+            return self.adjust(heartbeat);
+        }
         if let Some(command) = self.outlet.take_command() {
             return self.obey(command);
         }

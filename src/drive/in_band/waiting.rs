@@ -6,11 +6,13 @@ use std::time::Instant;
 use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
+use crate::drive::connect::set_options;
 use crate::drive::socket::Woke;
+use crate::heartbeat::Heartbeat;
 use crate::pulse::Input;
 use crate::sys;
 
-use super::{InBand, READS_IN_OVERTIME};
+use super::{InBand, Origin, READS_IN_OVERTIME};
 
 impl InBand {
     pub(super) fn wait_without_connection(&mut self, until: Option<Instant>) {
@@ -102,9 +104,24 @@ impl InBand {
         }
     }
 
+    /// Whether something was changed from outside since the pulse was told.
+    fn has_turned(&self) -> bool {
+        self.handle.is_paused() != self.paused || self.handle.is_to_adjust()
+    }
+
+    /// Another pace from here on.
+    pub(super) fn adjust(&mut self, heartbeat: Heartbeat) {
+        self.inquiry.set_heartbeat(&heartbeat);
+        if let (Some(line), Origin::Dialed(..)) = (&self.line, &self.origin) {
+            let _ = set_options(&line.socket, &heartbeat); // it works without
+        }
+        self.heartbeat = heartbeat.clone();
+        self.tell(Input::Adjust(Box::new(heartbeat)));
+    }
+
     /// Time has passed. A pause or a stop that came meanwhile goes first.
     pub(super) fn tick(&mut self) {
-        if self.handle.is_stopping() || self.handle.is_paused() != self.paused {
+        if self.handle.is_stopping() || self.has_turned() {
             return;
         }
         if let Some(wrote) = self.outlet.wrote() {
