@@ -173,6 +173,8 @@ evidence! {
     said_since_beat: bool,
     /// Connections in a row that ended at once, before a byte of the peer, this one included.
     drops: u32,
+    /// So many of those ended before a byte of ours was sent.
+    drops_unsent: u32,
     /// The connection ended over the first bytes that were written on it, without a byte of the
     /// peer, where no beat was ever answered.
     upon_beat: bool,

@@ -17,6 +17,9 @@ const FORGOTTEN_TIMES: u32 = 30;
 /// Many servers look at their connections once a second, and count in whole seconds.
 const TICK: Duration = Duration::from_millis(1100);
 
+/// No server waits so shortly for a first request.
+const HURRY: Duration = Duration::from_secs(1);
+
 /// The clock of a server: a tenth, or a tick of it. Of a short time no more than half.
 fn tolerance(time: Duration) -> Duration {
     (time / 10).max((time / 2).min(TICK))
@@ -24,6 +27,13 @@ fn tolerance(time: Duration) -> Duration {
 
 fn is_same(one: Duration, other: Duration) -> bool {
     one.abs_diff(other) <= tolerance(one.max(other))
+}
+
+/// The same of two ages. A pause shows that nothing else went on; an age shows nothing of the kind,
+/// and restarts come at any: so they have to be nearer to each other.
+fn is_same_age(one: Duration, other: Duration) -> bool {
+    let longer = one.max(other);
+    one.abs_diff(other) <= (longer / 10).max((longer / 4).min(TICK))
 }
 
 /// The end of one connection.
@@ -89,7 +99,9 @@ impl Ends {
         let announced = self.announced.is_some_and(|limit| end.idle >= limit - limit / 10);
         let again = self.kept.front().is_some_and(|last| is_same(last.idle, end.idle));
         self.keep(end);
-        self.learn(now, end.idle);
+        if !end.is_after_a_longer_pause() {
+            self.learn(now, end.idle);
+        }
         announced || again
     }
 
@@ -99,7 +111,7 @@ impl Ends {
         self.keep(end);
         let by_idle = self.run(|other| end.is_like(other) && is_same(other.idle, end.idle));
         let by_idle = if self.survive_their_pause(by_idle) { 0 } else { by_idle };
-        let by_life = self.run(|other| end.is_like(other) && is_same(other.lived, end.lived));
+        let by_life = self.run(|other| end.is_like(other) && is_same_age(other.lived, end.lived));
         let times = by_idle.max(by_life);
         // Ends that only ever follow a beat may be that beat's doing.
         let at_rest = self.kept.iter().take(times).any(|end| !end.may_be_the_beat);
@@ -110,6 +122,11 @@ impl Ends {
         let (rule, after) = match by_idle.cmp(&by_life) {
             std::cmp::Ordering::Less => (Rule::Lifetime, all.map(|end| end.lived).min()),
             std::cmp::Ordering::Greater => (Rule::Idle, all.map(|end| end.idle).min()),
+            // A busy machine makes pauses of any length. One that was survived speaks for the age;
+            // and where it errs, nothing is done: beats keep away from pauses alone.
+            std::cmp::Ordering::Equal if all.clone().any(End::is_after_a_longer_pause) => {
+                (Rule::Lifetime, all.map(|end| end.lived).min())
+            }
             std::cmp::Ordering::Equal => (Rule::Either, all.map(|end| end.idle).min()),
         };
         Some(Regular { rule, after: after.unwrap_or_default(), times: times as u32 })
@@ -122,10 +139,11 @@ impl Ends {
         }
     }
 
-    /// The same, of a connection that ended before its first beat.
+    /// The same, of a connection that ended before its first beat. One that ends at once is no
+    /// habit: so does each connection to a server that is going down.
     pub(super) fn on_unused_end(&mut self, end: End) -> bool {
         let before = self.unused.replace(end.lived);
-        before.is_some_and(|before| is_same(before, end.lived))
+        end.lived >= HURRY && before.is_some_and(|before| is_same(before, end.lived))
     }
 
     fn keep(&mut self, end: End) {
@@ -178,6 +196,11 @@ impl Ends {
 impl End {
     fn is_like(&self, other: &End) -> bool {
         self.cause == other.cause
+    }
+
+    /// It ended after a pause, though it had survived one as long.
+    fn is_after_a_longer_pause(&self) -> bool {
+        self.survived >= self.idle && !self.idle.is_zero()
     }
 }
 
@@ -232,6 +255,14 @@ mod tests {
         let ends = [0.3, 0.8, 0.6]
             .map(|idle| End { survived: S * 21 / 20, ..end(S.mul_f64(idle), 7 * S + S / 100) });
         assert_eq!(rule(&ends), Some((Rule::Lifetime, 7 * S + S / 100, 3)));
+        // The same where the ends come shortly before the next beat, each time.
+        let ends = [0.95, 0.9].map(|idle| End { survived: S, ..end(S.mul_f64(idle), 7 * S) });
+        assert_eq!(rule(&ends), Some((Rule::Lifetime, 7 * S, 2)));
+        // Nothing is learnt of it where the peer is free to end, either.
+        let (mut free, now) = (Ends::default(), Instant::now());
+        let told = ends.map(|end| free.on_free_end(now, end));
+        assert_eq!(told, [false, true]);
+        assert_eq!(free.limit_near(now, S, S / 100), None);
     }
 
     #[test]
@@ -248,6 +279,9 @@ mod tests {
         assert!(!is_same(2 * S, S * 7 / 2) && !is_same(S / 2, S * 5 / 4));
         assert!(is_same(600 * S, 650 * S) && !is_same(600 * S, 700 * S));
         assert!(is_same(Duration::ZERO, Duration::ZERO));
+        let age = |one: f64, other: f64| is_same_age(S.mul_f64(one), S.mul_f64(other));
+        assert!(age(7.0, 8.0) && age(3600.0, 3700.0) && age(1.5, 1.6));
+        assert!(!age(1.1, 2.1) && !age(7.0, 9.0), "a restart, and another");
     }
 
     #[test]
@@ -271,6 +305,9 @@ mod tests {
         assert!(!ends.on_unused_end(end(20 * S, 20 * S)));
         assert!(ends.on_unused_end(end(20 * S, 20 * S)));
         assert!(!ends.on_unused_end(end(3 * S, 3 * S)), "a restart");
+        for _ in 0..3 {
+            assert!(!ends.on_unused_end(end(S / 1000, S / 1000)), "it is going down");
+        }
         assert!(ends.on_free_end(now, end(5 * S, 9 * S)), "the other rule stands");
     }
 

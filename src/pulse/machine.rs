@@ -355,7 +355,7 @@ impl Pulse {
             self.spend_round();
         }
         let connection = self.connection.take();
-        self.is_wary = self.health.is_first_contact() && (self.is_wary || connection.is_some());
+        self.is_wary = self.health.is_first_contact() && self.is_wary_next(connection.is_some());
         self.beats.clear();
         let from = self.health.state;
         if self.health.on_lost() {

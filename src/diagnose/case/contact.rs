@@ -62,11 +62,31 @@ pub(super) struct Contact {
     answered_here: bool,
     heard: Option<Heard>,
     /// Connections in a row that were dropped at once, before this one.
-    drops: u32,
+    drops: Drops,
     /// This one was, too.
-    is_drop: bool,
+    drop: Option<Drop>,
     /// What carries a connection of which nothing is seen.
     transport: Option<Transport>,
+}
+
+/// Connections in a row that were dropped at once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Drops {
+    all: u32,
+    /// Before a byte of ours was sent.
+    unsent: u32,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+struct Drop {
+    is_unsent: bool,
+}
+
+impl Drops {
+    fn and(self, drop: Drop) -> Drops {
+        Drops { all: self.all + 1, unsent: self.unsent + u32::from(drop.is_unsent) }
+    }
 }
 
 impl Case {
@@ -109,13 +129,13 @@ impl Case {
     pub(super) fn on_answer(&mut self, by_bytes: bool) {
         let Contact { answered, answered_here, heard, drops, .. } = &mut self.contact;
         *answered |= by_bytes;
-        (*answered_here, *heard, *drops) = (true, None, 0);
+        (*answered_here, *heard, *drops) = (true, None, Drops::default());
     }
 
     /// The connection has ended, and was told.
     pub(super) fn on_contact_lost(&mut self) {
-        let was_drop = std::mem::take(&mut self.contact.is_drop);
-        self.contact.drops = if was_drop { self.contact.drops + 1 } else { 0 };
+        let Contact { drop, drops, .. } = &mut self.contact;
+        *drops = drop.take().map(|drop| drops.and(drop)).unwrap_or_default();
     }
 
     pub(super) fn add_contact(&self, evidence: &mut Evidence) {
@@ -157,8 +177,11 @@ impl Case {
         // How long the connection stood before the first beat on it, and that beat waited.
         let first = self.first.as_ref().map(|first| (first.idle, first.at));
         let with_the_connect = first.is_none_or(|(idle, _)| idle <= WITH_THE_CONNECT);
-        self.contact.is_drop = lived <= AT_ONCE && with_the_connect;
-        evidence.drops = self.contact.is_drop.then_some(self.contact.drops + 1);
+        let is_unsent = first.is_none();
+        self.contact.drop = (lived <= AT_ONCE && with_the_connect).then_some(Drop { is_unsent });
+        let drops = self.contact.drop.map(|drop| self.contact.drops.and(drop));
+        evidence.drops = drops.map(|drops| drops.all);
+        evidence.drops_unsent = drops.map(|drops| drops.unsent).filter(|unsent| *unsent > 0);
         let waited = first.map(|(_, at)| now.saturating_duration_since(at));
         let upon = self.outstanding == 1 && waited.is_some_and(|waited| waited <= UPON_A_BEAT);
         evidence.upon_beat = Some(upon && self.is_first_contact()).filter(|upon| *upon);
@@ -193,7 +216,8 @@ mod tests {
         let now = Instant::now();
         let mut case = case(now);
         assert_eq!(end(&mut case, now, None, MS).drops, Some(1));
-        assert_eq!(end(&mut case, now, Some(MS), 2 * MS).drops, Some(2));
+        let sent = end(&mut case, now, Some(MS), 2 * MS);
+        assert_eq!((sent.drops, sent.drops_unsent), (Some(2), Some(1)));
         case.on_disconnected(); // an attempt
         assert_eq!(end(&mut case, now, None, MS).drops, Some(3));
         case.on_connected(None, now);

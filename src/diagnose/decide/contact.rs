@@ -31,7 +31,8 @@ fn at_once(evidence: &Evidence, word: Cause) -> Option<Verdict> {
     let read = word == Cause::ClosedByPeer && evidence.unacked == Some(0);
     let dropped = Cause::DroppedAtOnce;
     Some(match (evidence.drops, is_first) {
-        (Some(_), _) if !sent => certain(dropped),
+        // One that heard nothing of ours speaks for those that did.
+        (Some(_), _) if !sent || evidence.drops_unsent.is_some() => certain(dropped),
         (Some(REPEATED..), false) => certain(dropped),
         (Some(_), _) if read => certain(word).or(dropped),
         (Some(_), _) => likely(dropped, &[word]),
@@ -106,6 +107,17 @@ mod tests {
             (
                 Evidence { drops: Some(1), outstanding: Some(1), ..end(Reset) },
                 (DroppedAtOnce, Likely, vec![Reset]),
+            ),
+            (
+                Evidence {
+                    drops: Some(4),
+                    drops_unsent: Some(2),
+                    outstanding: Some(1),
+                    first_contact: first,
+                    upon_beat: first,
+                    ..end(Reset)
+                },
+                (DroppedAtOnce, Certain, vec![]),
             ),
             (
                 Evidence { drops: Some(2), outstanding: Some(1), ..end(Reset) },

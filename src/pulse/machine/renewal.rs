@@ -292,6 +292,25 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_is_going_down_is_asked_a_second_later() {
+        let start = Instant::now();
+        let (mut pulse, planned) = up(beat(), start);
+        let ended = || Input::Ended { loss: Cause::ClosedByPeer.into(), repeat: true };
+        let mut now = start + S / 2;
+        for _ in 0..MOST_CHECKS {
+            let checks = tell(&mut pulse, now, ended());
+            assert!(checks.contains(&Output::Connect), "{checks:?}");
+            tell(&mut pulse, now, Input::Connected);
+            now += S / 1000; // it still accepts
+        }
+        let over = tell(&mut pulse, now, ended());
+        assert_eq!(due(&over), now + MOMENT, "long before {planned:?}");
+        tell(&mut pulse, now + MOMENT, Input::Tick);
+        let refused = tell(&mut pulse, now + MOMENT, Input::Lost(Cause::Refused.into()));
+        assert!(has_state(&refused), "{refused:?}");
+    }
+
+    #[test]
     fn while_no_connection_stands_nothing_that_belongs_to_one_does_harm() {
         let start = Instant::now();
         let (mut pulse, planned) = up(beat(), start);

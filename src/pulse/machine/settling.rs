@@ -30,6 +30,12 @@ impl Pulse {
         }
     }
 
+    /// Whether the next first beat waits as well. Where the connection ended while one waited, it
+    /// goes out at once: a peer that allows no silence would never hear it.
+    pub(super) fn is_wary_next(&self, had_connection: bool) -> bool {
+        if had_connection { !matches!(self.phase, Phase::Holding { .. }) } else { self.is_wary }
+    }
+
     /// Its first business is a beat.
     fn beat_first(&mut self) {
         if let Some(connection) = &mut self.connection {
@@ -200,14 +206,20 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_ends_while_its_beat_is_held_back_is_a_round() {
+    fn a_connection_that_ends_while_its_beat_is_held_back_is_a_round_and_the_next_beat_waits_not() {
         let start = Instant::now();
-        let (mut pulse, _) = connected(Heartbeat::every(10 * S).rounds(3), start);
+        let (mut pulse, _) = connected(Heartbeat::every(10 * S).rounds(5), start);
         let mut ended = tell(&mut pulse, start + MS, lost(Cause::Reset));
-        for _ in 0..2 {
+        for waits in [true, false, true, false] {
             assert_ne!(ended.last(), Some(&Output::Done));
-            let (now, _) = again(&mut pulse, &ended, start);
+            let (now, done) = again(&mut pulse, &ended, start);
+            let beats = done.iter().any(|o| matches!(o, Output::Beat(_)));
+            assert_eq!(beats, !waits, "or who allows no silence hears no beat: {done:?}");
             ended = tell(&mut pulse, now + MS, lost(Cause::Reset));
+            if waits {
+                // An attempt without a connection tells nothing new.
+                assert!(!pulse.is_wary, "{ended:?}");
+            }
         }
         assert_eq!(ended.last(), Some(&Output::Done), "or it would never end: {ended:?}");
     }
