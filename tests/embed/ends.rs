@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::bounded;
+use keepbeat::protocol::{Frame, Rejected};
 use keepbeat::{
     Cause, ClientEventKind, Coordinator, EventKind, Exchange, Heartbeat, Line, Link, Observed,
-    Responder, Role, State,
+    Protocol, Responder, Role, State,
 };
 
 use super::{LIMIT, answer_one, assert_fell, eventually, life, lines, ms, pair, rarely, reset};
@@ -125,6 +126,43 @@ fn an_end_of_the_peer_is_told_though_a_watched_link_is_removed_at_once() {
         }
         assert_fell(&life(&coordinator, id), cause);
     }
+}
+
+/// A protocol whose parser waits until it is let go: what happens meanwhile is found all at once.
+struct Held(Exchange, crossbeam_channel::Receiver<()>);
+
+impl Protocol for Held {
+    fn beat(&mut self, seq: u64, out: &mut Vec<u8>) {
+        self.0.beat(seq, out);
+    }
+
+    fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Rejected> {
+        if !bytes.is_empty() {
+            let _ = self.1.recv_timeout(LIMIT); // it is over at the second call
+        }
+        self.0.parse(bytes)
+    }
+}
+
+#[test]
+fn an_end_that_came_before_the_stop_is_read_before_it() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let coordinator = Arc::new(Coordinator::new().unwrap());
+    let (go, held) = bounded(0);
+    let protocol = Held(Exchange::new("PING\n", "PONG\n"), held);
+    let id = coordinator.watch(listener.local_addr().unwrap(), rarely(), protocol).unwrap();
+    let (mut theirs, _) = listener.accept().unwrap();
+    answer_one(&mut theirs);
+    drop(theirs);
+    let removing = {
+        let coordinator = Arc::clone(&coordinator);
+        thread::spawn(move || coordinator.remove(id).unwrap())
+    };
+    eventually("it is removed", || coordinator.status(id).is_err());
+    thread::sleep(ms(50)); // so long the parser is held up after the stop
+    drop(go);
+    removing.join().unwrap();
+    assert_fell(&life(&coordinator, id), Cause::ClosedByPeer);
 }
 
 #[test]
