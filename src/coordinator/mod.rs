@@ -34,7 +34,7 @@ use crate::target::Target;
 
 pub use builder::Builder;
 
-use links::{Links, Running, join};
+use links::{Links, PATIENCE_AT_STOP, Running, join};
 
 /// The longest queue of events: 130 MB.
 const MOST_EVENTS: usize = 1 << 20;
@@ -302,14 +302,37 @@ impl Coordinator {
     /// a protocol or a `send` that blocks, which cannot be woken: then it ends by itself, and
     /// [`Error::is_left_behind`] says so.
     pub fn remove(&self, link: LinkId) -> Result<(), Error> {
+        self.remove_within(link, PATIENCE_AT_STOP)
+    }
+
+    /// As [`remove`](Coordinator::remove), and waits so long at most.
+    ///
+    /// # Errors
+    ///
+    /// As `remove`.
+    pub fn remove_within(&self, link: LinkId, limit: Duration) -> Result<(), Error> {
         let running = self.links()?.running.remove(&link).ok_or_else(|| Error::unknown(link))?;
         running.handle.stop();
         match running.thread {
             Some(thread) if !running.handle.is_current_thread() => {
-                join(vec![(running.handle, thread)], Instant::now())
+                join(vec![(running.handle, thread)], soon(limit))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Tells a link to end, and does not wait for it; it is forgotten as soon as its thread has
+    /// ended.
+    ///
+    /// # Errors
+    ///
+    /// No such link.
+    pub fn end(&self, link: LinkId) -> Result<(), Error> {
+        let handle = self.handle(link)?;
+        handle.release();
+        handle.stop();
+        self.own.shared.feed.is_over(link);
+        Ok(())
     }
 
     /// Ends every link and joins every thread, within one second, also while links are blocked in
@@ -326,23 +349,34 @@ impl Coordinator {
     /// that is starved. They have been told, and end by themselves. In a forked child, which has
     /// none of the threads, it does nothing and says so.
     pub fn stop(&self) -> Result<(), Error> {
+        self.stop_by(soon(PATIENCE_AT_STOP), None)
+    }
+
+    /// As [`stop`](Coordinator::stop), and comes back after `limit` in any case; at most 0.9 s are
+    /// spent on links. Whoever is left then ends by itself, and the queues end after that.
+    ///
+    /// # Errors
+    ///
+    /// As `stop`; and where `limit` was shorter than the threads took.
+    pub fn stop_within(&self, limit: Duration) -> Result<(), Error> {
+        let deadline = soon(limit);
+        self.stop_by(deadline.min(soon(PATIENCE_AT_STOP)), Some(deadline))
+    }
+
+    fn stop_by(&self, links: Instant, all: Option<Instant>) -> Result<(), Error> {
         let inner = self.at_home()?;
-        let start = Instant::now();
         let mut running = inner.signal_all();
         let before = running.len();
         running.retain(|(handle, _)| !handle.is_current_thread());
         let from_a_link = running.len() < before;
         inner.quit();
-        let result = join(running, start);
-        // Whoever comes second waits here for the first. The thread hands out the last words of the
-        // links; on a link's own thread nobody can wait for those.
-        if !from_a_link {
-            let mut thread = self.own.thread.lock().unwrap_or_else(PoisonError::into_inner);
-            if thread.take().is_some_and(|thread| thread.join().is_err()) {
-                warn!("the coordinator's thread panicked: a bug in keepbeat");
-            }
+        let result = join(running, links);
+        // The thread hands out the last words of the links; on a link's own thread nobody can wait
+        // for those.
+        if from_a_link {
+            return result;
         }
-        result
+        result.and(inner.join_own(all))
     }
 
     /// Room on this machine for one more link, before anything of it is opened.
@@ -381,6 +415,23 @@ impl Inner {
         self.shared.feed.ring();
     }
 
+    /// Waits for the coordinator's thread. Whoever comes second waits here for the first.
+    fn join_own(&self, deadline: Option<Instant>) -> Result<(), Error> {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(own) = thread.take() else { return Ok(()) };
+        while deadline.is_some_and(|deadline| !own.is_finished() && Instant::now() < deadline) {
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        if deadline.is_some() && !own.is_finished() {
+            *thread = Some(own); // for whoever stops it next
+            return Err(Error::left_behind("the coordinator's own thread is still busy"));
+        }
+        if own.join().is_err() {
+            warn!("the coordinator's thread panicked: a bug in keepbeat");
+        }
+        Ok(())
+    }
+
     /// Tells every link to end; the threads that nobody waits for yet.
     fn signal_all(&self) -> Vec<(Arc<Handle>, JoinHandle<()>)> {
         let mut links = locked(&self.links);
@@ -407,6 +458,11 @@ impl fmt::Debug for Coordinator {
         let links = self.links().map_or(0, |links| links.running.len());
         f.debug_struct("Coordinator").field("links", &links).finish_non_exhaustive()
     }
+}
+
+/// So long from now; more than a year is as good as that.
+fn soon(limit: Duration) -> Instant {
+    Instant::now() + limit.min(Duration::from_secs(365 * 24 * 3600))
 }
 
 /// What a watched link is made with, where its target and heartbeat can work.
