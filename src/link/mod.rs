@@ -286,8 +286,10 @@ impl Link {
         if held.readable.get().is_none() {
             let bell =
                 Bell::new().map_err(|error| Error::limit(format!("no descriptor: {error}")))?;
-            bell.ring(); // what waits already
             let _ = held.readable.set(bell); // another thread may have been faster
+            // What came before that was rung for by nobody.
+            let bell = held.readable.get().filter(|_| !held.frames.is_empty() || self.is_over());
+            bell.into_iter().for_each(Bell::ring);
         }
         Ok(held.readable.get().expect("set just now").as_fd())
     }
@@ -412,6 +414,10 @@ impl Link {
         let mut frames: Vec<_> = held.frames.try_iter().filter_map(Received::into_frame).collect();
         frames.append(&mut returned.frames);
         Ok(Returned { frames, ..returned })
+    }
+
+    fn is_over(&self) -> bool {
+        self.loss().is_some()
     }
 
     fn over(&self) -> Error {

@@ -147,6 +147,44 @@ fn a_second_into_stream_says_what_it_is() {
     assert!(error.to_string().contains("the connection was handed back"), "{error}");
 }
 
+#[test]
+fn a_stop_and_a_removal_take_no_longer_than_they_may() {
+    let resolver = |_: &str, _| {
+        thread::sleep(ms(2500));
+        Err(io::ErrorKind::NotFound.into())
+    };
+    let coordinator = Coordinator::builder().resolver(resolver).build().unwrap();
+    let exchange = || keepbeat::Exchange::new("PING", "PONG");
+    let links: Vec<_> = (0..2)
+        .map(|_| coordinator.watch("nowhere.invalid:7", rarely(), exchange()).unwrap())
+        .collect();
+    thread::sleep(ms(200)); // they have begun to resolve
+    let start = Instant::now();
+    let error = coordinator.remove_within(links[0], ms(50)).unwrap_err();
+    assert!(error.is_left_behind() && start.elapsed() < ms(600), "{:?} {error}", start.elapsed());
+    let start = Instant::now();
+    let error = coordinator.stop_within(ms(50)).unwrap_err();
+    assert!(error.is_left_behind() && start.elapsed() < ms(600), "{:?} {error}", start.elapsed());
+    // Whoever comes after it waits for what is left, and the queues end.
+    coordinator.stop().unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while coordinator.events().recv_deadline(deadline).is_ok() {}
+    assert!(Instant::now() < deadline);
+}
+
+#[test]
+fn a_link_that_is_told_to_end_is_not_waited_for_and_is_forgotten_when_it_has() {
+    let (_listening, to) = silent();
+    let coordinator = Coordinator::new().unwrap();
+    let beat = rarely().connect_timeout(ms(25_000));
+    let id = coordinator.watch(to, beat, keepbeat::Exchange::new("PING", "PONG")).unwrap();
+    coordinator.end(id).unwrap();
+    assert_eq!(super::life(&coordinator, id).last(), Some(&EventKind::Ended));
+    eventually("it is forgotten", || coordinator.statuses().is_empty());
+    assert!(coordinator.end(id).unwrap_err().is_unknown_link());
+    coordinator.stop_within(LIMIT).unwrap();
+}
+
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
