@@ -133,14 +133,14 @@ pub extern "C" fn kb_link_fd(link: *mut c_void) -> c_int {
 }
 
 fn receive(link: &Link, limit: Option<Duration>) -> Outcome<Item> {
+    let over = || Fail::new(END, "the link is over, and all was taken");
     if let Some(left) = link.next_left() {
-        return Ok(match left {
+        return Ok(match left.ok_or_else(over)? {
             Left::Frame(data) => keep(1, data),
             Left::Rest(data, acks) => Item { number: acks, ..keep(4, data) },
         });
     }
     let frames = link.frames()?;
-    let over = || Fail::new(END, "the link is over, and all was taken");
     match frames.try_frame() {
         Ok(received) => return Ok(of(received)),
         Err(TryRecvError::Disconnected) => return Err(over()),

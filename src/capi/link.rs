@@ -38,7 +38,8 @@ pub(crate) struct Link {
     id: LinkId,
     user: usize,
     pub(crate) kind: Kind,
-    left: Mutex<VecDeque<Left>>,
+    /// Of a connection that was handed back: nothing else comes then.
+    left: Mutex<Option<VecDeque<Left>>>,
 }
 
 impl Drop for Link {
@@ -71,8 +72,10 @@ impl Link {
         }
     }
 
-    pub(crate) fn next_left(&self) -> Option<Left> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    /// Where the connection was handed back: what is left of it, as long as something is.
+    pub(crate) fn next_left(&self) -> Option<Option<Left>> {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.as_mut().map(VecDeque::pop_front)
     }
 
     fn status(&self) -> Outcome<Status> {
@@ -100,9 +103,9 @@ impl Link {
             Some(limit) => link.into_stream_within(limit)?,
             None => link.into_stream()?,
         };
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        left.extend(returned.frames.into_iter().map(Left::Frame));
+        let mut left: VecDeque<_> = returned.frames.into_iter().map(Left::Frame).collect();
         left.push_back(Left::Rest(returned.unread, returned.acks_due as u64));
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(left);
         Ok(returned.stream.into_raw_fd())
     }
 }
