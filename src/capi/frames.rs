@@ -189,3 +189,12 @@ pub extern "C" fn kb_link_answered(link: *mut c_void, number: u64) -> c_int {
         Ok(())
     })
 }
+
+/// As programs were compiled with it.
+#[cfg(target_pointer_width = "64")]
+const _: () = {
+    use std::mem::offset_of;
+    assert!(size_of::<Item>() == 88 && offset_of!(Item, kind) == 8 && offset_of!(Item, data) == 16);
+    assert!(offset_of!(Item, number) == 32 && offset_of!(Item, unsent_to) == 64);
+    assert!(offset_of!(Item, detail) == 80);
+};

@@ -216,3 +216,13 @@ impl Framing {
         Ok(Box::new(Exchange::new(beat, ack)))
     }
 }
+
+/// As programs were compiled with them.
+#[cfg(target_pointer_width = "64")]
+const _: () = {
+    use std::mem::offset_of;
+    assert!(size_of::<Beat>() == 56 && offset_of!(Beat, interval_ms) == 8);
+    assert!(offset_of!(Beat, prove_every) == 48 && offset_of!(Beat, diagnose) == 54);
+    assert!(size_of::<Framing>() == 72 && offset_of!(Framing, nagle) == 13);
+    assert!(offset_of!(Framing, beat) == 16 && offset_of!(Framing, queue) == 64);
+};

@@ -264,3 +264,13 @@ pub unsafe extern "C" fn kb_link_release(
 pub extern "C" fn kb_link_free(link: *mut c_void) {
     call(|| handles::free(link.cast_const(), handles::link).map(drop));
 }
+
+/// As programs were compiled with it.
+#[cfg(target_pointer_width = "64")]
+const _: () = {
+    use std::mem::offset_of;
+    assert!(size_of::<Told>() == 272 && offset_of!(Told, state) == 16);
+    assert!(offset_of!(Told, sent) == 24 && offset_of!(Told, frames_read_by_peer) == 80);
+    assert!(offset_of!(Told, rtt_last_ns) == 88 && offset_of!(Told, in_state_ns) == 104);
+    assert!(offset_of!(Told, cause) == 112 && offset_of!(Told, peer) == 208);
+};

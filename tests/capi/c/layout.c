@@ -32,7 +32,9 @@ int main(void) {
   AT(kb_status, link, 8);
   AT(kb_status, state, 16);
   AT(kb_status, sent, 24);
+  AT(kb_status, frames_read_by_peer, 80);
   AT(kb_status, rtt_last_ns, 88);
+  AT(kb_status, in_state_ns, 104);
   AT(kb_status, cause, 112);
   AT(kb_status, peer, 208);
   CHECK(sizeof(kb_status) == 272);
