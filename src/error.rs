@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use crate::cause::{Cause, Loss};
+use crate::protocol::Rejected;
 
 /// What a call of this crate could not do, with the numbers and the remedy in its text.
 ///
@@ -14,7 +15,9 @@ pub struct Error {
     kind: Kind,
     text: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
-    /// Whatever went wrong then, the request had already run in part.
+    /// Of a connection that never stood.
+    cause: Option<Cause>,
+    /// The request may have run, all of it or a part.
     ran: bool,
 }
 
@@ -38,6 +41,8 @@ pub enum ErrorKind {
     Limit,
     /// The coordinator was stopped before: [`Error::is_stopped`].
     Stopped,
+    /// A request: it was ended on request: [`Error::is_cancelled`].
+    Cancelled,
     /// This is a forked child, and the handle is its parent's: [`Error::is_forked`].
     Forked,
     /// No such link: [`Error::is_unknown_link`].
@@ -67,6 +72,7 @@ pub(crate) enum Kind {
     Invalid,
     Limit,
     Stopped,
+    Cancelled,
     Forked,
     UnknownLink,
     LeftBehind,
@@ -76,14 +82,14 @@ pub(crate) enum Kind {
     Io,
     Connect,
     Timeout,
-    Stale { may_have_run: bool },
+    Stale,
     Status(u16),
     Http,
 }
 
 impl Error {
     fn new(kind: Kind, text: impl Into<String>) -> Error {
-        Error { kind, text: text.into(), source: None, ran: false }
+        Error { kind, text: text.into(), source: None, cause: None, ran: false }
     }
 
     pub(crate) fn invalid(text: impl Into<String>) -> Error {
@@ -112,6 +118,11 @@ impl Error {
         )
     }
 
+    pub(crate) fn forked_session() -> Error {
+        let text = "a forked child must leave its parent's connections alone: make a new session";
+        Error::new(Kind::Forked, text)
+    }
+
     pub(crate) fn unknown(link: crate::LinkId) -> Error {
         Error::new(Kind::UnknownLink, format!("{link} is not known here, or was removed"))
     }
@@ -134,22 +145,26 @@ impl Error {
     }
 
     pub(crate) fn io(context: impl Into<String>, source: io::Error) -> Error {
-        let text = context.into();
-        Error { kind: Kind::Io, text, source: Some(Box::new(source)), ran: false }
+        Error::new(Kind::Io, context).because(source)
     }
 
     /// A request of a session that failed.
-    pub(crate) fn request(
-        kind: Kind,
-        text: impl Into<String>,
-        source: Option<Box<dyn StdError + Send + Sync>>,
-    ) -> Error {
-        Error { kind, text: text.into(), source, ran: false }
+    pub(crate) fn request(kind: Kind, text: impl Into<String>) -> Error {
+        Error::new(kind, text)
     }
 
-    /// What was sent before, behind a redirect or in a first try, may have run.
-    pub(crate) fn may_have_run_before(self) -> Error {
-        Error { ran: true, ..self }
+    /// With what it came from. Its words follow ours.
+    pub(crate) fn because(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        Error { source: Some(source.into()), ..self }
+    }
+
+    pub(crate) fn caused_by(self, cause: Option<Cause>) -> Error {
+        Error { cause, ..self }
+    }
+
+    /// Whether something was sent, now or before, that may have run.
+    pub(crate) fn having_run(self, ran: bool) -> Error {
+        Error { ran: self.ran | ran, ..self }
     }
 
     /// What kind of error it is.
@@ -158,6 +173,7 @@ impl Error {
             Kind::Invalid => ErrorKind::Invalid,
             Kind::Limit => ErrorKind::Limit,
             Kind::Stopped => ErrorKind::Stopped,
+            Kind::Cancelled => ErrorKind::Cancelled,
             Kind::Forked => ErrorKind::Forked,
             Kind::UnknownLink => ErrorKind::UnknownLink,
             Kind::LeftBehind => ErrorKind::LeftBehind,
@@ -166,7 +182,7 @@ impl Error {
             Kind::Unsent | Kind::Timeout => ErrorKind::Timeout,
             Kind::Io => ErrorKind::Io,
             Kind::Connect => ErrorKind::Connect,
-            Kind::Stale { .. } => ErrorKind::Stale,
+            Kind::Stale => ErrorKind::Stale,
             Kind::Status(_) => ErrorKind::Status,
             Kind::Http => ErrorKind::Http,
         }
@@ -183,13 +199,19 @@ impl Error {
         self.kind == Kind::Limit
     }
 
-    /// The coordinator had been stopped before, or the agent of the session shut down; or this is a
-    /// forked child, which has none of the threads.
+    /// The coordinator had been stopped before, or the session shut down; or both belong to the
+    /// process that this one was forked from.
     pub fn is_stopped(&self) -> bool {
         matches!(self.kind, Kind::Stopped | Kind::Forked)
     }
 
-    /// This is a forked child, and what was called belongs to its parent. Nothing was done.
+    /// A request: its [`Canceller`](crate::session::Canceller) ended it.
+    pub fn is_cancelled(&self) -> bool {
+        self.kind == Kind::Cancelled
+    }
+
+    /// This process is a forked child: what it has inherited belongs to its parent, and is left
+    /// alone. Nothing was done. Make a new one here.
     pub fn is_forked(&self) -> bool {
         self.kind == Kind::Forked
     }
@@ -222,28 +244,26 @@ impl Error {
         self.kind == Kind::Busy
     }
 
-    /// Why there is no connection, for a link that is down.
+    /// Why there is no connection: of a link that is down, or of a request, where that is known
+    /// in a word ([`ProxyFailed`](Cause::ProxyFailed), [`TlsFailed`](Cause::TlsFailed)).
     pub fn cause(&self) -> Option<Cause> {
         match self.kind {
             Kind::Lost(cause) => Some(cause),
-            _ => None,
+            _ => self.cause,
         }
     }
 
     /// A request: the server closed the kept connection as it went out, and it may not be sent
     /// twice. The text says how long the connection had been idle, and its age.
     pub fn is_stale(&self) -> bool {
-        matches!(self.kind, Kind::Stale { .. })
+        self.kind == Kind::Stale
     }
 
-    /// A request: whether the server may have run it although no response came. False means that
-    /// it certainly did not; then it can be sent again, whatever it does.
+    /// A request: whether the server may have run it, or what it was redirected from. False means
+    /// that it certainly did not: no byte of it had left. Then it can be sent again, whatever it
+    /// does.
     pub fn may_have_run(&self) -> bool {
-        match self.kind {
-            Kind::Stale { may_have_run } => may_have_run || self.ran,
-            Kind::Timeout | Kind::Http | Kind::Io | Kind::Status(_) => true,
-            _ => self.ran,
-        }
+        self.ran
     }
 
     /// A request: the status that
@@ -267,8 +287,9 @@ impl fmt::Display for Error {
 }
 
 impl StdError for Error {
+    /// What is behind the words that `Display` prints: it prints the first source itself.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.source.as_deref().and_then(StdError::source)
     }
 }
 
@@ -277,3 +298,13 @@ impl From<std::convert::Infallible> for Error {
         match never {}
     }
 }
+
+impl StdError for Loss {}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Rejected {}

@@ -123,6 +123,8 @@ mod tcp_info;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]
+mod tls_roots;
+#[cfg(feature = "tls")]
 mod tls_words;
 mod transport;
 

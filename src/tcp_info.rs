@@ -82,6 +82,8 @@ pub(crate) struct TcpInfo {
     pub(crate) rto: Duration,
     /// Segments sent and not yet acknowledged.
     pub(crate) unacked: u32,
+    /// Of them, those that the peer has behind one that is missing.
+    pub(crate) sacked: u32,
     pub(crate) last_data_sent: Duration,
     pub(crate) last_data_recv: Duration,
     pub(crate) last_ack_recv: Duration,
@@ -103,7 +105,10 @@ pub(crate) struct TcpInfo {
     /// Retransmissions included, SYN and FIN not.
     pub(crate) bytes_sent: Option<u64>,
     pub(crate) bytes_retrans: Option<u64>,
+    /// Segments of ours that arrived twice, as the peer says.
     pub(crate) dsack_dups: Option<u32>,
+    /// Segments that came while one before them was missing.
+    pub(crate) rcv_ooopack: Option<u32>,
     /// The peer's window.
     pub(crate) snd_wnd: Option<u32>,
     pub(crate) rehash: Option<u32>,
@@ -145,6 +150,7 @@ impl TcpInfo {
             backoff: told[4],
             rto: micros(8),
             unacked: old(24),
+            sacked: old(28),
             last_data_sent: millis(44),
             last_data_recv: millis(52),
             last_ack_recv: millis(56),
@@ -161,6 +167,7 @@ impl TcpInfo {
             bytes_sent: u64(told, 200),
             bytes_retrans: u64(told, 208),
             dsack_dups: u32(told, 216),
+            rcv_ooopack: u32(told, 224),
             snd_wnd: u32(told, 228),
             rehash: u32(told, 236),
             total_rto: u16(told, 240),
@@ -265,7 +272,9 @@ impl TcpInfo {
         let mut bytes = [0; ROOM];
         bytes[0] = 1;
         bytes[228] = 1; // a window
+        bytes[120] = 1; // its opening was acknowledged
         let mut info = TcpInfo::parse(&bytes).expect("room for all");
+        info.rto = Duration::from_millis(200);
         change(&mut info);
         info
     }
@@ -293,6 +302,8 @@ mod tests {
         if cfg!(target_endian = "little") {
             assert_eq!(info.rto, Duration::from_micros(le(8, 4)));
             assert_eq!(u64::from(info.unacked), le(24, 4));
+            assert_eq!(u64::from(info.sacked), le(28, 4));
+            assert_eq!(info.rcv_ooopack.map(u64::from), Some(le(224, 4)));
             assert_eq!(info.last_ack_recv, Duration::from_millis(le(56, 4)));
             assert_eq!(info.bytes_received, Some(le(128, 8)));
             assert_eq!(info.snd_wnd.map(u64::from), Some(le(228, 4)));

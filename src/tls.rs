@@ -15,6 +15,7 @@ use rustls::{
 };
 
 use crate::error::Error;
+use crate::tls_roots::{self, OwnAuthorities};
 
 /// Whom to trust on connections under TLS, and who to be.
 ///
@@ -62,7 +63,8 @@ impl Tls {
         Tls { roots: None, client: None, insecure: false, expiry_warning: EXPIRY_WARNING }
     }
 
-    /// Trusts the authorities in this PEM text, and no others.
+    /// Trusts the authorities in this PEM text, and no others. A server that shows one of them as
+    /// its own certificate, as `openssl req -x509` makes them, is trusted as well.
     ///
     /// # Errors
     ///
@@ -83,6 +85,25 @@ impl Tls {
             .map_err(|error| Error::invalid(format!("CA file {}: {error}", path.display())))?;
         self.ca_pem(&pem)
             .map_err(|error| Error::invalid(format!("CA file {}: {error}", path.display())))
+    }
+
+    /// Trusts the authorities of this machine, and no others: those of `SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR` where they are set, else those that its system keeps for all programs. For a
+    /// company that has put its own authority there.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read, or are none.
+    ///
+    /// ```no_run
+    /// use keepbeat::{Session, Tls};
+    ///
+    /// let session = Session::builder().tls(Tls::new().platform_roots()?).build()?;
+    /// # Ok::<(), keepbeat::Error>(())
+    /// ```
+    pub fn platform_roots(mut self) -> Result<Tls, Error> {
+        self.roots = Some(tls_roots::of_platform(|name| std::env::var_os(name))?);
+        Ok(self)
     }
 
     /// Shows this certificate to servers that ask for one: the chain, the own certificate first,
@@ -138,16 +159,15 @@ impl Tls {
             let verifier = Arc::new(AnyCertificate(provider));
             builder.dangerous().with_custom_certificate_verifier(verifier)
         } else {
-            let mut roots = RootCertStore::empty();
             match &self.roots {
-                None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+                None => builder.with_root_certificates(RootCertStore {
+                    roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+                }),
                 Some(own) => {
-                    for root in own {
-                        roots.add(root.clone()).map_err(|error| failed("an authority", error))?;
-                    }
+                    let verifier = Arc::new(OwnAuthorities::new(own, provider)?);
+                    builder.dangerous().with_custom_certificate_verifier(verifier)
                 }
             }
-            builder.with_root_certificates(roots)
         };
         let config = match &self.client {
             None => builder.with_no_client_auth(),

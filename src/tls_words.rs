@@ -93,7 +93,9 @@ fn certificate(error: &CertificateError, name: &str, peer: &dyn Display) -> Loss
         // webpki's own errors come wrapped; this one is what a server with a certificate that it
         // made for itself meets most.
         error if error.to_string().contains("CaUsedAsEndEntity") => {
-            let what = format!("{whose} {IS_AUTHORITY}; let it sign one for the server");
+            let what = format!(
+                "{whose} {IS_AUTHORITY}; trust it itself, or let it sign one for the server"
+            );
             tls_failed("untrusted", &what)
         }
         error => tls_failed("untrusted", &format!("{whose}: {error}")),

@@ -6,7 +6,8 @@ mod server_line;
 use std::time::Duration;
 
 use super::decide::Verdict;
-use super::evidence::{Carried, Evidence, Kept};
+use super::diagnosis::Confidence;
+use super::evidence::{Carried, Evidence, Kept, Stage};
 use super::story::about;
 use super::tls;
 use crate::cause::Cause;
@@ -22,9 +23,33 @@ pub(super) fn advise(evidence: &Evidence, verdict: &Verdict) -> String {
     }
     match verdict.cause {
         Cause::PayloadFiltered => payload(evidence, peer),
+        Cause::SizeFiltered if is_of_replies(evidence) => format!(
+            "ask whoever runs the network: long packets from {peer} are dropped, short ones pass; \
+             a wrong MTU on the way, and nobody hears of it (ICMP)"
+        ),
         Cause::SizeFiltered => size(evidence, peer),
         Cause::FlowForgotten => forgotten(evidence, peer),
         Cause::IdleClosed => idle_closed(evidence, peer),
+        Cause::SlowPath => slow(evidence, peer),
+        Cause::FarNetwork => far(evidence),
+        Cause::SingleClient => format!(
+            "make no side connections to {peer}: it serves one client at a time, and a second \
+             connection of ours disturbed it; none is made to it any more"
+        ),
+        Cause::Unreachable if evidence.icmp_type.is_none() && is_possible(verdict) => format!(
+            "ask whoever runs the network: a router says that {peer} cannot be reached, or may not \
+             be; `tcpdump icmp` shows which"
+        ),
+        Cause::NoLocalRoute
+            if evidence.route_errno.is_some_and(|errno| errno as i32 != libc::ENETUNREACH) =>
+        {
+            "look at the own rules and routes: `ip rule`, `ip route get ADDRESS`".to_owned()
+        }
+        Cause::LocalAddressGone if evidence.source.is_some() => {
+            "look at the own routes: the way to the peer has changed, and this connection still \
+             leaves from the old address; a new connection takes the new way"
+                .to_owned()
+        }
         Cause::LifetimeClosed => lifetime_closed(evidence, peer),
         Cause::ClosedByPeer | Cause::Reset if evidence.lifetime_closes.is_some() => {
             closed_regularly(evidence, peer)
@@ -95,6 +120,10 @@ fn of_the_network(cause: Cause, peer: &str) -> Option<String> {
             "of several paths to {peer} one is dead, a link of a bundle or a router among several"
         )),
         Cause::LossyPath => network(&format!("packets to {peer} are lost on the way")),
+        Cause::PassingOutage => network(&format!(
+            "the path to {peer} was dead for a while, and is alive again; look at what happened \
+             there at that time"
+        )),
         Cause::ConnectTimeout => network(&format!(
             "nothing answers at {peer}: the host may be off, the route wrong, or a firewall drops"
         )),
@@ -172,6 +201,37 @@ fn of_this_side(cause: Cause) -> String {
     }
 }
 
+fn is_possible(verdict: &Verdict) -> bool {
+    verdict.confidence == Confidence::Possible
+}
+
+/// Whether it is the answers that are too long.
+fn is_of_replies(evidence: &Evidence) -> bool {
+    evidence.out_of_order.is_some_and(|segments| segments > 0)
+}
+
+/// With the timeout that would do.
+fn slow(evidence: &Evidence, peer: &str) -> String {
+    let round = [evidence.fresh_rtt_us, evidence.rtt_us].into_iter().flatten().max();
+    let late = evidence.silent_us.filter(|_| evidence.stage == Some(Stage::Back));
+    let seen = late.into_iter().chain(round).max().unwrap_or_default();
+    let wanted = (2 * seen).max(evidence.timeout_us.unwrap_or_default() * 3 / 2);
+    format!(
+        "wait longer, {} say: an answer of {peer} takes {}; or look at what fills or lengthens the \
+         path",
+        about(Duration::from_millis(wanted.as_millis() as u64 / 100 * 100 + 100)),
+        about(seen)
+    )
+}
+
+fn far(evidence: &Evidence) -> String {
+    let network = evidence.network.as_deref().unwrap_or("their network");
+    format!(
+        "look at what these hosts share, a router or a switch before {network}: others answer, so \
+         it is not the own uplink"
+    )
+}
+
 /// Nothing tells the alternatives apart.
 fn not_known(evidence: &Evidence) -> String {
     let allow = match evidence.side {
@@ -212,15 +272,26 @@ fn safe(limit: Duration) -> Duration {
     if millis < 2000 { Duration::from_millis(millis) } else { Duration::from_secs(millis / 1000) }
 }
 
+/// A limit below that is rare, and is believed when it was seen twice.
+const A_SHORT_MEMORY: Duration = Duration::from_millis(2500);
+
 fn forgotten(evidence: &Evidence, peer: &str) -> String {
     let idle = evidence.forgotten_after_us.or(evidence.idle_us).unwrap_or_default();
     // Between two beats in a row there is hardly a pause.
     let pause = Duration::from_millis(100)..idle;
     let survived = evidence.idle_survived_us.filter(|survived| pause.contains(survived));
+    let once = evidence.idle_forgotten.unwrap_or(1) < 2 && idle < A_SHORT_MEMORY;
     let between = match survived {
         Some(survived) => format!("between {} and {} idle", about(survived), about(idle)),
         None => format!("{} idle or less", about(idle)),
     };
+    if once {
+        return format!(
+            "beat more often than every {}: a firewall or NAT before {peer} may forget connections \
+             as soon; it was seen once, and what it forgets by a restart looks the same",
+            about(idle)
+        );
+    }
     let beat = survived.map_or(safe(idle), |survived| safe(survived).max(safe(idle) / 2));
     format!(
         "beat more often, every {} say: a firewall or NAT before {peer} forgets connections after \

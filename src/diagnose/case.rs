@@ -2,38 +2,36 @@
 //! was written, the flight recorder, the pauses so far. Kept by the link's own thread; pure, times
 //! and looks are arguments.
 
+mod back;
 mod contact;
+mod measure;
 mod next;
-mod own_side;
+mod path;
+mod told;
+mod trouble;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::decide::decide;
+use super::belief::Ledger;
 use super::diagnosis::{Confidence, Diagnosis};
-use super::evidence::{Evidence, Kept, Stage};
-use super::history::{History, PAUSE};
+use super::evidence::{Evidence, Fresh};
+use super::history::History;
 use super::recorder::{BeatEnd, Recorder};
 use super::settings::Diagnose;
-use super::tls;
-use crate::cause::{Cause, Loss};
-use crate::tcp_info::{TcpInfo, TcpState};
+use crate::cause::Cause;
+use crate::tcp_info::TcpInfo;
 
-pub(crate) use contact::{AT_ONCE, Heard};
-pub(crate) use own_side::OwnSide;
-
+use back::Back;
 use contact::Contact;
 use next::Open;
+use path::Path;
+use trouble::Trouble;
 
-/// So many beats are looked back on for packets that are lost again and again.
-const LOOK_BACK: u32 = 8;
-
-/// So long what other connections have found is true of the same trouble.
-const SIDE_LASTS: Duration = Duration::from_secs(60);
-
-/// So many of them with retransmissions are worth a warning.
-const LOSSY: u32 = 3;
+pub(crate) use contact::{AT_ONCE, Heard};
+pub(crate) use next::Opening;
+pub(crate) use trouble::OwnSide;
 
 /// A beat on its way, or the first of those that were not answered.
 #[derive(Clone, Debug)]
@@ -44,6 +42,12 @@ struct Sent {
     /// For how long nothing had gone either way before it.
     idle: Duration,
     before: Option<TcpInfo>,
+    /// Bytes before it that were not acknowledged, beats not counted.
+    ahead: Option<u64>,
+    /// How many bytes the kernel will have seen acknowledged once this one is.
+    acked_at: Option<u64>,
+    /// The bytes of all beats without an ack up to it.
+    beats_out: u32,
 }
 
 /// What a router or firewall said of the live connection.
@@ -80,14 +84,16 @@ pub(crate) struct Case {
     first: Option<Sent>,
     last: Option<Sent>,
     misses: u32,
+    /// The last beat was answered in time, and none before it waits.
+    in_time: bool,
     /// One of them had a part of an answer.
     partial: bool,
     good: u64,
     icmp: Option<Said>,
-    /// Which of the last beats took retransmissions, a bit each.
-    resent: u8,
-    /// They were told of.
-    is_lossy: bool,
+    /// What the last beats say of the path.
+    path: Path,
+    /// What has gathered since the last answer.
+    trouble: Trouble,
     least_rtt: Option<Duration>,
     /// This trouble has been remembered.
     has_learnt: bool,
@@ -99,8 +105,24 @@ pub(crate) struct Case {
     side: Evidence,
     /// When they were asked for.
     side_at: Option<Instant>,
+    /// Connections in a row that stood, and on which no beat was acknowledged.
+    swallowed: u32,
+    /// Such on which beats were acknowledged, and none was answered.
+    unanswered: u32,
+    /// How the connection came to stand.
+    opening: Opening,
     /// A death by silence that the next connection may explain.
     open: Option<Open>,
+    /// A silence that has ended, and is still to be explained.
+    back: Option<Back>,
+    /// What this process knows of the connection without asking the kernel.
+    ledger: Ledger,
+    /// What the kernel told that cannot be true: of this link nothing that it tells is believed.
+    nonsense: Option<String>,
+    /// When a side connection of ours was accepted last, while the peer's kernel lived.
+    intruded: Option<Instant>,
+    /// What was told last of a silence that had ended, and when.
+    warned: Option<(Cause, Instant)>,
     told: Option<Arc<Diagnosis>>,
     surest: Option<Confidence>,
     contact: Contact,
@@ -124,18 +146,27 @@ impl Case {
             first: None,
             last: None,
             misses: 0,
+            in_time: false,
             partial: false,
             good: 0,
             icmp: None,
-            resent: 0,
-            is_lossy: false,
+            path: Path::default(),
+            trouble: Trouble::default(),
             least_rtt: None,
             has_learnt: false,
             dropped: None,
             suspended: None,
             side: Evidence::default(),
             side_at: None,
+            swallowed: 0,
+            unanswered: 0,
+            opening: Opening::default(),
             open: None,
+            back: None,
+            ledger: Ledger::default(),
+            nonsense: None,
+            intruded: None,
+            warned: None,
             told: None,
             surest: None,
             contact: Contact::default(),
@@ -156,13 +187,15 @@ impl Case {
         self.beat = shown;
     }
 
-    /// A connection stands.
-    pub(crate) fn on_connected(&mut self, peer: Option<SocketAddr>, now: Instant) {
+    /// A connection stands, and the ledger of it begins.
+    pub(crate) fn on_connected(&mut self, peer: Option<SocketAddr>, ledger: Ledger, now: Instant) {
         self.peer = peer.or(self.peer);
         (self.since, self.busy, self.stands) = (now, now, true);
         (self.outstanding, self.first, self.last) = (0, None, None);
-        (self.misses, self.icmp, self.resent, self.is_lossy) = (0, None, 0, false);
-        self.partial = false;
+        (self.misses, self.icmp, self.partial, self.in_time) = (0, None, false, false);
+        (self.ledger, self.back, self.intruded) = (ledger, None, None);
+        self.trouble.on_connected();
+        self.opening = Opening::default();
         self.on_contact();
         self.on_next_connected(now);
     }
@@ -172,23 +205,35 @@ impl Case {
         if !self.is_on() {
             return;
         }
+        let before = before.filter(|before| self.believes(before, at));
         self.recorder.on_sent(seq, at, before.as_ref());
-        self.count_resent(before.as_ref());
+        if std::mem::take(&mut self.in_time) {
+            let last = self.last.as_ref().and_then(|last| last.before.as_ref());
+            self.path.on_round(before.as_ref(), last, self.ledger.wrote.is_none());
+        }
+        let total = before.as_ref().map(|before| before.total_retransmits);
+        self.trouble.on_sent(at, self.path, total);
         let idle = at.saturating_duration_since(self.busy);
+        self.ledger.wrote = self.ledger.wrote.map(|wrote| wrote + bytes as u64);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let sent = Sent { seq, at, bytes, idle, before };
+        // Our own beats before it are no data that it waits behind.
+        let beats = self.last.as_ref().map_or(0, |last| last.beats_out);
+        // A link of our own carries nothing else.
+        let has_data = self.ledger.wrote.is_none();
+        let ahead = before.as_ref().filter(|_| has_data).and_then(TcpInfo::bytes_ahead);
+        // The kernel's count is off by one at most.
+        let ahead = ahead.map(|ahead| ahead.saturating_sub(u64::from(beats) + 1));
+        let ahead = if has_data { ahead } else { before.as_ref().map(|_| 0) };
+        let beats_out = beats.saturating_add(bytes);
+        let acked_at = before.as_ref().filter(|_| bytes > 0).and_then(|before| {
+            let all = before.bytes_ahead()?.saturating_sub(1) + u64::from(bytes);
+            Some(before.bytes_acked? + all)
+        });
+        let sent = Sent { seq, at, bytes, idle, before, ahead, acked_at, beats_out };
         self.first.get_or_insert_with(|| sent.clone());
         self.last = Some(sent);
         self.outstanding += 1;
         self.busy = at;
-    }
-
-    /// Between two beats: whether segments were sent again.
-    fn count_resent(&mut self, now: Option<&TcpInfo>) {
-        let before = self.last.as_ref().and_then(|last| last.before.as_ref());
-        let Some((now, before)) = now.zip(before) else { return };
-        let again = now.total_retransmits > before.total_retransmits;
-        self.resent = self.resent << 1 | u8::from(again);
     }
 
     /// Bytes of the application's own went out, or came.
@@ -202,28 +247,61 @@ impl Case {
             return;
         }
         self.busy = now;
+        self.ledger.answers += 1;
+        (self.swallowed, self.unanswered) = (0, 0);
         self.on_answer(rtt.is_some() || late);
-        self.recorder.on_end(seq, rtt.map_or(BeatEnd::Late, BeatEnd::Acked));
+        let sent = self.recorder.on_end(seq, rtt.map_or(BeatEnd::Late, BeatEnd::Acked));
         self.least_rtt = self.least_rtt.into_iter().chain(rtt).min();
         if let Some(first) = &self.first {
             self.history.survived(first.idle);
         }
+        self.on_round_trip(rtt, late, sent, now);
+        sent.into_iter().for_each(|sent| self.confirm_back(sent, now));
+        self.begin_back(now);
         self.good += u64::from(!late);
         // What an ack of the latest leaves behind was given up, or overtaken: no trouble of now.
         let is_latest = self.last.as_ref().is_none_or(|last| last.seq <= seq);
         self.outstanding = if is_latest { 0 } else { self.outstanding.saturating_sub(1) };
-        // Nor is what the kernel knew before it of any more account.
         self.first = self.last.clone().filter(|_| self.outstanding > 0);
-        // A trouble that never came to a miss is over with the ack.
-        if self.misses == 0 || self.told.as_ref().is_some_and(|told| told.is_warning()) {
+        if let Some(last) = self.last.as_mut().filter(|_| is_latest) {
+            last.beats_out = 0;
+        }
+        // What waits behind it may have been acknowledged as long ago.
+        let seen = self.trouble.seen.take();
+        let acked = seen.as_ref().is_some_and(|info| self.is_beat_acked(info));
+        self.trouble = Trouble::since(self.first.as_ref().map(|first| first.at), self.path);
+        self.trouble.acked = acked.then_some(now);
+        // A trouble that never came to a miss is over with the ack. A late one ends nothing.
+        if self.misses == 0 && !late || self.told.as_ref().is_some_and(|told| told.is_warning()) {
             self.told = None;
         }
         (self.misses, self.partial) = (0, false);
         (self.icmp, self.side, self.side_at) = (None, Evidence::default(), None);
     }
 
+    /// What an answer says of the path. Where its kernel had the beat it was not the path that took
+    /// its time.
+    fn on_round_trip(
+        &mut self,
+        rtt: Option<Duration>,
+        late: bool,
+        sent: Option<Instant>,
+        now: Instant,
+    ) {
+        self.in_time = !late && self.misses == 0;
+        // Of a late one nobody knows that, unless it was looked at meanwhile.
+        if self.trouble.acked.is_some() || late && self.trouble.seen.is_none() {
+            return;
+        }
+        let took = rtt.or(sent.map(|sent| now.saturating_duration_since(sent)));
+        took.into_iter().for_each(|took| self.path.on_answer(took));
+        if late {
+            self.path.on_late();
+        }
+    }
+
     pub(crate) fn on_missed(&mut self, seq: u64, misses: u32, cause: Cause) {
-        self.recorder.on_end(seq, BeatEnd::Missed);
+        let _ = self.recorder.on_end(seq, BeatEnd::Missed);
         // What came stays in front of all that comes later.
         self.partial |= cause == Cause::PartialReply;
         self.misses = misses;
@@ -267,6 +345,15 @@ impl Case {
         std::mem::replace(&mut self.icmp, said) != said
     }
 
+    /// Whether what the kernel tells can be true; once it was not, it is not asked again.
+    pub(crate) fn believes(&mut self, info: &TcpInfo, now: Instant) -> bool {
+        if self.nonsense.is_none() {
+            let age = self.ledger.opened.then(|| now.saturating_duration_since(self.since));
+            self.nonsense = Ledger { age, ..self.ledger.clone() }.doubts(info);
+        }
+        self.nonsense.is_none()
+    }
+
     /// How often segments were sent again since the first beat that was not answered.
     fn sent_again(&self, info: &TcpInfo) -> u32 {
         let first = self.first.as_ref().or(self.last.as_ref());
@@ -275,264 +362,133 @@ impl Case {
         info.total_retransmits.saturating_sub(before)
     }
 
-    /// What side connections have found so far.
-    pub(crate) fn on_side(&mut self, found: &Evidence) {
+    /// What side connections have found so far, and what the kernel knows of this one meanwhile.
+    pub(crate) fn on_side(&mut self, found: &Evidence, info: Option<&TcpInfo>, now: Instant) {
         self.side = found.clone(); // all of it, and that it is pending no more
+        if is_answered(found) {
+            self.trouble.begin_beside(info, now);
+        }
         if let Some(Open { evidence, .. }) = &mut self.open {
             // The link's own next connection knows less than those that were made to find out.
+            let next = (**evidence).clone();
             evidence.merge(found);
             evidence.fresh_is_next = None;
+            next::keep_next(evidence, &next);
         }
+        if is_answered(found) {
+            self.begin_old_beside();
+        }
+    }
+
+    /// A side connection of ours was accepted, while the peer's kernel acknowledged what we sent on
+    /// this one.
+    pub(crate) fn on_intruded(&mut self, at: Instant) {
+        self.intruded = self.intruded.max(Some(at));
     }
 
     /// When the connection, or the attempt, is over.
     pub(crate) fn on_disconnected(&mut self) {
+        if self.stands && self.misses > 0 && self.ledger.answers == 0 {
+            let acked = self.trouble.acked.is_some();
+            self.swallowed += u32::from(!acked);
+            self.unanswered += u32::from(acked);
+        }
+        if self.misses > 0 {
+            // What is sent in vain on a connection that is dead is no loss on the way.
+            self.path = self.trouble.path;
+        } else {
+            // It did not end by silence.
+            self.trouble = Trouble::default();
+        }
         if std::mem::take(&mut self.stands) {
             self.on_contact_lost();
         }
     }
 
-    /// The trouble by silence, as far as it is known: the kernel's look, and our own side's.
-    pub(crate) fn silence(
-        &self,
-        loss: &Loss,
-        now: Instant,
-        info: Option<&TcpInfo>,
-        own: Option<OwnSide>,
-    ) -> Evidence {
-        let mut evidence = self.begin(Stage::Silence, loss, now);
-        self.add_contact(&mut evidence);
-        self.add_beat(&mut evidence, now);
-        self.add_kernel(&mut evidence, info);
-        self.add_own_side(&mut evidence, own);
-        evidence.side = Some(Kept::Off).filter(|_| !self.settings.side);
-        evidence.merge(&self.side);
-        evidence
-    }
-
-    /// The end of a connection that stood, or of an attempt.
-    pub(crate) fn end(
-        &mut self,
-        loss: &Loss,
-        now: Instant,
-        info: Option<&TcpInfo>,
-        own: Option<OwnSide>,
-    ) -> Evidence {
-        let stage = if self.stands { Stage::End } else { Stage::Connect };
-        let mut evidence = self.begin(stage, loss, now);
-        self.add_own_side(&mut evidence, own);
-        if stage == Stage::Connect {
-            return evidence;
+    /// Whether the first beat without an answer was acknowledged, and all that was before it.
+    fn is_beat_acked(&self, info: &TcpInfo) -> bool {
+        let Some(first) = &self.first else { return false };
+        if info.unacked == 0 && info.notsent_bytes == Some(0) {
+            return true;
         }
-        self.add_contact(&mut evidence);
-        self.add_at_once(&mut evidence, loss, now);
-        self.add_beat(&mut evidence, now);
-        if self.outstanding == 0 {
-            let idle = now.saturating_duration_since(self.busy);
-            evidence.idle_us = Some(idle);
-            // The clock of the pause stood still in a suspension.
-            let is_pause = idle >= PAUSE && self.suspended.is_none();
-            evidence.idle_closes = (is_pause && loss.cause == Cause::ClosedByPeer).then_some(1);
-        }
-        // After death most of it reads 0: then what was known before is the evidence.
-        let alive = info.filter(|info| info.state != TcpState::Closed);
-        let before = self.last.as_ref().and_then(|last| last.before.as_ref());
-        match alive {
-            Some(info) => self.add_kernel(&mut evidence, Some(info)),
-            None => evidence.least_rtt_us = before.and_then(|before| before.min_rtt),
-        }
-        evidence
+        info.bytes_acked.zip(first.acked_at).is_some_and(|(acked, all)| acked >= all)
     }
 
-    /// A trouble that is none yet.
-    pub(crate) fn warning(&self, cause: Cause, now: Instant, info: Option<&TcpInfo>) -> Evidence {
-        let loss = Loss::new(cause, String::new());
-        let mut evidence = self.begin(Stage::Warning, &loss, now);
-        evidence.detail = None;
-        self.add_beat(&mut evidence, now);
-        self.add_kernel(&mut evidence, info);
-        evidence
+    /// Whether a beat arrived twice while nothing but beats was on its way.
+    fn is_eaten(&self, info: &TcpInfo) -> bool {
+        let before = self.first.as_ref().and_then(|first| first.before.as_ref());
+        let Some(before) = before else { return false };
+        let twice = info.dsack_dups.zip(before.dsack_dups).is_some_and(|(now, then)| now > then);
+        twice && self.is_alone(info, before) == Some(true)
     }
 
-    /// Packets are lost again and again, and were not before.
-    pub(crate) fn has_turned_lossy(&mut self) -> bool {
-        let (was, beats) = (self.is_lossy, self.resent.count_ones());
-        self.is_lossy = beats >= LOSSY || was && beats > 0;
-        self.is_lossy && !was
+    /// For how long nothing was answered, over all connections.
+    pub(crate) fn silent(&self, now: Instant) -> Option<Duration> {
+        self.trouble.since.map(|since| now.saturating_duration_since(since))
     }
 
-    pub(crate) fn lossy(&self, now: Instant, info: Option<&TcpInfo>) -> Evidence {
-        let beats = self.resent.count_ones();
-        let text =
-            format!("segments had to be sent again for {beats} of the last {LOOK_BACK} beats");
-        let evidence = self.warning(Cause::LossyPath, now, info);
-        Evidence { detail: Some(text), ..evidence }
+    /// A look at the connection while nothing comes.
+    pub(crate) fn on_look(&mut self, info: &TcpInfo, now: Instant) {
+        let seen = (self.is_beat_acked(info), self.is_eaten(info));
+        self.trouble.on_look(Some(info), seen, now);
     }
 
-    fn begin(&self, stage: Stage, loss: &Loss, now: Instant) -> Evidence {
-        let waited = self.last.as_ref().map(|sent| now.saturating_duration_since(sent.at));
-        Evidence {
-            word: Some(loss.cause),
-            stage: Some(stage),
-            detail: Some(loss.detail.clone()),
-            tls: tls::word(loss),
-            peer: self.peer.map(|peer| peer.to_string()).or_else(|| self.target.clone()),
-            timeout_us: Some(self.timeout),
-            transport: self.transport(),
-            waited_us: waited,
-            suspended_us: self.suspended.filter(|_| matches!(stage, Stage::Silence | Stage::End)),
-            ..Evidence::default()
-        }
+    pub(crate) fn on_own_side(&mut self, own: Option<&OwnSide>, now: Instant) {
+        self.trouble.on_own_side(own, now);
     }
+}
 
-    fn add_beat(&self, evidence: &mut Evidence, now: Instant) {
-        evidence.outstanding = Some(self.outstanding);
-        evidence.misses = Some(self.misses);
-        evidence.partial = self.partial.then_some(true);
-        evidence.good = Some(self.good);
-        evidence.beat_rtt_us = self.least_rtt;
-        evidence.idle_survived_us = self.history.longest();
-        if let Some(last) = &self.last {
-            evidence.beat_bytes = Some(last.bytes);
-            evidence.beat.clone_from(&self.beat);
-            evidence.waited_us = Some(now.saturating_duration_since(last.at));
-        }
-        if let Some(first) = &self.first {
-            evidence.idle_us = Some(first.idle);
-            let (times, least) = self.history.forgets(first.idle);
-            if times > 0 {
-                // This one is among them already, once it was learnt.
-                evidence.idle_forgotten = Some(times + u32::from(!self.has_learnt));
-                evidence.forgotten_after_us = least.into_iter().chain([first.idle]).min();
-            }
-        }
-    }
-
-    /// What the kernel knows now, against what it knew before the first beat that was not answered.
-    fn add_kernel(&self, evidence: &mut Evidence, info: Option<&TcpInfo>) {
-        if let Some(said) = self.icmp {
-            evidence.icmp_errno = Some(said.errno);
-            // One alone may be the answer to what went out before, a loss probe say.
-            evidence.icmp_again = Some(said.words >= 3);
-            evidence.icmp_after_us = Some(said.after);
-        }
-        let Some(info) = info else { return };
-        evidence.tcp_state = Some(info.state.word().to_owned());
-        evidence.unacked = Some(info.unacked);
-        evidence.unsent_bytes = info.notsent_bytes;
-        evidence.window_bytes = info.snd_wnd;
-        evidence.retransmits = Some(info.retransmits);
-        evidence.backoff = Some(info.backoff);
-        evidence.probes = Some(info.probes);
-        evidence.rto_us = Some(info.rto);
-        evidence.rtt_us = Some(info.rtt);
-        evidence.least_rtt_us = info.min_rtt;
-        evidence.ack_age_us = Some(info.last_ack_recv);
-        evidence.resent_beats = Some(self.resent.count_ones()).filter(|beats| *beats > 0);
-        let first = self.first.as_ref().or(self.last.as_ref());
-        let Some(before) = first.and_then(|sent| sent.before.as_ref()) else { return };
-        let since = |now: Option<u64>, then: Option<u64>| Some(now?.saturating_sub(then?));
-        let since32 = |now: Option<u32>, then: Option<u32>| Some(now?.saturating_sub(then?));
-        evidence.segments_in = since32(info.segs_in, before.segs_in);
-        evidence.acked_bytes = since(info.bytes_acked, before.bytes_acked);
-        evidence.resent = Some(info.total_retransmits.saturating_sub(before.total_retransmits));
-        evidence.duplicates = since32(info.dsack_dups, before.dsack_dups);
-        evidence.ahead_bytes = before.bytes_ahead();
-        let held = info.rwnd_limited.zip(before.rwnd_limited);
-        evidence.window_closed_us = held.map(|(now, then)| now.saturating_sub(then));
-    }
-
-    /// The diagnosis of this evidence, with the last beats; and whether it is news: another cause
-    /// than the last, or the same more surely than ever in this trouble.
-    pub(crate) fn diagnose(&mut self, evidence: Evidence, now: Instant) -> (Arc<Diagnosis>, bool) {
-        let diagnosis = Arc::new(Diagnosis::recorded(evidence, self.recorder.beats(now)));
-        let before = self.told.replace(Arc::clone(&diagnosis));
-        let same = before.is_some_and(|before| before.cause() == diagnosis.cause());
-        let surest = self.surest.filter(|_| same);
-        self.surest = surest.max(Some(diagnosis.confidence()));
-        (diagnosis, self.surest > surest)
-    }
-
-    /// Whether other connections are to be made to tell more of this evidence: once in a trouble,
-    /// and again when what they found is old.
-    pub(crate) fn wants_side(&mut self, evidence: &Evidence, now: Instant) -> bool {
-        if !self.settings.side || self.peer.is_none() {
-            return false;
-        }
-        if self.side_at.is_some_and(|at| now.saturating_duration_since(at) > SIDE_LASTS) {
-            self.side_at = None;
-        }
-        // What they have found before is no reason not to look again.
-        let alone = Evidence {
-            fresh: None,
-            fresh_is_next: None,
-            fresh_beat: None,
-            fresh_same_length: None,
-            fresh_tiny: None,
-            more_fresh: None,
-            more_answered: None,
-            closed_port: None,
-            ..evidence.clone()
-        };
-        let open = match decide(&alone).cause {
-            Cause::AckTimeout | Cause::PeerSilent | Cause::FlowForgotten => true,
-            // Only another port can tell more.
-            Cause::ConnectTimeout => self.settings.closed_port && evidence.tcp_state.is_none(),
-            _ => false,
-        };
-        self.side_at.is_none() && open
-    }
-
-    /// They have been asked for, or refused; a budget that was spent may have more the next time.
-    pub(crate) fn on_side_asked(&mut self, kept: Kept, now: Instant) {
-        self.side_at = Some(now).filter(|_| kept != Kept::Budget);
-        if kept == Kept::Budget {
-            self.side = Evidence::default(); // what it was before is old by now
-        }
-    }
-
-    /// What was told last of this trouble.
-    pub(crate) fn told(&self) -> Option<Arc<Diagnosis>> {
-        self.told.clone()
-    }
+/// Whether one of them was answered: the path is alive for it.
+fn is_answered(found: &Evidence) -> bool {
+    found.fresh == Some(Fresh::Connected) || found.more_answered.is_some_and(|n| n > 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::evidence::{Carried, Fresh};
+    use crate::cause::Loss;
+    use crate::diagnose::decide::decide;
+    use crate::diagnose::evidence::{Carried, Fresh, Kept};
 
     #[test]
     fn what_other_connections_found_holds_until_they_are_asked_again() {
         let start = Instant::now();
         let (minute, loss) = (Duration::from_secs(61), Loss::from(Cause::AckTimeout));
         let mut case = Case::new(Diagnose::side_connections(), minute, "tcp://peer", start);
-        case.on_connected(Some(SocketAddr::from(([10, 0, 0, 5], 7000))), start);
+        let peer = Some(SocketAddr::from(([10, 0, 0, 5], 7000)));
+        case.on_connected(peer, Ledger::default(), start);
         case.on_sent(1, start, 9, None);
-        let info = TcpInfo::calm(|info| info.notsent_bytes = Some(0));
-        let silence = |case: &Case, now| case.silence(&loss, now, Some(&info), None);
-        let cause = |case: &Case, now| decide(&silence(case, now)).cause;
-        assert!(case.wants_side(&silence(&case, start), start));
-        case.on_side_asked(Kept::Pending, start);
+        let info = TcpInfo::calm(|info| {
+            (info.notsent_bytes, info.last_ack_recv) = (Some(0), minute);
+        });
+        let silence = |case: &mut Case, now| case.silence(&loss, now, Some(&info), None);
+        let cause = |case: &mut Case, now| decide(&silence(case, now)).cause;
+        let wants = |case: &mut Case, now| {
+            let evidence = silence(case, now);
+            case.wants_side(&evidence, now)
+        };
+        let missed = start + 2 * S;
+        assert!(wants(&mut case, missed));
+        case.on_side_asked(Kept::Pending, missed);
         let (fresh, beat) = (Some(Fresh::Connected), Some(Carried::Answered));
-        case.on_side(&Evidence { fresh, fresh_beat: beat, ..Evidence::default() });
-        assert_eq!(cause(&case, start), Cause::ConversationSilent);
-        assert!(!case.wants_side(&silence(&case, start), start), "once in a trouble");
-        let later = start + minute;
-        assert!(case.wants_side(&silence(&case, later), later), "and again when that is old");
+        case.on_side(&Evidence { fresh, fresh_beat: beat, ..Evidence::default() }, None, missed);
+        assert_eq!(cause(&mut case, missed), Cause::ConversationSilent);
+        assert!(!wants(&mut case, missed), "once in a trouble");
+        let later = missed + minute;
+        assert!(wants(&mut case, later), "and again when that is old");
         case.on_side_asked(Kept::Pending, later);
-        assert_eq!(cause(&case, later), Cause::ConversationSilent, "until there is an answer");
-        case.on_side(&Evidence { fresh: Some(Fresh::Silent), ..Evidence::default() });
-        assert_eq!(cause(&case, later), Cause::AcceptQueueFull);
+        assert_eq!(cause(&mut case, later), Cause::ConversationSilent, "until there is an answer");
+        case.on_side(&Evidence { fresh: Some(Fresh::Silent), ..Evidence::default() }, None, later);
+        assert_eq!(cause(&mut case, later), Cause::AcceptQueueFull);
         case.on_side_asked(Kept::Budget, later);
-        assert_eq!(cause(&case, later), Cause::PeerSilent, "what is old is known no more");
+        assert_eq!(cause(&mut case, later), Cause::PeerSilent, "what is old is known no more");
     }
 
     const S: Duration = Duration::from_secs(1);
 
     fn case(start: Instant) -> Case {
         let mut case = Case::new(Diagnose::kernel(), S, "tcp://10.0.0.5:7000", start);
-        case.on_connected(None, start);
+        case.on_connected(None, Ledger::default(), start);
         case
     }
 
@@ -588,6 +544,7 @@ mod tests {
             idle_survived_us: Some(3600 * S),
             fresh: Some(Fresh::Connected),
             fresh_beat: Some(Carried::Answered),
+            resent_beside: Some(2),
             ..Evidence::default()
         };
         let told = Diagnosis::of(evidence.clone());

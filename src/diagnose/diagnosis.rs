@@ -140,6 +140,31 @@ impl Diagnosis {
         }
     }
 
+    /// Whether this one stands against a later one of the same silence: it is likely, and the later
+    /// one is less, or has nothing to go by that this one had not.
+    pub(crate) fn holds_against(&self, later: &Diagnosis) -> bool {
+        let silences = [self, later].map(|told| told.evidence.stage == Some(Stage::Silence));
+        if silences != [true; 2] {
+            return false;
+        }
+        let (ours, theirs) = (&self.evidence, &later.evidence);
+        if self.confidence() < Confidence::Likely {
+            // That nothing is known yet takes nothing back.
+            let unknown = later.cause() == Cause::AckTimeout && self.cause() != Cause::AckTimeout;
+            return unknown && !theirs.is_news_after(ours);
+        }
+        if self.cause() == later.cause() {
+            return later.confidence() < self.confidence();
+        }
+        later.confidence() < Confidence::Likely || !theirs.is_news_after(ours)
+    }
+
+    /// Whether it says, more than possibly, why a connection that stood was silent.
+    pub(crate) fn explains_silence(&self) -> bool {
+        let silence = self.evidence.stage == Some(Stage::Silence);
+        silence && self.confidence() >= Confidence::Likely
+    }
+
     /// Whether it says why an attempt failed of which this evidence tells less: it is surer than
     /// a guess, and among what that leaves open.
     pub(crate) fn is_behind(&self, attempt: &Evidence) -> bool {
@@ -181,6 +206,8 @@ mod tests {
                 stage: Some(Stage::Silence),
                 unacked: Some(1),
                 misses: Some(misses),
+                resent: Some(2 * misses),
+                silent_us: Some(std::time::Duration::from_secs(misses.into())),
                 waited_us: Some(std::time::Duration::from_millis(10)),
                 rto_us: Some(std::time::Duration::from_millis(200)),
                 fresh,
@@ -193,7 +220,7 @@ mod tests {
         assert!(known.is_behind(&attempt(Cause::ConnectTimeout)));
         assert!(!known.is_behind(&attempt(Cause::Refused)), "now somebody answers");
         assert!(!known.is_behind(&attempt(Cause::LoginRefused)));
-        let guess = silence(Some(Fresh::Silent), 1);
+        let guess = silence(Some(Fresh::Silent), 2);
         assert_eq!((guess.cause(), guess.confidence()), (Cause::PathDead, Confidence::Possible));
         assert!(!guess.is_behind(&attempt(Cause::ConnectTimeout)));
         let timed_out = Diagnosis::of(attempt(Cause::ConnectTimeout));

@@ -11,6 +11,7 @@
 //! by value. [`decide`] is pure, so that a recorded trouble can be explained again.
 
 mod advice;
+mod belief;
 mod case;
 mod decide;
 mod diagnosis;
@@ -24,8 +25,9 @@ mod settings;
 mod story;
 mod tls;
 
-pub(crate) use case::{AT_ONCE, Case, Heard, OwnSide};
-pub(crate) use decide::is_path_alive;
+pub(crate) use belief::Ledger;
+pub(crate) use case::{AT_ONCE, Case, Heard, Opening, OwnSide};
+pub(crate) use decide::{is_path_alive, is_sure};
 pub use diagnosis::{Confidence, Diagnosis};
 pub use evidence::Evidence;
 pub(crate) use evidence::{Carried, Fresh, Kept, Stage};

@@ -126,10 +126,11 @@ impl Recorder {
         }
     }
 
-    pub(crate) fn on_end(&mut self, seq: u64, end: BeatEnd) {
-        if let Some(beat) = self.beats.iter_mut().find(|beat| beat.seq == seq) {
-            beat.end = end;
-        }
+    /// When it was written, if that is known still.
+    pub(crate) fn on_end(&mut self, seq: u64, end: BeatEnd) -> Option<Instant> {
+        let beat = self.beats.iter_mut().find(|beat| beat.seq == seq)?;
+        beat.end = end;
+        Some(beat.at)
     }
 
     /// The oldest first.

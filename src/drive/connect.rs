@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use crate::cause::{Cause, Loss};
+use crate::drive::attempt::Attempt;
 use crate::drive::handle::Handle;
 use crate::drive::socket::{Connection, cause_of};
 use crate::drive::tls::Secure;
 use crate::heartbeat::Heartbeat;
 use crate::sys::{self, Icmp, Ready};
+use crate::tcp_info::TcpInfo;
 
 /// Addresses of one name that are tried. More would leave each a share too short to answer in.
 const MOST_ADDRESSES: usize = 16;
@@ -73,6 +75,7 @@ fn open(
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
         .map_err(failed)?;
     let socket = Arc::new(socket);
+    *handle.attempt() = Attempt { address: Some(address), ..Attempt::default() };
     handle.set_socket(Some(Arc::clone(&socket)));
     // So that a router's word tells who says it, and whether it is a rule; it works without it.
     let listens = sys::listen_to_icmp(&*socket, address.is_ipv6(), true).is_ok();
@@ -93,7 +96,10 @@ fn open(
     });
     result.map_err(|loss| {
         handle.set_socket(None);
-        sys::take_icmp(&*socket).map_or(loss, |icmp| icmp_loss(icmp, address))
+        let icmp = sys::take_icmp(&*socket);
+        let info = TcpInfo::of(&*socket).ok().filter(|_| handle.has_stood());
+        *handle.attempt() = Attempt { address: Some(address), icmp, info };
+        icmp.map_or(loss, |icmp| icmp_loss(icmp, address))
     })
 }
 
@@ -134,7 +140,7 @@ fn establish(
                 },
             )?;
         }
-        Err(error) if error.raw_os_error() == Some(libc::ENETUNREACH) => {
+        Err(error) if is_no_route(&error) => {
             let detail = format!("no route to {address}: {error}");
             return Err(Loss::new(Cause::NoLocalRoute, detail));
         }
@@ -147,6 +153,13 @@ fn establish(
         return Err(Loss::new(Cause::Refused, detail));
     }
     Ok(())
+}
+
+/// Whether this machine itself has refused, before anything went out: no route, or one that says
+/// `prohibit`, `blackhole` or `unreachable`.
+fn is_no_route(error: &io::Error) -> bool {
+    let no = [libc::ENETUNREACH, libc::EACCES, libc::EINVAL, libc::EHOSTUNREACH];
+    error.raw_os_error().is_some_and(|errno| no.contains(&errno))
 }
 
 /// Whether the connection came to stand in time.
@@ -184,8 +197,6 @@ pub(crate) fn set_options(socket: &Socket, heartbeat: &Heartbeat) -> io::Result<
 fn connect_loss(error: &io::Error, address: SocketAddr) -> Loss {
     let cause = match error.raw_os_error() {
         Some(libc::ETIMEDOUT) => Cause::ConnectTimeout,
-        // A route that says "blackhole".
-        Some(libc::EINVAL) => Cause::NoLocalRoute,
         _ => cause_of(error).unwrap_or(Cause::LocalResources),
     };
     Loss::new(cause, format!("{address}: {error}"))

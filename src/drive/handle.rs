@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
+use crate::drive::attempt::Attempt;
 use crate::error::Error;
 use crate::event::{Identity, Status};
 use crate::heartbeat::Heartbeat;
@@ -31,6 +32,7 @@ pub(crate) struct Handle {
     left: AtomicBool,
     sending: AtomicBool,
     stood: AtomicBool,
+    attempt: Mutex<Attempt>,
     socket: Mutex<Option<Arc<Socket>>>,
     bell: Mutex<Option<Arc<Bell>>>,
     thread: OnceLock<Thread>,
@@ -73,6 +75,7 @@ impl Handle {
             left: AtomicBool::new(false),
             sending: AtomicBool::new(false),
             stood: AtomicBool::new(false),
+            attempt: Mutex::default(),
             socket: Mutex::new(None),
             bell: Mutex::new(None),
             thread: OnceLock::new(),
@@ -243,6 +246,11 @@ impl Handle {
     /// Whether it took the last one that was tried.
     pub(crate) fn has_stood(&self) -> bool {
         self.stood.load(Ordering::Relaxed)
+    }
+
+    /// What became of the last attempt to connect; the link's thread alone writes it.
+    pub(crate) fn attempt(&self) -> MutexGuard<'_, Attempt> {
+        self.attempt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits, by `f`, for the application's `send`, which cannot be woken; says so to whoever asks.

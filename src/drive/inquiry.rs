@@ -2,6 +2,8 @@
 //! calls for, keeps the [`Case`], asks for side connections, and hands the reporter each report
 //! with its diagnosis.
 
+mod after;
+mod asking;
 mod ends;
 mod last;
 
@@ -10,14 +12,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
-use crate::diagnose::{Case, Diagnosis, Evidence, Heard, Kept, OwnSide, Stage, is_path_alive};
+use crate::diagnose::{Case, Diagnosis, Evidence, Heard, Kept, Ledger, OwnSide, Stage};
 use crate::drive::handle::Handle;
 use crate::drive::looks::Looks;
 use crate::drive::member::Member;
 use crate::drive::own_side::is_about_the_path;
+use crate::drive::relic::Relic;
 use crate::drive::reporter::Reporter;
-use crate::drive::scene::{Allowed, Scene};
-use crate::drive::side::{Question, Slot};
+use crate::drive::scene::Scene;
+use crate::drive::side::Slot;
 use crate::drive::suspension::Suspension;
 use crate::drive::{Seat, Shared};
 use crate::heartbeat::Heartbeat;
@@ -35,16 +38,25 @@ pub(crate) struct Inquiry {
     slot: Arc<Slot>,
     /// Side connections are being made.
     asked: bool,
+    /// They were asked for while the peer's kernel acknowledged what was sent.
+    asked_acked: bool,
+    /// The one before, of a silence that is over: a side connection may have been on its way.
+    past: Option<Arc<Slot>>,
     member: Member,
     /// The peer opened the connection: nobody listens at its end of it.
     accepted: bool,
-    /// The own address of the connection.
+    /// The own address of the connection, and whether keepbeat opened it.
     local: Option<SocketAddr>,
+    is_ours: bool,
+    /// The connection before, while it may have something to tell.
+    relic: Option<Relic>,
     looks: Looks,
     /// A diagnosis that goes with the state event behind it, or alone.
     held: Option<(Arc<Diagnosis>, bool)>,
     /// The last evidence of silence, to be completed by what side connections find.
     silence: Option<Evidence>,
+    /// It is of a connection that is gone: what is known of the next one has no place in it.
+    is_gone: bool,
     suspension: Suspension,
     /// By which rule the peer ends its connections, as it was told last.
     rule: Option<Rule>,
@@ -56,7 +68,7 @@ pub(crate) struct Inquiry {
 
 impl Drop for Inquiry {
     fn drop(&mut self) {
-        self.slot.close();
+        self.close();
     }
 }
 
@@ -69,12 +81,17 @@ impl Inquiry {
             case: Case::new(heartbeat.diagnose, heartbeat.timeout, &seat.handle.who.target, now),
             slot: Arc::default(),
             asked: false,
+            asked_acked: false,
+            past: None,
             member: Member::new(Arc::clone(&seat.shared)),
             accepted: false,
             local: None,
+            is_ours: false,
+            relic: None,
             looks: Looks::new(Arc::clone(&seat.shared.lookers)),
             held: None,
             silence: None,
+            is_gone: false,
             suspension: Suspension::new(),
             rule: None,
             has_fallen: false,
@@ -96,18 +113,31 @@ impl Inquiry {
         &mut self.case
     }
 
-    /// A connection stands, before the pulse is told.
-    pub(crate) fn on_connected(&mut self, peer: Option<SocketAddr>, scene: &dyn Scene) {
+    /// A connection stands, before the pulse is told; it took so long to.
+    pub(crate) fn on_connected(
+        &mut self,
+        peer: Option<SocketAddr>,
+        scene: &dyn Scene,
+        reporter: &Reporter,
+    ) {
         if !self.is_on() {
             return;
         }
+        let now = Instant::now();
         self.suspension.on_well();
-        self.local = scene.local();
+        self.past = None;
+        (self.local, self.is_ours) = (scene.local(), scene.is_ours());
+        // Of a connection that carries data nobody counts the bytes.
+        let wrote = Some(0).filter(|_| self.is_ours && !self.heartbeat.carries_data);
+        let ledger = Ledger { opened: self.is_ours, wrote, ..Ledger::default() };
+        self.case.on_connected(peer, ledger, now);
+        let info = scene.look().filter(|info| self.case.believes(info, now));
         // Nobody else asks who opened it.
-        self.accepted =
-            self.heartbeat.diagnose.side && scene.look().is_some_and(|info| info.is_accepted());
-        self.case.on_connected(peer, Instant::now());
+        self.accepted = self.heartbeat.diagnose.side
+            && !self.is_ours
+            && info.as_ref().is_none_or(TcpInfo::is_accepted);
         self.member.move_to(peer.map(|peer| peer.ip()));
+        self.on_opened(info.as_ref(), reporter);
     }
 
     /// A beat was written.
@@ -134,8 +164,9 @@ impl Inquiry {
         self.looks.attention()
     }
 
-    pub(crate) fn on_looked(&mut self, now: Instant) {
-        self.looks.on_looked(now);
+    /// The beat in flight is being looked at; whether that is to be a thorough look.
+    pub(crate) fn on_looked(&mut self, now: Instant) -> bool {
+        self.looks.on_looked(now)
     }
 
     /// A router or firewall said something of the live connection.
@@ -145,34 +176,74 @@ impl Inquiry {
             // A local failure leaves the same error behind.
             let own = Some(self.own_side());
             let evidence = self.case.silence(&Cause::AckTimeout.into(), now, info.as_ref(), own);
-            self.tell(Evidence { detail: None, ..evidence }, now, reporter);
+            let mut evidence = Evidence { detail: None, ..evidence };
+            if self.case.wants_side(&evidence, now) {
+                evidence.side = Some(self.ask(scene, &evidence, now));
+            }
+            self.tell(evidence.clone(), now, reporter);
+            self.silence.get_or_insert(evidence);
         }
     }
 
-    /// What side connections have found since the last time goes into the diagnosis.
-    pub(crate) fn collect(&mut self, reporter: &mut Reporter) {
+    /// Whether there is nothing to attend to.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.held.is_none() && !self.asked && self.due().is_none()
+    }
+
+    /// What has come up since the last time, and what is due.
+    pub(crate) fn attend(&mut self, scene: &dyn Scene, reporter: &mut Reporter) {
+        self.collect(scene, reporter);
+        self.on_due(scene, reporter);
+    }
+
+    /// What side connections have found since the last time goes into the diagnosis, with what the
+    /// kernel knows of the connection by now.
+    fn collect(&mut self, scene: &dyn Scene, reporter: &mut Reporter) {
         self.flush(reporter);
-        if let Some(evidence) = self.take_found() {
+        if let Some(evidence) = self.take_found(scene) {
             self.tell(evidence, Instant::now(), reporter);
         }
     }
 
     /// The evidence of silence with what was found since the last time, if there is some.
-    fn take_found(&mut self) -> Option<Evidence> {
-        let found = self.slot.take().filter(|_| self.asked)?;
-        self.case.on_side(&found);
-        let evidence = self.silence.as_mut()?;
+    fn take_found(&mut self, scene: &dyn Scene) -> Option<Evidence> {
+        if !self.asked {
+            return None;
+        }
+        self.look_for_intrusion();
+        let found = self.slot.take()?;
+        let (now, info) = (Instant::now(), scene.look());
+        self.case.on_side(&found, info.as_ref(), now);
+        let mut evidence = self.silence.take()?;
         evidence.merge(&found);
         if evidence.side == Some(Kept::Pending) {
             evidence.side = found.side;
         }
-        Some(evidence.clone())
+        if !self.is_gone {
+            self.case.refresh(&mut evidence, info.as_ref(), now);
+        } else if let Some(open) = self.case.open_evidence() {
+            evidence = open;
+        } else {
+            // It goes on.
+            evidence.silent_us = self.case.silent(now);
+        }
+        self.silence = Some(evidence.clone());
+        Some(evidence)
     }
 
     /// The peer says more than it was asked, and it does no harm.
     pub(crate) fn on_unasked(&mut self, heard: &Heard, reporter: &mut Reporter) {
         let now = Instant::now();
-        self.tell(self.case.doubled(heard, now), now, reporter);
+        let evidence = self.case.doubled(heard, now);
+        self.tell(evidence, now, reporter);
+    }
+
+    /// Whether a side connection was accepted while the peer's kernel lived.
+    fn look_for_intrusion(&mut self) {
+        let slot = Some(&self.slot).filter(|_| self.asked_acked).or(self.past.as_ref());
+        if let Some(met) = slot.and_then(|slot| slot.met()) {
+            self.case.on_intruded(met);
+        }
     }
 
     /// A panic of the protocol that came to light here.
@@ -253,16 +324,19 @@ impl Inquiry {
 
     fn on_up(&mut self) {
         self.case.on_up();
-        self.end_silence();
+        self.end_silence(true);
         self.member.well();
     }
 
-    /// It is over: what side connections still find is of no trouble that is.
-    fn end_silence(&mut self) {
+    /// It is over, by an answer or by the end of the connection: what side connections still find
+    /// is of no trouble that is.
+    fn end_silence(&mut self, answered: bool) {
         if self.asked || self.silence.is_some() {
-            (self.asked, self.silence) = (false, None);
+            self.spare(answered);
             self.slot.close();
-            self.slot = Arc::default();
+            let slot = std::mem::take(&mut self.slot);
+            self.past = Some(slot).filter(|_| self.asked_acked);
+            (self.asked, self.asked_acked, self.silence) = (false, false, None);
         }
     }
 
@@ -276,14 +350,18 @@ impl Inquiry {
         reporter: &mut Reporter,
     ) {
         self.suspension.on_well();
+        self.member.on_heard(now);
         self.case.on_ack(seq, rtt, late, now);
-        self.end_silence();
+        self.end_silence(true);
         if let Some(evidence) = self.case.on_next_beat(true, None) {
             self.explain(evidence, now, reporter);
         }
         if self.case.has_turned_lossy() {
             let evidence = self.case.lossy(now, scene.look().as_ref());
-            reporter.diagnosed(Arc::new(Diagnosis::of(evidence)));
+            let diagnosis = Diagnosis::of(evidence);
+            if self.case.is_news(&diagnosis, now) {
+                reporter.diagnosed(Arc::new(diagnosis));
+            }
         }
     }
 
@@ -294,7 +372,10 @@ impl Inquiry {
         let info = scene.look();
         if info.as_ref().is_some_and(TcpInfo::is_asking) {
             let evidence = self.case.warning(Cause::QueuedBehindData, now, info.as_ref());
-            self.tell(evidence, now, reporter);
+            // What has arrived waits for nothing.
+            if evidence.beat_acked.is_none() {
+                self.tell(evidence, now, reporter);
+            }
         }
     }
 
@@ -313,12 +394,16 @@ impl Inquiry {
         self.case.set_suspended(self.suspension.since_well());
         let own = Some(self.own_side());
         let mut evidence = self.case.silence(&loss, now, info.as_ref(), own);
+        if let Some(before) = &self.silence {
+            // What was measured beside the connection holds on.
+            evidence.keep_side(before);
+        }
         self.count_suspects(&mut evidence, now, reporter);
         if self.case.wants_side(&evidence, now) {
             evidence.side = Some(self.ask(scene, &evidence, now));
         }
         self.held = Some(self.case.diagnose(evidence.clone(), now));
-        self.silence = Some(evidence);
+        (self.silence, self.is_gone) = (Some(evidence), false);
     }
 
     /// The state turns for the worse.
@@ -344,15 +429,18 @@ impl Inquiry {
         let own = is_about_the_path(loss.cause).then(|| self.own_side());
         let evidence = self.ended(loss, now, scene.look().as_ref(), own);
         let (diagnosis, _) = self.case.diagnose(evidence, now);
+        self.leave_alone(&diagnosis);
         diagnosis.refine(loss);
         Some(diagnosis)
     }
 
     /// What was silent is explained by what came after it.
     fn explain(&mut self, evidence: Evidence, now: Instant, reporter: &mut Reporter) {
-        let (diagnosis, news) = self.case.diagnose(evidence, now);
+        let (diagnosis, news) = self.case.diagnose_past(evidence, now);
         self.case.learn(&diagnosis);
-        if news {
+        // That nothing is known is no explanation.
+        let news = news && diagnosis.cause() != Cause::AckTimeout;
+        if news && self.case.is_news(&diagnosis, now) {
             reporter.diagnosed(diagnosis);
         }
     }
@@ -360,6 +448,7 @@ impl Inquiry {
     fn tell(&mut self, evidence: Evidence, now: Instant, reporter: &mut Reporter) {
         let (diagnosis, news) = self.case.diagnose(evidence, now);
         self.case.learn(&diagnosis);
+        let news = news && self.case.is_news(&diagnosis, now);
         self.hand_out(diagnosis, news, reporter);
     }
 
@@ -391,62 +480,12 @@ impl Inquiry {
     }
 
     fn own_side(&self) -> OwnSide {
-        self.shared.interfaces.look(self.local, self.case.peer())
+        self.shared.interfaces.look(self.local, self.case.peer(), self.is_ours)
     }
 
-    fn count_suspects(&mut self, evidence: &mut Evidence, now: Instant, reporter: &mut Reporter) {
-        if is_path_alive(evidence) {
-            return;
-        }
-        let Heartbeat { interval, timeout, fall, .. } = self.heartbeat;
-        // Beats are spread over an interval, so that is how far apart links notice.
-        let window = interval * 11 / 10 + fall * timeout;
-        let Some(count) = self.member.suspect(now, window) else { return };
-        (evidence.suspects, evidence.hosts) = (Some(count.suspects), Some(count.hosts));
-        if count.is_alarm {
-            let all = Evidence {
-                word: Some(Cause::AckTimeout),
-                stage: Some(Stage::Silence),
-                suspects: evidence.suspects,
-                hosts: evidence.hosts,
-                ..Evidence::default()
-            };
-            reporter.alarm(Arc::new(Diagnosis::of(all)));
-        }
-    }
-
-    /// Asks for side connections; what becomes of that.
-    fn ask(&mut self, scene: &mut dyn Scene, evidence: &Evidence, now: Instant) -> Kept {
-        let Some(address) = self.case.peer().filter(|_| !self.accepted) else {
-            return Kept::Needless;
-        };
-        let len = evidence.beat_bytes.unwrap_or(0) as usize;
-        let connecting = evidence.stage == Some(Stage::Connect);
-        // Then nothing is said, and the protocol need not be asked.
-        let allowed = if connecting { Ok(Allowed::default()) } else { scene.allowed(len) };
-        let allowed = match allowed {
-            Ok(allowed) => allowed,
-            Err(loss) => {
-                self.broken = Some(loss);
-                return Kept::Needless;
-            }
-        };
-        let question = Question {
-            link: Arc::clone(&self.handle),
-            slot: Arc::clone(&self.slot),
-            address,
-            allowed,
-            heartbeat: self.heartbeat.clone(),
-            rtt: evidence.beat_rtt_us.unwrap_or_default(),
-            acked: evidence.unacked == Some(0),
-            connecting,
-        };
-        let kept = match self.shared.sides.ask(question) {
-            Ok(()) => Kept::Pending,
-            Err(kept) => kept,
-        };
-        self.asked = kept == Kept::Pending;
-        self.case.on_side_asked(kept, now);
-        kept
+    /// Ask for nothing more, and let go of what was kept.
+    fn close(&mut self) {
+        self.slot.close();
+        self.relic = None;
     }
 }

@@ -43,18 +43,21 @@ pub(crate) enum Found {
 }
 
 /// Has a router said something of the connection? Only its link's thread may ask: the error is told
-/// once.
-pub(crate) fn look_at(socket: &Socket, peer: SocketAddr) -> Found {
-    let state = || TcpInfo::of(socket).ok().map(|info| info.state);
-    if state() == Some(TcpState::Closed) {
-        return Found::Nothing; // a read tells it, behind what came before it
+/// once. And what the kernel knows of one that stands, if it tells.
+pub(crate) fn look_at(socket: &Socket, peer: SocketAddr) -> (Found, Option<TcpInfo>) {
+    let look = || TcpInfo::of(socket).ok();
+    let state = |info: &Option<TcpInfo>| info.as_ref().map(|info| info.state);
+    let info = look();
+    if state(&info) == Some(TcpState::Closed) {
+        return (Found::Nothing, None); // a read tells it, behind what came before it
     }
-    let Ok(Some(error)) = socket.take_error() else { return Found::Nothing };
-    match (state(), error.raw_os_error()) {
+    let Ok(Some(error)) = socket.take_error() else { return (Found::Nothing, info) };
+    let found = match (state(&look()), error.raw_os_error()) {
         (None | Some(TcpState::Closed), _) => Found::End(loss_of(&error, peer)),
         (_, Some(errno)) => Found::Icmp(errno),
         (_, None) => Found::Nothing,
-    }
+    };
+    (found, info)
 }
 
 pub(crate) struct Looks {
@@ -63,7 +66,12 @@ pub(crate) struct Looks {
     is_looker: bool,
     /// Of all links of the coordinator, those that look.
     lookers: Arc<AtomicU32>,
+    /// How often this beat was looked at.
+    times: u32,
 }
+
+/// Each so many looks are thorough: our own side is looked at as well.
+const THOROUGH: u32 = 5;
 
 impl Drop for Looks {
     fn drop(&mut self) {
@@ -73,7 +81,7 @@ impl Drop for Looks {
 
 impl Looks {
     pub(crate) fn new(lookers: Arc<AtomicU32>) -> Looks {
-        Looks { next: None, attention: LOOK, is_looker: false, lookers }
+        Looks { next: None, attention: LOOK, is_looker: false, lookers, times: 0 }
     }
 
     /// How long after a beat the first look is taken.
@@ -89,17 +97,20 @@ impl Looks {
         *self.next.get_or_insert(sent + self.attention)
     }
 
-    pub(crate) fn on_looked(&mut self, now: Instant) {
+    /// Whether this look is a thorough one.
+    pub(crate) fn on_looked(&mut self, now: Instant) -> bool {
         if !std::mem::replace(&mut self.is_looker, true) {
             self.lookers.fetch_add(1, Ordering::Relaxed);
         }
         let lookers = self.lookers.load(Ordering::Relaxed);
         self.next = Some(now + LOOK * (1 + lookers / LOOKERS));
+        self.times += 1;
+        self.times % THOROUGH == 0
     }
 
     /// No beat is in flight.
     pub(crate) fn stop(&mut self) {
-        self.next = None;
+        (self.next, self.times) = (None, 0);
         if std::mem::take(&mut self.is_looker) {
             self.lookers.fetch_sub(1, Ordering::Relaxed);
         }

@@ -2,6 +2,7 @@
 //! runs one loop: poll the pulse, do what it says, tell it what happened. One file per kind of
 //! link.
 
+mod attempt;
 pub(crate) mod certificate;
 pub(crate) mod clients;
 mod connect;
@@ -25,6 +26,7 @@ mod overheard;
 mod own_side;
 pub(crate) mod queues;
 pub(crate) mod readers;
+mod relic;
 mod reporter;
 pub(crate) mod resolve;
 mod scene;

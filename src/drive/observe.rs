@@ -177,7 +177,7 @@ impl Observing {
     /// It stands.
     fn connect(&mut self) {
         let view = View { last: self.before.last(), local: self.local };
-        self.inquiry.on_connected(Some(self.peer), &view);
+        self.inquiry.on_connected(Some(self.peer), &view, &self.reporter);
         self.tell(Input::Connected);
     }
 
@@ -191,7 +191,10 @@ impl Observing {
             self.paused = !self.paused;
             return self.tell(if self.paused { Input::Pause } else { Input::Resume });
         }
-        self.inquiry.collect(&mut self.reporter);
+        if !self.inquiry.is_calm() {
+            let view = View { last: self.before.last(), local: self.local };
+            self.inquiry.attend(&view, &mut self.reporter);
+        }
         // Before each verdict: after a stall of our own, too.
         if !std::mem::replace(&mut self.is_fresh, true) {
             if let Some(input) = self.look() {

@@ -53,9 +53,11 @@ impl Overheard {
         self.since_beat = false;
     }
 
-    pub(crate) fn on_ack(&mut self) {
+    /// An ack came: those bytes.
+    pub(crate) fn on_ack(&mut self, bytes: &[u8]) {
         self.clear();
         (self.acked, self.answered) = (true, true);
+        self.is_http = bytes.starts_with(HTTP);
     }
 
     fn clear(&mut self) {
@@ -200,7 +202,7 @@ mod tests {
         let last = tell(&overheard, start + 1510 * MS);
         assert_eq!((last.words.as_str(), last.said), ("* BYE idle", Said::Closing));
         assert!(!last.is_first && last.bursts == 2, "{last:?}");
-        overheard.on_ack();
+        overheard.on_ack(b"ack\n");
         assert_eq!(overheard.tell(b"", b"", start, <[u8]>::to_vec), None);
         overheard.push(b"SSH-2.0-x\r\n", start);
         assert_eq!(tell(&overheard, start).service, None, "it has answered a beat");
@@ -232,12 +234,21 @@ mod tests {
         overheard.push(b"HTTP/1.1 200 OK\r\n\r\n", start);
         overheard.push(b"<p>closed until Monday</p>", start + 200 * MS);
         assert_eq!(tell(&overheard, start + 200 * MS).said, Said::Greeting);
-        overheard.on_ack();
+        overheard.on_ack(b"ack\n");
         overheard.push(b"closing\n", start + 500 * MS);
         assert_eq!(tell(&overheard, start + 500 * MS).said, Said::Closing);
-        overheard.on_ack();
+        overheard.on_ack(b"ack\n");
         overheard.push(b"HTTP/1.0 408 Request Time-out\r\n\r\n<p>late</p>", start + 700 * MS);
         assert_eq!(tell(&overheard, start + 700 * MS).said, Said::Closing);
+    }
+
+    #[test]
+    fn the_rest_of_an_answer_of_http_is_no_last_word() {
+        let start = Instant::now();
+        let mut overheard = Overheard::default();
+        overheard.on_ack(b"HTTP/1.1 200 OK\r\n");
+        overheard.push(b"Server: x\r\n\r\nclosed until Monday", start);
+        assert_eq!(tell(&overheard, start).weight(), None);
     }
 
     #[test]

@@ -22,7 +22,6 @@ pub(crate) struct Reporter {
     pub(crate) feed: Arc<Feed>,
     /// Of the connection that is, or was last.
     pub(crate) peer: Option<SocketAddr>,
-    /// How long the last connect took.
     took: Duration,
     certificate: Certificate,
     connections: u64,
@@ -47,6 +46,11 @@ impl Reporter {
         self.took = took;
         let warns_before = secure.and_then(Secure::warns_before);
         self.certificate.on_connected(connection.certificate_expires(), warns_before);
+    }
+
+    /// How long the last connect took.
+    pub(crate) fn took(&self) -> Duration {
+        self.took
     }
 
     /// A beat was written. One that crossed the end of its connection is written again.

@@ -14,6 +14,11 @@ pub(crate) trait Scene {
 
     fn local(&self) -> Option<SocketAddr>;
 
+    /// Whether keepbeat has opened the connection itself.
+    fn is_ours(&self) -> bool {
+        false
+    }
+
     /// What may be said on another connection, beside a beat of so many bytes. A loss is a panic of
     /// the protocol.
     fn allowed(&mut self, beat_bytes: usize) -> Result<Allowed, Loss>;
@@ -23,8 +28,9 @@ pub(crate) trait Scene {
 #[derive(Default)]
 pub(crate) struct Allowed {
     pub(crate) secure: Option<Secure>,
-    /// A fresh instance of the protocol.
+    /// A fresh instance of the protocol, and one for a second try.
     pub(crate) protocol: Option<Guarded>,
+    pub(crate) again: Option<Guarded>,
     /// Other bytes of the beat's length, and a tiny payload.
     pub(crate) same_length: Option<Vec<u8>>,
     pub(crate) tiny: Option<Vec<u8>>,
@@ -38,6 +44,7 @@ impl Allowed {
             Some(one) => Some(one),
             None => protocol.neutral(2)?,
         };
-        Ok(Allowed { secure: None, protocol: protocol.fresh()?, same_length, tiny })
+        let (first, again) = (protocol.fresh()?, protocol.fresh()?);
+        Ok(Allowed { secure: None, protocol: first, again, same_length, tiny })
     }
 }

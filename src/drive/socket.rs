@@ -222,6 +222,11 @@ impl Connection {
         (Arc::clone(&self.socket), self.layer.take())
     }
 
+    /// The socket, for whoever looks at it after the connection is given up.
+    pub(crate) fn shared(&self) -> Arc<Socket> {
+        Arc::clone(&self.socket)
+    }
+
     /// When the certificate of the peer expires, if there is one.
     pub(crate) fn certificate_expires(&self) -> Option<SystemTime> {
         self.layer.as_ref()?.certificate_expires()

@@ -17,6 +17,7 @@ use crate::drive::socket::cause_of;
 use crate::error::Error;
 use crate::sys::{self, Ready};
 use crate::target::Target;
+use crate::tcp_info::TcpInfo;
 use crate::tls::{Tls, expires};
 use crate::tls_words::{failed, is_tls, plaintext, silent, tls_failed};
 
@@ -141,7 +142,9 @@ impl Layer {
             let left = deadline.saturating_duration_since(Instant::now());
             match sys::wait_readable(socket, Some(left)) {
                 Ok(Ready::Yes) => {}
-                Ok(Ready::TimedOut) => return Err(silent(&peer, start.elapsed(), self.heard)),
+                Ok(Ready::TimedOut) => {
+                    return Err(no_end(socket, peer, start.elapsed(), self.heard));
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(lost(error)),
             }
@@ -236,6 +239,21 @@ impl Layer {
         let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
         let _ = socket.send_with_flags(self.sealed(), flags); // nobody is left to care
     }
+}
+
+/// No more of the handshake came. Where the peer's kernel has our part of it, and nothing of the
+/// answer is missing on the way, it is whoever should speak TLS there that is silent.
+fn no_end(socket: &Socket, peer: SocketAddr, waited: Duration, heard: bool) -> Loss {
+    let info = TcpInfo::of(socket).ok();
+    let waits = info.as_ref().is_some_and(|info| info.unacked > 0 || info.unsent() > 0);
+    let has_gap = info.as_ref().is_some_and(|info| info.rcv_ooopack.is_some_and(|n| n > 0));
+    if !waits && !has_gap {
+        return silent(&peer, waited, heard);
+    }
+    let what = format!(
+        "{peer} took the connection, and no TLS handshake came to an end within {waited:.1?}"
+    );
+    Loss::new(Cause::ConnectTimeout, what)
 }
 
 fn is_passing(kind: ErrorKind) -> bool {

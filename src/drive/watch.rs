@@ -132,17 +132,24 @@ impl Watch {
     }
 
     fn tell(&mut self, mut input: Input) {
-        match &mut input {
-            Input::Lost(loss) => self.add_last_words(loss),
-            Input::Ack(_) => self.overheard.on_ack(),
-            _ => {}
+        if let Input::Lost(loss) = &mut input {
+            self.add_last_words(loss);
         }
-        self.pulse.handle(Instant::now(), input);
+        let now = Instant::now();
+        if let Input::Ack(_) = input {
+            let frame = self.connection.as_ref().map(|connection| connection.inbox.frame_bytes());
+            self.overheard.on_ack(frame.unwrap_or_default());
+        }
+        self.pulse.handle(now, input);
     }
 
     fn report(&mut self, report: Report) {
         match report {
-            Report::Ended => self.inquiry.hear_out(&mut self.reporter),
+            Report::Ended => {
+                let Watch { inquiry, reporter, connection, protocol, dialer, .. } = self;
+                let view = View { connection: connection.as_ref(), protocol, dialer };
+                inquiry.hear_out(&view, reporter);
+            }
             Report::Missed { .. } => {
                 let heard = self.heard();
                 self.inquiry.case().set_heard(heard);
@@ -172,9 +179,9 @@ impl Watch {
         self.reporter.peer = Some(connection.peer);
         let peer = connection.peer;
         (self.connection, self.since) = (Some(connection), Instant::now());
-        let Watch { inquiry, connection, protocol, dialer, .. } = self;
+        let Watch { inquiry, reporter, connection, protocol, dialer, .. } = self;
         let view = View { connection: connection.as_ref(), protocol, dialer };
-        inquiry.on_connected(Some(peer), &view);
+        inquiry.on_connected(Some(peer), &view, reporter);
         self.out.clear();
         (self.over, self.written, self.held) = (false, false, None);
         self.overheard.on_connected();
@@ -192,8 +199,11 @@ impl Watch {
     }
 
     fn close(&mut self) {
-        if self.connection.take().is_some() {
+        if let Some(connection) = self.connection.take() {
             self.dialer.hang_up();
+            let socket = connection.shared();
+            drop(connection); // with a good-bye, under TLS
+            self.inquiry.keep(&socket);
         }
     }
 
@@ -243,7 +253,7 @@ impl Watch {
         if std::mem::take(&mut self.over) {
             return self.tell(Input::Renew);
         }
-        self.inquiry.collect(&mut self.reporter);
+        self.attend();
         if let Some(input) = self.next_input() {
             let input = self.and_is_it_over(input);
             return self.tell(input);
@@ -259,6 +269,7 @@ impl Watch {
         if look.is_some_and(|look| look <= Instant::now()) && until > look {
             return self.look();
         }
+        let until = until.into_iter().chain(self.inquiry.due()).min();
         let Some(connection) = &mut self.connection else {
             match until {
                 Some(until) => {
@@ -282,19 +293,27 @@ impl Watch {
         }
     }
 
+    /// What side connections have found, and what else is due.
+    fn attend(&mut self) {
+        if !self.inquiry.is_calm() {
+            let Watch { inquiry, reporter, connection, protocol, dialer, .. } = self;
+            let view = View { connection: connection.as_ref(), protocol, dialer };
+            inquiry.attend(&view, reporter);
+        }
+    }
+
     /// The beat in flight is not answered as soon as usual: has a router said something?
     fn look(&mut self) {
-        let now = Instant::now();
-        self.inquiry.on_looked(now);
+        let thorough = self.inquiry.on_looked(Instant::now());
         let Some(connection) = &self.connection else { return };
-        match look_at(connection.socket(), connection.peer) {
+        let (found, info) = look_at(connection.socket(), connection.peer);
+        let Watch { inquiry, reporter, connection, protocol, dialer, .. } = self;
+        let mut view = View { connection: connection.as_ref(), protocol, dialer };
+        match found {
             Found::End(loss) if !self.handle.is_shut_by_us() => self.tell(Input::Lost(loss)),
-            Found::End(_) | Found::Nothing => {}
-            Found::Icmp(errno) => {
-                let Watch { inquiry, reporter, connection, protocol, dialer, .. } = self;
-                let mut view = View { connection: connection.as_ref(), protocol, dialer };
-                inquiry.on_icmp(errno, &mut view, reporter);
-            }
+            Found::End(_) => {}
+            Found::Nothing => inquiry.on_quiet(info, thorough, &mut view, reporter),
+            Found::Icmp(errno) => inquiry.on_icmp(errno, &mut view, reporter),
         }
     }
 
@@ -430,6 +449,10 @@ impl Scene for View<'_> {
 
     fn local(&self) -> Option<SocketAddr> {
         self.connection?.socket().local_addr().ok()?.as_socket()
+    }
+
+    fn is_ours(&self) -> bool {
+        true
     }
 
     fn allowed(&mut self, beat_bytes: usize) -> Result<Allowed, Loss> {

@@ -174,13 +174,19 @@ impl Protocol for Exchange {
         if open && !bytes.starts_with(&self.expect) {
             return Ok(None);
         }
-        let found = self.at_front(bytes)?;
-        if let Some((_, taken)) = found {
-            let open = !bytes[..taken].ends_with(b"\n");
-            self.rest = Rest::Any { waiting: waiting - 1, open, len: 0 };
-        }
-        Ok(found)
+        let Some((frame, taken)) = self.at_front(bytes)? else { return Ok(None) };
+        let taken =
+            taken + rest_of_line(&bytes[taken..], bytes[..taken].ends_with(b"\n"), &self.expect);
+        let open = !bytes[..taken].ends_with(b"\n");
+        self.rest = Rest::Any { waiting: waiting - 1, open, len: 0 };
+        Ok(Some((frame, taken)))
     }
+}
+
+/// How many bytes of those that came with an ack belong to it: the rest of its line. Else a server
+/// that says `VERSION 1.6.18` where `VERSION` is expected would have last words.
+pub(super) fn rest_of_line(behind: &[u8], is_whole: bool, expect: &[u8]) -> usize {
+    if is_whole { 0 } else { rest_of_reply(behind, expect) }
 }
 
 /// How many bytes at the front are the rest of a reply: up to the end of its line, or to where the
@@ -255,7 +261,10 @@ mod tests {
         assert_eq!(frames(&mut any, &[b"VERSION"]), [ACK]);
         any.beat(2, &mut Vec::new());
         assert_eq!(frames(&mut any, &[b" 1.6.18\r\n"]), [Frame::Unasked]);
-        assert_eq!(frames(&mut any, &[b"VERSION 1.6.18\r\n"]), [ACK, Frame::Data]);
+        // What came with the ack is a part of it up to the end of its line, and then no more.
+        let line = b"VERSION 1.6.18\r\n".as_slice();
+        assert_eq!(any.parse(&[line, b"BYE\r\n"].concat()), Ok(Some((ACK, line.len()))));
+        assert_eq!(frames(&mut any, &[b"BYE\r\n"]), [Frame::Data]);
         any.beat(3, &mut Vec::new());
         assert!(any.parse(b"ERROR\r\n").is_err());
     }

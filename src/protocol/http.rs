@@ -1,6 +1,7 @@
 //! Http: a request as a beat, its whole answer as the ack, on one kept connection. What the request
 //! says is checked where it is set; the framing of answers is in `reply`.
 
+pub(crate) mod fields;
 pub(crate) mod hint;
 mod part;
 mod reply;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use memchr::{memchr, memmem};
 
-use super::exchange::rest_of_reply;
+use super::exchange::{rest_of_line, rest_of_reply};
 use super::secrets;
 use super::shown::{hidden, shown};
 use super::{FRAME_LIMIT, Frame, Protocol, Rejected, escaped};
@@ -309,6 +309,8 @@ impl Protocol for Steps {
         match met {
             Met::Not => Ok(None),
             Met::By(len) => {
+                let next = &bytes[len..];
+                let len = len + rest_of_line(next, bytes[..len].ends_with(b"\n"), &step.bytes);
                 self.open = !bytes[..len].ends_with(b"\n");
                 Ok(Some((self.on_met(), len)))
             }

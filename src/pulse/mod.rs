@@ -49,7 +49,7 @@ pub use ends::{Regular, Rule};
 pub use machine::Pulse;
 pub use pace::Pace;
 pub use patience::Patience;
-pub(crate) use roster::{Count, Roster, is_many};
+pub(crate) use roster::{Count, Heard, Host, Roster, is_far, is_many};
 pub use rtt::Rtt;
 
 /// What happened, told to a pulse.

@@ -1,61 +1,132 @@
-//! All links at once: which hosts have fallen silent, and whether so many have at the same time
-//! that it is our own network. Pure: times are arguments.
+//! All links at once: which hosts have fallen silent, whether so many have at the same time that it
+//! is our own network, and what those share that have. Pure: times are arguments.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Fewer hosts than this fall silent together by chance.
 const LEAST: u32 = 3;
 
-/// Whether so many of all hosts are silent at once that what they share is to blame: three tenths
-/// of them, and at least three.
-pub(crate) fn is_many(suspects: u32, hosts: u32) -> bool {
-    suspects >= LEAST && u64::from(suspects) * 10 >= u64::from(hosts) * 3
+/// So many that fell silent one after another, and nobody answered in between, are no chance.
+const IN_A_ROW: u32 = 5;
+
+/// Whether so many of all hosts are silent at once that what they share is to blame. Where others
+/// have answered since, that is nearly all of them. Where nobody has, three tenths are enough, if
+/// they are so many that somebody would have answered in between, or more than half.
+pub(crate) fn is_many(suspects: u32, hosts: u32, well: u32) -> bool {
+    let (suspects, hosts, well) = (u64::from(suspects), u64::from(hosts), u64::from(well));
+    if well > 0 {
+        return suspects >= LEAST.into() && suspects * 10 >= (suspects + well) * 9;
+    }
+    let share = if suspects >= IN_A_ROW.into() { 3 } else { 6 };
+    suspects >= LEAST.into() && suspects * 10 >= hosts * share
+}
+
+/// Whether several of many are silent, others answer, and the silent ones share a network.
+pub(crate) fn is_far(suspects: u32, well: u32) -> bool {
+    suspects >= LEAST && well > 0
+}
+
+/// By what a host is known: its family, and so many bits.
+pub(crate) trait Host: Copy + Eq + Hash {
+    fn bits(self) -> (u32, u128);
+}
+
+/// When a host was heard last. Shared by its links, which write it at each ack.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    epoch: Instant,
+    /// Microseconds since then, and one; 0 for never.
+    at: AtomicU64,
+}
+
+impl Heard {
+    pub(crate) fn now(&self, now: Instant) {
+        let after = now.saturating_duration_since(self.epoch).as_micros();
+        self.at.store(u64::try_from(after).unwrap_or(u64::MAX - 1) + 1, Ordering::Relaxed);
+    }
+
+    fn is_after(&self, since: Instant) -> bool {
+        let at = self.at.load(Ordering::Relaxed);
+        at > 0 && self.epoch + Duration::from_micros(at - 1) > since
+    }
 }
 
 /// How many hosts are silent, of how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Count {
+pub(crate) struct Count<H> {
     pub(crate) suspects: u32,
     pub(crate) hosts: u32,
-    /// It is many, for the first time.
+    /// Those that have answered since the first of them fell silent.
+    pub(crate) well: u32,
+    /// One of the silent ones, and so many bits that all of them have in common, and no other host
+    /// that has answered.
+    pub(crate) network: Option<(H, u32)>,
+    /// It is many, or a network, for the first time.
     pub(crate) is_alarm: bool,
 }
 
-#[derive(Debug, Default)]
-struct Host {
+#[derive(Debug)]
+struct Entry {
     links: u32,
     /// Of them, those that are not answered.
     silent: u32,
     silent_since: Option<Instant>,
     /// It has been silent for so long that it has nothing to do with what happens now.
     is_old: bool,
+    heard: Arc<Heard>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alarm {
+    Own,
+    Far,
 }
 
 /// Hosts count, not links: ten links to one host that dies are one host, and a host that answers on
 /// one of its links is not silent. `H` is what a host is known by.
 #[derive(Debug)]
 pub(crate) struct Roster<H> {
-    hosts: HashMap<H, Host>,
+    hosts: HashMap<H, Entry>,
     /// In the order in which they fell silent; some have come back since.
     silent: VecDeque<(Instant, H)>,
     suspects: u32,
     old: u32,
-    alarmed: bool,
+    alarmed: Option<Alarm>,
+    /// What was found of the others, and when.
+    others: Option<(Instant, Others<H>)>,
 }
+
+/// How many have answered, and the network of those that have not.
+type Others<H> = (u32, Option<(H, u32)>);
+
+/// Of more hosts than this the others are asked for once in [`OTHERS_LAST`]: a thousand links that
+/// fail at once would ask for a thousand hosts each.
+const MANY_HOSTS: usize = 200;
+const OTHERS_LAST: Duration = Duration::from_millis(20);
 
 impl<H> Default for Roster<H> {
     fn default() -> Roster<H> {
         let (hosts, silent) = (HashMap::new(), VecDeque::new());
-        Roster { hosts, silent, suspects: 0, old: 0, alarmed: false }
+        Roster { hosts, silent, suspects: 0, old: 0, alarmed: None, others: None }
     }
 }
 
-impl<H: Copy + Eq + Hash> Roster<H> {
-    /// A link has a host now.
-    pub(crate) fn join(&mut self, host: H) {
-        self.hosts.entry(host).or_default().links += 1;
+impl<H: Host> Roster<H> {
+    /// A link has a host now; where to write when it is heard.
+    pub(crate) fn join(&mut self, host: H, now: Instant) -> Arc<Heard> {
+        let entry = self.hosts.entry(host).or_insert_with(|| Entry {
+            links: 0,
+            silent: 0,
+            silent_since: None,
+            is_old: false,
+            heard: Arc::new(Heard { epoch: now, at: AtomicU64::new(0) }),
+        });
+        entry.links += 1;
+        Arc::clone(&entry.heard)
     }
 
     /// It has not any more; `was_silent` says whether it was not answered.
@@ -85,14 +156,46 @@ impl<H: Copy + Eq + Hash> Roster<H> {
 
     /// How many are silent, if this host is one of them. Those that fell silent more than `window`
     /// ago count no more, neither as silent nor as hosts.
-    pub(crate) fn count(&mut self, host: H, now: Instant, window: Duration) -> Option<Count> {
+    pub(crate) fn count(&mut self, host: H, now: Instant, window: Duration) -> Option<Count<H>> {
         self.forget_old(now, window);
         self.hosts.get(&host)?.silent_since?;
         let hosts = (self.hosts.len() as u32).saturating_sub(self.old);
-        let many = is_many(self.suspects, hosts);
-        let is_alarm = many && !self.alarmed;
-        self.alarmed |= many;
-        Some(Count { suspects: self.suspects, hosts, is_alarm })
+        // Below that nobody asks what they share.
+        let (well, network) = if self.suspects < LEAST { (0, None) } else { self.others(now) };
+        let alarm = if is_many(self.suspects, hosts, well) {
+            Some(Alarm::Own)
+        } else {
+            network.filter(|_| is_far(self.suspects, well)).map(|_| Alarm::Far)
+        };
+        let is_alarm = alarm.is_some() && alarm != self.alarmed;
+        self.alarmed = alarm.or(self.alarmed);
+        Some(Count { suspects: self.suspects, hosts, well, network, is_alarm })
+    }
+
+    fn others(&mut self, now: Instant) -> Others<H> {
+        let is_fresh = |at: Instant| now.saturating_duration_since(at) < OTHERS_LAST;
+        let known = self.others.filter(|(at, _)| self.hosts.len() > MANY_HOSTS && is_fresh(*at));
+        let (_, others) = known.unwrap_or_else(|| (now, self.ask_others()));
+        self.others = known.or(Some((now, others)));
+        others
+    }
+
+    /// How many have answered since the first of the silent ones fell silent, and what those share
+    /// that have not, if that tells them apart.
+    fn ask_others(&self) -> Others<H> {
+        let is_suspect = |entry: &Entry| entry.silent_since.is_some() && !entry.is_old;
+        let silent: Vec<_> = self.hosts.iter().filter(|(_, entry)| is_suspect(entry)).collect();
+        let since = silent.iter().filter_map(|(_, entry)| entry.silent_since).min();
+        let (Some(since), Some((first, _))) = (since, silent.first()) else { return (0, None) };
+        let common = silent.iter().map(|(host, _)| shared(**first, **host)).min().unwrap_or(0);
+        let (mut well, mut is_apart) = (0, common > 0);
+        for (host, _) in self.hosts.iter().filter(|(_, entry)| entry.heard.is_after(since)) {
+            if self.hosts[host].silent_since.is_none() {
+                well += 1;
+                is_apart &= shared(**first, *host) < common;
+            }
+        }
+        (well, is_apart.then_some((**first, common)))
     }
 
     /// A link that was not answered is.
@@ -114,12 +217,12 @@ impl<H: Copy + Eq + Hash> Roster<H> {
         } else {
             self.suspects -= 1;
         }
-        self.alarmed &= self.suspects > 0;
+        self.calm_down();
     }
 
     fn forget_old(&mut self, now: Instant, window: Duration) {
         while let Some((since, host)) = self.silent.front() {
-            let is_it = |entry: &&mut Host| entry.silent_since == Some(*since) && !entry.is_old;
+            let is_it = |entry: &&mut Entry| entry.silent_since == Some(*since) && !entry.is_old;
             let entry = self.hosts.get_mut(host).filter(is_it);
             if let Some(entry) = entry {
                 if now.saturating_duration_since(*since) <= window {
@@ -132,8 +235,22 @@ impl<H: Copy + Eq + Hash> Roster<H> {
             self.silent.pop_front();
         }
         // What was alarmed of is old, and the next is another trouble.
-        self.alarmed &= self.suspects > 0;
+        self.calm_down();
     }
+
+    fn calm_down(&mut self) {
+        self.alarmed = self.alarmed.filter(|_| self.suspects > 0);
+    }
+}
+
+/// How many bits two hosts have in common, from the front.
+fn shared<H: Host>(one: H, other: H) -> u32 {
+    let ((family, ours), (same, theirs)) = (one.bits(), other.bits());
+    if family != same {
+        return 0;
+    }
+    // The bits stand at the end of the number.
+    (ours ^ theirs).leading_zeros().saturating_sub(u128::BITS - family).min(family)
 }
 
 #[cfg(test)]
@@ -142,9 +259,15 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
+    impl Host for u32 {
+        fn bits(self) -> (u32, u128) {
+            (32, self.into())
+        }
+    }
+
     fn roster(hosts: u32) -> Roster<u32> {
         let mut roster = Roster::default();
-        (0..hosts).for_each(|n| roster.join(n));
+        (0..hosts).for_each(|n| drop(roster.join(n, Instant::now())));
         roster
     }
 
@@ -155,14 +278,46 @@ mod tests {
     }
 
     #[test]
-    fn three_tenths_and_at_least_three_are_many_and_told_once() {
+    fn so_many_that_nobody_answered_in_between_are_told_once() {
         let now = Instant::now();
         let mut roster = roster(10);
-        let alarms: Vec<_> = (0..5).map(|n| falls(&mut roster, n, now)).collect();
-        assert_eq!(alarms, [false, false, true, false, false]);
-        (0..5).for_each(|n| roster.well(n));
-        let again: Vec<_> = (5..8).map(|n| falls(&mut roster, n, now)).collect();
-        assert_eq!(again, [false, false, true], "another time");
+        let alarms: Vec<_> = (0..7).map(|n| falls(&mut roster, n, now)).collect();
+        assert_eq!(alarms, [false, false, false, false, true, false, false]);
+        (0..7).for_each(|n| roster.well(n));
+        let again: Vec<_> = (3..8).map(|n| falls(&mut roster, n, now)).collect();
+        assert_eq!(again, [false, false, false, false, true], "another time");
+        let few = |suspects, hosts| is_many(suspects, hosts, 0);
+        assert!(few(3, 4) && few(3, 3) && !few(2, 2) && !few(3, 10) && few(5, 16));
+    }
+
+    #[test]
+    fn some_that_share_a_network_are_far_and_others_that_answer_are_well() {
+        let start = Instant::now();
+        let mut roster = Roster::default();
+        // Four of a network of 16 addresses, and six elsewhere.
+        let hosts: Vec<u32> = (0x40..0x44).chain(0x81..0x87).collect();
+        let heard: Vec<_> = hosts.iter().map(|host| roster.join(*host, start)).collect();
+        let count = |roster: &mut Roster<u32>| roster.count(0x41, start + 2 * S, 9 * S).unwrap();
+        for host in [0x40, 0x41, 0x42] {
+            roster.suspect(host, start + S, 9 * S);
+        }
+        assert_eq!((count(&mut roster).well, count(&mut roster).network.is_some()), (0, true));
+        assert!(!count(&mut roster).is_alarm, "who answers, nobody knows yet");
+        heard.iter().for_each(|heard| heard.now(start + S / 2));
+        assert_eq!(count(&mut roster).well, 0, "that was before");
+        heard[4..].iter().for_each(|heard| heard.now(start + 2 * S));
+        let told = count(&mut roster);
+        assert_eq!((told.suspects, told.well, told.is_alarm), (3, 6, true));
+        assert_eq!(told.network.map(|(host, bits)| (host & !3, bits)), Some((0x40, 30)));
+        assert!(!count(&mut roster).is_alarm, "told once");
+        heard[3].now(start + 2 * S);
+        assert_eq!(count(&mut roster).network, None, "one of them answers: it is not the network");
+    }
+
+    #[test]
+    fn where_most_answer_it_is_not_our_own_network() {
+        assert!(!is_many(3, 10, 7) && !is_many(5, 10, 5) && is_many(9, 10, 1));
+        assert!(is_far(3, 7) && !is_far(2, 8) && !is_far(3, 0));
     }
 
     #[test]
@@ -172,19 +327,20 @@ mod tests {
         let mut alarms = |hosts: std::ops::Range<u32>, at| {
             hosts.map(|n| u32::from(falls(&mut roster, n, at))).sum::<u32>()
         };
-        assert_eq!(alarms(0..4, now), 1);
-        assert_eq!(alarms(4..8, now + 3600 * S), 1, "the first four are still silent");
+        assert_eq!(alarms(0..5, now), 1);
+        assert_eq!(alarms(5..10, now + 3600 * S), 1, "the first five are still silent");
     }
 
     #[test]
     fn many_links_to_one_host_are_one_host_and_it_is_silent_when_all_of_them_are() {
         let now = Instant::now();
         let mut roster = roster(4);
-        (1..100).for_each(|_| roster.join(0));
+        (1..100).for_each(|_| drop(roster.join(0, now)));
         (1..100).for_each(|_| roster.suspect(0, now, S));
         assert_eq!(roster.count(0, now, S), None, "one of them is answered");
         roster.suspect(0, now, S);
-        let one = Some(Count { suspects: 1, hosts: 4, is_alarm: false });
+        let (well, network, is_alarm) = (0, None, false);
+        let one = Some(Count { suspects: 1, hosts: 4, well, network, is_alarm });
         assert_eq!(roster.count(0, now, S), one);
         roster.leave(0, true);
         assert_eq!(roster.count(0, now, S), one, "the others are still silent");
@@ -200,7 +356,8 @@ mod tests {
         let later = now + 5 * S;
         roster.suspect(2, later, S);
         let count = |roster: &mut Roster<u32>, host| roster.count(host, later, S);
-        let expected = |suspects, hosts| Some(Count { suspects, hosts, is_alarm: false });
+        let (well, network, is_alarm) = (0, None, false);
+        let expected = |suspects, hosts| Some(Count { suspects, hosts, well, network, is_alarm });
         assert_eq!(count(&mut roster, 2), expected(1, 7));
         roster.well(0);
         roster.leave(1, true);

@@ -4,7 +4,7 @@
 /// What most responses and request heads fit in. Allocators keep blocks of this size at hand.
 const FIRST: usize = 64 * 1024;
 
-/// A head may be this long; ureq refuses longer ones sooner by a limit of its own.
+/// A head may be this long; the doorkeeper refuses longer ones sooner.
 const MOST: usize = 1024 * 1024;
 
 /// Room to read a piece of a request's body into.
@@ -19,10 +19,6 @@ pub(crate) struct Buffers {
     start: usize,
     end: usize,
     output: Vec<u8>,
-    /// The last look at the input took something.
-    progress: bool,
-    /// Nothing was said of the last bytes that came, not even that they are too few.
-    unseen: bool,
 }
 
 impl Buffers {
@@ -52,19 +48,10 @@ impl Buffers {
 
     pub(crate) fn filled(&mut self, n: usize) {
         self.end += n;
-        self.unseen = n > 0;
     }
 
     pub(crate) fn used(&mut self, n: usize) {
-        (self.progress, self.unseen) = (n > 0, false);
         self.start += n;
-    }
-
-    /// Whether a look at the input may find something new without reading more. A whole head that
-    /// came in place of a `100 Continue` is: ureq leaves it there without a word.
-    pub(crate) fn is_usable(&self) -> bool {
-        let has_head = || memchr::memmem::find(self.input(), b"\r\n\r\n").is_some();
-        self.start < self.end && (self.progress || (self.unseen && has_head()))
     }
 
     pub(crate) fn output(&mut self) -> &mut [u8] {
@@ -95,7 +82,6 @@ impl Spare {
     pub(crate) fn put(&mut self, mut buffers: Buffers) {
         if self.0.len() < SPARE && buffers.input.len() <= FIRST {
             (buffers.start, buffers.end) = (0, 0);
-            (buffers.progress, buffers.unseen) = (false, false);
             self.0.push(buffers);
         }
     }
@@ -125,28 +111,6 @@ mod tests {
             expected.drain(..used);
         }
         assert!(buffers.input.len() > FIRST, "it had to grow");
-    }
-
-    #[test]
-    fn a_look_that_took_nothing_asks_for_more() {
-        let mut buffers = Buffers::default();
-        assert!(!buffers.is_usable());
-        buffers.space()[0] = 1;
-        buffers.filled(1);
-        assert!(!buffers.is_usable(), "nobody has looked yet, but nothing was used either");
-        buffers.used(0);
-        assert!(!buffers.is_usable());
-    }
-
-    #[test]
-    fn a_whole_head_is_worth_one_look() {
-        let mut buffers = Buffers::default();
-        let head = b"HTTP/1.1 413 No\r\n\r\n";
-        buffers.space()[..head.len()].copy_from_slice(head);
-        buffers.filled(head.len());
-        assert!(buffers.is_usable());
-        buffers.used(0);
-        assert!(!buffers.is_usable(), "it was looked at in vain");
     }
 
     #[test]

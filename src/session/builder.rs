@@ -7,27 +7,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::TcpKeepalive;
-use ureq::Proxy;
 use ureq::config::Config;
+use ureq::http::{HeaderValue, header};
 
 use super::Session;
-use super::core::Core;
+use super::compose::Defaults;
 #[cfg(feature = "tls")]
 use super::core::Secure;
+use super::core::{Core, Parts};
+use super::defaults::Common;
 use super::dial::Options;
 use super::names::Names;
 use super::places::Bounds;
 use super::pool::Pool;
+use super::proxy::{self, Proxies, Proxy};
 use super::replay::Replay;
-use super::request::{Inner, TIMES};
+use super::request::{Inner, Settings, TIMES};
+use super::retry::Retry;
+use super::source::Source;
 use super::warm::{Warm, Warmer};
-use super::wire;
 use crate::drive::resolve::{self, Resolve};
 use crate::error::Error;
 
 /// Without a `timeout`, a server that is silent for so long in the middle of an exchange has
 /// failed.
-const SILENCE: Duration = Duration::from_secs(60);
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
 /// Settings of a [`Session`].
 ///
@@ -36,14 +40,24 @@ pub struct SessionBuilder {
     bounds: Bounds,
     timeout: Option<Duration>,
     connect_timeout: Duration,
+    resolve_timeout: Option<Duration>,
+    #[cfg(feature = "tls")]
+    tls_timeout: Option<Duration>,
+    first_byte_timeout: Option<Duration>,
+    silence_timeout: Option<Duration>,
     keepalive: Option<Keepalive>,
     user_timeout: Option<Duration>,
     replay: Replay,
+    retry: Option<Retry>,
+    use_to_the_last: bool,
+    allow_missing_close_notify: bool,
     warm: Option<Warm>,
     proxy: ProxyChoice,
     user_agent: String,
     max_redirects: u32,
     resolve: Arc<Resolve>,
+    pub(super) common: Common,
+    pub(super) source: Source,
     #[cfg(feature = "tls")]
     tls: crate::tls::Tls,
 }
@@ -73,6 +87,11 @@ impl Default for SessionBuilder {
             },
             timeout: None,
             connect_timeout: Duration::from_secs(10),
+            resolve_timeout: None,
+            #[cfg(feature = "tls")]
+            tls_timeout: None,
+            first_byte_timeout: None,
+            silence_timeout: None,
             keepalive: Some(Keepalive {
                 idle: Duration::from_secs(5),
                 interval: Duration::from_secs(3),
@@ -80,11 +99,16 @@ impl Default for SessionBuilder {
             }),
             user_timeout: None,
             replay: Replay::default(),
+            retry: None,
+            use_to_the_last: false,
+            allow_missing_close_notify: false,
             warm: None,
             proxy: ProxyChoice::Environment,
             user_agent: concat!("keepbeat/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_redirects: 10,
             resolve: Arc::new(resolve::by_system),
+            common: Common::default(),
+            source: Source::default(),
             #[cfg(feature = "tls")]
             tls: crate::tls::Tls::new(),
         }
@@ -141,6 +165,36 @@ impl SessionBuilder {
         self
     }
 
+    /// For a name to become addresses, within the
+    /// [`connect_timeout`](SessionBuilder::connect_timeout). Unless set, that alone counts.
+    pub fn resolve_timeout(mut self, time: Duration) -> SessionBuilder {
+        self.resolve_timeout = Some(time);
+        self
+    }
+
+    /// For a handshake of TLS, within the [`connect_timeout`](SessionBuilder::connect_timeout).
+    /// Unless set, that alone counts.
+    #[cfg(feature = "tls")]
+    pub fn tls_timeout(mut self, time: Duration) -> SessionBuilder {
+        self.tls_timeout = Some(time);
+        self
+    }
+
+    /// From the last byte of a request to the first of an answer, be it an interim one: for a
+    /// server that hangs, where an answer may be long. Unless set, the
+    /// [`silence_timeout`](SessionBuilder::silence_timeout) counts.
+    pub fn first_byte_timeout(mut self, time: Duration) -> SessionBuilder {
+        self.first_byte_timeout = Some(time);
+        self
+    }
+
+    /// How long the server may send nothing, or take nothing, while a request is under way. Unless
+    /// set, 60 s without a [`timeout`](SessionBuilder::timeout), and with one, that alone counts.
+    pub fn silence_timeout(mut self, time: Duration) -> SessionBuilder {
+        self.silence_timeout = Some(time);
+        self
+    }
+
     /// The kernel's keepalive: probes begin after `idle`, follow each other at `interval`, and
     /// after `retries` without an answer the connection is dead. 5 s, 3 s and 3 unless set: a host
     /// that vanished is known after 14 s. Whole seconds, the kernel knows no others; 1 s, 1 s and 2
@@ -177,15 +231,42 @@ impl SessionBuilder {
         self
     }
 
+    /// Whether, and how often, a request that failed is tried again: never unless set.
+    pub fn retry(mut self, retry: Retry) -> SessionBuilder {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// Whether GET, HEAD and their like use a kept connection up to the last moment that is known
+    /// of the server's idle limit: off unless set. It saves a connect now and then, and costs a
+    /// replay where that moment had passed. Nothing that changes something ever does that.
+    pub fn use_to_the_last(mut self, yes: bool) -> SessionBuilder {
+        self.use_to_the_last = yes;
+        self
+    }
+
+    /// Takes a body without a length as whole though its connection ended without the farewell of
+    /// TLS: for servers that leave it out. Anybody on the way can cut such a body short.
+    pub fn allow_missing_close_notify(mut self, yes: bool) -> SessionBuilder {
+        self.allow_missing_close_notify = yes;
+        self
+    }
+
     /// A heartbeat on idle connections. None unless set.
     pub fn warm(mut self, warm: Warm) -> SessionBuilder {
         self.warm = Some(warm);
         self
     }
 
-    /// A proxy: `http://host:port`, with the feature `socks-proxy` also `socks4://`, `socks4a://`
-    /// and `socks5://`; user and password may stand in it. Unless set, the environment's:
-    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+    /// A proxy for all requests: `http://host:port`, `https://`, `socks4://`, `socks4a://`,
+    /// `socks5://` or `socks5h://` (those with a letter more look names up themselves); user and
+    /// password may stand in it.
+    ///
+    /// Unless set, the environment's, as curl reads it: `http_proxy` for `http://`, `https_proxy`
+    /// for `https://`, then `all_proxy`; capitals where there is no small one, but for `HTTP_PROXY`
+    /// under CGI. `no_proxy` has exceptions: names with all below them, addresses, networks
+    /// (`10.0.0.0/8`), each with a port or without, or `*`. This machine itself is never asked of
+    /// them.
     pub fn proxy(mut self, url: impl Into<String>) -> SessionBuilder {
         self.proxy = ProxyChoice::Url(url.into());
         self
@@ -211,8 +292,12 @@ impl SessionBuilder {
     }
 
     /// How many redirects are followed: 10 unless set; with 0 a redirect is a response like any
-    /// other. `Authorization` and `Cookie` never follow one. A body is never sent twice: 307 and
-    /// 308 of a POST are errors.
+    /// other.
+    ///
+    /// 301 and 302 make a GET of a POST, 303 of everything but HEAD; otherwise method and body
+    /// stay, and a body that was read and cannot be read again is an error. `Authorization`,
+    /// `Cookie` and a `Host` of the request's own follow to the same origin alone: scheme, host and
+    /// port.
     pub fn max_redirects(mut self, redirects: u32) -> SessionBuilder {
         self.max_redirects = redirects;
         self
@@ -235,20 +320,43 @@ impl SessionBuilder {
     /// [`is_invalid`](Error::is_invalid): names the setting that cannot work.
     pub fn build(self) -> Result<Session, Error> {
         self.check()?;
-        let config = self.config()?;
-        let options =
-            Options { keepalive: self.kernel_keepalive(), user_timeout: self.user_timeout };
-        let core = Core::new(
-            Pool::new(self.bounds),
-            Names::new(self.resolve),
+        let proxies = self.proxies()?;
+        let configs = (Self::inner_config(), self.outer_config(&proxies));
+        let options = Options {
+            keepalive: self.kernel_keepalive(),
+            user_timeout: self.user_timeout,
+            resolve: self.resolve_timeout,
+            source: self.source.clone(),
+            https_only: self.common.https_only,
+            allow_missing_close_notify: self.allow_missing_close_notify,
+        };
+        let settings = Settings {
+            replay: self.replay,
+            use_to_the_last: self.use_to_the_last,
+            max_redirects: self.max_redirects,
+            timeout: self.timeout,
+            connect_timeout: self.connect_timeout,
+            first_byte: self.first_byte_timeout,
+            silence: self.silence_timeout,
+            defaults: self.defaults()?,
+            common: self.common.settled()?,
+            retry: self.retry,
+        };
+        let core = Core::new(Parts {
+            pool: Pool::new(self.bounds),
+            names: Names::new(self.resolve),
             options,
+            proxies,
+            user_agent: (!self.user_agent.is_empty()).then_some(self.user_agent),
             #[cfg(feature = "tls")]
-            Secure { config: self.tls.config()?, warns_before: self.tls.warns_before() },
-        );
-        let core = Arc::new(core);
-        let agent = wire::agent(&core, config);
+            secure: Secure {
+                config: super::tls::config(&self.tls)?,
+                warns_before: self.tls.warns_before(),
+                handshake: self.tls_timeout,
+            },
+        });
         let warmer = self.warm.map(Warmer::new);
-        Ok(Session::from_inner(Inner { agent, core, replay: self.replay, warmer }))
+        Ok(Session::from_inner(Inner::new(Arc::new(core), configs, settings, warmer)))
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -257,6 +365,11 @@ impl SessionBuilder {
             ("max_lifetime", Some(self.bounds.max_lifetime)),
             ("timeout", self.timeout),
             ("connect_timeout", Some(self.connect_timeout)),
+            ("resolve_timeout", self.resolve_timeout),
+            #[cfg(feature = "tls")]
+            ("tls_timeout", self.tls_timeout),
+            ("first_byte_timeout", self.first_byte_timeout),
+            ("silence_timeout", self.silence_timeout),
             ("user_timeout", self.user_timeout),
         ];
         for (name, time) in times {
@@ -286,6 +399,12 @@ impl SessionBuilder {
                 ));
             }
         }
+        self.source.check()?;
+        if self.retry.is_some_and(|retry| !retry.is_valid()) {
+            let text =
+                "the waits of a `retry` must be 1 ms to a year, the first no longer than the last";
+            return Err(Error::invalid(text));
+        }
         if self.warm.as_ref().is_some_and(|warm| !warm.is_valid()) {
             return Err(Error::invalid("the path to keep `warm` must begin with `/`"));
         }
@@ -302,37 +421,72 @@ impl SessionBuilder {
         )
     }
 
-    /// ureq's half of it.
-    fn config(&self) -> Result<Config, Error> {
-        if ureq::http::HeaderValue::from_str(&self.user_agent).is_err() {
-            return Err(Error::invalid("the `user_agent` cannot be sent in a header"));
+    fn proxies(&self) -> Result<Proxies, Error> {
+        match &self.proxy {
+            ProxyChoice::Url(_) if self.source.unix.is_some() => {
+                Err(Error::invalid("a `unix_socket` is not reached through a `proxy`"))
+            }
+            _ if self.source.unix.is_some() => Ok(Proxies::default()),
+            ProxyChoice::Environment => proxy::from_environment(|name| std::env::var_os(name)),
+            ProxyChoice::None => Ok(Proxies::default()),
+            ProxyChoice::Url(url) => Proxy::read(url)
+                .map(Proxies::all)
+                .map_err(|what| Error::invalid(format!("the `proxy`: {what}"))),
         }
-        let silence = self.timeout.is_none().then_some(SILENCE);
-        let config = Config::builder()
+    }
+
+    /// What every request says unless it says something else.
+    fn defaults(&self) -> Result<Defaults, Error> {
+        let name = HeaderValue::from_str(&self.user_agent)
+            .map_err(|_| Error::invalid("the `user_agent` cannot be sent in a header"))?;
+        let mut fields = Vec::new();
+        if !name.is_empty() {
+            fields.push((header::USER_AGENT, name));
+        }
+        fields.push((header::ACCEPT, HeaderValue::from_static("*/*")));
+        // It goes without saying; but to who says it, Apache tells its idle limit.
+        fields.push((header::CONNECTION, HeaderValue::from_static("keep-alive")));
+        if cfg!(feature = "gzip") {
+            fields.push((header::ACCEPT_ENCODING, HeaderValue::from_static("gzip")));
+        }
+        Ok(Defaults::new(fields))
+    }
+
+    /// ureq's half of a request of the session: nothing but to run it.
+    fn inner_config() -> Config {
+        Config::builder()
+            .http_status_as_error(false)
+            .max_idle_connections(0)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .allow_non_standard_methods(true)
+            .user_agent("")
+            .accept("")
+            .accept_encoding("")
+            .proxy(None)
+            .build()
+    }
+
+    /// For requests through the agent itself: as ureq has it, with this session's settings.
+    fn outer_config(&self, proxies: &Proxies) -> Config {
+        let silence = self.silence_timeout.or(self.timeout.is_none().then_some(SILENCE));
+        // Whatever it is, it stands for the session's own choice: a request that names another one,
+        // or none, can be told apart.
+        let any = proxies.http.as_ref().or(proxies.https.as_ref());
+        let stands_for_ours = any.and_then(|_| ureq::Proxy::new("http://proxy.invalid").ok());
+        Config::builder()
             .http_status_as_error(false)
             .max_idle_connections(0)
             .max_redirects(self.max_redirects)
             .user_agent(self.user_agent.as_str())
             .timeout_connect(Some(self.connect_timeout))
             .timeout_global(self.timeout)
+            .timeout_recv_response(self.first_byte_timeout)
             .timeout_per_read(silence)
-            .timeout_per_write(silence);
-        let config = match &self.proxy {
-            ProxyChoice::Environment => config,
-            ProxyChoice::None => config.proxy(None),
-            ProxyChoice::Url(url) => config.proxy(Some(proxy(url)?)),
-        };
-        Ok(config.build())
+            .timeout_per_write(silence)
+            .proxy(stands_for_ours)
+            .build()
     }
-}
-
-fn proxy(url: &str) -> Result<Proxy, Error> {
-    let wrong = |what: &str| Error::invalid(format!("the `proxy`: {what}"));
-    let proxy = Proxy::new(url).map_err(|_| wrong("write `http://user:password@host:port`"))?;
-    if cfg!(not(feature = "socks-proxy")) && url.to_ascii_lowercase().starts_with("socks") {
-        return Err(wrong("SOCKS needs the feature `socks-proxy`"));
-    }
-    Ok(proxy)
 }
 
 impl fmt::Debug for SessionBuilder {

@@ -1,32 +1,57 @@
-//! What one request may do and what happened to it, carried past ureq in a thread-local: a request
+//! What one request may do and what became of it, carried past ureq in a thread-local: a request
 //! runs on its caller's thread from beginning to end.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
+use super::cancel::Canceller;
+use super::conn::Conn;
+use super::inbound::Head;
+use super::limits::Limits;
 use super::places::{SlotId, Taken, Want};
+use super::trouble::Trouble;
 
-/// One run of the agent.
+/// What the connection of a request is to be and to send.
 #[derive(Debug)]
-pub(crate) struct Call {
-    /// What the first connection may be.
+pub(crate) struct Order {
+    /// What it may be.
     pub(crate) want: Want,
-    /// What those behind a redirect may be.
-    pub(crate) want_behind: Want,
     /// This very connection, and no other.
     pub(crate) pinned: Option<Taken>,
-    /// Connections asked for.
-    pub(crate) hops: u32,
-    /// The last of them.
-    pub(crate) connection: Option<Used>,
-    /// The exchange on it.
+    pub(crate) limits: Limits,
+    pub(crate) cancel: Option<Canceller>,
+    pub(crate) outbound: Outbound,
+}
+
+/// The head of a request as it goes out, in place of ureq's.
+#[derive(Debug, Default)]
+pub(crate) struct Outbound {
+    pub(crate) head: Vec<u8>,
+    /// A body that is there already follows, and may go out with it.
+    pub(crate) body_follows: bool,
+    pub(crate) is_head: bool,
+    /// It says that it is the last one on its connection.
+    pub(crate) closes: bool,
+}
+
+/// What became of it.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// The connection it went out on.
+    pub(crate) used: Option<Used>,
+    pub(crate) story: Story,
+    pub(crate) trouble: Option<Trouble>,
+    /// The answer, and the connection that its body is on.
+    pub(crate) arrived: Option<(Head, Conn)>,
+}
+
+/// How far the exchange on a connection came.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Story {
+    /// The kernel took a byte of the request, or may have.
     pub(crate) begun: bool,
+    /// A byte of an answer came.
     pub(crate) answered: bool,
-    pub(crate) ended: bool,
-    /// The server has answered and reads no more of the request.
-    pub(crate) unwanted: bool,
-    /// No connection could be had: so it says of which kind the failure is.
-    pub(crate) failed: Option<Failed>,
 }
 
 /// The connection a request went out on.
@@ -38,30 +63,35 @@ pub(crate) struct Used {
     pub(crate) born: Instant,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failed {
-    /// It could not be opened.
-    Connect,
-    /// All were in use for too long.
-    Full,
+#[derive(Debug)]
+struct Call {
+    order: Option<Order>,
+    outcome: Outcome,
+    /// The server has answered and reads no more of the request.
+    unwanted: bool,
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Call>> = const { RefCell::new(None) };
-    static DRAIN_UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
+    // In a box: it is put aside and put back, and is long.
+    static CURRENT: RefCell<Option<Box<Call>>> = const { RefCell::new(None) };
 }
 
-/// None once the thread's own destructors run: a response may be dropped by one of those.
-fn with_current<T>(f: impl FnOnce(&mut Option<Call>) -> T) -> Option<T> {
+/// None once the thread's own destructors run.
+fn with_current<T>(f: impl FnOnce(&mut Option<Box<Call>>) -> T) -> Option<T> {
     CURRENT.try_with(|current| f(&mut current.borrow_mut())).ok()
 }
 
-fn set_current(call: Option<Call>) -> Option<Call> {
+fn set_current(call: Option<Box<Call>>) -> Option<Box<Call>> {
     with_current(|current| std::mem::replace(current, call)).flatten()
 }
 
+/// Whether a request can run on this thread: not once its thread-locals are gone.
+pub(crate) fn is_possible() -> bool {
+    CURRENT.try_with(|_| ()).is_ok()
+}
+
 /// Puts things back however the run ends. A body may send requests of its own while it is read.
-struct Within(Option<Call>);
+struct Within(Option<Box<Call>>);
 
 impl Drop for Within {
     fn drop(&mut self) {
@@ -69,83 +99,34 @@ impl Drop for Within {
     }
 }
 
-/// Runs a request under these rules, and says what happened.
-pub(crate) fn during<T>(call: Call, run: impl FnOnce() -> T) -> (T, Call) {
-    let (want, behind) = (call.want, call.want_behind);
-    let within = Within(set_current(Some(call)));
+/// Runs a request by this order, and says what became of it.
+pub(crate) fn during<T>(order: Order, run: impl FnOnce() -> T) -> (T, Outcome, Option<Order>) {
+    let call = Call { order: Some(order), outcome: Outcome::default(), unwanted: false };
+    let within = Within(set_current(Some(Box::new(call))));
     let result = run();
-    // In the destructor of a thread-local there is nothing to note anything in.
-    let call = set_current(None).unwrap_or_else(|| Call::new(want, behind));
+    let call = set_current(None);
     drop(within);
-    (result, call)
+    let (order, outcome) = call.map(|call| (call.order, call.outcome)).unwrap_or_default();
+    (result, outcome, order)
 }
 
-impl Call {
-    pub(crate) fn new(want: Want, want_behind: Want) -> Call {
-        Call {
-            want,
-            want_behind,
-            pinned: None,
-            hops: 0,
-            connection: None,
-            begun: false,
-            answered: false,
-            ended: false,
-            unwanted: false,
-            failed: None,
+/// The order of this thread's request, for the connection that it asks for: it asks once.
+pub(crate) fn take_order() -> Option<Order> {
+    with_current(|call| call.as_mut()?.order.take()).flatten()
+}
+
+/// The connection that it is given.
+pub(crate) fn goes_out_on(used: Used) {
+    note(|outcome| outcome.used = Some(used));
+}
+
+/// Notes what becomes of this thread's request.
+pub(crate) fn note(note: impl FnOnce(&mut Outcome)) {
+    with_current(|call| {
+        if let Some(call) = call {
+            note(&mut call.outcome);
         }
-    }
-
-    /// How long the connection it went out on had been idle; none if it was opened for this.
-    pub(crate) fn idle(&self) -> Option<Duration> {
-        self.connection.and_then(|used| used.idle)
-    }
-
-    /// How long ago that connection was opened.
-    pub(crate) fn age(&self) -> Duration {
-        self.connection.map(|used| used.born.elapsed()).unwrap_or_default()
-    }
-
-    /// A connection is asked for. What the request may be given; the pinned one, if there is one.
-    pub(crate) fn begin_hop() -> Option<(Want, Option<Taken>)> {
-        with_current(|call| {
-            let call = call.as_mut()?;
-            let want = if call.hops == 0 { call.want } else { call.want_behind };
-            call.hops += 1;
-            (call.begun, call.answered, call.ended, call.connection) = (false, false, false, None);
-            call.unwanted = false;
-            Some((want, call.pinned.take()))
-        })
-        .flatten()
-    }
-
-    /// The connection it is given.
-    pub(crate) fn goes_out_on(used: Used) {
-        with_current(|call| {
-            if let Some(call) = call {
-                call.connection = Some(used);
-            }
-        });
-    }
-
-    pub(crate) fn could_not_connect(failed: Failed) {
-        with_current(|call| {
-            if let Some(call) = call {
-                call.failed = Some(failed);
-            }
-        });
-    }
-
-    /// Notes what happened on a connection, if it is the one of this thread's request.
-    pub(crate) fn note(id: SlotId, note: impl FnOnce(&mut Call)) {
-        with_current(|call| {
-            if let Some(call) = call {
-                if call.connection.is_some_and(|used| used.id == id) {
-                    note(call);
-                }
-            }
-        });
-    }
+    });
 }
 
 /// Runs code of the user in the middle of a request: what it sends itself is none of this one's.
@@ -154,25 +135,15 @@ pub(crate) fn aside<T>(user: impl FnOnce() -> T) -> T {
     user()
 }
 
-/// Whether nobody reads what is left of the body that is being sent on this thread.
+/// Nobody reads what is left of the body that is being sent on this thread.
+pub(crate) fn note_unwanted() {
+    with_current(|call| {
+        if let Some(call) = call {
+            call.unwanted = true;
+        }
+    });
+}
+
 pub(crate) fn is_unwanted() -> bool {
     with_current(|call| call.as_ref().is_some_and(|call| call.unwanted)).unwrap_or(false)
-}
-
-/// Reads what is left of a body, for so long at most.
-pub(crate) fn draining<T>(until: Instant, read: impl FnOnce() -> T) -> T {
-    struct Reset;
-    impl Drop for Reset {
-        fn drop(&mut self) {
-            DRAIN_UNTIL.set(None);
-        }
-    }
-    DRAIN_UNTIL.set(Some(until));
-    let _reset = Reset;
-    read()
-}
-
-/// No read on this thread may wait for longer.
-pub(crate) fn drain_until() -> Option<Instant> {
-    DRAIN_UNTIL.get()
 }

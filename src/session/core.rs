@@ -3,20 +3,26 @@
 use std::io;
 use std::net::TcpStream;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, select};
+
 use super::buffers::Buffers;
+use super::cancel::Canceller;
+use super::conn::Line;
 use super::dial::Options;
 use super::eviction::Eviction;
-use super::lease::Line;
 use super::names::Names;
 use super::pipe::{Pipe, Probe};
 use super::places::{Checkout, Grant, Key, Opened, SlotId, Taken, Want};
 use super::pool::Pool;
+use super::proxy::Proxies;
+use super::trouble::Trouble;
 use super::watcher::Watcher;
 use crate::protocol::http::hint::Hint;
+use crate::sys;
 
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -26,9 +32,16 @@ pub(crate) struct Core {
     pub(crate) requests: AtomicU64,
     pub(crate) names: Names,
     pub(crate) options: Options,
+    pub(crate) proxies: Proxies,
+    /// What a proxy is told of us.
+    pub(crate) user_agent: Option<String>,
     #[cfg(feature = "tls")]
     pub(crate) secure: Secure,
     pub(crate) watcher: Watcher,
+    /// As in the pool, for whoever waits elsewhere.
+    closed: AtomicBool,
+    /// The process that it was made in.
+    generation: u64,
 }
 
 /// TLS for the connections of the session itself.
@@ -37,6 +50,8 @@ pub(crate) struct Secure {
     pub(crate) config: Arc<rustls::ClientConfig>,
     /// How long before its end a certificate is worth a warning; none if never.
     pub(crate) warns_before: Option<Duration>,
+    /// How long a handshake may take, within the time for the connection.
+    pub(crate) handshake: Option<Duration>,
 }
 
 #[cfg(feature = "tls")]
@@ -46,22 +61,42 @@ impl std::fmt::Debug for Secure {
     }
 }
 
+/// What a core is made of.
+pub(crate) struct Parts {
+    pub(crate) pool: Pool,
+    pub(crate) names: Names,
+    pub(crate) options: Options,
+    pub(crate) proxies: Proxies,
+    pub(crate) user_agent: Option<String>,
+    #[cfg(feature = "tls")]
+    pub(crate) secure: Secure,
+}
+
 impl Core {
-    pub(crate) fn new(
-        pool: Pool,
-        names: Names,
-        options: Options,
-        #[cfg(feature = "tls")] secure: Secure,
-    ) -> Core {
+    pub(crate) fn new(parts: Parts) -> Core {
         Core {
-            pool: Mutex::new(pool),
+            pool: Mutex::new(parts.pool),
             requests: AtomicU64::new(0),
-            names,
-            options,
+            names: parts.names,
+            options: parts.options,
+            proxies: parts.proxies,
+            user_agent: parts.user_agent,
             #[cfg(feature = "tls")]
-            secure,
+            secure: parts.secure,
             watcher: Watcher::new(),
+            closed: AtomicBool::new(false),
+            generation: sys::fork_generation(),
         }
+    }
+
+    /// Whether this is a child of the process that made it. Its connections are the parent's then,
+    /// its threads are not here, and its locks may be held by them for ever.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.generation != sys::fork_generation()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// How long before its end a certificate is worth a warning; none if never.
@@ -82,20 +117,27 @@ impl Core {
     ///
     /// # Errors
     ///
-    /// `TimedOut` if all stay in use until then, `NotConnected` after a shutdown.
-    pub(crate) fn checkout(&self, key: &Key, want: Want, until: Instant) -> io::Result<Grant> {
+    /// All stay in use until then, or there was a shutdown.
+    pub(crate) fn checkout(
+        &self,
+        key: &Key,
+        want: Want,
+        until: Instant,
+        cancel: Option<&Canceller>,
+    ) -> Result<Grant, Trouble> {
         let checkout = self.pool().checkout(key, want, Instant::now());
         let mut grant = match checkout {
             Checkout::Granted(grant) => grant,
-            Checkout::Wait(number, receiver) => match receiver.recv_deadline(until) {
-                Ok(grant) => grant,
-                Err(_) if self.pool().give_up(number) => {
-                    return Err(io::ErrorKind::TimedOut.into());
+            Checkout::Wait(number, receiver) => match granted(&receiver, until, cancel) {
+                Some(grant) => grant,
+                None if self.pool().give_up(number) => {
+                    let cancelled = cancel.is_some_and(Canceller::has_cancelled);
+                    return Err(if cancelled { Trouble::Cancelled } else { Trouble::Full });
                 }
                 // It was given in the last moment, or the pool was closed.
-                Err(_) => receiver.try_recv().map_err(|_| closed())?,
+                None => receiver.try_recv().map_err(|_| Trouble::Shut)?,
             },
-            Checkout::Closed => return Err(closed()),
+            Checkout::Closed => return Err(Trouble::Shut),
         };
         loop {
             let Grant::Kept(mut taken) = grant else { return Ok(grant) };
@@ -109,7 +151,7 @@ impl Core {
             let next = self.pool().judge_taken(id, idle, &probe, want, Instant::now());
             // The watcher settles what that teaches.
             self.watcher.ring();
-            grant = next.ok_or_else(closed)?;
+            grant = next.ok_or(Trouble::Shut)?;
         }
     }
 
@@ -133,13 +175,7 @@ impl Core {
     }
 
     /// A connection comes back clean.
-    pub(crate) fn give_back(
-        self: &Arc<Core>,
-        id: SlotId,
-        line: Line,
-        since: Instant,
-        hint: Option<Hint>,
-    ) {
+    pub(crate) fn give_back(self: &Arc<Core>, id: SlotId, line: Line, since: Instant, hint: Hint) {
         let Line { mut pipe, buffers } = line;
         pipe.shed();
         let now = Instant::now();
@@ -163,8 +199,18 @@ impl Core {
         pool.leave_used(id, why, Instant::now());
     }
 
+    /// A kept connection was taken, and nothing was done with it.
+    pub(crate) fn leave_unused(&self, taken: Taken) {
+        let Taken { id, pipe, .. } = taken;
+        self.leave(id, pipe, Buffers::default(), Eviction::NotReusable);
+    }
+
     /// Ends everything: idle connections, and requests that wait on theirs.
     pub(crate) fn close(&self) {
+        if self.is_forked() {
+            return; // they are the parent's
+        }
+        self.closed.store(true, Ordering::Release);
         let used = self.pool().close(Instant::now());
         for socket in used {
             // An error means that it is closed already.
@@ -173,10 +219,24 @@ impl Core {
     }
 
     pub(crate) fn stats(&self) -> super::SessionStats {
+        if self.is_forked() {
+            return super::SessionStats::default();
+        }
         let mut stats = self.pool().stats(Instant::now());
         stats.requests = self.requests.load(Ordering::Relaxed);
         stats.lookups = self.names.lookups();
         stats
+    }
+}
+
+/// Waits for a turn, until then, or until it is cancelled.
+fn granted(turn: &Receiver<Grant>, until: Instant, cancel: Option<&Canceller>) -> Option<Grant> {
+    let Some(cancel) = cancel else { return turn.recv_deadline(until).ok() };
+    let left = until.saturating_duration_since(Instant::now());
+    select! {
+        recv(turn) -> grant => grant.ok(),
+        recv(cancel.bell()) -> _ => None,
+        default(left) => None,
     }
 }
 
@@ -207,6 +267,33 @@ impl Drop for Held<'_> {
     }
 }
 
-fn closed() -> io::Error {
+pub(crate) fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the agent was shut down")
+}
+
+/// A place in the pool that becomes free again unless a connection comes to stand in it.
+pub(crate) struct Place<'a> {
+    core: &'a Core,
+    pub(crate) id: SlotId,
+    taken: bool,
+    /// Nobody answered there.
+    pub(crate) unreachable: bool,
+}
+
+impl<'a> Place<'a> {
+    pub(crate) fn new(core: &'a Core, id: SlotId) -> Place<'a> {
+        Place { core, id, taken: false, unreachable: false }
+    }
+
+    pub(crate) fn keep(mut self) {
+        self.taken = true;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.taken {
+            self.core.pool().not_opened(self.id, self.unreachable, Instant::now());
+        }
+    }
 }

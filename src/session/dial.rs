@@ -1,12 +1,14 @@
 //! From addresses to a connected socket: happy eyeballs (RFC 8305), so that a family that leads
 //! nowhere costs a quarter of a second and not the whole connect timeout.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
+use super::source::Source;
 use crate::sys;
 
 /// RFC 8305, section 5: the recommended delay between two attempts.
@@ -15,17 +17,28 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// Addresses of one name that are tried.
 const MOST_ADDRESSES: usize = 16;
 
-/// What every socket of a session is given.
+/// A shutdown is looked for this often while nothing else happens.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What every connection of a session is given.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) keepalive: Option<TcpKeepalive>,
     pub(crate) user_timeout: Option<Duration>,
+    /// How long a name may take, within the time for the connection.
+    pub(crate) resolve: Option<Duration>,
+    pub(crate) source: Source,
+    /// Nothing goes out without TLS.
+    pub(crate) https_only: bool,
+    /// An end of TCP alone ends a body under TLS, too.
+    pub(crate) allow_missing_close_notify: bool,
 }
 
 /// A connected socket.
 pub(crate) struct Dialled {
     pub(crate) stream: TcpStream,
-    pub(crate) peer: SocketAddr,
+    /// None of a Unix socket.
+    pub(crate) peer: Option<SocketAddr>,
     /// From its SYN on: a round trip.
     pub(crate) took: Duration,
 }
@@ -34,11 +47,12 @@ pub(crate) struct Dialled {
 ///
 /// # Errors
 ///
-/// What each address said, if none answered.
+/// What each address said, if none answered: [`Unanswered`]. `NotConnected` after a shutdown.
 pub(crate) fn dial(
     addresses: &[SocketAddr],
     until: Instant,
     options: &Options,
+    closed: &dyn Fn() -> bool,
 ) -> io::Result<Dialled> {
     let mut waiting = interleaved(addresses).into_iter();
     let mut attempts: Vec<Attempt> = Vec::new();
@@ -46,6 +60,9 @@ pub(crate) fn dial(
     let mut next_start = Instant::now();
     loop {
         let now = Instant::now();
+        if closed() {
+            return Err(super::core::closed());
+        }
         if now >= until {
             for attempt in &attempts {
                 failed.add(attempt.address, &ErrorKind::TimedOut.into());
@@ -56,7 +73,7 @@ pub(crate) fn dial(
             match waiting.next() {
                 Some(address) => {
                     next_start = now + ATTEMPT_DELAY;
-                    match Attempt::begin(address) {
+                    match Attempt::begin(address, options) {
                         Ok(attempt) => attempts.push(attempt),
                         Err(error) => failed.add(address, &error),
                     }
@@ -69,7 +86,7 @@ pub(crate) fn dial(
             }
         }
         let sockets: Vec<_> = attempts.iter().map(|attempt| &attempt.socket).collect();
-        let left = next_start.min(until).saturating_duration_since(now);
+        let left = next_start.min(until).saturating_duration_since(now).min(LOOK);
         let ready = sys::wait_any_writable(&sockets, left)?;
         for at in (0..ready.len()).rev().filter(|at| ready[*at]) {
             let attempt = attempts.swap_remove(at);
@@ -77,7 +94,7 @@ pub(crate) fn dial(
             match attempt.end(options) {
                 Ok(stream) => {
                     let took = begun.elapsed();
-                    return Ok(Dialled { stream, peer: address, took });
+                    return Ok(Dialled { stream, peer: Some(address), took });
                 }
                 Err(error) => {
                     failed.add(address, &error);
@@ -111,10 +128,11 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn begin(address: SocketAddr) -> io::Result<Attempt> {
+    fn begin(address: SocketAddr, options: &Options) -> io::Result<Attempt> {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
+        options.source.bind(&socket)?;
         let begun = Instant::now();
         match socket.connect(&SockAddr::from(address)) {
             Ok(()) => {}
@@ -148,6 +166,40 @@ impl Attempt {
 struct Failures {
     text: String,
     kind: Option<ErrorKind>,
+    exhausted: bool,
+}
+
+/// What each address said.
+#[derive(Debug)]
+pub(crate) struct Unanswered {
+    text: String,
+    /// This machine had no descriptor or memory left for a socket.
+    pub(crate) exhausted: bool,
+}
+
+impl Unanswered {
+    /// No descriptor is left for whatever it was that said this.
+    pub(crate) fn exhausted(text: String) -> Unanswered {
+        Unanswered { text, exhausted: true }
+    }
+
+    /// The same with these words.
+    pub(crate) fn with(&self, text: String) -> Unanswered {
+        Unanswered { text, ..*self }
+    }
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Unanswered {}
+
+/// Whether this machine has run out of something, and no peer is to blame.
+pub(crate) fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
 impl Failures {
@@ -155,15 +207,16 @@ impl Failures {
         let separator = if self.text.is_empty() { "" } else { "; " };
         self.text = format!("{}{separator}{address}: {error}", self.text);
         self.kind = Some(error.kind());
+        self.exhausted |= is_exhausted(error);
     }
 
     fn all(self) -> io::Error {
         let kind = self.kind.unwrap_or(ErrorKind::AddrNotAvailable);
-        io::Error::new(kind, self.text)
+        io::Error::new(kind, Unanswered { text: self.text, exhausted: self.exhausted })
     }
 
     fn timed_out(self) -> io::Error {
-        io::Error::new(ErrorKind::TimedOut, self.text)
+        Failures { kind: Some(ErrorKind::TimedOut), ..self }.all()
     }
 }
 

@@ -31,7 +31,7 @@ pub struct SessionEvent {
 pub enum SessionEventKind {
     /// A connection was opened.
     Opened {
-        /// The address that answered; none behind a SOCKS proxy.
+        /// The address that answered; none of a Unix socket.
         peer: Option<SocketAddr>,
         /// How long it took, name and TLS included.
         took: Duration,

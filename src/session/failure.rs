@@ -1,22 +1,32 @@
 //! From what went wrong to what a person reads: which request, what happened, and the remedy.
 
 use std::fmt;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
-use ureq::Timeout;
 use ureq::http::{Method, Uri};
 
+use super::authority::Address;
 use super::body::Unreadable;
-use super::call::{Call, Failed};
-use super::replay::Attempt;
+use super::call::Outcome;
+use super::dial::{Unanswered, is_exhausted};
+use super::trouble::{Trouble, is_end};
+use crate::cause::Loss;
 use crate::error::{Error, Kind};
 
 /// The request for people: no user, password or query, which may hold secrets.
 pub(crate) fn shown(uri: &Uri) -> String {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
+    let scheme = uri.scheme_str().unwrap_or("?");
+    let place = match Address::read(authority) {
+        Ok(address) => address.place,
+        // A `/` in a password ends the authority in the middle of it.
+        Err(_) if authority.contains('@') || uri.path().contains('@') => {
+            return format!("{scheme}://...");
+        }
+        Err(_) => authority,
+    };
     let query = if uri.query().is_some() { "?..." } else { "" };
-    format!("{}://{address}{}{query}", uri.scheme_str().unwrap_or("?"), uri.path())
+    format!("{scheme}://{place}{}{query}", uri.path())
 }
 
 /// A request, to be named if something goes wrong.
@@ -32,54 +42,92 @@ impl fmt::Display for Asked {
     }
 }
 
-pub(crate) fn of(error: ureq::Error, request: &Asked, call: &Call, attempt: &Attempt) -> Error {
-    let error = of_hop(error, request, call, attempt);
-    if attempt.hops > 1 { error.may_have_run_before() } else { error }
-}
-
-fn of_hop(error: ureq::Error, request: &Asked, call: &Call, attempt: &Attempt) -> Error {
-    if call.failed == Some(Failed::Full) {
-        let text = format!(
-            "{request}: all connections stayed in use for the whole connect timeout: drop \
-             responses sooner, or raise `max_per_host` or `max_total`"
-        );
-        return Error::request(Kind::Limit, text, None);
-    }
-    if attempt.is_stale() {
-        return stale(error, request, call, attempt);
-    }
-    let (kind, what) = match &error {
-        ureq::Error::Io(io) if io.get_ref().is_some_and(|inner| inner.is::<Unreadable>()) => {
-            (Kind::Io, "its body could not be read".to_owned())
-        }
-        ureq::Error::Timeout(_) | ureq::Error::Io(_) if call.failed == Some(Failed::Connect) => {
-            (Kind::Connect, "no connection".to_owned())
-        }
-        ureq::Error::Timeout(which) => (Kind::Timeout, time_was_up(*which).to_owned()),
-        ureq::Error::HostNotFound => (Kind::Connect, "the name has no address".to_owned()),
-        _ if call.failed == Some(Failed::Connect) => (Kind::Connect, "no connection".to_owned()),
-        ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
-            (Kind::Invalid, "this is no request that can be sent".to_owned())
-        }
-        ureq::Error::Io(io) if io.kind() == ErrorKind::UnexpectedEof => {
-            let when = if attempt.answered { "in the middle of" } else { "without" };
-            (Kind::Http, format!("the server closed the connection {when} its response"))
-        }
-        ureq::Error::Io(io)
-            if io.kind() == ErrorKind::NotConnected && call.connection.is_none() =>
-        {
-            (Kind::Stopped, "it was not sent".to_owned())
-        }
-        ureq::Error::Io(_) => (Kind::Http, "the connection failed".to_owned()),
-        _ => (Kind::Http, "no valid response".to_owned()),
+/// What one run of ureq has come to, if not to an answer.
+pub(crate) fn of(error: Option<ureq::Error>, outcome: &mut Outcome, request: &Asked) -> Error {
+    let begun = outcome.story.begun;
+    let error = match outcome.trouble.take() {
+        Some(trouble) => of_trouble(trouble, outcome, request),
+        None => of_ureq(error, request),
     };
-    Error::request(kind, format!("{request}: {what}"), Some(Box::new(error)))
+    error.having_run(begun)
 }
 
-fn stale(error: ureq::Error, request: &Asked, call: &Call, attempt: &Attempt) -> Error {
-    let (idle, age) = (call.idle().unwrap_or_default(), call.age());
-    let may_have_run = attempt.may_have_run();
-    let end = if may_have_run {
+fn of_trouble(trouble: Trouble, outcome: &Outcome, request: &Asked) -> Error {
+    let error = |kind, what: &str| Error::request(kind, format!("{request}: {what}"));
+    match trouble {
+        Trouble::Shut => error(Kind::Stopped, "the agent was shut down"),
+        Trouble::Cancelled => error(Kind::Cancelled, "it was cancelled"),
+        Trouble::Forked => Error::forked_session(),
+        Trouble::Full => error(
+            Kind::Limit,
+            "all connections stayed in use for the whole connect timeout: drop responses sooner, \
+             or raise `max_per_host` or `max_total`",
+        ),
+        Trouble::Unconnected(why) => unconnected(why, request),
+        Trouble::Late | Trouble::Silent(_) => error(Kind::Timeout, &trouble.to_string()),
+        Trouble::Ended(why) => {
+            if outcome.used.is_some_and(|used| used.idle.is_some())
+                && is_end(&why)
+                && !outcome.story.answered
+            {
+                return stale(why, outcome, request);
+            }
+            let when = if outcome.story.answered { "in the middle of" } else { "without" };
+            match why.kind() {
+                ErrorKind::UnexpectedEof => error(
+                    Kind::Http,
+                    &format!("the server closed the connection {when} its response"),
+                ),
+                _ => error(Kind::Http, "the connection failed").because(why),
+            }
+        }
+        Trouble::Wrong(what) => error(Kind::Http, &format!("no valid response: {what}")),
+        Trouble::Cut(cut) => error(Kind::Http, &cut.to_string()),
+    }
+}
+
+/// A shutdown or its canceller ended it, wherever it was.
+pub(crate) fn ended_here(trouble: Trouble, outcome: &Outcome, request: &Asked) -> Error {
+    let error = of_trouble(trouble, outcome, request);
+    error.having_run(outcome.story.begun)
+}
+
+fn unconnected(why: io::Error, request: &Asked) -> Error {
+    let inner = why.get_ref();
+    let unanswered = inner.and_then(|inner| inner.downcast_ref::<Unanswered>());
+    let cause = inner.and_then(|inner| inner.downcast_ref::<Loss>()).map(|loss| loss.cause);
+    if is_exhausted(&why) || unanswered.is_some_and(|unanswered| unanswered.exhausted) {
+        let text = format!(
+            "{request}: no connection, because this machine's limits leave no room: raise \
+             `ulimit -n`, or close what is not needed"
+        );
+        return Error::request(Kind::Limit, text).because(why);
+    }
+    if why.kind() == ErrorKind::InvalidInput {
+        return Error::request(Kind::Invalid, format!("{request}: it cannot be sent")).because(why);
+    }
+    let error = Error::request(
+        Kind::Connect,
+        match why.kind() {
+            ErrorKind::WouldBlock => {
+                return Error::request(
+                    Kind::Connect,
+                    format!(
+                        "{request}: no connection within the `connect_timeout`, or the `timeout`"
+                    ),
+                );
+            }
+            _ => format!("{request}: no connection"),
+        },
+    );
+    error.because(why).caused_by(cause)
+}
+
+fn stale(why: io::Error, outcome: &Outcome, request: &Asked) -> Error {
+    let used = outcome.used;
+    let idle = used.and_then(|used| used.idle).unwrap_or_default();
+    let age = used.map(|used| used.born.elapsed()).unwrap_or_default();
+    let end = if outcome.story.begun {
         "it may have run, and so is not sent twice; `replay` allows that for servers that \
          recognise a repeated request"
     } else {
@@ -89,29 +137,36 @@ fn stale(error: ureq::Error, request: &Asked, call: &Call, attempt: &Attempt) ->
         "{request}: the server closed the kept connection ({idle:.1?} idle, {age:.1?} old) as the \
          request was sent: {end}"
     );
-    Error::request(Kind::Stale { may_have_run }, text, Some(Box::new(error)))
+    Error::request(Kind::Stale, text).because(why)
 }
 
-fn time_was_up(which: Timeout) -> &'static str {
-    match which {
-        Timeout::Global | Timeout::PerCall => "not done within the `timeout`",
-        Timeout::Connect | Timeout::Resolve => "no connection within the `connect_timeout`",
-        Timeout::PerWrite | Timeout::SendRequest | Timeout::SendBody => {
-            "the server takes no more of the request"
+/// What ureq found itself, before or beside any connection.
+fn of_ureq(error: Option<ureq::Error>, request: &Asked) -> Error {
+    let Some(error) = error else {
+        return Error::request(Kind::Http, format!("{request}: no valid response"));
+    };
+    let error_of = |kind, what: &str| Error::request(kind, format!("{request}: {what}"));
+    match error {
+        ureq::Error::Io(io) if io.get_ref().is_some_and(|inner| inner.is::<Unreadable>()) => {
+            error_of(Kind::Io, "its body could not be read").because(io)
         }
-        _ => "the server is silent",
+        ureq::Error::Io(io) => error_of(Kind::Http, "the connection failed").because(io),
+        other => error_of(Kind::Invalid, "this is no request that can be sent").because(other),
     }
 }
 
 /// A body that could not be read to its end.
-pub(crate) fn of_body(error: std::io::Error, request: &Asked) -> Error {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
-    let (kind, what) = match inner {
-        Some(ureq::Error::Timeout(_)) => (Kind::Timeout, "its response did not come in time"),
-        _ if error.kind() == ErrorKind::UnexpectedEof => {
-            (Kind::Http, "the server closed the connection in the middle of its response")
+pub(crate) fn of_body(error: io::Error, request: &Asked) -> Error {
+    let trouble = error.get_ref().and_then(|inner| inner.downcast_ref::<Trouble>());
+    let (kind, what) = match trouble {
+        Some(Trouble::Forked) => return Error::forked_session(),
+        Some(Trouble::Cancelled) => (Kind::Cancelled, "its response could not be read"),
+        Some(Trouble::Shut) => (Kind::Stopped, "its response could not be read"),
+        // Once told, it is told again without the rest.
+        Some(Trouble::Late | Trouble::Silent(_)) | None if error.kind() == ErrorKind::TimedOut => {
+            (Kind::Timeout, "its response did not come in time")
         }
         _ => (Kind::Http, "its response could not be read"),
     };
-    Error::request(kind, format!("{request}: {what}"), Some(Box::new(error)))
+    Error::request(kind, format!("{request}: {what}")).because(error).having_run(true)
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::authority::Address;
 use super::event::HostStats;
 use super::idle_limit::IdleLimit;
 use super::places::Key;
+use super::proxy::at;
 use crate::drive::certificate::Certificate;
 
 #[derive(Debug)]
@@ -26,8 +28,13 @@ pub(crate) struct Host {
 impl Host {
     pub(super) fn new(key: &Key, now: Instant) -> Host {
         let scheme = if key.https { "https" } else { "http" };
-        let port = key.authority.port_u16().unwrap_or(if key.https { 443 } else { 80 });
-        let name = format!("{scheme}://{}:{port}", key.authority.host().to_ascii_lowercase());
+        let name = match Address::read(key.authority.as_str()) {
+            Ok(address) => {
+                let host = address.host.to_ascii_lowercase();
+                format!("{scheme}://{}", at(&host, address.port_for(key.https)))
+            }
+            Err(_) => format!("{scheme}://?"), // a key is of an authority that was read
+        };
         Host {
             name: name.into(),
             key: key.clone(),
@@ -45,7 +52,7 @@ impl Host {
             open: self.open,
             idle: self.idle.len(),
             learnt: self.limit.learnt(now),
-            hinted: self.limit.hinted(),
+            hinted: self.limit.hinted(now),
             certificate_expires: self.certificate.expires,
         }
     }

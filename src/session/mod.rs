@@ -77,28 +77,46 @@
 //! (https, on by default), `gzip` (on by default), `json`, `socks-proxy`. The
 //! [agent](Session::agent) is there for whatever else ureq can do.
 
-mod asked;
+mod authority;
 mod body;
 mod buffers;
 mod builder;
 mod call;
+mod cancel;
+mod charset;
+mod compose;
+mod conn;
 mod core;
+mod decode;
+mod defaults;
 mod dial;
 mod event;
 mod eviction;
+mod facts;
 mod failure;
+mod form;
+mod hops;
 mod host;
 mod idle_limit;
-mod lease;
+mod inbound;
+mod limits;
+mod location;
+mod multipart;
 mod names;
+mod open;
 mod pipe;
 mod places;
 mod pool;
+mod proxy;
+mod redirect;
 mod replay;
 mod request;
 mod response;
+mod retry;
+mod source;
 #[cfg(feature = "tls")]
 mod tls;
+mod trouble;
 mod warm;
 mod watcher;
 mod wire;
@@ -110,11 +128,14 @@ use ureq::http::{self, Method, Request as HttpRequest, Uri};
 
 pub use body::Body;
 pub use builder::SessionBuilder;
+pub use cancel::Canceller;
 pub use event::{HostStats, SessionEvent, SessionEventKind, SessionStats};
 pub use eviction::Eviction;
+pub use multipart::Multipart;
 pub use replay::Replay;
 pub use request::RequestBuilder;
 pub use response::{Reader, Response};
+pub use retry::Retry;
 pub use warm::Warm;
 
 use crate::error::Error;
@@ -187,7 +208,7 @@ impl Session {
     /// replayed, and bodies that it leaves unread cost their connection. Requests with TLS, proxy
     /// or socket settings of their own get connections of their own, which are not kept.
     pub fn agent(&self) -> &ureq::Agent {
-        &self.inner.agent
+        self.inner.outer_agent()
     }
 }
 

@@ -25,6 +25,9 @@ const MOST: usize = 4096;
 /// Lookups at the same time: each has a thread, and nothing can end one that hangs.
 const AT_ONCE: usize = 16;
 
+/// A shutdown is looked for this often while a resolver is silent.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// glibc's resolver needs more than a page or two.
 const STACK: usize = 256 * 1024;
 
@@ -49,15 +52,15 @@ struct Room {
 }
 
 impl Room {
-    /// Takes a place, waiting for one at most until then.
-    fn enter(self: &Arc<Room>, until: Instant) -> Option<Place> {
+    /// Takes a place, waiting for one at most until then, or until a shutdown.
+    fn enter(self: &Arc<Room>, until: Instant, closed: &dyn Fn() -> bool) -> Option<Place> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         while *taken >= AT_ONCE {
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || closed() {
                 return None;
             }
-            let waited = self.left.wait_timeout(taken, left);
+            let waited = self.left.wait_timeout(taken, left.min(LOOK));
             taken = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         *taken += 1;
@@ -92,21 +95,22 @@ impl Names {
         self.lookups.load(Ordering::Relaxed)
     }
 
-    /// The addresses of a host, waiting for them at most until then.
+    /// The addresses of a host, waiting for them at most until then, or until a shutdown.
     ///
     /// # Errors
     ///
-    /// `TimedOut`, or what the resolver says.
+    /// `TimedOut`, or what the resolver says; `NotConnected` after a shutdown.
     pub(crate) fn addresses(
         &self,
         host: &str,
         port: u16,
         until: Instant,
+        closed: &dyn Fn() -> bool,
     ) -> io::Result<Vec<SocketAddr>> {
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, port)]);
         }
-        let lookup = self.lookup(host, port, until)?;
+        let lookup = self.lookup(host, port, until, closed)?;
         let mut answer = lookup.answer.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match &*answer {
@@ -119,7 +123,10 @@ impl Names {
                 let text = format!("`{host}`: no answer from the resolver");
                 return Err(io::Error::new(ErrorKind::TimedOut, text));
             }
-            let waited = lookup.there.wait_timeout(answer, left);
+            if closed() {
+                return Err(super::core::closed());
+            }
+            let waited = lookup.there.wait_timeout(answer, left.min(LOOK));
             answer = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -134,7 +141,13 @@ impl Names {
         }
     }
 
-    fn lookup(&self, host: &str, port: u16, until: Instant) -> io::Result<Arc<Lookup>> {
+    fn lookup(
+        &self,
+        host: &str,
+        port: u16,
+        until: Instant,
+        closed: &dyn Fn() -> bool,
+    ) -> io::Result<Arc<Lookup>> {
         let (lookup, new) = self.find(host, port);
         if !new {
             return Ok(lookup);
@@ -145,7 +158,7 @@ impl Names {
             error
         };
         let text = || format!("`{host}`: {AT_ONCE} names wait for the resolver already");
-        let place = self.room.enter(until);
+        let place = self.room.enter(until, closed);
         let place = place.ok_or_else(|| failed(io::Error::new(ErrorKind::TimedOut, text())))?;
         self.ask(&lookup, host.to_owned(), port, place).map_err(failed)?;
         Ok(lookup)

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use super::facts::Facts;
 use crate::sys;
 
 /// What an idle connection shows when somebody looks.
@@ -38,6 +39,9 @@ pub(crate) trait Pipe: std::fmt::Debug + Send + Sync {
     fn holds_bytes(&mut self) -> bool {
         false
     }
+
+    /// What is known of the connection.
+    fn facts(&self) -> Facts;
 
     /// Lets go of what an idle connection does not need.
     fn shed(&mut self) {}
@@ -84,12 +88,15 @@ const AGAIN: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Plain {
     stream: Arc<TcpStream>,
+    facts: Facts,
     read_timeout: Option<Duration>,
 }
 
 impl Plain {
     pub(crate) fn new(stream: Arc<TcpStream>) -> Plain {
-        Plain { stream, read_timeout: None }
+        let (local, peer) = (stream.local_addr().ok(), stream.peer_addr().ok());
+        let facts = Facts { local, peer, ..Facts::default() };
+        Plain { stream, facts, read_timeout: None }
     }
 
     fn set_read_timeout(&mut self, most: Option<Duration>) -> io::Result<()> {
@@ -203,5 +210,9 @@ impl Pipe for Plain {
 
     fn probe(&mut self) -> Probe {
         look(&self.stream)
+    }
+
+    fn facts(&self) -> Facts {
+        self.facts
     }
 }

@@ -8,6 +8,8 @@ use crossbeam_channel::Receiver;
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
 
+use super::authority::Address;
+use super::idle_limit::FORGOTTEN;
 use super::pipe::Pipe;
 
 /// How many connections, and how long.
@@ -28,18 +30,18 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// None without a host. User and password are no part of it, nor is the port that goes without
-    /// saying.
+    /// None without a host, or where it is none. User and password are no part of it, nor is the
+    /// port that goes without saying.
     pub(crate) fn of(uri: &Uri) -> Option<Key> {
         let https = uri.scheme_str() == Some("https");
-        let authority = uri.authority()?;
-        let usual = authority.port_u16() == Some(if https { 443 } else { 80 });
-        let bare = authority.as_str();
-        let bare = bare.rsplit_once('@').map_or(bare, |(_, address)| address);
-        let bare = if usual { authority.host() } else { bare };
-        let authority = match bare.len() == authority.as_str().len() {
-            true => authority.clone(),
-            false => bare.parse().ok()?,
+        Key::at(uri, &Address::of(uri).ok()?, https)
+    }
+
+    /// The same, where the address was read already.
+    pub(crate) fn at(uri: &Uri, address: &Address, https: bool) -> Option<Key> {
+        let authority = match address.is_bare(https) {
+            true => uri.authority()?.clone(),
+            false => address.bare(https),
         };
         Some(Key { https, authority })
     }
@@ -83,6 +85,8 @@ pub(super) struct Member {
     pub(super) armed: bool,
     /// It ended while it was in use.
     pub(super) ended: bool,
+    /// How long the server says that it keeps it, and when it last said so.
+    pub(super) said: Option<(Duration, Instant)>,
 }
 
 #[derive(Debug)]
@@ -96,8 +100,9 @@ pub(super) struct Idle {
 pub(crate) struct Want {
     /// No kept connection.
     pub(crate) fresh: bool,
-    /// It may be sent twice: a kept connection may be used up to the last moment.
-    pub(crate) replayable: bool,
+    /// A kept connection may be used up to the last moment: the request is sent again if that was
+    /// too late.
+    pub(crate) to_the_last: bool,
     /// No connection that was idle for longer.
     pub(crate) idle_at_most: Duration,
 }
@@ -137,6 +142,11 @@ pub(crate) struct Opened {
 }
 
 impl Member {
+    /// What the server says of it, and not so long ago.
+    pub(super) fn said(&self, now: Instant) -> Option<Duration> {
+        self.said.filter(|(_, at)| now - *at < FORGOTTEN).map(|(said, _)| said)
+    }
+
     pub(super) fn idle_for(&self, now: Instant) -> Duration {
         self.idle.as_ref().map_or(Duration::ZERO, |idle| now.saturating_duration_since(idle.since))
     }

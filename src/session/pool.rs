@@ -123,13 +123,14 @@ impl Pool {
     /// The newest idle connection that may be used. Those that are withheld stay.
     fn take_idle(&mut self, host: usize, want: Want, now: Instant) -> Option<Taken> {
         let wanted = self.bounds.idle_timeout.min(want.idle_at_most);
-        let limit = self.hosts[host].limit.usable(now, wanted, want.replayable);
         let mut at = self.hosts[host].idle.len();
         while at > 0 {
             at -= 1;
             let index = self.hosts[host].idle[at];
             let member = self.member(index);
-            let idle = member.idle_for(now);
+            let (idle, said) = (member.idle_for(now), member.said(now));
+            let limit = self.hosts[host].limit.usable(now, wanted, want.to_the_last, said);
+            let member = self.member(index);
             if now >= member.dies {
                 self.evict(index, Eviction::MaxLifetime, now);
             } else if idle >= self.bounds.idle_timeout {
@@ -186,6 +187,7 @@ impl Pool {
             watched: false,
             armed: false,
             ended: false,
+            said: None,
         });
         SlotId { index, generation: slot.generation }
     }
@@ -244,6 +246,7 @@ impl Pool {
         self.stats.reused += 1;
         if let Some(index) = self.index(taken.id) {
             let host = self.member(index).host;
+            self.hosts[host].limit.on_survived(now, taken.idle);
             let age = now.saturating_duration_since(taken.born);
             let kind = SessionEventKind::Reused { idle: taken.idle, age };
             self.teller.tell(&self.hosts[host].name, kind);
@@ -265,17 +268,20 @@ impl Pool {
         id: SlotId,
         pipe: Box<dyn Pipe>,
         since: Instant,
-        hint: Option<Hint>,
+        hint: Hint,
         now: Instant,
     ) {
         let Some(index) = self.index(id) else { return };
         let closed = self.closed;
         let member = self.member(index);
         member.idle = Some(Idle { pipe, since });
-        let (host, spent) = (member.host, hint.is_some_and(|hint| hint.max == Some(0)));
+        if let Some(timeout) = hint.timeout {
+            member.said = Some((timeout, now));
+        }
+        let host = member.host;
         let why = if closed {
             Some(Eviction::SessionClosed)
-        } else if spent {
+        } else if hint.max == Some(0) {
             Some(Eviction::ServerLimit)
         } else if member.ended {
             Some(Eviction::ClosedByPeer)
@@ -284,15 +290,18 @@ impl Pool {
         } else {
             None
         };
-        if let Some(hint) = hint {
-            self.hosts[host].limit.on_hint(hint);
+        if let Some(timeout) = hint.timeout {
+            self.hosts[host].limit.on_said(now, timeout);
         }
         self.hosts[host].idle.push(index);
         self.stats.idle += 1;
         if let Some(why) = why {
             self.evict(index, why, now);
         } else if self.hosts[host].idle.len() > self.bounds.max_idle_per_host {
-            let oldest = self.hosts[host].idle[0];
+            // The oldest is a witness, where a limit was learnt: its living on disproves it.
+            let witness = self.hosts[host].limit.disproved_at().is_some();
+            let at = usize::from(witness && self.hosts[host].idle.len() > 1);
+            let oldest = self.hosts[host].idle[at];
             self.evict(oldest, Eviction::OverIdleLimit, now);
         }
         self.serve(now);
@@ -347,9 +356,9 @@ impl Pool {
             Probe::Bytes => Eviction::UnexpectedBytes,
             Probe::Closed => {
                 let member = self.member(index);
-                let (host, watched) = (member.host, member.watched);
+                let (host, watched, said) = (member.host, member.watched, member.said(now));
                 if watched {
-                    self.hosts[host].limit.on_close(now, idle);
+                    self.hosts[host].limit.on_close(now, idle, said);
                 }
                 Eviction::ClosedByPeer
             }

@@ -2,31 +2,30 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use log::debug;
+use ureq::Agent;
+use ureq::config::Config;
 use ureq::http::{
     self, HeaderMap, HeaderName, HeaderValue, Method, Request as HttpRequest, Uri, header,
 };
-use ureq::{Agent, SendBody};
 
+use super::authority::Address;
 use super::body::Body;
-use super::call::{self, Call};
+use super::cancel::Canceller;
+use super::compose::Defaults;
 use super::core::Core;
-use super::event::SessionEventKind;
+use super::defaults::Common;
 use super::failure::{self, Asked};
-use super::places::Want;
-use super::replay::{Attempt, Replay};
-use super::response::{Exchange, Response};
+use super::replay::Replay;
+use super::response::Response;
+use super::retry::{Budget, Retry};
 use super::warm::Warmer;
+use super::wire;
 use crate::error::Error;
 use crate::login::{self, percent_decoded};
-
-/// Behind a redirect of what may not run twice, only a connection that was just used is used again:
-/// the first hop cannot be repeated.
-const JUST_USED: Duration = Duration::from_millis(500);
 
 /// What a time may be: sums of longer ones overflow.
 pub(crate) const TIMES: RangeInclusive<Duration> =
@@ -35,10 +34,54 @@ pub(crate) const TIMES: RangeInclusive<Duration> =
 /// What the clones of a session share.
 #[derive(Debug)]
 pub(crate) struct Inner {
+    /// For requests of the session.
     pub(crate) agent: Agent,
+    /// For others, made when somebody asks for it; from these settings.
+    outer: OnceLock<Agent>,
+    outer_config: Config,
     pub(crate) core: Arc<Core>,
-    pub(crate) replay: Replay,
+    pub(crate) settings: Settings,
     pub(crate) warmer: Option<Warmer>,
+    pub(crate) budget: Budget,
+}
+
+/// How requests are sent.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) replay: Replay,
+    pub(crate) use_to_the_last: bool,
+    pub(crate) max_redirects: u32,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) silence: Option<Duration>,
+    pub(crate) defaults: Defaults,
+    pub(crate) common: Common,
+    pub(crate) retry: Option<Retry>,
+}
+
+impl Inner {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        (inner, outer): (Config, Config),
+        settings: Settings,
+        warmer: Option<Warmer>,
+    ) -> Inner {
+        let agent = wire::agent(&core, inner);
+        Inner {
+            agent,
+            outer: OnceLock::new(),
+            outer_config: outer,
+            core,
+            settings,
+            warmer,
+            budget: Budget::default(),
+        }
+    }
+
+    pub(crate) fn outer_agent(&self) -> &Agent {
+        self.outer.get_or_init(|| wire::outer_agent(&self.core, self.outer_config.clone()))
+    }
 }
 
 /// A request that is being put together. What is wrong with it is told by
@@ -47,17 +90,18 @@ pub(crate) struct Inner {
 #[must_use = "nothing is sent before `send`"]
 pub struct RequestBuilder {
     inner: Arc<Inner>,
-    parts: Result<Parts, Error>,
-    body: Body,
+    pub(super) parts: Result<Parts, Error>,
+    pub(super) body: Body,
 }
 
-struct Parts {
-    asked: Asked,
+pub(super) struct Parts {
+    pub(super) asked: Asked,
     /// From the URL, unless there is such a header.
     login: Option<HeaderValue>,
-    headers: HeaderMap,
-    timeout: Option<Duration>,
-    replay: Replay,
+    pub(super) headers: HeaderMap,
+    pub(super) timeout: Option<Duration>,
+    pub(super) replay: Replay,
+    pub(super) cancel: Option<Canceller>,
 }
 
 impl RequestBuilder {
@@ -66,13 +110,15 @@ impl RequestBuilder {
         method: Method,
         uri: Result<Uri, http::Error>,
     ) -> RequestBuilder {
-        let replay = inner.replay;
+        let replay = inner.settings.replay;
         let parts = uri
             .map_err(|error| Error::invalid(format!("this is no URL: {error}")))
+            .and_then(|uri| inner.settings.common.whole(uri))
             .and_then(checked)
+            .and_then(|(uri, login)| inner.settings.common.allows(&uri).map(|()| (uri, login)))
             .map(|(uri, login)| {
                 let asked = Asked { method, uri };
-                Parts { asked, login, headers: HeaderMap::new(), timeout: None, replay }
+                Parts { login, ..Parts::new(asked, replay) }
             });
         RequestBuilder { inner: Arc::clone(inner), parts, body: Body::empty() }
     }
@@ -123,10 +169,7 @@ impl RequestBuilder {
         match serde_json::to_vec(value) {
             Ok(bytes) => {
                 self.body = bytes.into();
-                match &self.parts {
-                    Ok(parts) if parts.headers.contains_key(header::CONTENT_TYPE) => self,
-                    _ => self.header(header::CONTENT_TYPE, "application/json"),
-                }
+                self.of_type("application/json")
             }
             Err(error) => {
                 self.parts = Err(Error::invalid(format!("this value is no JSON: {error}")));
@@ -154,17 +197,29 @@ impl RequestBuilder {
         self
     }
 
+    /// Ends it when this canceller does, up to the last byte of the response.
+    pub fn cancelled_by(mut self, canceller: &Canceller) -> RequestBuilder {
+        if let Ok(parts) = &mut self.parts {
+            parts.cancel = Some(canceller.clone());
+        }
+        self
+    }
+
     /// Sends the request and waits for the head of the response.
     ///
     /// # Errors
     ///
     /// * [`is_invalid`](Error::is_invalid): it cannot be sent as it is.
     /// * [`is_connect`](Error::is_connect): no connection came to be.
-    /// * [`is_limit`](Error::is_limit): all connections stayed in use.
+    /// * [`is_limit`](Error::is_limit): all connections stayed in use, or this machine has no
+    ///   descriptor left.
     /// * [`is_timeout`](Error::is_timeout): the time was up, or the server fell silent.
     /// * [`is_stale`](Error::is_stale): the server closed the kept connection in the same moment,
     ///   and the request may not be sent twice.
     /// * [`is_stopped`](Error::is_stopped): the agent was shut down.
+    /// * [`is_cancelled`](Error::is_cancelled): its canceller ended it.
+    /// * [`is_forked`](Error::is_forked): the session was made by the process that this one was
+    ///   forked from.
     /// * Otherwise the server answered with no HTTP, or not at all; or the body could not be read,
     ///   or ended before its announced length.
     ///
@@ -172,12 +227,12 @@ impl RequestBuilder {
     pub fn send(self) -> Result<Response, Error> {
         let RequestBuilder { inner, parts, mut body } = self;
         let mut parts = parts?;
-        parts.complete(&mut body)?;
+        parts.complete(&inner.settings.common, &mut body)?;
         inner.core.requests.fetch_add(1, Ordering::Relaxed);
         if let Some(warmer) = &inner.warmer {
             warmer.start(Arc::downgrade(&inner));
         }
-        inner.exchange(&parts, &mut body)
+        inner.run(parts, body)
     }
 }
 
@@ -189,151 +244,102 @@ impl fmt::Debug for Parts {
 }
 
 impl Parts {
-    /// Adds the headers that follow from the rest, and refuses those that cannot be.
-    fn complete(&mut self, body: &mut Body) -> Result<(), Error> {
-        if self.headers.contains_key(header::PROXY_AUTHORIZATION) {
-            return Err(Error::invalid(
-                "`Proxy-Authorization` is for a proxy, and every server behind it would read it \
-                 here: put user and password into the URL of the `proxy`",
-            ));
-        }
+    pub(super) fn new(asked: Asked, replay: Replay) -> Parts {
+        Parts { asked, login: None, headers: HeaderMap::new(), timeout: None, replay, cancel: None }
+    }
+
+    /// Adds the headers that follow from the rest, and refuses those that cannot be. Nothing was
+    /// sent yet: what is wrong is told before anything is.
+    fn complete(&mut self, common: &Common, body: &mut Body) -> Result<(), Error> {
         if let Some(login) = self.login.take() {
             self.headers.entry(header::AUTHORIZATION).or_insert(login);
         }
-        let chunked = self.headers.contains_key(header::TRANSFER_ENCODING);
-        if chunked && self.headers.contains_key(header::CONTENT_LENGTH) {
-            let text = format!("{}: `Content-Length` beside `Transfer-Encoding`", self.asked);
-            return Err(Error::invalid(text));
+        common.complete(&mut self.headers);
+        if self.headers.is_empty() && body.is_empty() && self.asked.method.is_safe() {
+            return Ok(());
         }
-        // With a length that is too great, ureq would ask the body for the rest for ever.
-        if let Some(said) = self.headers.get(header::CONTENT_LENGTH) {
-            let said = said.to_str().ok().and_then(|said| said.parse().ok());
-            if !said.is_some_and(|said| body.expect(said)) {
-                let text = format!("{}: its `Content-Length` is not its body's", self.asked);
-                return Err(Error::invalid(text));
+        let asked = self.asked.clone();
+        let wrong = move |what: &str| Err(Error::invalid(format!("{asked}: {what}")));
+        if self.headers.contains_key(header::PROXY_AUTHORIZATION) {
+            return wrong(
+                "`Proxy-Authorization` is for a proxy, and every server behind it would read it \
+                 here: put user and password into the URL of the `proxy`",
+            );
+        }
+        let method = &self.asked.method;
+        if *method == Method::CONNECT {
+            return wrong("CONNECT asks a proxy for a tunnel: set the `proxy`");
+        }
+        if method.as_str().len() > 100 {
+            return wrong("no method is that long");
+        }
+        let has_no_body = *method == Method::HEAD || *method == Method::TRACE;
+        if has_no_body && body.len() != Some(0) {
+            return wrong("this method has no body (RFC 9110, section 9.3)");
+        }
+        for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT] {
+            if self.headers.get_all(&name).iter().count() > 1 {
+                return wrong(&format!("`{name}` more than once"));
             }
         }
-        // ureq sends a length of its own only with bodies that are there as a whole.
-        if body.bytes().is_none() && !chunked {
-            if let Some(len) = body.len() {
-                self.headers.insert(header::CONTENT_LENGTH, len.into());
+        self.check_framing(body).or_else(|what| wrong(&what))?;
+        if body.len() == Some(0) {
+            self.headers.remove(header::EXPECT); // there is nothing to continue with
+        }
+        Ok(())
+    }
+
+    fn check_framing(&self, body: &mut Body) -> Result<(), String> {
+        let mut codings = self.headers.get_all(header::TRANSFER_ENCODING).iter();
+        if let Some(coding) = codings.next() {
+            if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some() {
+                return Err("no `Transfer-Encoding` but `chunked` can be sent".to_owned());
             }
+            if self.headers.contains_key(header::CONTENT_LENGTH) {
+                return Err("`Content-Length` beside `Transfer-Encoding`".to_owned());
+            }
+        }
+        let Some(said) = self.headers.get(header::CONTENT_LENGTH) else { return Ok(()) };
+        // Digits alone; `parse` would take a sign as well.
+        let digits = said.to_str().ok().filter(|said| said.bytes().all(|b| b.is_ascii_digit()));
+        let said = digits.and_then(|said| said.parse().ok());
+        if !said.is_some_and(|said| body.expect(said)) {
+            return Err("its `Content-Length` is not its body's".to_owned());
         }
         Ok(())
     }
 }
 
 /// Only what can be sent; user and password of the URL apart.
-fn checked(uri: Uri) -> Result<(Uri, Option<HeaderValue>), Error> {
-    let scheme = uri.scheme_str();
-    if uri.host().is_none_or(str::is_empty) || !matches!(scheme, Some("http" | "https")) {
-        return Err(Error::invalid(format!(
-            "`{}` is no URL of HTTP: write `http://host/path` or `https://host/path`",
-            failure::shown(&uri)
-        )));
-    }
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let Some((login, address)) = authority.rsplit_once('@') else { return Ok((uri, None)) };
+pub(super) fn checked(uri: Uri) -> Result<(Uri, Option<HeaderValue>), Error> {
     let wrong = |what: &str| Error::invalid(format!("`{}`: {what}", failure::shown(&uri)));
+    let https = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => {
+            let text = "this is no URL of HTTP: write `http://host/path` or `https://host/path`";
+            return Err(wrong(text));
+        }
+    };
+    let address = Address::of(&uri).map_err(wrong)?;
+    let login = address.login.map(|login| basic(login).map_err(wrong)).transpose()?;
+    if address.is_bare(https) {
+        return Ok((uri, None));
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.authority = Some(address.bare(https));
+    let bare = Uri::from_parts(parts).map_err(|_| wrong("this is no URL of HTTP"))?;
+    Ok((bare, login))
+}
+
+/// The header for a user and a password of a URL.
+fn basic(login: &str) -> Result<HeaderValue, &'static str> {
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
     let pair = percent_decoded(user).zip(percent_decoded(password));
-    let (user, password) = pair.ok_or_else(|| wrong("in user and password write `%` as `%25`"))?;
-    let token = login::basic(&user, &password).map_err(wrong)?;
+    let (user, password) = pair.ok_or("in user and password write `%` as `%25`")?;
+    let token = login::basic(&user, &password)?;
     let mut header =
         HeaderValue::from_str(&format!("Basic {token}")).expect("base64 is fit for a header");
     header.set_sensitive(true);
-    let mut parts = uri.clone().into_parts();
-    let authority = address.parse().map_err(|_| wrong("this is no host and port"))?;
-    parts.authority = Some(authority);
-    let bare = Uri::from_parts(parts).map_err(|_| wrong("this is no URL of HTTP"))?;
-    Ok((bare, Some(header)))
+    Ok(header)
 }
-
-impl Inner {
-    /// Once, and once more if that is safe.
-    fn exchange(&self, parts: &Parts, body: &mut Body) -> Result<Response, Error> {
-        let (mut replayed, mut begun) = (false, false);
-        loop {
-            let replayable = parts.replay.allows(&parts.asked.method) && body.is_rewindable();
-            let want = Want { fresh: replayed, replayable, idle_at_most: Duration::MAX };
-            let behind = if replayable {
-                want
-            } else {
-                Want { fresh: false, replayable, idle_at_most: JUST_USED }
-            };
-            let (result, call) = call::during(Call::new(want, behind), || self.run(parts, body));
-            let error = match result {
-                Ok(response) => return Ok(self.response(response, parts, &call, replayed)),
-                Err(error) => error,
-            };
-            let attempt = Attempt {
-                reused: call.idle().is_some(),
-                ended: call.ended,
-                answered: call.answered,
-                begun: call.begun,
-                hops: call.hops,
-                rewindable: body.is_rewindable(),
-            };
-            let again = !replayed && attempt.may_be_replayed(parts.replay, &parts.asked.method);
-            if !again || body.rewind().is_err() {
-                let error = failure::of(error, &parts.asked, &call, &attempt);
-                // Whatever became of the second, the first may have run.
-                return Err(if begun { error.may_have_run_before() } else { error });
-            }
-            (replayed, begun) = (true, attempt.begun);
-            self.tell_replay(parts, &call);
-        }
-    }
-
-    fn run(&self, parts: &Parts, body: &mut Body) -> Result<HttpResponse, ureq::Error> {
-        let bare = HttpRequest::builder().method(&parts.asked.method).uri(&parts.asked.uri);
-        // Those that are made for a body say so even if it is empty.
-        let expects_body = matches!(parts.asked.method, Method::POST | Method::PUT | Method::PATCH);
-        if body.is_empty() && !expects_body {
-            self.run_with(parts, bare.body(())?)
-        } else if let Some(bytes) = body.bytes() {
-            self.run_with(parts, bare.body(bytes)?)
-        } else {
-            self.run_with(parts, bare.body(SendBody::from_reader(body))?)
-        }
-    }
-
-    fn run_with<B: ureq::AsSendBody>(
-        &self,
-        parts: &Parts,
-        mut request: HttpRequest<B>,
-    ) -> Result<HttpResponse, ureq::Error> {
-        request.headers_mut().clone_from(&parts.headers);
-        match parts.timeout {
-            None => self.agent.run(request),
-            Some(timeout) => self.agent.run(
-                self.agent
-                    .configure_request(request)
-                    .timeout_global(Some(timeout))
-                    .timeout_per_read(None)
-                    .timeout_per_write(None)
-                    .build(),
-            ),
-        }
-    }
-
-    fn response(
-        &self,
-        response: HttpResponse,
-        parts: &Parts,
-        call: &Call,
-        replayed: bool,
-    ) -> Response {
-        let exchange = Exchange { idle: call.idle(), age: call.age(), replayed };
-        Response::new(response, parts.asked.clone(), exchange)
-    }
-
-    fn tell_replay(&self, parts: &Parts, call: &Call) {
-        let idle = call.idle().unwrap_or_default();
-        debug!("{} is sent again", parts.asked);
-        let kind = SessionEventKind::Replayed { method: parts.asked.method.clone(), idle };
-        self.core.pool().replayed(&parts.asked.uri, kind);
-    }
-}
-
-type HttpResponse = http::Response<ureq::Body>;

@@ -2,25 +2,21 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
+use std::time::Duration;
 
-use ureq::http::response::Parts;
 use ureq::http::{HeaderMap, StatusCode, Uri, Version, header};
-use ureq::{BodyReader, ResponseExt};
 
-use super::call::draining;
+use super::charset;
+use super::conn::Conn;
+use super::decode::Source;
+use super::facts::Facts;
 use super::failure::{self, Asked};
+use super::inbound::{Coding, Head};
 use crate::error::{Error, Kind};
 
 /// What `text` and `bytes` read at most, unless told otherwise.
 const LIMIT: u64 = 64 * 1024 * 1024;
-
-/// What is read of a body that nobody wants, so that its connection can be kept. Reading more costs
-/// more than a new connection.
-const DRAINED: u64 = 64 * 1024;
-
-/// How long that may take.
-const DRAIN_TIME: Duration = Duration::from_millis(50);
 
 /// The response to a request.
 ///
@@ -28,9 +24,16 @@ const DRAIN_TIME: Duration = Duration::from_millis(50);
 /// [`error_for_status`](Response::error_for_status) is asked. Its connection goes back to the
 /// session when the body has been read to its end, or when the response is dropped and what is left
 /// of the body is short (64 KiB) and there at once (50 ms).
+///
+/// A body is whole, or reading it is an error: one without a length ends with the connection, in an
+/// orderly way, and under TLS with a farewell (close_notify).
 pub struct Response {
-    parts: Parts,
+    head: Head,
+    headers: OnceLock<HeaderMap>,
+    /// The body is unpacked here.
+    unpacked: bool,
     uri: Uri,
+    query: Option<String>,
     body: Reader,
     limit: u64,
     pub(crate) exchange: Exchange,
@@ -42,37 +45,44 @@ pub(crate) struct Exchange {
     pub(crate) idle: Option<Duration>,
     pub(crate) age: Duration,
     pub(crate) replayed: bool,
+    pub(crate) retries: u32,
+    pub(crate) facts: Facts,
 }
 
 impl Response {
-    pub(crate) fn new(
-        response: ureq::http::Response<ureq::Body>,
-        request: Asked,
-        exchange: Exchange,
-    ) -> Response {
-        let uri = response.get_uri().clone();
-        let (parts, body) = response.into_parts();
-        // Of a body that is unpacked, the length is another one, and ureq takes the header away.
-        let announced = parts.headers.contains_key(header::CONTENT_LENGTH);
-        let left = body.content_length().filter(|_| announced);
-        let kept = is_kept(&parts);
-        let body = Reader { body: body.into_reader(), left, ended: false, kept, request };
-        Response { parts, uri, body, limit: LIMIT, exchange }
+    pub(crate) fn new(head: Head, mut conn: Conn, request: Asked, exchange: Exchange) -> Response {
+        conn.settle();
+        // What the server sends a part of is packed as a whole.
+        let part = head.status == StatusCode::PARTIAL_CONTENT;
+        let coding = if part { Coding::None } else { head.coding };
+        let (uri, query) = without_query(&request.uri);
+        let source = Source::new(conn, coding);
+        let (headers, unpacked) = (OnceLock::new(), !source.is_plain());
+        let body = Reader { source, ended: false, fault: None, request };
+        Response { head, headers, unpacked, uri, query, body, limit: LIMIT, exchange }
     }
 
     /// The status.
     pub fn status(&self) -> StatusCode {
-        self.parts.status
+        self.head.status
     }
 
     /// The version of HTTP that the server speaks.
     pub fn version(&self) -> Version {
-        self.parts.version
+        self.head.version
     }
 
-    /// The headers.
+    /// The headers. Of a body that is unpacked here, the packed length and the packing are not
+    /// among them.
     pub fn headers(&self) -> &HeaderMap {
-        &self.parts.headers
+        self.headers.get_or_init(|| {
+            let mut headers = self.head.headers();
+            if self.unpacked {
+                headers.remove(header::CONTENT_ENCODING);
+                headers.remove(header::CONTENT_LENGTH);
+            }
+            headers
+        })
     }
 
     /// A header as text; none if there is none, or not as text.
@@ -80,9 +90,15 @@ impl Response {
         self.headers().get(name)?.to_str().ok()
     }
 
-    /// Where it came from in the end, behind all redirects.
+    /// Where it came from in the end, behind all redirects: without user and password, and without
+    /// the query, which may hold secrets, too. That is in [`query`](Response::query).
     pub fn uri(&self) -> &Uri {
         &self.uri
+    }
+
+    /// What stood behind the `?` of the URL that it came from. Not for a log.
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_deref()
     }
 
     /// Whether the request went out on a kept connection.
@@ -100,9 +116,14 @@ impl Response {
         self.exchange.age
     }
 
-    /// Whether the request had to be sent twice.
+    /// Whether the request, or one that it was redirected to, had to be sent twice.
     pub fn replayed(&self) -> bool {
         self.exchange.replayed
+    }
+
+    /// How often the request was tried again ([`Retry`](super::Retry)).
+    pub fn retries(&self) -> u32 {
+        self.exchange.retries
     }
 
     /// Makes an error of a status from 400 on.
@@ -114,7 +135,7 @@ impl Response {
         let status = self.status();
         if status.is_client_error() || status.is_server_error() {
             let text = format!("{}: the server answered {status}", self.body.request);
-            return Err(Error::request(Kind::Status(status.as_u16()), text, None));
+            return Err(Error::request(Kind::Status(status.as_u16()), text).having_run(true));
         }
         Ok(self)
     }
@@ -126,15 +147,23 @@ impl Response {
         self
     }
 
-    /// The whole body as text; what is no UTF-8 becomes `U+FFFD`.
+    /// The whole body as text, from the charset that its `Content-Type` says: UTF-8 unless it says
+    /// one, ISO-8859-1 and -15, Windows-1252, UTF-16. What is no character in it becomes `U+FFFD`.
     ///
     /// # Errors
     ///
-    /// As [`bytes`](Response::bytes).
+    /// As [`bytes`](Response::bytes); and if the charset is another one, which the error names.
     pub fn text(&mut self) -> Result<String, Error> {
+        let charset = self.header("content-type").and_then(charset::of_content_type);
         let bytes = self.bytes()?;
-        Ok(String::from_utf8(bytes)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+        charset::decode(bytes, charset.as_deref()).map_err(|charset| {
+            let text = format!(
+                "{}: its text is in the charset `{charset}`, which is not known here: take its \
+                 `bytes`, and decode them",
+                self.body.request
+            );
+            Error::request(Kind::Http, text).having_run(true)
+        })
     }
 
     /// The whole body.
@@ -145,7 +174,7 @@ impl Response {
     /// [`limit`](Response::limit).
     pub fn bytes(&mut self) -> Result<Vec<u8>, Error> {
         let limit = self.limit;
-        let known = self.body.left.unwrap_or(0).min(limit).min(1024 * 1024);
+        let known = self.body.left().unwrap_or(0).min(limit).min(1024 * 1024);
         let mut bytes = Vec::with_capacity(known as usize);
         let read = (&mut self.body).take(limit.saturating_add(1)).read_to_end(&mut bytes);
         read.map_err(|error| failure::of_body(error, &self.body.request))?;
@@ -155,7 +184,7 @@ impl Response {
                  piece by piece with `reader`",
                 self.body.request
             );
-            return Err(Error::request(Kind::Http, text, None));
+            return Err(Error::request(Kind::Http, text).having_run(true));
         }
         Ok(bytes)
     }
@@ -170,7 +199,7 @@ impl Response {
         let bytes = self.bytes()?;
         serde_json::from_slice(&bytes).map_err(|error| {
             let text = format!("{}: its response is not the JSON expected", self.body.request);
-            Error::request(Kind::Http, text, Some(Box::new(error)))
+            Error::request(Kind::Http, text).because(error).having_run(true)
         })
     }
 
@@ -185,20 +214,18 @@ impl Response {
     }
 }
 
-/// Whether the server keeps the connection, as far as its head tells.
-fn is_kept(parts: &Parts) -> bool {
-    let said = parts.headers.get_all(header::CONNECTION);
-    let says = |word: &str| {
-        let mut words = said.iter().filter_map(|value| value.to_str().ok());
-        words.any(|value| value.split(',').any(|w| w.trim().eq_ignore_ascii_case(word)))
-    };
-    if parts.version == Version::HTTP_10 { says("keep-alive") } else { !says("close") }
+/// A URL that may stand in a log, and the rest of it.
+fn without_query(uri: &Uri) -> (Uri, Option<String>) {
+    let Some(query) = uri.query() else { return (uri.clone(), None) };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = uri.path().parse().ok();
+    (Uri::from_parts(parts).unwrap_or_default(), Some(query.to_owned()))
 }
 
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")
-            .field("status", &self.parts.status)
+            .field("status", &self.head.status)
             .field("exchange", &self.exchange)
             .finish_non_exhaustive()
     }
@@ -207,12 +234,10 @@ impl fmt::Debug for Response {
 /// The body of a response, as it comes. Gives the connection back at its end, or when it is dropped
 /// and little is left.
 pub struct Reader {
-    body: BodyReader<'static>,
-    /// What is left of an announced length.
-    left: Option<u64>,
+    source: Source,
     ended: bool,
-    /// Its connection may serve another request.
-    kept: bool,
+    /// What went wrong, and goes wrong again whenever somebody reads on: no end, but an error.
+    fault: Option<(io::ErrorKind, String)>,
     request: Asked,
 }
 
@@ -221,44 +246,44 @@ impl Read for Reader {
         if self.ended || buffer.is_empty() {
             return Ok(0);
         }
-        let n = self.body.read(buffer)?;
-        if let Some(left) = &mut self.left {
-            *left = left.saturating_sub(n as u64);
+        if self.source.conn().is_some_and(Conn::is_forked) {
+            return Err(io::Error::other(super::trouble::Trouble::Forked));
         }
+        if let Some((kind, text)) = &self.fault {
+            return Err(io::Error::new(*kind, text.clone()));
+        }
+        let n = self.source.read(buffer).inspect_err(|error| {
+            self.fault = Some((error.kind(), error.to_string()));
+        })?;
         self.ended = n == 0;
-        if self.left == Some(0) && !self.ended {
-            // ureq lets the connection go only when it is asked beyond the end. This waits for
-            // nothing; if it did fail, the body is whole all the same.
-            self.ended = matches!(self.body.read(&mut [0]), Ok(0) | Err(_));
-        }
         Ok(n)
     }
 }
 
 impl Reader {
-    fn drain(&mut self) {
-        let mut scrap = [0; 4096];
-        let mut most = DRAINED;
-        while !self.ended && most > 0 && self.left.is_none_or(|left| left <= most) {
-            match self.read(&mut scrap) {
-                Ok(n) => most = most.saturating_sub(n as u64),
-                Err(_) => return,
-            }
+    /// What is left of it, where that is known.
+    fn left(&self) -> Option<u64> {
+        if !self.source.is_plain() {
+            return None;
         }
+        self.source.conn()?.framing.left()
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
         // In a panic nothing is worth waiting for.
-        if self.kept && !self.ended && !std::thread::panicking() {
-            draining(Instant::now() + DRAIN_TIME, || self.drain());
+        if std::thread::panicking() {
+            return;
+        }
+        if let Some(payload) = self.source.payload() {
+            payload.conn.drain();
         }
     }
 }
 
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").field("left", &self.left).finish_non_exhaustive()
+        f.debug_struct("Reader").field("left", &self.left()).finish_non_exhaustive()
     }
 }

@@ -2,13 +2,15 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection};
+use rustls::{ClientConfig, ClientConnection, ProtocolVersion};
 
+use super::facts::Facts;
 use super::pipe::{Pipe, Probe, Unwritten, timed_out};
 use crate::cause::Loss;
+use crate::error::Error;
 use crate::tls::expires;
 use crate::tls_words;
 
@@ -18,10 +20,19 @@ const RECORD: usize = 17 * 1024;
 /// Tickets come in twos; more than this on an idle connection are no protocol.
 const MOST_RECORDS: usize = 16;
 
+/// What rustls needs to know, with what a server may want to hear before it speaks HTTP/1.1
+/// (RFC 7301).
+pub(crate) fn config(tls: &crate::tls::Tls) -> Result<Arc<ClientConfig>, Error> {
+    let mut config = ClientConfig::clone(&*tls.config()?);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
 #[derive(Debug)]
 pub(crate) struct Tls {
     connection: Box<ClientConnection>,
     under: Box<dyn Pipe>,
+    facts: Facts,
     /// Ciphertext on its way in and out; none while idle.
     raw: Vec<u8>,
     out: Vec<u8>,
@@ -38,15 +49,12 @@ impl Tls {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| io::Error::new(ErrorKind::InvalidInput, format!("{host}: {error}")))?;
         let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
-        let mut tls =
-            Tls { connection: Box::new(connection), under, raw: Vec::new(), out: Vec::new() };
+        let (connection, facts) = (Box::new(connection), under.facts());
+        let mut tls = Tls { connection, under, facts, raw: Vec::new(), out: Vec::new() };
         tls.shake_hands(until).map_err(|error| explained(error, host))?;
+        tls.facts.expires = tls.connection.peer_certificates().and_then(expires);
+        tls.facts.tls = tls.connection.protocol_version().and_then(named);
         Ok(tls)
-    }
-
-    /// When the certificate of the server expires, where that can be read.
-    pub(crate) fn certificate_expires(&self) -> Option<SystemTime> {
-        expires(self.connection.peer_certificates()?)
     }
 
     fn shake_hands(&mut self, until: Option<Instant>) -> io::Result<()> {
@@ -116,8 +124,16 @@ impl Tls {
     }
 }
 
+fn named(version: ProtocolVersion) -> Option<&'static str> {
+    match version {
+        ProtocolVersion::TLSv1_2 => Some("TLS 1.2"),
+        ProtocolVersion::TLSv1_3 => Some("TLS 1.3"),
+        _ => None,
+    }
+}
+
 fn words(loss: &Loss) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, format!("{}: {}", loss.cause, loss.detail))
+    io::Error::new(ErrorKind::InvalidData, loss.clone())
 }
 
 /// The error of a handshake in plain words.
@@ -189,6 +205,10 @@ impl Pipe for Tls {
         }
         // A peer that floods an idle connection with records.
         Probe::Bytes
+    }
+
+    fn facts(&self) -> Facts {
+        self.facts
     }
 
     fn holds_bytes(&mut self) -> bool {

@@ -6,16 +6,21 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use log::{debug, warn};
-use ureq::http::{Method, Request};
+use ureq::http::Method;
 
+use super::body::Body;
 use super::buffers::Buffers;
-use super::call::{self, Call};
+use super::call::Order;
 use super::eviction::Eviction;
+use super::failure::Asked;
+use super::limits::Limits;
 use super::pipe::Probe;
 use super::places::{Key, Taken, Want};
 use super::pool::Pool;
-use super::request::Inner;
+use super::replay::Replay;
+use super::request::{Inner, Parts};
 use crate::drive::spawn;
+use crate::sys;
 
 /// Where no limit is known, a connection is asked this often: firewalls forget after some minutes.
 const UNKNOWN: Duration = Duration::from_secs(30);
@@ -79,11 +84,13 @@ pub(crate) struct Warmer {
     warm: Warm,
     /// Dropping it ends the thread.
     stop: Mutex<Option<Sender<()>>>,
+    /// The process that it was made in.
+    generation: u64,
 }
 
 impl Warmer {
     pub(crate) fn new(warm: Warm) -> Warmer {
-        Warmer { warm, stop: Mutex::new(None) }
+        Warmer { warm, stop: Mutex::new(None), generation: sys::fork_generation() }
     }
 
     pub(crate) fn start(&self, inner: Weak<Inner>) {
@@ -98,6 +105,15 @@ impl Warmer {
             warn!("connections are not kept warm: {error}");
         }
         *stop = Some(sender);
+    }
+}
+
+impl Drop for Warmer {
+    fn drop(&mut self) {
+        // In a forked child there is no thread to end, and its locks may be held for ever.
+        if self.generation != sys::fork_generation() {
+            std::mem::forget(std::mem::take(&mut self.stop));
+        }
     }
 }
 
@@ -125,21 +141,25 @@ fn beat(warm: &Warm, inner: &Inner, key: &Key, mut taken: Taken) {
         return inner.core.leave(id, pipe, Buffers::default(), Eviction::UnexpectedBytes);
     }
     let scheme = if key.https { "https" } else { "http" };
-    let uri = format!("{scheme}://{}{}", key.authority, warm.path);
-    let want = Want { fresh: false, replayable: false, idle_at_most: Duration::ZERO };
-    let call = Call { pinned: Some(taken), ..Call::new(want, want) };
-    let (result, call) = call::during(call, || {
-        let request = Request::builder().method(&warm.method).uri(uri).body(())?;
-        let request = inner.agent.configure_request(request);
-        inner.agent.run(request.timeout_global(Some(ANSWER)).max_redirects(0).build())
-    });
-    if let Some(Taken { id, pipe, .. }) = call.pinned {
-        // It failed before it asked for a connection: the place must not stay taken.
-        inner.core.leave(id, pipe, Buffers::default(), Eviction::NotReusable);
-    }
-    match result.and_then(|mut response| response.body_mut().read_to_vec()) {
-        Ok(_) => inner.core.pool().stats.warmed += 1,
-        Err(error) => debug!("{}: a heartbeat failed: {error}", key.authority.host()),
+    let Ok(uri) = format!("{scheme}://{}{}", key.authority, warm.path).parse() else {
+        return inner.core.leave_unused(taken);
+    };
+    let parts = Parts::new(Asked { method: warm.method.clone(), uri }, Replay::Never);
+    let deadline = Some(Instant::now() + ANSWER);
+    let limits = Limits { deadline, connect: ANSWER, first_byte: None, silence: None };
+    let want = Want { fresh: false, to_the_last: false, idle_at_most: Duration::ZERO };
+    let mut body = Body::empty();
+    let order = Order { pinned: Some(taken), ..inner.order(&parts, &body, limits, want) };
+    match inner.once(&parts, &mut body, order) {
+        Ok((_, mut conn)) => {
+            conn.settle();
+            conn.drain();
+            inner.core.pool().stats.warmed += 1;
+        }
+        Err(failed) => {
+            let error = failed.told(&parts.asked);
+            debug!("a heartbeat failed: {error}");
+        }
     }
 }
 
@@ -154,8 +174,9 @@ impl Pool {
             if now.saturating_duration_since(host.asked) >= at_most {
                 continue;
             }
-            let limit = host.limit.usable(now, wanted, false);
             let (at, key) = (host.idle.len() - 1, host.key.clone());
+            let said = self.member(newest).said(now);
+            let limit = self.hosts[index].limit.usable(now, wanted, false, said);
             let beat = (limit * 3 / 4).min(UNKNOWN);
             let due = now + beat.saturating_sub(self.member(newest).idle_for(now));
             // What is beyond its limit is not used any more, not even for this.

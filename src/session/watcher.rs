@@ -20,7 +20,7 @@ use super::pipe::Probe;
 use super::places::SlotId;
 use super::pool::Pool;
 use crate::drive::spawn;
-use crate::sys::{Epoll, Happened, Interest};
+use crate::sys::{self, Epoll, Happened, Interest};
 
 /// An idle connection is in steady use until it has been idle for so long.
 const STEADY: Duration = Duration::from_millis(50);
@@ -28,12 +28,14 @@ const STEADY: Duration = Duration::from_millis(50);
 /// The watcher calls nothing of the user's.
 const STACK: usize = 128 * 1024;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Watcher {
     epoll: Option<Arc<Epoll>>,
     stop: Arc<AtomicBool>,
     started: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// The process that it was made in.
+    generation: u64,
 }
 
 impl Watcher {
@@ -43,9 +45,13 @@ impl Watcher {
         if let Err(error) = &epoll {
             warn!("idle connections are not watched: {error}");
         }
-        let mut watcher = Watcher::default();
-        watcher.epoll = epoll.ok();
-        watcher
+        Watcher {
+            epoll: epoll.ok(),
+            stop: Arc::default(),
+            started: AtomicBool::new(false),
+            thread: Mutex::default(),
+            generation: sys::fork_generation(),
+        }
     }
 
     /// Begins to watch a connection. False if that is not possible here.
@@ -84,6 +90,11 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
+        // In a forked child the thread does not exist, its bell is the parent's, and the lock may
+        // be held for ever.
+        if self.generation != sys::fork_generation() {
+            return std::mem::forget(std::mem::take(&mut self.thread));
+        }
         self.stop.store(true, Ordering::Release);
         self.ring();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -181,7 +192,7 @@ impl Pool {
         let arms = (!member.armed).then_some(since + STEADY);
         let host = &mut self.hosts[member.host];
         // One that nobody watches may have ended long ago.
-        if member.watched && host.limit.on_alive(idle) {
+        if member.watched && host.limit.on_alive(now, idle) {
             let line = format!("{} keeps idle connections longer than it did", host.name);
             self.lines.push((log::Level::Info, line));
             self.teller.tell(&host.name, SessionEventKind::LimitForgotten);

@@ -4,12 +4,14 @@ mod bell;
 mod clock;
 mod epoll;
 mod foreign;
+mod fork;
 mod icmp;
 mod limits;
 mod names;
 mod net;
 mod poll;
 mod process;
+mod queue;
 mod tcp;
 mod thread;
 
@@ -17,14 +19,16 @@ pub(crate) use bell::Bell;
 pub(crate) use clock::suspended;
 pub(crate) use epoll::{Epoll, Happened, Interest};
 pub(crate) use foreign::{Foreign, IntOption};
+pub(crate) use fork::generation as fork_generation;
 pub(crate) use icmp::{Icmp, listen_to_icmp, take_icmp};
 pub(crate) use limits::{Limit, is_root, soft_limit};
 pub(crate) use names::{NameFault, NameFaultKind, resolve, says_silent};
-pub(crate) use net::{Interface, has_route, interface_index, interfaces, is_gone};
+pub(crate) use net::{Interface, interface_index, interfaces, is_gone, route_error, source};
 pub(crate) use poll::{
     Ready, wait_any_writable, wait_link, wait_readable, wait_room, wait_writable,
 };
 pub(crate) use process::Own;
+pub(crate) use queue::queue_drops;
 pub(crate) use tcp::{peek_now, recv_now, retransmission_timeout, set_longest_rto, tcp_info};
 pub(crate) use thread::{set_timer_slack, with_signals_blocked};
 

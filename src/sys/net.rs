@@ -11,19 +11,31 @@ pub(crate) fn is_gone(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_err_and(gone)
 }
 
-/// Whether there is a route to the peer, from this address of ours if there is one: some rules go
-/// by that. A UDP socket that is connected asks for one and sends nothing.
-pub(crate) fn has_route(local: Option<SocketAddr>, peer: SocketAddr) -> bool {
-    let mut from = local.unwrap_or(match peer {
+/// Why there is no route to the peer, from this address of ours if there is one: some rules go by
+/// that. None if there is one. Beside a route that is missing there are those that say
+/// `unreachable`, `prohibit` (EACCES) and `blackhole` (EINVAL). A UDP socket that is connected asks
+/// for one and sends nothing.
+pub(crate) fn route_error(local: Option<SocketAddr>, peer: SocketAddr) -> Option<i32> {
+    let mut from = local.unwrap_or_else(|| anywhere(peer));
+    from.set_port(0);
+    let socket = UdpSocket::bind(from).ok()?;
+    let errno = socket.connect(peer).err()?.raw_os_error()?;
+    let none = [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EACCES, libc::EINVAL];
+    none.contains(&errno).then_some(errno)
+}
+
+/// The address from which a new connection to the peer would leave.
+pub(crate) fn source(peer: SocketAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind(anywhere(peer)).ok()?;
+    socket.connect(peer).ok()?;
+    socket.local_addr().ok().map(|from| from.ip())
+}
+
+fn anywhere(peer: SocketAddr) -> SocketAddr {
+    match peer {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    });
-    from.set_port(0);
-    let asked = UdpSocket::bind(from).and_then(|socket| socket.connect(peer));
-    let none = |error: io::Error| {
-        matches!(error.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH))
-    };
-    !asked.is_err_and(none)
+    }
 }
 
 /// An address of this machine, its interface, and whether that is up and has a carrier.
@@ -106,11 +118,15 @@ mod tests {
         let foreign = IpAddr::from([192, 0, 2, 1]); // for documentation, RFC 5737
         assert!(is_gone(foreign));
         let peer = SocketAddr::from(([127, 0, 0, 1], 9));
-        assert!(has_route(None, peer) && has_route(Some((loopback, 7).into()), peer));
-        assert!(has_route(Some((foreign, 7).into()), peer), "an address that is gone is no route");
+        let errors = [None, Some((loopback, 7).into())].map(|local| route_error(local, peer));
+        assert_eq!((errors, source(peer)), ([None; 2], Some(loopback)));
+        let gone = route_error(Some((foreign, 7).into()), peer);
+        assert_eq!(gone, None, "an address that is gone is no route");
         let all = interfaces();
         let of = |address| all.iter().find(|one| one.address == address);
         assert!(of(loopback).is_some_and(|lo| lo.name.starts_with("lo") && lo.runs), "{all:?}");
         assert_eq!(of(IpAddr::from([127, 0, 0, 9])), None);
+        let index = of(loopback).and_then(|lo| interface_index(&lo.name));
+        assert!(index.is_some() && interface_index("no such one").is_none());
     }
 }

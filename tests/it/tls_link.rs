@@ -22,7 +22,7 @@ pub type Server = StreamOwned<ServerConnection, TcpStream>;
 /// An authority, and one certificate from it.
 pub struct Authority {
     pub ca_pem: String,
-    config: Arc<ServerConfig>,
+    pub config: Arc<ServerConfig>,
 }
 
 impl Authority {
@@ -63,7 +63,11 @@ impl Authority {
 
     /// A server that shows the certificate of its authority as its own.
     pub fn itself() -> Authority {
-        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        Authority::itself_as("127.0.0.1")
+    }
+
+    pub fn itself_as(name: &str) -> Authority {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
@@ -200,8 +204,19 @@ fn each_certificate_that_is_no_good_is_told_with_its_word() {
         assert!(detail.starts_with("untrusted: ") && detail.contains("127.0.0.1"), "{detail}");
     }
     let itself = Authority::itself();
-    let detail = failure(&itself, itself.tls());
-    assert!(detail.starts_with("untrusted: ") && detail.contains("of an authority"), "{detail}");
+    for tls in [other.tls(), Tls::new()] {
+        let detail = failure(&itself, tls);
+        assert!(
+            detail.starts_with("untrusted: ") && detail.contains("of an authority"),
+            "{detail}"
+        );
+    }
+    // Who trusts the authority trusts it as a server, too; but not under another name.
+    let peer = itself.serve(|stream, _| answer_lines(stream));
+    watch(target(&peer, itself.tls()), quick()).wait_state(State::Up);
+    let unnamed = Authority::itself_as("other.example");
+    let detail = failure(&unnamed, unnamed.tls());
+    assert!(detail.starts_with("wrong-name: ") && detail.contains("`other.example`"), "{detail}");
     for authority in [over, other, good] {
         let peer = authority.serve(|stream, _| answer_lines(stream));
         let anybody = Tls::new().danger_accept_any_certificate();

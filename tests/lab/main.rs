@@ -15,9 +15,13 @@ mod ours;
 mod path;
 mod peer;
 mod recording;
+mod row;
 mod said;
 mod server;
+mod table;
 mod watching;
+mod web;
+mod wire;
 
 use std::process::Stdio;
 
@@ -25,12 +29,16 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 type Test = (&'static str, fn());
 
+/// A test of many children.
+const TABLE: &[Test] =
+    &[("kinds_of_faults_are_told_by_their_name", table::kinds_are_told_by_their_name)];
+
 /// So many run side by side: most of the time they wait.
 const AT_ONCE: usize = 20;
 
 fn all() -> Vec<Test> {
     // What takes long goes first.
-    let long = [flows::TESTS, many::TESTS, peer::TESTS, path::TESTS];
+    let long = [TABLE, flows::TESTS, many::TESTS, peer::TESTS, path::TESTS];
     let short = [bulk::TESTS, kinds::TESTS, ours::TESTS, said::TESTS];
     [long.concat(), short.concat()].concat()
 }
@@ -46,7 +54,11 @@ fn need() -> Result<(), String> {
         .to_owned())
 }
 
-fn run(name: &str) -> Result<(), Failed> {
+fn run((name, test): Test) -> Result<(), Failed> {
+    if TABLE.iter().any(|(table, _)| *table == name) {
+        test();
+        return Ok(());
+    }
     let output = net::enter(name).output()?;
     let told = String::from_utf8_lossy(&output.stdout);
     if std::env::var_os("KEEPBEAT_LAB_SHOW").is_some() {
@@ -63,6 +75,7 @@ fn run(name: &str) -> Result<(), Failed> {
 fn child(words: &[String]) {
     match words {
         [part] if part == "serve" => server::serve(),
+        [part, name] if part == "kind" => table::child(name),
         [part, name] if part == "case" && name == "nothing" => {
             drop(net::Lab::that_forgets_after(1))
         }
@@ -74,9 +87,10 @@ fn child(words: &[String]) {
     }
 }
 
-fn trial(name: &'static str, need: &Result<(), String>, required: bool) -> Trial {
+fn trial(test: Test, need: &Result<(), String>, required: bool) -> Trial {
+    let (name, _) = test;
     match need {
-        Ok(()) => Trial::test(name, move || run(name)),
+        Ok(()) => Trial::test(name, move || run(test)),
         Err(reason) if required => {
             let reason = reason.clone();
             Trial::test(name, move || Err(reason.into()))
@@ -98,6 +112,6 @@ fn main() {
     let is = |name: &str, wanted: &str| std::env::var(name).is_ok_and(|value| value == wanted);
     let required = is("KEEPBEAT_REQUIRE", "1") || is("KEEPBEAT_LAB", "required");
     let need = if arguments.list { Ok(()) } else { need() };
-    let trials = all().into_iter().map(|(name, _)| trial(name, &need, required)).collect();
+    let trials = all().into_iter().map(|test| trial(test, &need, required)).collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -10,11 +10,11 @@ use crate::server::Server;
 pub const SERVER: &str = "203.0.113.2";
 pub const MORE_SERVERS: [&str; 3] = ["203.0.113.3", "203.0.113.4", "203.0.113.5"];
 
-/// The test in namespaces of its own: `$0` is this test, `$1` the case.
+/// The test in namespaces of its own: `$0` is this test, `$1` and `$2` say which part of it.
 const ENTER: &str = r#"
 mount -t tmpfs none /run
 mkdir /run/netns
-exec "$0" --child case "$1"
+exec "$0" --child "$1" "$2"
 "#;
 
 const HOSTS: &str = r#"
@@ -96,9 +96,14 @@ RULES
 
 /// This test again, as a case within namespaces of its own.
 pub fn enter(case: &str) -> Command {
+    enter_as("case", case)
+}
+
+/// The same for a part of another sort.
+pub fn enter_as(part: &str, name: &str) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--net", "--mount", "sh", "-ec", ENTER]);
-    command.arg(std::env::current_exe().unwrap()).arg(case).stdin(Stdio::null());
+    command.arg(std::env::current_exe().unwrap()).args([part, name]).stdin(Stdio::null());
     command
 }
 
@@ -107,7 +112,7 @@ pub fn client(script: &str) {
     run(Command::new("sh").args(["-ec", script]), "");
 }
 
-fn on(host: &str, program: &str, arguments: &[&str], input: &str) -> String {
+pub fn on(host: &str, program: &str, arguments: &[&str], input: &str) -> String {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", host, program]).args(arguments);
     String::from_utf8(run(&mut command, input).stdout).unwrap()
@@ -184,13 +189,15 @@ impl Lab {
 }
 
 /// The own ports of all connections to the server.
-fn own_ports() -> String {
-    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+pub fn own_ports() -> String {
+    let table = |family| std::fs::read_to_string(format!("/proc/self/net/{family}"));
+    // Each begins with a line that names the columns.
+    let table = table("tcp").unwrap() + &table("tcp6").unwrap_or_default();
     let mut ports = Vec::new();
     for line in table.lines().skip(1) {
         let words: Vec<_> = line.split_whitespace().collect();
         let port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap(), 16);
-        if words[3] == "01" {
+        if words.get(3) == Some(&"01") {
             ports.push(port(words[1]).unwrap().to_string());
         }
     }

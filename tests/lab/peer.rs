@@ -76,6 +76,7 @@ fn accept_queue() {
     let case = Case {
         port: SHORT_QUEUE,
         beside: &[Cause::PeerSilent],
+        first: &[Cause::PeerSilent],
         ..Case::new("accept-queue-full", Cause::AcceptQueueFull)
     };
     let mut waiting = Vec::new();

@@ -29,10 +29,10 @@ fn need() -> Need {
 }
 
 /// A folder for one server, gone with the value.
-struct Folder(std::path::PathBuf);
+pub struct Folder(pub std::path::PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Folder {
+    pub fn new(name: &str) -> Folder {
         let folder = format!("keepbeat-test-{}-{name}", std::process::id());
         let path = std::env::temp_dir().join(folder);
         std::fs::create_dir_all(&path).unwrap();
@@ -46,8 +46,8 @@ impl Drop for Folder {
     }
 }
 
-/// Apache as Debian sets it up: 5 s, and 100 requests a connection.
-fn apache(folder: &Folder) -> Server {
+/// Apache as Debian sets it up: 5 s, and 100 requests a connection; and with these settings.
+pub fn apache(folder: &Folder, more: &str) -> Server {
     let port = free_port();
     let root = folder.0.display();
     let modules = "/usr/lib/apache2/modules";
@@ -58,7 +58,8 @@ fn apache(folder: &Folder) -> Server {
          LoadModule reqtimeout_module {modules}/mod_reqtimeout.so\n\
          User nobody\nGroup nogroup\nErrorLog error.log\nDocumentRoot {root}/files\n\
          KeepAlive On\nKeepAliveTimeout 5\nMaxKeepAliveRequests 100\n\
-         RequestReadTimeout header=20-40,minrate=500\n"
+         RequestReadTimeout header=20-40,minrate=500\n{}",
+        more.replace("MODULES", modules)
     );
     std::fs::create_dir_all(folder.0.join("files")).unwrap();
     std::fs::write(folder.0.join("files/index.html"), "ok").unwrap();
@@ -121,7 +122,7 @@ fn all_the_time() {
     };
     let nginx = ["1s", "5s", "75s"].map(|limit| Nginx::start(&settings(limit)));
     let folder = Folder::new("apache");
-    let (apache, node) = (apache(&folder), Node::start());
+    let (apache, node) = (apache(&folder, ""), Node::start());
     let servers = [
         ("nginx 1s", nginx[0].address),
         ("nginx 5s", nginx[1].address),

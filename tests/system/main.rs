@@ -16,6 +16,7 @@ mod limits;
 mod names;
 mod nginx;
 mod observe;
+mod real_http;
 mod redis;
 mod redis_in_band;
 mod redis_link;
@@ -68,6 +69,7 @@ fn main() {
         redis_in_band::trials(),
         haproxy::trials(),
         nginx::trials(),
+        real_http::trials(),
         stall::trials(),
         itself::trials(),
         names::trials(),

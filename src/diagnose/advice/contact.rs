@@ -39,6 +39,10 @@ pub(super) fn advise(evidence: &Evidence, verdict: &Verdict, peer: &str) -> Opti
             format!("does the service at {peer} greet at all? It said nothing: {}", place.guess())
         }),
         Cause::PeerSilent => Some(never_answered(evidence, &place?, peer)),
+        // It may be only late; but who has never answered may not know the bytes.
+        Cause::AckTimeout if evidence.beat_acked == Some(true) => {
+            Some(never_answered(evidence, &place?, peer))
+        }
         // So servers answer plain HTTP on a port for TLS, and to HEAD they may not say so.
         Cause::BadStatus if detail.starts_with("400 ") => {
             place.filter(|place| place.scheme == "http").map(|Place { place, .. }| {
@@ -263,6 +267,7 @@ mod tests {
             stage: Some(Stage::Silence),
             unacked: Some(0),
             unsent_bytes: Some(0),
+            acked_ago_us: Some(std::time::Duration::from_secs(1)),
             beat: Some("heartbeat".to_owned()),
             ..first(target, Cause::AckTimeout)
         };

@@ -158,7 +158,7 @@ impl Case {
     }
 
     /// The peer answered one beat twice.
-    pub(crate) fn doubled(&self, heard: &Heard, now: Instant) -> Evidence {
+    pub(crate) fn doubled(&mut self, heard: &Heard, now: Instant) -> Evidence {
         let detail = format!("the ack came once more, as `{}`: it answers twice", heard.words);
         let warning = self.warning(Cause::UnaskedBytes, now, None);
         Evidence { detail: Some(detail), ..warning }
@@ -192,6 +192,7 @@ impl Case {
 mod tests {
     use super::*;
     use crate::diagnose::Diagnose;
+    use crate::diagnose::belief::Ledger;
     use crate::diagnose::decide::decide;
 
     const MS: Duration = Duration::from_millis(1);
@@ -204,7 +205,7 @@ mod tests {
 
     /// A connection that ends after so long, with a beat written after so long, if one was.
     fn end(case: &mut Case, start: Instant, beat: Option<Duration>, lived: Duration) -> Evidence {
-        case.on_connected(None, start);
+        case.on_connected(None, Ledger::default(), start);
         beat.into_iter().for_each(|after| case.on_sent(1, start + after, 9, None));
         let evidence = case.end(&Loss::from(Cause::Reset), start + lived, None, None);
         case.on_disconnected();
@@ -220,7 +221,7 @@ mod tests {
         assert_eq!((sent.drops, sent.drops_unsent), (Some(2), Some(1)));
         case.on_disconnected(); // an attempt
         assert_eq!(end(&mut case, now, None, MS).drops, Some(3));
-        case.on_connected(None, now);
+        case.on_connected(None, Ledger::default(), now);
         case.on_disconnected(); // an end that was not asked about
         assert_eq!(end(&mut case, now, None, MS).drops, Some(1));
         let late = end(&mut case, now, Some(500 * MS), 510 * MS);
@@ -228,7 +229,7 @@ mod tests {
         let short = end(&mut case, now, Some(300 * MS), 310 * MS);
         assert_eq!(short.drops, None, "it stood for the moment of a shorter timeout");
         assert_eq!(end(&mut case, now, None, 600 * MS).drops, None);
-        case.on_connected(None, now);
+        case.on_connected(None, Ledger::default(), now);
         case.on_sent(1, now, 9, None);
         case.on_ack(1, Some(MS), false, now);
         let acked = case.end(&Loss::from(Cause::Reset), now + MS, None, None);
@@ -240,7 +241,7 @@ mod tests {
         let now = Instant::now();
         let mut case = case(now);
         assert_eq!(end(&mut case, now, Some(MS), MS).first_contact, Some(true));
-        case.on_connected(None, now);
+        case.on_connected(None, Ledger::default(), now);
         case.on_sent(1, now, 9, None);
         case.on_ack(1, None, true, now);
         let dropped = end(&mut case, now, Some(MS), MS);

@@ -219,6 +219,7 @@ mod tests {
             outstanding: Some(1),
             unacked: Some(0),
             unsent_bytes: Some(0),
+            acked_ago_us: Some(Duration::from_secs(1)),
             ..Evidence::default()
         };
         let came = |word| Evidence { said_since_beat: Some(true), ..silence(word) };

@@ -1,6 +1,8 @@
 //! DECIDES: why a connection that stood has ended. The word of the end is certain; what made it
 //! can be more.
 
+use std::time::Duration;
+
 use super::{Verdict, certain, contact, likely, local, silence};
 use crate::cause::Cause;
 use crate::diagnose::diagnosis::Confidence;
@@ -10,7 +12,14 @@ use crate::diagnose::evidence::{Evidence, Fresh};
 const TWICE: u32 = 2;
 const THRICE: u32 = 3;
 
+/// So soon after a side connection of ours was accepted an end is our own doing: some round trips,
+/// and what a small device needs to turn from one client to the next.
+const OUR_DOING: Duration = Duration::from_millis(300);
+
 pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
+    if let Some(verdict) = own_doing(evidence, word) {
+        return verdict;
+    }
     match word {
         Cause::ClosedByPeer => contact::ended(evidence, word, closed(evidence)),
         Cause::ClosedWithReason => with_reason(evidence),
@@ -26,6 +35,14 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
         },
         _ => certain(word),
     }
+}
+
+/// The peer's kernel lived, we opened a second connection, and the first one ended.
+fn own_doing(evidence: &Evidence, word: Cause) -> Option<Verdict> {
+    let age = evidence.side_age_us?;
+    let soon = age <= OUR_DOING + 8 * evidence.rtt_us.unwrap_or_default();
+    let ended = matches!(word, Cause::ClosedByPeer | Cause::Reset);
+    (soon && ended).then(|| likely(Cause::SingleClient, &[word]))
 }
 
 fn closed(evidence: &Evidence) -> Verdict {
@@ -106,4 +123,30 @@ fn gave_up(evidence: &Evidence) -> Verdict {
         return Verdict { cause: Cause::KernelGaveUp, ..silence };
     }
     silence
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decide;
+    use super::*;
+    use crate::diagnose::evidence::Stage;
+
+    #[test]
+    fn an_end_right_after_our_own_second_connection_is_our_own_doing() {
+        let ended = |word, age: Option<u64>| {
+            decide(&Evidence {
+                word: Some(word),
+                stage: Some(Stage::End),
+                side_age_us: age.map(Duration::from_millis),
+                rtt_us: Some(Duration::from_millis(10)),
+                ..Evidence::default()
+            })
+        };
+        for word in [Cause::ClosedByPeer, Cause::Reset] {
+            assert_eq!(ended(word, Some(40)), likely(Cause::SingleClient, &[word]));
+            assert_eq!(ended(word, Some(900)).cause, word, "long after it");
+            assert_eq!(ended(word, None).cause, word);
+        }
+        assert_eq!(ended(Cause::WrongReply, Some(40)).cause, Cause::WrongReply);
+    }
 }

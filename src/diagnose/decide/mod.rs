@@ -3,7 +3,7 @@
 //!
 //! 1. Was this process, or the machine, away? Then nobody is convicted.
 //! 2. Did the connection ever stand ([`connect`])? Has it ended ([`end`]), at once or with a word
-//!    ([`contact`])?
+//!    ([`contact`])? Does it answer again ([`back`])?
 //! 3. Did something come, and was not the ack?
 //! 4. Is it our own address, interface, route? That sends nothing and comes before what follows,
 //!    because a local failure leaves the same errors behind as a router's word.
@@ -12,11 +12,16 @@
 //!    acknowledged and not answered ([`silence`])?
 //! 7. Are many links silent at once?
 //! 8. What became of other connections to the same address ([`beyond`])?
+//!
+//! An answer that accuses somebody needs a silence of some length, and some tries in vain
+//! ([`patience`]); until then it stands among what may be.
 
+mod back;
 mod beyond;
 mod connect;
 mod contact;
 mod end;
+mod patience;
 mod silence;
 #[cfg(test)]
 mod tests;
@@ -64,6 +69,7 @@ pub(super) fn decide(evidence: &Evidence) -> Verdict {
         Stage::End => end::decide(evidence, word),
         Stage::Silence => silence::decide(evidence, word),
         Stage::Warning => warning(evidence, word),
+        Stage::Back => back::decide(evidence),
         Stage::Away => certain(word),
     }
 }
@@ -121,16 +127,42 @@ fn warning(evidence: &Evidence, word: Cause) -> Verdict {
 /// Whether what this evidence shows has been to the peer and back: then it is no trouble of a
 /// network that many hosts share.
 pub(crate) fn is_path_alive(evidence: &Evidence) -> bool {
+    let has_arrived = silence::is_acked(evidence) && evidence.outstanding != Some(0);
+    has_arrived
+        || matches!(
+            decide(evidence).cause,
+            Cause::PeerSilent
+                | Cause::RepliesFiltered
+                | Cause::ConversationSilent
+                | Cause::AcceptQueueFull
+                | Cause::PeerNotReading
+                | Cause::QueuedBehindData
+                | Cause::PartialReply
+                | Cause::WrongReply
+                | Cause::ClosedByPeer
+        )
+}
+
+/// Whether this cause blames somebody for more than a bad path or a slow process: it must not have
+/// been so, if the connection is well again by itself.
+pub(crate) fn accuses(cause: Cause) -> bool {
     matches!(
-        decide(evidence).cause,
-        Cause::PeerSilent
+        cause,
+        Cause::FlowDropped
+            | Cause::FlowForgotten
             | Cause::RepliesFiltered
+            | Cause::PayloadFiltered
+            | Cause::SizeFiltered
+            | Cause::AllPayloadDropped
+            | Cause::PortFiltered
+            | Cause::SomePathsDead
             | Cause::ConversationSilent
             | Cause::AcceptQueueFull
-            | Cause::PeerNotReading
-            | Cause::QueuedBehindData
-            | Cause::PartialReply
-            | Cause::WrongReply
-            | Cause::ClosedByPeer
+            | Cause::Prohibited
     )
+}
+
+/// Whether the evidence says more than what may be.
+pub(crate) fn is_sure(evidence: &Evidence) -> bool {
+    decide(evidence).confidence >= Confidence::Likely
 }

@@ -3,19 +3,22 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::beyond::LONG;
 use super::connect::many_at_once;
+use super::patience::{is_answer_overdue, is_eaten, is_eaten_again, is_hard, lost, open, silent};
 use super::{Verdict, beyond, certain, contact, likely, local, possible};
 use crate::cause::Cause;
-use crate::diagnose::diagnosis::Confidence;
 use crate::diagnose::evidence::{Carried, Evidence, Fresh};
 use crate::transport::Transport;
 
+/// So long after the first the kernel sends a SYN again.
+const A_SYN: Duration = Duration::from_secs(1);
+
+/// So long an answer may take where others are answered at once.
+const A_TURN: Duration = Duration::from_millis(1500);
+
 /// The word of the kernel for a connection whose peer has closed.
 const CLOSE_WAIT: &str = "close-wait";
-
-/// Who rejects does so at once. A router that asks for a host in vain gives it up after three
-/// seconds.
-const A_SILENCE: Duration = Duration::from_secs(1);
 
 pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
     if evidence.tcp_state.as_deref() == Some(CLOSE_WAIT) {
@@ -30,26 +33,29 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
     if word == Cause::WriteStalled {
         return certain(Cause::WriteStalled);
     }
-    let questions = [own_side, rejected, held_up, not_transmitted, not_answered, many_at_once];
-    if let Some(verdict) = questions.iter().find_map(|question| question(evidence)) {
-        return verdict;
-    }
-    if let Some(transport) = evidence.transport {
-        return unseen(transport);
-    }
-    let verdict = beyond::decide(evidence);
-    if is_early(evidence) { less_sure(verdict) } else { verdict }
+    let questions = [
+        own_side,
+        rejected,
+        held_up,
+        not_transmitted,
+        own_queue,
+        too_large,
+        slow,
+        not_answered,
+        many_at_once,
+        unseen,
+    ];
+    let answer = questions.iter().find_map(|question| question(evidence));
+    answer.unwrap_or_else(|| beyond::decide(evidence))
 }
 
 /// Nothing is seen of a followed connection, and where there is no network none is to blame.
-fn unseen(transport: Transport) -> Verdict {
-    match transport {
-        Transport::Tcp | Transport::Tls => {
-            let others = [Cause::PeerSilent, Cause::PathDead, Cause::FlowForgotten];
-            possible(Cause::AckTimeout, &others)
-        }
+fn unseen(evidence: &Evidence) -> Option<Verdict> {
+    let others = [Cause::PeerSilent, Cause::PathDead, Cause::FlowForgotten];
+    Some(match evidence.transport? {
+        Transport::Tcp | Transport::Tls => possible(Cause::AckTimeout, &others),
         Transport::Serial | Transport::Pipe | Transport::Other => possible(Cause::AckTimeout, &[]),
-    }
+    })
 }
 
 /// Question 4. What the peer's kernel has acknowledged went out and came back, whatever our own
@@ -59,13 +65,15 @@ fn own_side(evidence: &Evidence) -> Option<Verdict> {
     if is_acked(evidence) && evidence.outstanding != Some(0) { None } else { local(evidence) }
 }
 
-/// All that was written was acknowledged.
-fn is_acked(evidence: &Evidence) -> bool {
-    evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0)
+/// All that was written was acknowledged, or the beat and all before it.
+pub(super) fn is_acked(evidence: &Evidence) -> bool {
+    let all = evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0);
+    all || evidence.beat_acked == Some(true)
 }
 
-/// Question 5. What a router says of an address that it cannot reach makes the kernel take its
-/// doubled timeout back (RFC 6069), what a firewall says does not.
+/// Question 5. The kernel has one number for a router that cannot reach a host, one that forbids to
+/// and packets that go in circles. What a connect has read of type and code tells; without it, only
+/// that the kernel takes its doubled timeout back for the first (RFC 6069).
 pub(super) fn rejected(evidence: &Evidence) -> Option<Verdict> {
     let errno = i32::try_from(evidence.icmp_errno?).ok()?;
     let (sent_again, backoff) = (evidence.retransmits.unwrap_or(0), evidence.backoff.unwrap_or(0));
@@ -73,21 +81,18 @@ pub(super) fn rejected(evidence: &Evidence) -> Option<Verdict> {
     // taken back. What was sent as a loss probe doubles nothing, either.
     let sent_in_all = evidence.resent.unwrap_or(0);
     let taken_back = backoff < sent_again || u32::from(backoff) + 2 < sent_in_all;
-    Some(match errno {
-        libc::ECONNREFUSED | libc::EACCES | libc::EPERM => certain(Cause::Prohibited),
-        _ if taken_back => certain(Cause::Unreachable),
+    Some(match (errno, evidence.fresh) {
+        (_, Some(Fresh::Prohibited)) => certain(Cause::Prohibited),
+        (libc::ECONNREFUSED | libc::EACCES | libc::EPERM, _) => certain(Cause::Prohibited),
+        (_, Some(Fresh::Unreachable)) if evidence.icmp_type.is_some() => {
+            certain(Cause::Unreachable)
+        }
+        _ if taken_back && evidence.icmp_again == Some(true) => certain(Cause::Unreachable),
+        _ if taken_back => likely(Cause::Unreachable, &[Cause::Prohibited]),
         // There a prohibition has an error of its own. What is left is a router that reaches no
         // further; and of its words the kernel takes only `no route` for a reason to undo.
         _ if is_over_v6(evidence) => certain(Cause::Unreachable),
-        // Said once is not enough: routers say so once a second, and the timeouts in between pass
-        // without a word. Nor is it certain then: packets that go in circles look the same.
-        _ if evidence.icmp_again == Some(true) => likely(Cause::Prohibited, &[Cause::Unreachable]),
-        // First it was silent: that is how a host vanishes whose router gives it up later.
-        _ if evidence.icmp_after_us.is_some_and(|after| after >= A_SILENCE) => {
-            likely(Cause::Unreachable, &[Cause::Prohibited])
-        }
-        libc::ENETUNREACH => likely(Cause::Unreachable, &[Cause::Prohibited]),
-        _ => likely(Cause::Prohibited, &[Cause::Unreachable]),
+        _ => possible(Cause::Unreachable, &[Cause::Prohibited]),
     })
 }
 
@@ -101,6 +106,9 @@ pub(super) fn held_up(evidence: &Evidence) -> Option<Verdict> {
     let (unsent, window) = (evidence.unsent_bytes?, evidence.window_bytes);
     if unsent > 0 && window == Some(0) {
         return Some(certain(Cause::PeerNotReading));
+    }
+    if evidence.beat_acked == Some(true) {
+        return None;
     }
     let ahead = evidence.ahead_bytes.unwrap_or(0);
     let acked = evidence.acked_bytes.unwrap_or(0);
@@ -121,6 +129,71 @@ fn not_transmitted(evidence: &Evidence) -> Option<Verdict> {
     })
 }
 
+/// It left the connection, and a queue of this machine throws packets away.
+fn own_queue(evidence: &Evidence) -> Option<Verdict> {
+    let drops = evidence.queue_drops.is_some_and(|drops| drops > 0);
+    let waits = drops && !is_acked(evidence);
+    waits.then(|| likely(Cause::NotTransmitted, &[Cause::LossyPath, Cause::SlowPath]))
+}
+
+/// Segments came, or arrived, while one before them was missing, again and again: the missing one
+/// is longer than they are.
+fn too_large(evidence: &Evidence) -> Option<Verdict> {
+    let gap_in_answer = evidence.out_of_order.is_some_and(|n| n > 0) && is_acked(evidence);
+    let long = evidence.beat_bytes.is_some_and(|bytes| bytes > LONG);
+    let behind = long && evidence.sacked.is_some_and(|segments| segments > 0);
+    let gap_in_beat = behind && evidence.resent.unwrap_or(0) >= 2;
+    if !gap_in_answer && !gap_in_beat {
+        return None;
+    }
+    let verdict = likely(Cause::SizeFiltered, &[Cause::LossyPath, Cause::RepliesFiltered]);
+    // One that was lost by chance is sent again some times within that.
+    Some(if is_gap_lasting(evidence) { verdict } else { open(evidence, &verdict) })
+}
+
+fn is_gap_lasting(evidence: &Evidence) -> bool {
+    let rtt = evidence.rtt_us.unwrap_or_default();
+    let long = if is_hard(evidence) { 3 } else { 1 } * Duration::from_millis(1400) + 4 * rtt;
+    silent(evidence) >= long
+}
+
+/// The round trip is as long as the timeout, or longer: no answer can come in time.
+fn slow(evidence: &Evidence) -> Option<Verdict> {
+    let timeout = evidence.timeout_us.filter(|_| !is_acked(evidence))?;
+    // Where its own opening was sent again the kernel's average is wrong from the start.
+    let late = evidence.late_beats.unwrap_or(0) > 0 && evidence.opening_resent.is_none();
+    let average = evidence.rtt_us.filter(|_| late);
+    // That of this connection's own opening counts where its first answer does not come, either.
+    let own = evidence.opening_rtt_us;
+    // Answers may have been late for another reason: of a long round trip the kernel measures an
+    // eighth at least into its average.
+    let is_measured = |took: &Duration| evidence.rtt_us.is_none_or(|rtt| rtt * 10 >= *took);
+    let answers = evidence.answers_us.filter(is_measured);
+    let round = handshake(evidence).or(answers.max(average).max(own))?;
+    (round >= timeout * 3 / 4).then(|| likely(Cause::SlowPath, &[Cause::LossyPath]))
+}
+
+/// The round trip of another connection's opening, made to find that out.
+fn handshake(evidence: &Evidence) -> Option<Duration> {
+    // After an outage the first one may have waited for the path.
+    if evidence.fresh != Some(Fresh::Connected) || evidence.fresh_is_next == Some(true) {
+        return None;
+    }
+    opening(evidence)
+}
+
+/// The round trip of the opening that was measured. Where that was sent again, the kernel cannot
+/// tell the answer to the first from that to the second: only the time between them does.
+pub(super) fn opening(evidence: &Evidence) -> Option<Duration> {
+    let (round, took) = (evidence.fresh_rtt_us?, evidence.fresh_took_us?);
+    let usual = 2 * evidence.beat_rtt_us.unwrap_or_default() + Duration::from_millis(100);
+    match evidence.fresh_resent.unwrap_or(0) {
+        0 => Some(round),
+        1 => (took > A_SYN + usual).then_some(round),
+        _ => None,
+    }
+}
+
 /// All was acknowledged, and nobody answered.
 fn not_answered(evidence: &Evidence) -> Option<Verdict> {
     // Probes of the keepalive are no bytes, and count nowhere else. Where a beat was acknowledged
@@ -134,22 +207,35 @@ fn not_answered(evidence: &Evidence) -> Option<Verdict> {
         let others = [Cause::PeerSilent, Cause::PathDead, Cause::FlowForgotten];
         return Some(possible(Cause::AckTimeout, &others));
     }
-    // A segment that arrived twice: its first acknowledgement went with the answer it rode on.
-    let eaten = evidence.duplicates.unwrap_or(0) > 0;
-    Some(match (evidence.fresh, evidence.fresh_beat) {
+    let verdict = whose_silence(evidence);
+    let turn = verdict.cause != Cause::ConversationSilent || silent(evidence) >= A_TURN;
+    Some(if turn && is_answer_overdue(evidence) { verdict } else { open(evidence, &verdict) })
+}
+
+/// Whose doing it is that a beat was acknowledged and not answered.
+fn whose_silence(evidence: &Evidence) -> Verdict {
+    let eaten = is_eaten(evidence) && lost(evidence) == 0;
+    match (evidence.fresh, evidence.fresh_beat) {
         (_, Some(Carried::Answered)) if eaten => {
             likely(Cause::ConversationSilent, &[Cause::RepliesFiltered])
         }
-        (_, Some(Carried::Answered)) => likely(Cause::ConversationSilent, &[]),
-        _ if eaten => likely(Cause::RepliesFiltered, &[Cause::PeerSilent]),
-        // Nor does another port answer: it died after the acknowledgement.
-        (Some(Fresh::Silent), _) if evidence.closed_port == Some(Fresh::Silent) => {
-            likely(Cause::PathDead, &[])
+        // Both were waited for, and one of them came.
+        (_, Some(Carried::Answered)) if evidence.fresh_beat_us.is_some() => {
+            likely(Cause::SingleClient, &[Cause::ConversationSilent, Cause::PeerSilent])
         }
-        (Some(Fresh::Silent), _) if evidence.closed_port.is_none() => {
-            likely(Cause::AcceptQueueFull, &[Cause::PeerSilent, Cause::PathDead])
+        // A device for one client may have turned to ours.
+        (_, Some(Carried::Answered)) => likely(Cause::ConversationSilent, &[Cause::SingleClient]),
+        _ if eaten && is_eaten_again(evidence) => {
+            likely(Cause::RepliesFiltered, &[Cause::PeerSilent])
         }
-        (Some(Fresh::Silent), _) => likely(Cause::AcceptQueueFull, &[Cause::PeerSilent]),
+        _ if eaten => possible(Cause::RepliesFiltered, &[Cause::PeerSilent, Cause::LossyPath]),
+        (Some(Fresh::Silent), _) if evidence.fresh_again == Some(Fresh::Silent) => {
+            likely(Cause::AcceptQueueFull, &[Cause::PeerSilent])
+        }
+        // One lost packet looks the same.
+        (Some(Fresh::Silent), _) => {
+            possible(Cause::AcceptQueueFull, &[Cause::PeerSilent, Cause::LossyPath])
+        }
         (Some(Fresh::Refused), _) => likely(Cause::PeerSilent, &[]),
         (_, Some(Carried::Acked | Carried::Unanswered)) => {
             likely(Cause::PeerSilent, &[Cause::RepliesFiltered])
@@ -158,22 +244,108 @@ fn not_answered(evidence: &Evidence) -> Option<Verdict> {
             Cause::PeerSilent,
             &[Cause::RepliesFiltered, Cause::ConversationSilent, Cause::AcceptQueueFull],
         ),
-    })
+    }
 }
 
-/// Looked at before the kernel could show much: it sends again after one timeout, then two, and
-/// the third is a fact.
-fn is_early(evidence: &Evidence) -> bool {
-    let (Some(waited), Some(rto)) = (evidence.waited_us, evidence.rto_us) else { return false };
-    let rtt = evidence.rtt_us.unwrap_or_default();
-    let spoken = (3 * rto).max(4 * rtt + Duration::from_millis(200));
-    waited < spoken && evidence.misses.unwrap_or(0) <= 1
-}
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{acked, of};
+    use super::super::{Confidence, decide};
+    use super::*;
 
-fn less_sure(verdict: Verdict) -> Verdict {
-    let confidence = match verdict.confidence {
-        Confidence::Likely => Confidence::Possible,
-        same => same,
-    };
-    Verdict { confidence, ..verdict }
+    const MS: Duration = Duration::from_millis(1);
+
+    fn acked_and(change: impl FnOnce(&mut Evidence)) -> (Cause, Confidence) {
+        let mut evidence = acked();
+        change(&mut evidence);
+        let verdict = decide(&evidence);
+        (verdict.cause, verdict.confidence)
+    }
+
+    #[test]
+    fn a_round_trip_as_long_as_the_timeout_is_slow_and_not_dead() {
+        let slow = |change: fn(&mut Evidence)| {
+            let verdict = of(|e| {
+                (e.fresh, e.beat_rtt_us) = (Some(Fresh::Connected), Some(20 * MS));
+                change(e);
+            });
+            (verdict.cause, verdict.confidence)
+        };
+        let likely = (Cause::SlowPath, Confidence::Likely);
+        let handshake = |e: &mut Evidence| {
+            (e.fresh_rtt_us, e.fresh_took_us) = (Some(900 * MS), Some(900 * MS));
+        };
+        assert_eq!(slow(handshake), likely);
+        let lost_syn = |e: &mut Evidence| {
+            (e.fresh_rtt_us, e.fresh_took_us) = (Some(1020 * MS), Some(1020 * MS));
+            e.fresh_resent = Some(1);
+        };
+        assert_ne!(slow(lost_syn).0, Cause::SlowPath, "a lost SYN is sent again after a second");
+        assert_eq!(slow(|e| (e.late_beats, e.rtt_us) = (Some(2), Some(800 * MS))), likely);
+        assert_ne!(slow(|e| e.rtt_us = Some(800 * MS)).0, Cause::SlowPath, "no answer was late");
+        let measured = |e: &mut Evidence| {
+            (e.answers_us, e.rtt_us) = (Some(900 * MS), Some(200 * MS));
+        };
+        assert_eq!(slow(measured), likely);
+        assert_ne!(
+            slow(|e| e.answers_us = Some(900 * MS)).0,
+            Cause::SlowPath,
+            "it was dead before"
+        );
+        assert_ne!(slow(|e| e.answers_us = Some(600 * MS)).0, Cause::SlowPath);
+    }
+
+    #[test]
+    fn a_gap_that_lasts_is_a_segment_that_is_too_long() {
+        let gap = |silent: u32| {
+            acked_and(|e| (e.out_of_order, e.silent_us) = (Some(2), Some(silent * MS)))
+        };
+        assert_eq!(gap(3000), (Cause::SizeFiltered, Confidence::Likely), "the answer is too long");
+        assert_eq!(gap(900), (Cause::AckTimeout, Confidence::Possible), "or one was lost");
+        let beat = |bytes| {
+            of(|e| (e.beat_bytes, e.sacked, e.resent) = (Some(bytes), Some(1), Some(4))).cause
+        };
+        assert_eq!(beat(3000), Cause::SizeFiltered);
+        assert_ne!(beat(9), Cause::SizeFiltered, "no short beat is too long");
+    }
+
+    #[test]
+    fn an_unserved_connection_says_little_until_a_second_one_is_not_accepted_either() {
+        let silent = |again| acked_and(|e| (e.fresh, e.fresh_again) = (Some(Fresh::Silent), again));
+        assert_eq!(silent(None), (Cause::AcceptQueueFull, Confidence::Possible));
+        assert_eq!(silent(Some(Fresh::Connected)).1, Confidence::Possible);
+        let twice = silent(Some(Fresh::Silent));
+        assert_eq!(twice, (Cause::AcceptQueueFull, Confidence::Likely));
+    }
+
+    #[test]
+    fn a_conversation_is_not_stuck_before_its_turn_and_may_be_our_own_doing() {
+        let answered = |silent: u32| {
+            let mut evidence = acked();
+            (evidence.fresh, evidence.fresh_beat) =
+                (Some(Fresh::Connected), Some(Carried::Answered));
+            evidence.silent_us = Some(silent * MS);
+            decide(&evidence)
+        };
+        let stuck = answered(3000);
+        assert_eq!(stuck, likely(Cause::ConversationSilent, &[Cause::SingleClient]));
+        assert_eq!(answered(1200).confidence, Confidence::Possible);
+    }
+
+    #[test]
+    fn what_arrived_waits_for_nothing_and_our_own_queue_is_no_path() {
+        let behind = |acked: Option<bool>| {
+            of(|e| {
+                (e.ahead_bytes, e.acked_bytes) = (Some(90_000), Some(4_000));
+                e.beat_acked = acked;
+            })
+            .cause
+        };
+        assert_eq!(behind(None), Cause::QueuedBehindData);
+        assert_eq!(behind(Some(true)), Cause::PeerSilent);
+        let dropped = of(|e| e.queue_drops = Some(12));
+        assert_eq!(dropped.cause, Cause::NotTransmitted);
+        assert!(dropped.alternatives.contains(&Cause::LossyPath));
+        assert_eq!(acked_and(|e| e.queue_drops = Some(12)).0, Cause::PeerSilent, "it left");
+    }
 }

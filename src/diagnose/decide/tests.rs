@@ -7,19 +7,23 @@ use crate::diagnose::evidence::{Carried, Fresh};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A beat that was not answered, a second after it was written, as the kernel tells of it where
+/// Three beats that were not answered, of a timeout of a second, as the kernel tells of it where
 /// nothing at all came back.
-fn silence() -> Evidence {
+pub(super) fn silence() -> Evidence {
     Evidence {
         word: Some(Cause::AckTimeout),
         stage: Some(Stage::Silence),
         waited_us: Some(1000 * MS),
+        timeout_us: Some(1000 * MS),
+        silent_us: Some(3000 * MS),
+        beats_before: Some(32),
+        resent: Some(4),
         rto_us: Some(204 * MS),
         rtt_us: Some(MS / 10),
         idle_us: Some(10_000 * MS),
         idle_survived_us: Some(10_000 * MS),
-        outstanding: Some(1),
-        misses: Some(1),
+        outstanding: Some(3),
+        misses: Some(3),
         tcp_state: Some("established".to_owned()),
         unacked: Some(1),
         unsent_bytes: Some(0),
@@ -35,18 +39,27 @@ fn silence() -> Evidence {
 }
 
 /// The kernel of the peer acknowledged it.
-fn acked() -> Evidence {
-    Evidence { unacked: Some(0), retransmits: Some(0), backoff: Some(0), ..silence() }
+pub(super) fn acked() -> Evidence {
+    Evidence {
+        unacked: Some(0),
+        resent: Some(0),
+        retransmits: Some(0),
+        backoff: Some(0),
+        acked_ago_us: Some(3000 * MS),
+        ..silence()
+    }
 }
 
-fn of(change: impl FnOnce(&mut Evidence)) -> Verdict {
+pub(super) fn of(change: impl FnOnce(&mut Evidence)) -> Verdict {
     let mut evidence = silence();
     change(&mut evidence);
     decide(&evidence)
 }
 
-fn fresh(fresh: Fresh, beat: Option<Carried>) -> Evidence {
-    Evidence { fresh: Some(fresh), fresh_beat: beat, ..silence() }
+/// Beside it another connection was made, and this one was sent again in vain meanwhile.
+pub(super) fn fresh(fresh: Fresh, beat: Option<Carried>) -> Evidence {
+    let resent_beside = Some(2).filter(|_| fresh == Fresh::Connected);
+    Evidence { fresh: Some(fresh), fresh_beat: beat, resent_beside, ..silence() }
 }
 
 fn end(word: Cause) -> Evidence {
@@ -92,13 +105,14 @@ fn other_connections_tell_where_it_is_lost() {
     let payloads = |same, tiny| Evidence {
         fresh_same_length: same,
         fresh_tiny: tiny,
+        fresh_beat_again: Some(Unacked),
         ..fresh(Fresh::Connected, Some(Unacked))
     };
     let filtered = decide(&payloads(Some(Acked), None));
     assert_eq!(filtered.cause, Cause::PayloadFiltered);
-    assert!(filtered.alternatives.contains(&Cause::RateLimited), "one round cannot tell");
-    let repeated = Evidence { misses: Some(3), ..payloads(Some(Acked), None) };
-    assert!(!decide(&repeated).alternatives.contains(&Cause::RateLimited));
+    assert!(!filtered.alternatives.contains(&Cause::RateLimited));
+    let once = Evidence { misses: Some(1), ..payloads(Some(Acked), None) };
+    assert!(decide(&once).alternatives.contains(&Cause::RateLimited), "one round cannot tell");
     assert_eq!(decide(&payloads(Some(Unacked), Some(Acked))).cause, Cause::SizeFiltered);
     assert_eq!(decide(&payloads(Some(Unacked), Some(Unacked))).cause, Cause::AllPayloadDropped);
     let untried = decide(&payloads(None, None));
@@ -130,23 +144,30 @@ fn a_pause_that_was_survived_before_is_no_reason_to_forget() {
 
 #[test]
 fn a_mix_of_answers_means_several_paths_and_few_connections_name_it_as_possible() {
-    let more = |first, tried, answered| {
+    let more = |first, tried, answered, changes| {
         decide(&Evidence {
             more_fresh: Some(tried),
             more_answered: Some(answered),
+            more_changes: Some(changes),
             ..fresh(first, Some(Carried::Answered))
         })
     };
-    let mixed = likely(Cause::SomePathsDead, &[Cause::LossyPath]);
-    assert_eq!(more(Fresh::Connected, 2, 1), mixed);
-    assert_eq!(more(Fresh::Connected, u32::MAX, u32::MAX).cause, Cause::FlowDropped);
-    assert_eq!(more(Fresh::Silent, 1, 1).cause, Cause::SomePathsDead);
-    let all = more(Fresh::Connected, 4, 4);
+    let mixed = likely(Cause::SomePathsDead, &[Cause::LossyPath, Cause::PassingOutage]);
+    assert_eq!(more(Fresh::Connected, 2, 1, 2), mixed);
+    assert_eq!(more(Fresh::Connected, u32::MAX, u32::MAX, 0).cause, Cause::FlowDropped);
+    let healed = more(Fresh::Silent, 4, 4, 1);
+    let seen = (healed.cause, healed.confidence);
+    assert_eq!(seen, (Cause::PassingOutage, Confidence::Possible), "first nobody, then everybody");
+    assert!(healed.alternatives.contains(&Cause::SomePathsDead));
+    let once = more(Fresh::Connected, 4, 3, 1);
+    assert_eq!((once.cause, once.confidence), (Cause::AckTimeout, Confidence::Possible));
+    assert!(once.alternatives.contains(&Cause::SomePathsDead), "one may be lost by chance");
+    let all = more(Fresh::Connected, 4, 4, 0);
     assert_eq!(all.cause, Cause::FlowDropped);
     assert!(all.alternatives.contains(&Cause::SomePathsDead), "one of many may be missed by luck");
-    let none = more(Fresh::Silent, 4, 0);
+    let none = more(Fresh::Silent, 4, 0, 0);
     assert!(none.cause == Cause::PathDead && !none.alternatives.contains(&Cause::SomePathsDead));
-    let few = more(Fresh::Connected, 2, 2);
+    let few = more(Fresh::Connected, 2, 2, 0);
     assert!(few.alternatives.contains(&Cause::SomePathsDead));
 }
 
@@ -163,11 +184,8 @@ fn what_the_kernel_knows_comes_before_other_connections() {
     let silent = decide(&acked());
     assert_eq!((silent.cause, silent.confidence), (Cause::PeerSilent, Confidence::Likely));
     assert!(silent.alternatives.contains(&Cause::RepliesFiltered), "no duplicates were seen");
-    let eaten = decide(&Evidence { duplicates: Some(1), ..acked() });
-    assert_eq!(eaten.cause, Cause::RepliesFiltered);
     let fresh =
         |fresh, beat| decide(&Evidence { fresh: Some(fresh), fresh_beat: beat, ..acked() }).cause;
-    assert_eq!(fresh(Fresh::Silent, None), Cause::AcceptQueueFull);
     assert_eq!(fresh(Fresh::Connected, Some(Carried::Answered)), Cause::ConversationSilent);
     assert_eq!(fresh(Fresh::Connected, Some(Carried::Acked)), Cause::PeerSilent);
     let probing = of(|e| (e.unacked, e.outstanding, e.probes) = (Some(0), Some(0), Some(3)));
@@ -214,13 +232,17 @@ fn a_routers_word_is_told_from_a_firewalls_by_the_kernels_doubling() {
             (e.retransmits, e.backoff) = (Some(retransmits), Some(backoff));
         })
     };
-    assert_eq!(said(libc::EHOSTUNREACH, 3, 0), certain(Cause::Unreachable));
-    assert_eq!(said(libc::ENETUNREACH, 3, 0), certain(Cause::Unreachable));
-    let again = of(|e| {
-        (e.icmp_errno, e.icmp_again) = (Some(libc::EHOSTUNREACH as u32), Some(true));
-    });
-    let verdict = likely(Cause::Prohibited, &[Cause::Unreachable]);
-    assert_eq!(again, verdict, "the doubled timeout was not taken back: a firewall, or a loop");
+    let taken_back = likely(Cause::Unreachable, &[Cause::Prohibited]);
+    assert_eq!(said(libc::EHOSTUNREACH, 3, 0), taken_back);
+    let again = |backoff| {
+        of(|e| {
+            (e.icmp_errno, e.icmp_again) = (Some(libc::EHOSTUNREACH as u32), Some(true));
+            (e.retransmits, e.backoff) = (Some(3), Some(backoff));
+        })
+    };
+    assert_eq!(again(0), certain(Cause::Unreachable));
+    let either = possible(Cause::Unreachable, &[Cause::Prohibited]);
+    assert_eq!(again(3), either, "not taken back: a firewall, packets in circles, a slow router");
     // Of IPv6 the kernel takes it back for `no route` alone, and a firewall's word is EACCES.
     let v6 = of(|e| {
         e.peer = Some("[2001:db8::2]:7000".to_owned());
@@ -229,31 +251,46 @@ fn a_routers_word_is_told_from_a_firewalls_by_the_kernels_doubling() {
     assert_eq!(v6, certain(Cause::Unreachable), "a host that is off");
     assert_eq!(said(libc::ECONNREFUSED, 0, 0), certain(Cause::Prohibited));
     assert_eq!(said(libc::EACCES, 0, 0), certain(Cause::Prohibited));
-    for retransmits in [1, 2] {
+    for retransmits in [2, 3] {
         // Routers say so once a second, so that timeouts pass between two words.
-        let once = said(libc::EHOSTUNREACH, retransmits, retransmits);
-        assert_eq!(once, likely(Cause::Prohibited, &[Cause::Unreachable]));
+        assert_eq!(said(libc::EHOSTUNREACH, retransmits, retransmits), either);
     }
+    // The type and the code of a router's word decide; a fresh connection has read them.
+    let read = |fresh| {
+        of(|e| {
+            (e.icmp_errno, e.fresh) = (Some(libc::EHOSTUNREACH as u32), Some(fresh));
+            (e.retransmits, e.icmp_type) = (Some(3), Some(3));
+        })
+    };
+    assert_eq!(read(Fresh::Prohibited), certain(Cause::Prohibited));
+    assert_eq!(read(Fresh::Unreachable), certain(Cause::Unreachable));
 }
 
 #[test]
-fn many_hosts_at_once_are_our_network_but_not_where_a_peer_has_acknowledged() {
-    let many = of(|e| (e.suspects, e.hosts) = (Some(3), Some(10)));
-    assert_eq!((many.cause, many.confidence), (Cause::LocalNetwork, Confidence::Likely));
-    assert_eq!(of(|e| (e.suspects, e.hosts) = (Some(2), Some(2))).cause, Cause::AckTimeout);
+fn many_hosts_at_once_are_our_network_unless_others_answer_or_a_peer_has_acknowledged() {
+    let many = |suspects, hosts, well| {
+        of(|e| (e.suspects, e.hosts, e.hosts_well) = (Some(suspects), Some(hosts), well))
+    };
+    let local = many(9, 10, None);
+    assert_eq!((local.cause, local.confidence), (Cause::LocalNetwork, Confidence::Likely));
+    assert_eq!(many(2, 2, None).cause, Cause::AckTimeout);
+    assert_eq!(many(3, 10, Some(7)).cause, Cause::AckTimeout, "the peers that answer are reached");
     let acked = Evidence { suspects: Some(3), hosts: Some(3), ..acked() };
     assert_eq!(decide(&acked).cause, Cause::PeerSilent, "its packets pass both ways");
 }
 
 #[test]
-fn an_early_look_is_less_sure_and_a_second_one_is_not() {
-    let early = |misses| Evidence {
-        waited_us: Some(300 * MS),
-        misses: Some(misses),
-        ..fresh(Fresh::Silent, None)
+fn some_behind_one_router_share_their_network_and_the_rest_is_reached() {
+    let some = |well, network: Option<&str>| {
+        of(|e| {
+            (e.suspects, e.hosts, e.hosts_well) = (Some(3), Some(10), well);
+            e.network = network.map(str::to_owned);
+        })
     };
-    assert_eq!(decide(&early(1)).confidence, Confidence::Possible);
-    assert_eq!(decide(&early(2)).confidence, Confidence::Likely);
+    let far = some(Some(7), Some("10.0.5.0/28"));
+    assert_eq!((far.cause, far.confidence), (Cause::FarNetwork, Confidence::Likely));
+    assert_ne!(some(Some(7), None).cause, Cause::FarNetwork, "they share nothing");
+    assert_ne!(some(None, Some("10.0.5.0/28")).cause, Cause::FarNetwork, "nobody else is well");
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl Follow {
         match Sender::start(handle, ear, self.stack, send) {
             Ok(sender) => {
                 self.sender = Some(sender);
-                self.inquiry.on_connected(None, &Elsewhere);
+                self.inquiry.on_connected(None, &Elsewhere, &self.reporter);
                 self.pulse.handle(self.ear.since, Input::Connected);
             }
             Err(error) => {
@@ -157,7 +157,9 @@ impl Follow {
             self.heartbeat = heartbeat.clone();
             return self.tell(Input::Adjust(Box::new(heartbeat)));
         }
-        self.inquiry.collect(&mut self.reporter);
+        if !self.inquiry.is_calm() {
+            self.inquiry.attend(&Elsewhere, &mut self.reporter);
+        }
         if self.inputs.is_empty() {
             self.collect(until);
         }

@@ -69,9 +69,13 @@ impl InBand {
 
     /// Whether the peer's kernel has acknowledged anything since the beat was due, also a probe of
     /// its closed window; or was not asked, because its window is closed and no probe is out.
-    pub(super) fn is_vouched_for(&self) -> bool {
+    pub(super) fn is_vouched_for(&mut self) -> bool {
         let Some(line) = &self.line else { return false };
         let Ok(info) = TcpInfo::of(&*line.socket) else { return false };
+        // A kernel that tells nonsense vouches for nobody.
+        if !self.inquiry.case().believes(&info, Instant::now()) {
+            return false;
+        }
         let unsent = info.notsent_bytes.unwrap_or_default();
         // The beat among it. The ages count in ticks of the kernel's clock, 10 ms at the most.
         let all = info.unacked == 0 && unsent == 0;

@@ -28,6 +28,10 @@ impl Scene for View<'_> {
         self.line?.socket.local_addr().ok()?.as_socket()
     }
 
+    fn is_ours(&self) -> bool {
+        matches!(self.origin, Origin::Dialed(..))
+    }
+
     fn allowed(&mut self, beat_bytes: usize) -> Result<Allowed, Loss> {
         let secure = match self.origin {
             Origin::Dialed(dialer, _) => dialer.secure.clone(),
@@ -45,8 +49,17 @@ impl InBand {
     }
 
     pub(super) fn begin_inquiry(&mut self, peer: SocketAddr) {
-        let InBand { inquiry, line, protocol, origin, .. } = self;
-        inquiry.on_connected(Some(peer), &View { line: line.as_ref(), protocol, origin });
+        let InBand { inquiry, reporter, line, protocol, origin, .. } = self;
+        let view = View { line: line.as_ref(), protocol, origin };
+        inquiry.on_connected(Some(peer), &view, reporter);
+    }
+
+    /// What side connections have found, and what else is due.
+    pub(super) fn attend(&mut self) {
+        if !self.inquiry.is_calm() {
+            let InBand { inquiry, reporter, line, protocol, origin, .. } = self;
+            inquiry.attend(&View { line: line.as_ref(), protocol, origin }, reporter);
+        }
     }
 
     /// The kernel's own timeout, where the patience goes by it.
@@ -67,16 +80,15 @@ impl InBand {
 
     /// The beat in flight is not answered as soon as usual: has a router said something?
     pub(super) fn look(&mut self, now: Instant) {
-        self.inquiry.on_looked(now);
+        let thorough = self.inquiry.on_looked(now);
         let Some(line) = &self.line else { return };
-        match look_at(&line.socket, line.peer) {
-            Found::Nothing => {}
+        let (found, info) = look_at(&line.socket, line.peer);
+        let InBand { inquiry, reporter, line, protocol, origin, .. } = self;
+        let mut view = View { line: line.as_ref(), protocol, origin };
+        match found {
+            Found::Nothing => inquiry.on_quiet(info, thorough, &mut view, reporter),
             Found::End(loss) => self.on_end(loss),
-            Found::Icmp(errno) => {
-                let InBand { inquiry, reporter, line, protocol, origin, .. } = self;
-                let mut view = View { line: line.as_ref(), protocol, origin };
-                inquiry.on_icmp(errno, &mut view, reporter);
-            }
+            Found::Icmp(errno) => inquiry.on_icmp(errno, &mut view, reporter),
         }
     }
 }

@@ -390,7 +390,7 @@ impl InBand {
             let input = self.on_sent(seq, at);
             return self.tell(input);
         }
-        self.inquiry.collect(&mut self.reporter);
+        self.attend();
         match self.next_input() {
             Ok(Some(input)) => return self.tell(input),
             Ok(None) => {}
@@ -414,6 +414,7 @@ impl InBand {
         if look.is_some_and(|look| look <= now) {
             return self.look(now);
         }
-        self.wait_for_line(look.into_iter().chain(until).min(), now);
+        let due = look.into_iter().chain(self.inquiry.due()).chain(until).min();
+        self.wait_for_line(due, now);
     }
 }

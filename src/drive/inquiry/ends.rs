@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use super::Inquiry;
 use crate::cause::{Cause, Loss};
-use crate::diagnose::{Evidence, OwnSide, Stage};
+use crate::diagnose::{Diagnosis, Evidence, OwnSide, Stage};
 use crate::drive::own_side::is_about_the_path;
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::Scene;
 use crate::pulse::Regular;
-use crate::tcp_info::{TcpInfo, TcpState};
+use crate::tcp_info::TcpInfo;
 
 impl Inquiry {
     pub(super) fn on_disconnected(
@@ -29,6 +29,9 @@ impl Inquiry {
             self.case.told().into_iter().for_each(|told| told.refine(loss));
         } else {
             self.on_end_while_down(loss, now, scene, reporter);
+        }
+        if !is_attempt {
+            self.end_by_loss();
         }
         self.end_connection();
     }
@@ -62,6 +65,7 @@ impl Inquiry {
         let word = loss.cause;
         let (diagnosis, news) = self.case.diagnose(evidence, now);
         self.case.learn(&diagnosis);
+        self.leave_alone(&diagnosis);
         diagnosis.refine(loss);
         reporter.met(word, loss, Some(Arc::clone(&diagnosis)));
         self.hand_out(diagnosis, news, reporter);
@@ -79,12 +83,14 @@ impl Inquiry {
         let mut evidence = self.ended(loss, now, scene.look().as_ref(), None);
         evidence.add_rule(regular);
         let (diagnosis, _) = self.case.diagnose(evidence, now);
+        self.leave_alone(&diagnosis);
         diagnosis.refine(loss);
         // Again only when it has become clear which of the two it is.
         if regular.times == 2 || self.rule != Some(regular.rule) {
             reporter.diagnosed(diagnosis);
         }
         self.rule = Some(regular.rule);
+        self.end_by_loss();
         self.end_connection();
     }
 
@@ -100,10 +106,7 @@ impl Inquiry {
         scene: &mut dyn Scene,
         reporter: &mut Reporter,
     ) {
-        if let Some(evidence) = self.case.on_next_failed(loss, self.handle.has_stood()) {
-            self.explain(evidence, now, reporter);
-        }
-        if is_no_trouble(loss.cause) {
+        if self.is_of_the_last(loss, now, scene, reporter) || is_no_trouble(loss.cause) {
             return;
         }
         let own_side_matters = is_about_the_path(loss.cause);
@@ -116,8 +119,12 @@ impl Inquiry {
             evidence.side = Some(self.ask(scene, &evidence, now));
             self.silence = Some(evidence.clone());
         }
-        // What is known of this trouble already may be more than the attempt tells.
-        if self.case.told().is_some_and(|told| told.is_behind(&evidence)) {
+        // What is known of this trouble already may be more than the attempt tells. Where it is
+        // clear why it was silent, that it goes on so is no other story.
+        let goes_on = loss.cause == Cause::ConnectTimeout;
+        let knows =
+            |told: &Diagnosis| told.is_behind(&evidence) || goes_on && told.explains_silence();
+        if self.case.told().is_some_and(|told| knows(&told)) {
             return;
         }
         self.meet(loss, evidence, now, reporter);
@@ -131,9 +138,10 @@ impl Inquiry {
         own: Option<OwnSide>,
     ) -> Evidence {
         self.case.set_suspended(self.suspension.since_well());
+        self.look_for_intrusion();
         let mut evidence = self.case.end(loss, now, info, own);
-        if evidence.stage == Some(Stage::Connect) && self.handle.has_stood() {
-            evidence.tcp_state = Some(TcpState::Established.word().to_owned());
+        if evidence.stage == Some(Stage::Connect) {
+            self.add_attempt(&mut evidence);
         }
         evidence
     }

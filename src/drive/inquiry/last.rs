@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Inquiry;
 use crate::drive::reporter::Reporter;
+use crate::drive::scene::Scene;
 
 /// A side connection takes three tenths of the ack timeout, 1.3 s at most, and there are eight of
 /// them at most.
@@ -14,7 +15,7 @@ const MOST: Duration = Duration::from_secs(10);
 
 impl Inquiry {
     /// Waits until side connections have told all, and tells what they found. A stop does not wait.
-    pub(crate) fn hear_out(&mut self, reporter: &mut Reporter) {
+    pub(crate) fn hear_out(&mut self, scene: &dyn Scene, reporter: &mut Reporter) {
         if !self.is_open() {
             return;
         }
@@ -27,7 +28,7 @@ impl Inquiry {
             thread::park_timeout(left);
         }
         self.flush(reporter);
-        if let Some(evidence) = self.take_found() {
+        if let Some(evidence) = self.take_found(scene) {
             // It is news also where it leaves cause and confidence as they were.
             let (diagnosis, _) = self.case.diagnose(evidence, Instant::now());
             self.case.learn(&diagnosis);

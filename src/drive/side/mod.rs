@@ -8,6 +8,7 @@
 
 mod budget;
 mod exam;
+mod spared;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,7 @@ use crate::event::Identity;
 
 pub(crate) use budget::Budget;
 pub(crate) use exam::Question;
+pub(crate) use spared::Spared;
 
 /// What was found so far, by value: from the thread of the side connections to the link's. One for
 /// each trouble.
@@ -30,6 +32,16 @@ pub(crate) use exam::Question;
 pub(crate) struct Slot {
     found: Mutex<Option<Evidence>>,
     over: AtomicBool,
+    /// The link's own connection was answered.
+    answered: AtomicBool,
+    /// When one was begun that has not failed, or was accepted last.
+    begun: Mutex<Option<Instant>>,
+    /// Whether one was accepted.
+    stood: AtomicBool,
+    /// Whether the peer has served one.
+    served: AtomicBool,
+    /// One of them waits for its answer still.
+    waits: AtomicBool,
     finished: AtomicBool,
 }
 
@@ -52,13 +64,48 @@ impl Slot {
         self.over.load(Ordering::Relaxed)
     }
 
+    /// The trouble is over, because the link's own connection was answered; whether a side
+    /// connection still waits to be: then its thread finds out whether the peer serves two.
+    pub(crate) fn close_answered(&self) -> bool {
+        self.answered.store(true, Ordering::Release);
+        self.close();
+        self.waits.load(Ordering::Acquire)
+    }
+
+    /// When a side connection was accepted last. One that is on its way may have been: the peer may
+    /// turn to it before its thread knows.
+    pub(crate) fn met(&self) -> Option<Instant> {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn on_begun(&self, at: Option<Instant>) {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    /// Whether one was accepted, for certain.
+    pub(crate) fn has_stood(&self) -> bool {
+        self.stood.load(Ordering::Acquire)
+    }
+
+    fn on_stood(&self, now: Instant) {
+        self.on_begun(Some(now));
+        self.stood.store(true, Ordering::Release);
+    }
+
+    /// Whether the peer has served one of them.
+    pub(crate) fn was_served(&self) -> bool {
+        self.served.load(Ordering::Relaxed)
+    }
+
     /// Nothing more will be put in.
     fn finish(&self) {
         self.finished.store(true, Ordering::Release);
     }
 
+    /// Whether all is told that will be: who still holds a connection for the sake of a device that
+    /// serves one client asks nothing more.
     pub(crate) fn is_finished(&self) -> bool {
-        self.finished.load(Ordering::Acquire)
+        self.finished.load(Ordering::Acquire) || self.waits.load(Ordering::Acquire)
     }
 }
 
@@ -77,6 +124,8 @@ struct State {
 /// All side connections of a coordinator.
 pub(crate) struct Sides {
     budget: Arc<Budget>,
+    /// Peers that are left alone.
+    pub(crate) spared: Arc<Spared>,
     at_once: usize,
     state: Mutex<State>,
 }
@@ -84,11 +133,14 @@ pub(crate) struct Sides {
 impl Sides {
     pub(crate) fn new(at_once: usize, per_minute: u32, now: Instant) -> Sides {
         let budget = Arc::new(Budget::new(per_minute, now));
-        Sides { budget, at_once, state: Mutex::default() }
+        Sides { budget, spared: Arc::default(), at_once, state: Mutex::default() }
     }
 
     /// Starts to answer; what is found comes into the question's slot. Else why not.
     pub(crate) fn ask(&self, question: Question) -> Result<(), Kept> {
+        if self.spared.has(question.address) {
+            return Err(Kept::Single);
+        }
         let mut state = self.state();
         reap(&mut state.running);
         if state.stopped {
@@ -107,11 +159,12 @@ impl Sides {
         let (id, name, target) = (who.id, who.name.clone(), who.target.clone());
         let handle = Arc::new(Handle::new(Identity { id, name, target }));
         let (theirs, budget) = (Arc::clone(&handle), Arc::clone(&self.budget));
+        let spared = Arc::clone(&self.spared);
         let (slot, asker) = (Arc::clone(&question.slot), Arc::clone(&question.link));
         let answered = Arc::clone(&slot);
         let body = move || {
             theirs.enter();
-            exam::run(question, &theirs, &budget);
+            exam::run(question, &theirs, &budget, &spared);
             answered.finish();
             asker.wake(); // it may wait for nothing else any more
         };

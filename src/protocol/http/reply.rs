@@ -3,12 +3,10 @@
 
 use std::ops::RangeInclusive;
 
-use httparse::{Header, ParserConfig, Response, Status};
+use httparse::{Header, Response, Status};
 
+use super::fields::{self, Length, USUAL_FIELDS, is_identity};
 use super::hint::Hint;
-
-/// So many header fields of an answer, or of its trailer, have room without an allocation.
-const USUAL_FIELDS: usize = 64;
 
 /// More do not fit into the longest head that is waited for.
 const MOST_FIELDS: usize = super::FRAME_LIMIT / 4;
@@ -80,18 +78,6 @@ pub(super) struct Replies {
     coding: Option<String>,
 }
 
-/// What clients of the web let pass, since servers and scripts send it.
-fn tolerant() -> ParserConfig {
-    let mut config = ParserConfig::default();
-    config
-        .allow_spaces_after_header_name_in_responses(true)
-        .allow_obsolete_multiline_headers_in_responses(true)
-        .allow_multiple_spaces_in_response_status_delimiters(true)
-        .allow_space_before_first_header_name(true)
-        .ignore_invalid_headers_in_responses(true);
-    config
-}
-
 impl Replies {
     /// The peer has announced that it ends the connection after the answer that was read.
     pub(super) fn are_over(&self) -> bool {
@@ -149,12 +135,12 @@ impl Replies {
     ) -> Result<Option<Piece>, Fault> {
         let mut usual = [httparse::EMPTY_HEADER; USUAL_FIELDS];
         let mut head = Response::new(&mut usual);
-        let mut parsed = tolerant().parse_response(&mut head, bytes);
+        let mut parsed = fields::parser(true).parse_response(&mut head, bytes);
         let mut many;
         if parsed == Err(httparse::Error::TooManyHeaders) {
             many = vec![httparse::EMPTY_HEADER; MOST_FIELDS];
             head = Response::new(&mut many);
-            parsed = tolerant().parse_response(&mut head, bytes);
+            parsed = fields::parser(true).parse_response(&mut head, bytes);
         }
         match parsed {
             Ok(Status::Complete(len)) => self.read_head(&head, len, is_head, expected),
@@ -298,8 +284,7 @@ impl Fields<'_> {
 
     /// The same, taken apart at their commas.
     fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &[u8]> {
-        let parts = self.named(name).flat_map(|value| value.split(|byte| *byte == b','));
-        parts.map(<[u8]>::trim_ascii)
+        self.named(name).flat_map(fields::values)
     }
 
     /// One that changes something: `identity` is a word of RFC 2616 for none.
@@ -322,23 +307,10 @@ impl Fields<'_> {
         codings.next_back().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
     }
 
-    /// The length of the body, if one is told: once, or several times the same.
+    /// The length of the body, if one is told.
     fn length(&self) -> Result<Option<u64>, Fault> {
-        let mut length = None;
-        for digits in self.values("content-length") {
-            let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-            let text = std::str::from_utf8(digits).ok().filter(|_| plain);
-            let Some(number) = text.and_then(|text| text.parse::<u64>().ok()) else {
-                return wrong("its Content-Length is no number");
-            };
-            if let Some(before) = length.replace(number).filter(|before| *before != number) {
-                return wrong(format!("its Content-Length is both {before} and {number}"));
-            }
-        }
-        Ok(length)
+        let mut length = Length::default();
+        self.named("content-length").try_for_each(|v| length.read(v)).map_err(Fault::Wrong)?;
+        Ok(length.0)
     }
-}
-
-fn is_identity(coding: &[u8]) -> bool {
-    coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
 }

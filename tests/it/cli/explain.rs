@@ -93,6 +93,7 @@ fn diagnosis() -> Value {
             "retransmits": 3, "backoff": 3, "probes": 0, "rto_us": 204_000, "rtt_us": 200,
             "idle_us": 65_000_000, "idle_survived_us": 55_000_000,
             "fresh": "connected", "fresh_beat": "answered", "more_fresh": 4, "more_answered": 4,
+            "resent_beside": 3,
         },
     })
 }

@@ -30,7 +30,7 @@ fn a_hung_target_is_down_once_its_side_connections_are_heard_out() {
     assert_eq!(code, Some(1));
     assert!(out.contains("one beat, 3s to connect, 400ms for its ack"), "{out}");
     let (events, summary) = out.split_once("\n\n").unwrap();
-    let last = events.lines().last().unwrap();
+    let last = events.lines().rfind(|line| !line.contains("↳ remedy")).unwrap();
     assert!(last.contains("◆ diagnosed") && !last.contains("is being tried"), "{out}");
     assert!(summary.contains("✖ down") && summary.contains("peer-silent: "), "{out}");
 }

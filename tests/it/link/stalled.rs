@@ -90,10 +90,11 @@ fn a_peer_that_reads_only_when_it_has_written_all_gets_all() {
 #[test]
 fn whoever_waits_for_its_turn_waits_as_long_as_it_said() {
     let heartbeat = rarely().write_timeout(ms(20_000));
-    let (_coordinator, link, _theirs) = adopted(heartbeat, lines().limit(MUCH));
+    let (_coordinator, link, theirs) = adopted(heartbeat, lines().limit(MUCH));
     let blocked = link.try_clone().unwrap();
     thread::spawn(move || blocked.send(vec![b'y'; MUCH]));
-    thread::sleep(ms(100)); // into its write
+    let begun = |bytes: usize| bytes > "PING\n".len(); // it is in its write
+    eventually("its write", || theirs.peek(&mut [0; 64]).is_ok_and(begun));
     let start = Instant::now();
     let error = link.send_deadline("x", start + ms(300)).unwrap_err();
     assert!(error.is_timeout() && error.cause().is_none(), "{error}");

@@ -68,11 +68,13 @@ fn where_a_beat_was_answered_once_a_wrong_one_is_no_other_service() {
     assert!(!detail.contains("it is"), "{detail}");
 }
 
-/// What is told of the first beat that is not answered.
+/// What is told of beats that are not answered, once it is told more than possibly.
 fn silence(peer: &Peer, protocol: Exchange) -> std::sync::Arc<keepbeat::Diagnosis> {
     let beat = Heartbeat::every(ms(300)).timeout(ms(300)).fall(3).diagnose(Diagnose::kernel());
     let mut watch = Watch::new(peer.address, beat, protocol);
-    let event = watch.wait("diagnosis", |kind| kind.diagnosis().is_some());
+    let event = watch.wait("diagnosis", |kind| {
+        kind.diagnosis().is_some_and(|told| told.confidence() >= keepbeat::Confidence::Likely)
+    });
     std::sync::Arc::clone(event.kind().diagnosis().unwrap())
 }
 

@@ -268,8 +268,9 @@ fn a_server_that_hangs_in_its_response_is_a_timeout() {
             conn.write(half);
             conn.idle(LIMIT);
         });
-        let session = Session::builder().timeout(ms(200)).build().unwrap();
-        let result = session.get(server.url("/")).send().and_then(|mut r| r.text());
+        let session = Session::new().unwrap();
+        let request = session.get(server.url("/")).timeout(ms(200));
+        let result = request.send().and_then(|mut r| r.text());
         let error = result.expect_err(half);
         assert!(error.is_timeout(), "{half:?}: {error}");
         assert_eq!(server.seen().len(), 1);

@@ -25,7 +25,7 @@ fn knowing(addresses: Vec<SocketAddr>) -> (SessionBuilder, Arc<AtomicUsize>) {
 
 /// Takes connections into its queue until that is full; then SYNs go unanswered, as by a firewall
 /// that drops.
-fn black_hole(address: &str) -> (Socket, Vec<Socket>, SocketAddr) {
+pub fn black_hole(address: &str) -> (Socket, Vec<Socket>, SocketAddr) {
     let address: SocketAddr = address.parse().unwrap();
     let listener = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
     listener.bind(&address.into()).unwrap();

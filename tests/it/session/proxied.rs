@@ -1,4 +1,4 @@
-//! Behind a proxy: what an end there teaches, what a tunnel has read ahead, and early answers.
+//! Behind a proxy: what an end there teaches, what was read ahead, and early answers.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -18,12 +18,6 @@ fn through(server: &Server) -> Session {
     Session::builder().proxy(server.url("")).build().unwrap()
 }
 
-/// Opens a tunnel.
-fn tunnel(conn: &mut Conn) -> bool {
-    conn.request().is_some_and(|seen| seen.method == "CONNECT")
-        && conn.write("HTTP/1.1 200 OK\r\n\r\n")
-}
-
 /// One request, and then the end that is expected. It teaches nothing.
 fn assert_teaches_nothing(server: &Server, end: Eviction) {
     let session = through(server);
@@ -39,7 +33,7 @@ fn assert_teaches_nothing(server: &Server, end: Eviction) {
 #[test]
 fn a_reset_behind_a_proxy_teaches_nothing() {
     let server = Server::start(|conn| {
-        assert!(tunnel(conn) && conn.request().is_some() && conn.ok("hello"));
+        assert!(conn.request().is_some() && conn.ok("hello"));
         conn.idle(ms(200)); // long enough to be taken for an idle limit
         conn.reset();
     });
@@ -49,7 +43,7 @@ fn a_reset_behind_a_proxy_teaches_nothing() {
 #[test]
 fn stray_bytes_behind_a_proxy_teach_nothing() {
     let server = Server::start(|conn| {
-        assert!(tunnel(conn) && conn.request().is_some() && conn.ok("hello"));
+        assert!(conn.request().is_some() && conn.ok("hello"));
         conn.idle(ms(200)); // long enough to be taken for an idle limit
         conn.write("HTTP/1.1 408 Request Timeout\r\n\r\n");
         conn.idle(LIMIT);
@@ -75,11 +69,10 @@ fn rest_and_more() -> String {
 }
 
 #[test]
-fn what_a_tunnel_has_read_ahead_is_nobodys_response() {
+fn what_was_read_ahead_is_nobodys_response() {
     let (go, when) = mpsc::channel::<()>();
     let when = Mutex::new(when);
     let server = Server::start(move |conn| {
-        assert!(tunnel(conn));
         if conn.number == 0 {
             conn.request();
             conn.write(BEGINNING);
@@ -99,9 +92,8 @@ fn what_a_tunnel_has_read_ahead_is_nobodys_response() {
     assert_eq!(second.text().unwrap(), "hello");
     assert!(!second.reused() && !second.replayed());
     let asked: Vec<_> = server.seen().into_iter().map(|s| (s.connection, s.path)).collect();
-    let tunnel = |n| (n, "target.test:80".to_owned());
-    let expected = [tunnel(0), (0, "/1".to_owned()), tunnel(1), (1, "/2".to_owned())];
-    assert_eq!(asked, expected, "the second went out once, on a connection of its own");
+    let path = |n: usize| format!("http://target.test/{n}");
+    assert_eq!(asked, [(0, path(1)), (1, path(2))], "once, on a connection of its own");
 }
 
 #[test]
@@ -144,9 +136,9 @@ fn socks(conn: &mut Conn) -> Option<()> {
     conn.write([5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).then_some(())
 }
 
-/// A socket of SOCKS is ureq's own: its end is found when the next request wants it, long after.
+/// It is a connection as any other: watched, and learnt from.
 #[test]
-fn the_end_of_a_connection_that_nobody_watches_teaches_nothing() {
+fn the_end_of_a_connection_behind_socks_is_seen_and_teaches() {
     let server = Server::start(|conn| {
         socks(conn).unwrap();
         while conn.request().is_some() && conn.ok("hello") {
@@ -162,11 +154,10 @@ fn the_end_of_a_connection_that_nobody_watches_teaches_nothing() {
         .unwrap();
     let get = || session.get(format!("{TARGET}/")).send().unwrap().text().unwrap();
     assert_eq!(get(), "hello");
-    eventually("the server has closed it", || server.open().0 == 0);
-    thread::sleep(ms(900)); // nobody looks
+    eventually("evicted", || session.stats().evicted(Eviction::ClosedByPeer) == 1);
+    eventually("learnt", || session.stats().host(TARGET).unwrap().learnt.is_some());
+    let learnt = session.stats().host(TARGET).unwrap().learnt.unwrap();
+    assert!(learnt >= ms(90) && learnt < ms(400), "it closes after 100 ms: {learnt:?}");
     assert_eq!(get(), "hello");
-    assert_eq!((server.accepted(), session.stats().evicted(Eviction::ClosedByPeer)), (2, 1));
-    thread::sleep(ms(120)); // nothing tells that nothing was learnt
-    let learnt = session.stats().host(TARGET).unwrap().learnt;
-    assert!(learnt.is_none_or(|learnt| learnt < ms(400)), "it closes after 100 ms: {learnt:?}");
+    assert_eq!(server.accepted(), 2);
 }

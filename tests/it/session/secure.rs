@@ -2,7 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::thread;
+use std::time::SystemTime;
 
 use keepbeat::{Eviction, Session, SessionEventKind, Tls};
 use ureq::http::Request;
@@ -66,9 +68,31 @@ fn one_connection_under_tls_serves_many_requests() {
     for n in 0..50 {
         let mut response = session.get(url(&peer, "/")).send().unwrap();
         assert_eq!(response.reused(), n > 0);
+        // Known of a kept connection as of a new one.
+        assert_eq!(response.peer_addr(), Some(peer.address));
+        assert!(response.local_addr().is_some_and(|local| local.ip() == peer.address.ip()));
+        assert_eq!(response.tls_version(), Some("TLS 1.3"));
+        assert!(response.certificate_expires().is_some_and(|at| at > SystemTime::now()));
         assert_eq!(response.text().unwrap(), "hello");
     }
     assert_eq!(peer.visits(), 1);
+}
+
+/// What a server may ask for before it speaks HTTP/1.1 (RFC 7301).
+#[test]
+fn the_protocol_is_named_in_the_handshake() {
+    let mut authority = Authority::new(|_| ());
+    Arc::make_mut(&mut authority.config).alpn_protocols = vec![b"http/1.1".to_vec()];
+    let (sender, receiver) = crossbeam_channel::bounded(1);
+    let peer = authority.serve(move |mut stream, _| {
+        head(&mut stream);
+        let named = stream.conn.alpn_protocol().map(<[u8]>::to_vec);
+        sender.send(named).unwrap();
+        ok(&mut stream);
+        Ok(())
+    });
+    session(&authority).get(url(&peer, "/")).send().unwrap();
+    assert_eq!(receiver.recv().unwrap().as_deref(), Some(&b"http/1.1"[..]));
 }
 
 #[test]

@@ -9,7 +9,8 @@ use ureq::http::Request;
 
 use super::server::{Server, eventually};
 
-/// An HTTP proxy that opens tunnels, and what it was asked.
+/// An HTTP proxy that opens tunnels and takes requests in absolute form; and what it was asked
+/// first on each connection.
 pub fn proxy() -> (SocketAddr, crossbeam_channel::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -23,9 +24,14 @@ pub fn proxy() -> (SocketAddr, crossbeam_channel::Receiver<String>) {
             }
             let head = String::from_utf8(head).unwrap();
             let Some(target) = head.split_whitespace().nth(1) else { continue };
-            let server = TcpStream::connect(target).unwrap();
+            let place = target.trim_start_matches("http://").split('/').next().unwrap();
+            let mut server = TcpStream::connect(place).unwrap();
             sender.send(head.clone()).unwrap();
-            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            if head.starts_with("CONNECT ") {
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            } else {
+                server.write_all(head.as_bytes()).unwrap();
+            }
             copy(&client, &server);
             copy(&server, &client);
         }
@@ -64,8 +70,8 @@ fn connections_through_a_proxy_are_kept_and_are_none_without_it() {
     }
     assert_eq!(asked.len(), 1);
     let head = asked.recv().unwrap();
-    assert!(head.starts_with(&format!("CONNECT {}", server.address)), "{head}");
-    assert!(head.contains("Basic dXNlcjpwYXNz"), "{head}");
+    assert!(head.starts_with(&format!("GET http://{}/ HTTP/1.1\r\n", server.address)), "{head}");
+    assert!(head.contains("proxy-authorization: Basic dXNlcjpwYXNz"), "{head}");
     // An idle one behind the proxy is watched as any other.
     server.close_all();
     eventually("evicted", || through.stats().evicted(Eviction::ClosedByPeer) == 1);

@@ -197,6 +197,18 @@ impl Conn {
         Some(bytes)
     }
 
+    /// Whatever comes next; none when the client has closed.
+    pub fn some(&mut self) -> Option<Vec<u8>> {
+        let bytes = self.reader.fill_buf().ok()?.to_vec();
+        self.reader.consume(bytes.len());
+        (!bytes.is_empty()).then_some(bytes)
+    }
+
+    /// The socket, to write on from elsewhere.
+    pub fn stream(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
+    }
+
     /// Whether the client has sent anything that is not read yet.
     pub fn has_more(&mut self, within: Duration) -> bool {
         self.stream.set_read_timeout(Some(within)).unwrap();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use keepbeat::{Session, SessionBuilder};
 
-use super::server::{Server, ms};
+use super::server::{LIMIT, Server, ms};
 
 #[test]
 fn the_connect_timeout_is_one_for_name_and_tcp_and_tls() {
@@ -74,4 +74,119 @@ fn a_user_timeout_is_as_long_as_the_kernel_can_count() {
     let server = Server::ok();
     let session = Session::builder().user_timeout(days(24)).build().unwrap();
     assert_eq!(session.get(server.url("/")).send().unwrap().text().unwrap(), "hello");
+}
+
+/// Within so much more than its `timeout` a request is over, whatever it met.
+const MORE: Duration = ms(500);
+
+fn assert_in_time(what: &str, start: Instant, timeout: Duration) {
+    let took = start.elapsed();
+    assert!(took >= timeout - ms(20) && took < timeout + MORE, "{what}: {took:?} of {timeout:?}");
+}
+
+#[test]
+fn a_timeout_is_for_the_request_and_its_replay_together() {
+    let server = Server::start(|conn| {
+        while let Some(seen) = conn.request() {
+            if seen.path == "/first" {
+                conn.ok("hello");
+            } else if conn.number == 0 {
+                conn.idle(ms(600));
+                return; // in the middle of the request
+            } else {
+                conn.idle(LIMIT);
+            }
+        }
+    });
+    let session = Session::new().unwrap();
+    session.get(server.url("/first")).send().unwrap();
+    let start = Instant::now();
+    let error = session.get(server.url("/")).timeout(ms(1000)).send().unwrap_err();
+    assert!(error.is_timeout() && error.may_have_run(), "{error:?}");
+    assert_eq!(session.stats().replayed, 1);
+    assert_in_time("a replay", start, ms(1000));
+}
+
+#[test]
+fn a_timeout_is_for_all_redirects_together_and_for_the_body_behind_them() {
+    let server = Server::start(|conn| {
+        while let Some(seen) = conn.request() {
+            conn.idle(ms(300));
+            let n: u32 = seen.path[1..].parse().unwrap_or(0);
+            if n == 2 {
+                conn.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello");
+                conn.idle(LIMIT);
+            }
+            conn.write(format!(
+                "HTTP/1.1 302 Found\r\nLocation: /{}\r\nContent-Length: 0\r\n\r\n",
+                n + 1
+            ));
+        }
+    });
+    let session = Session::builder().timeout(ms(700)).build().unwrap();
+    let start = Instant::now();
+    let error = session.get(server.url("/10")).send().unwrap_err();
+    assert!(error.is_timeout() && error.may_have_run(), "{error:?}");
+    assert_in_time("redirects", start, ms(700));
+    let start = Instant::now();
+    let mut response = session.get(server.url("/1")).send().unwrap();
+    let error = response.text().unwrap_err();
+    assert!(error.is_timeout(), "{error:?}");
+    assert_in_time("the body behind one", start, ms(700));
+}
+
+#[test]
+fn a_timeout_is_for_the_wait_for_a_place_too() {
+    let server = Server::start(|conn| {
+        while conn.request().is_some() {
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+            conn.idle(LIMIT);
+        }
+    });
+    let session = Session::builder().max_per_host(1).build().unwrap();
+    let held = session.get(server.url("/")).send().unwrap();
+    let start = Instant::now();
+    let error = session.get(server.url("/")).timeout(ms(500)).send().unwrap_err();
+    assert!(error.is_limit() && !error.may_have_run(), "{error:?}");
+    assert_in_time("the wait for a place", start, ms(500));
+    drop(held);
+}
+
+#[test]
+fn a_drain_takes_no_longer_than_the_timeout_allows() {
+    let server = Server::start(|conn| {
+        while conn.request().is_some() {
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+            conn.idle(LIMIT);
+        }
+    });
+    let session = Session::new().unwrap();
+    let start = Instant::now();
+    let response = session.get(server.url("/")).timeout(ms(20)).send();
+    let fast = start.elapsed() < ms(20);
+    let before = Instant::now();
+    drop(response);
+    // Under load the answer itself may have come too late.
+    assert!(!fast || before.elapsed() < ms(45), "{:?}", before.elapsed());
+}
+
+#[test]
+fn a_timeout_ends_an_upload_that_the_server_does_not_take_and_a_body_that_drips() {
+    let server = Server::start(|conn| {
+        let Some(head) = conn.head() else { return };
+        if head.method == "PUT" {
+            return conn.stop_reading();
+        }
+        conn.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        while conn.write("1\r\nx\r\n") && conn.idle(ms(10)) {}
+    });
+    let session = Session::new().unwrap();
+    let start = Instant::now();
+    let put = session.put(server.url("/")).body(vec![b'x'; 64 << 20]).timeout(ms(400));
+    assert!(put.send().unwrap_err().is_timeout());
+    assert_in_time("an upload", start, ms(400));
+    let start = Instant::now();
+    let mut response = session.get(server.url("/")).timeout(ms(400)).send().unwrap();
+    assert!(response.text().unwrap_err().is_timeout());
+    assert_in_time("a body that drips", start, ms(400));
 }

@@ -131,9 +131,9 @@ fn beats() -> Vec<SockFilter> {
     filter
 }
 
-/// With other connections, and all of what they find.
+/// With other connections, and enough of what they find.
 fn complete(watch: &mut Watch, known: &str) -> Arc<Diagnosis> {
-    let complete = |told: &Diagnosis| fact(told, known).is_some();
+    let complete = |told: &Diagnosis| fact(told, known).is_some() && told.confidence() == Likely;
     eventually(known, || watch.status().diagnosis.is_some_and(|told| complete(&told)));
     watch.status().diagnosis.unwrap()
 }
@@ -165,11 +165,14 @@ fn the_next_connection_explains_the_silence_of_the_last() {
     let mut watch = peer.up(returns(Diagnose::kernel()));
     peer.filter_old(&[drop_all()]);
     assert_eq!(down(&mut watch).cause(), AckTimeout);
+    watch.wait_state(State::Up);
+    // The path may have healed just before: not until the old one has been sent again in vain.
     let told = with_others(&mut watch);
     assert_told(&told, FlowDropped, Likely, &[FlowForgotten, SomePathsDead], "this one connection");
     assert!(told.detail().contains("the next connection was answered at once"), "{told}");
-    watch.wait_state(State::Up);
-    assert_eq!(watch.status().diagnosis, None);
+    let in_vain = fact(&told, "resent_beside");
+    assert!(matches!(in_vain, Some(Fact::Number(1..=2))), "{told}");
+    assert_eq!(watch.status().diagnosis, None, "it is over");
 }
 
 #[test]
@@ -203,7 +206,7 @@ fn a_dropped_flow_is_told_from_a_forgotten_one_by_the_pause_before_it() {
 
     let peer = Filtered::new();
     let far = Duration::from_secs(3600);
-    let beat = Heartbeat::every(ms(2000)).timeout(ms(300)).fall(3).backoff(far, far);
+    let beat = Heartbeat::every(ms(5000)).timeout(ms(300)).fall(3).backoff(far, far);
     // The second beat is spread over the interval; by this seed it comes late in it.
     let coordinator = Coordinator::builder().seed(1).build().unwrap();
     let beat = beat.diagnose(Diagnose::side_connections());
@@ -268,8 +271,10 @@ fn without_leave_for_other_bytes_it_stays_open_whether_a_filter_has_read_them() 
     let protocol = Exchange::new("hearken!!", "heartbeat_ack");
     let mut watch = Watch::new(peer.address, beat.diagnose(Diagnose::side_connections()), protocol);
     down(&mut watch);
-    let told = with_others(&mut watch);
-    assert_eq!((told.cause(), told.confidence()), (PayloadFiltered, Possible), "{told}");
+    let is_swallowed = |told: &Diagnosis| told.cause() == PayloadFiltered;
+    eventually("a filter", || watch.status().diagnosis.is_some_and(|told| is_swallowed(&told)));
+    let told = watch.status().diagnosis.unwrap();
+    assert_eq!(told.confidence(), Possible, "{told}");
     for fits in [SizeFiltered, AllPayloadDropped, RateLimited] {
         assert!(told.alternatives().contains(&fits), "{told}");
     }

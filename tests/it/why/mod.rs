@@ -8,6 +8,7 @@ mod many;
 mod moods;
 mod relay;
 mod safety;
+mod single;
 mod trouble;
 
 use std::sync::Arc;

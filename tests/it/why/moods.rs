@@ -136,9 +136,12 @@ fn a_full_accept_queue_is_one_of_several_until_another_connection_is_tried() {
     assert_eq!(told.cause(), PeerSilent);
     assert!(told.alternatives().contains(&AcceptQueueFull));
     assert_agrees(&watch, &told);
-    let (mut watch, _relay, _) = fallen(Mood::Full, beat(Diagnose::side_connections()));
-    let told = with_others(&mut watch);
-    assert_told(&told, AcceptQueueFull, Likely, &[PeerSilent, PathDead], "it accepts nobody");
+    let (watch, _relay, _) = fallen(Mood::Full, beat(Diagnose::side_connections()));
+    // A lost packet looks the same, until another one is not answered either.
+    let again = |told: &Diagnosis| text(told, "fresh_again").is_some();
+    eventually("a second one", || watch.status().diagnosis.is_some_and(|told| again(&told)));
+    let told = watch.status().diagnosis.unwrap();
+    assert_told(&told, AcceptQueueFull, Likely, &[PeerSilent], "it accepts nobody");
     assert!(told.detail().contains("a fresh connection got no answer"), "{}", told.detail());
     eventually("the status", || watch.status().diagnosis.as_deref() == Some(&*told));
 }
@@ -206,9 +209,9 @@ fn where_only_this_conversation_hangs_a_fresh_one_tells() {
     assert_eq!((told.cause(), told.confidence()), (PeerSilent, Likely));
     assert!(told.alternatives().contains(&ConversationSilent), "{told}");
     assert_agrees(&watch, &told);
-    let (mut watch, relay, _) = fallen(Mood::FreshOnly, falls(Diagnose::side_connections()));
-    let told = with_others(&mut watch);
-    assert_told(&told, ConversationSilent, Likely, &[], "this session of it hangs");
+    let beat = falls(Diagnose::side_connections()).timeout(ms(600));
+    let (watch, relay, told) = fallen(Mood::FreshOnly, beat);
+    assert_told(&told, ConversationSilent, Likely, &[SingleClient], "this session of it hangs");
     assert!(told.detail().contains("a fresh connection was answered at once"), "{told}");
     eventually("the status", || watch.status().diagnosis.as_deref() == Some(&*told));
     assert_eq!(relay.visits(), 2);
@@ -221,7 +224,8 @@ fn a_late_answer_is_silence_first_and_all_is_taken_back_with_the_first_in_time()
     relay.set(Mood::Slow(ms(450)));
     let event = watch.wait_state(State::Suspect);
     let told = event.kind().diagnosis().unwrap();
-    assert_eq!((told.cause(), told.confidence()), (PeerSilent, Likely));
+    assert_eq!(told.cause(), AckTimeout, "busy servers pause as long: {told}");
+    assert!(told.alternatives().contains(&PeerSilent), "{told}");
     assert!(watch.status().diagnosis.is_some());
     watch.wait("late ack", |kind| matches!(kind, EventKind::Beat { late: true, .. }));
     relay.set(Mood::Well);

@@ -46,7 +46,7 @@ fn the_status_follows_a_trouble_as_it_changes_and_is_clean_after_it() {
         assert_eq!(cause(&watch), None);
         relay.set(Mood::Hung);
         watch.wait_state(State::Suspect);
-        assert_eq!(cause(&watch), Some(Cause::PeerSilent), "while it is suspect");
+        assert_eq!(cause(&watch), Some(Cause::AckTimeout), "it may be busy");
         watch.wait_state(State::Down);
         assert_eq!(cause(&watch), Some(Cause::PeerSilent));
         relay.set(Mood::Gone);

@@ -1,0 +1,188 @@
+//! What is told of a trouble: the evidence of a silence, of an end or of an attempt, whether its
+//! diagnosis is news, and whether other connections are to tell more.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Case;
+use super::trouble::OwnSide;
+use crate::cause::{Cause, Loss};
+use crate::diagnose::decide::decide;
+use crate::diagnose::diagnosis::Diagnosis;
+use crate::diagnose::evidence::{Evidence, Kept, Stage};
+use crate::diagnose::history::PAUSE;
+use crate::diagnose::tls;
+use crate::tcp_info::{TcpInfo, TcpState};
+
+/// So long what other connections have found is true of the same trouble.
+const SIDE_LASTS: Duration = Duration::from_secs(60);
+
+impl Case {
+    /// The trouble by silence, as far as it is known: the kernel's look, and our own side's.
+    pub(crate) fn silence(
+        &mut self,
+        loss: &Loss,
+        now: Instant,
+        info: Option<&TcpInfo>,
+        own: Option<OwnSide>,
+    ) -> Evidence {
+        let info = info.filter(|info| self.believes(info, now));
+        let seen =
+            info.map_or((false, false), |info| (self.is_beat_acked(info), self.is_eaten(info)));
+        self.trouble.on_look(info, seen, now);
+        self.trouble.on_own_side(own.as_ref(), now);
+        let mut evidence = self.begin(Stage::Silence, loss, now);
+        self.add_contact(&mut evidence);
+        self.add_beat(&mut evidence, now);
+        self.add_kernel(&mut evidence, info);
+        self.add_trouble(&mut evidence, now);
+        self.trouble.add_own_side(&mut evidence, own, now);
+        evidence.side = Some(Kept::Off).filter(|_| !self.settings.side);
+        evidence.merge(&self.side);
+        evidence
+    }
+
+    /// Brings evidence of the silence up to date.
+    pub(crate) fn refresh(
+        &mut self,
+        evidence: &mut Evidence,
+        info: Option<&TcpInfo>,
+        now: Instant,
+    ) {
+        let info = info.filter(|info| self.believes(info, now));
+        // After the connection is gone, what is known of it stands still.
+        if !self.stands || self.trouble.since.is_none() {
+            return;
+        }
+        let seen =
+            info.map_or((false, false), |info| (self.is_beat_acked(info), self.is_eaten(info)));
+        self.trouble.on_look(info, seen, now);
+        if let Some(last) = &self.last {
+            evidence.waited_us = Some(now.saturating_duration_since(last.at));
+        }
+        evidence.outstanding = Some(self.outstanding);
+        self.add_kernel(evidence, info);
+        self.add_trouble(evidence, now);
+        self.trouble.remember_own_side(evidence, now);
+    }
+
+    /// The end of a connection that stood, or of an attempt.
+    pub(crate) fn end(
+        &mut self,
+        loss: &Loss,
+        now: Instant,
+        info: Option<&TcpInfo>,
+        own: Option<OwnSide>,
+    ) -> Evidence {
+        let stage = if self.stands { Stage::End } else { Stage::Connect };
+        let mut evidence = self.begin(stage, loss, now);
+        self.trouble.add_own_side(&mut evidence, own, now);
+        if stage == Stage::Connect {
+            return evidence;
+        }
+        let info = info.filter(|info| self.believes(info, now));
+        self.add_contact(&mut evidence);
+        self.add_at_once(&mut evidence, loss, now);
+        self.add_beat(&mut evidence, now);
+        self.add_trouble(&mut evidence, now);
+        evidence.side_age_us = self.intruded.map(|at| now.saturating_duration_since(at));
+        if self.outstanding == 0 {
+            let idle = now.saturating_duration_since(self.busy);
+            evidence.idle_us = Some(idle);
+            // The clock of the pause stood still in a suspension.
+            let is_pause = idle >= PAUSE && self.suspended.is_none();
+            evidence.idle_closes = (is_pause && loss.cause == Cause::ClosedByPeer).then_some(1);
+        }
+        // After death most of it reads 0: then what was known before is the evidence.
+        let alive = info.filter(|info| info.state != TcpState::Closed);
+        let before = self.last.as_ref().and_then(|last| last.before.as_ref());
+        match alive {
+            Some(info) => self.add_kernel(&mut evidence, Some(info)),
+            None => evidence.least_rtt_us = before.and_then(|before| before.min_rtt),
+        }
+        evidence
+    }
+
+    pub(super) fn begin(&self, stage: Stage, loss: &Loss, now: Instant) -> Evidence {
+        let waited = self.last.as_ref().map(|sent| now.saturating_duration_since(sent.at));
+        Evidence {
+            word: Some(loss.cause),
+            stage: Some(stage),
+            detail: Some(loss.detail.clone()),
+            tls: tls::word(loss),
+            peer: self.peer.map(|peer| peer.to_string()).or_else(|| self.target.clone()),
+            timeout_us: Some(self.timeout),
+            transport: self.transport(),
+            waited_us: waited,
+            suspended_us: self.suspended.filter(|_| matches!(stage, Stage::Silence | Stage::End)),
+            ..Evidence::default()
+        }
+    }
+
+    /// The diagnosis of this evidence, with the last beats; and whether it is news: another cause
+    /// than the last, or the same more surely than ever in this trouble. What was likely once is
+    /// taken back by new evidence alone.
+    pub(crate) fn diagnose(&mut self, evidence: Evidence, now: Instant) -> (Arc<Diagnosis>, bool) {
+        let diagnosis = Diagnosis::recorded(evidence, self.recorder.beats(now));
+        if let Some(told) = self.told.as_ref().filter(|told| told.holds_against(&diagnosis)) {
+            return (Arc::clone(told), false);
+        }
+        let diagnosis = Arc::new(diagnosis);
+        let before = self.told.replace(Arc::clone(&diagnosis));
+        let same = before.is_some_and(|before| before.cause() == diagnosis.cause());
+        let surest = self.surest.filter(|_| same);
+        self.surest = surest.max(Some(diagnosis.confidence()));
+        (diagnosis, self.surest > surest)
+    }
+
+    /// The same of a silence that is over: what stands now is another matter.
+    pub(crate) fn diagnose_past(
+        &mut self,
+        evidence: Evidence,
+        now: Instant,
+    ) -> (Arc<Diagnosis>, bool) {
+        if !self.stands || self.misses > 0 {
+            return self.diagnose(evidence, now);
+        }
+        (Arc::new(Diagnosis::recorded(evidence, self.recorder.beats(now))), true)
+    }
+
+    /// Whether other connections are to be made to tell more of this evidence: once in a trouble,
+    /// and again when what they found is old.
+    pub(crate) fn wants_side(&mut self, evidence: &Evidence, now: Instant) -> bool {
+        if !self.settings.side || self.peer.is_none() {
+            return false;
+        }
+        if self.side_at.is_some_and(|at| now.saturating_duration_since(at) > SIDE_LASTS) {
+            self.side_at = None;
+        }
+        // What they have found before is no reason not to look again.
+        let alone = evidence.without_side();
+        let open = match decide(&alone).cause {
+            Cause::AckTimeout
+            | Cause::LossyPath
+            | Cause::PeerSilent
+            | Cause::RepliesFiltered
+            | Cause::FlowForgotten => true,
+            // Whose word it is they can read.
+            Cause::Unreachable => evidence.stage == Some(Stage::Silence),
+            // Only another port can tell more.
+            Cause::ConnectTimeout => self.settings.closed_port && evidence.tcp_state.is_none(),
+            _ => false,
+        };
+        self.side_at.is_none() && open
+    }
+
+    /// They have been asked for, or refused; a budget that was spent may have more the next time.
+    pub(crate) fn on_side_asked(&mut self, kept: Kept, now: Instant) {
+        self.side_at = Some(now).filter(|_| kept != Kept::Budget);
+        if kept == Kept::Budget {
+            self.side = Evidence::default(); // what it was before is old by now
+        }
+    }
+
+    /// What was told last of this trouble.
+    pub(crate) fn told(&self) -> Option<Arc<Diagnosis>> {
+        self.told.clone()
+    }
+}
