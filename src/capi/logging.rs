@@ -1,6 +1,7 @@
 //! Where the log goes.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::io::{self, Write};
 
 use log::{LevelFilter, Log, Metadata, Record};
 
@@ -32,7 +33,11 @@ impl Log for Sink {
                 let (target, line) = (owned(record.target()), owned(&line));
                 to(record.level() as c_int, target.as_ptr(), line.as_ptr(), self.user);
             }
-            None => eprintln!("{} {}: {line}", record.level(), record.target()),
+            None => {
+                // Nobody may read it any more: that is no reason to panic.
+                let (level, target) = (record.level(), record.target());
+                let _ = writeln!(io::stderr(), "{level} {target}: {line}");
+            }
         }
     }
 

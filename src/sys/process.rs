@@ -1,17 +1,8 @@
 //! Which process this is. A forked child has a copy of every handle and none of the threads; locks
 //! that were held at the fork are held for ever there, and the sockets are its parent's as well.
 
+use super::fork::generation;
 use std::ops::Deref;
-use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// How many forks lie between this process and the one that loaded the library. Counted by the C
-/// library's `fork`, so that a look costs no system call.
-static FORKS: AtomicU64 = AtomicU64::new(0);
-
-extern "C" fn in_child() {
-    FORKS.fetch_add(1, Ordering::Relaxed);
-}
 
 /// A process, as seen from within.
 #[derive(Clone, Copy, Debug)]
@@ -22,18 +13,12 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn current() -> Process {
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| {
-            // SAFETY: the handler changes one atomic, which is all that is safe in a forked child.
-            // Where it cannot be registered, the number of the process is left to tell.
-            unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-        });
-        Process { forks: FORKS.load(Ordering::Relaxed), id: std::process::id() }
+        Process { forks: generation(), id: std::process::id() }
     }
 
     /// Whether it is this one, unless somebody has forked past the C library.
     pub(crate) fn is_here(self) -> bool {
-        self.forks == FORKS.load(Ordering::Relaxed)
+        self.forks == generation()
     }
 
     /// The same for certain, at the cost of a system call.

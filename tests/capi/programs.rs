@@ -123,7 +123,7 @@ fn the_examples_build_and_say_what_happened() {
     assert!(err_said.contains("lost, closed-by-peer: "), "{err_said}");
 }
 
-/// Once more under valgrind, which sees each byte that is read or written wrongly, and what is lost.
+/// Once more under valgrind, which sees what is read or written wrongly, and what is lost.
 #[test]
 fn memory_is_used_as_it_was_allocated() {
     if Command::new("valgrind").arg("--version").output().is_err() {

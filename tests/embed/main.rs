@@ -8,6 +8,7 @@ mod fork;
 mod options;
 mod pace;
 mod queues;
+mod soak;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
