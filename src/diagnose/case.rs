@@ -555,4 +555,24 @@ mod tests {
         evidence.idle_survived_us = case.history.longest();
         assert_eq!(Diagnosis::of(evidence).cause(), Cause::FlowForgotten, "the next time");
     }
+
+    #[test]
+    fn a_late_answer_says_nothing_of_the_path_unless_somebody_looked_and_ends_no_story() {
+        let start = Instant::now();
+        let late = |looked: bool| {
+            let mut case = case(start);
+            case.on_sent(1, start, 9, Some(TcpInfo::calm(|_| ())));
+            case.on_missed(1, 1, Cause::AckTimeout);
+            let loss = Loss::from(Cause::AckTimeout);
+            let unacked = TcpInfo::calm(|info| (info.unacked, info.last_ack_recv) = (1, S));
+            let info = looked.then_some(&unacked);
+            let evidence = case.silence(&loss, start + S, info, None);
+            case.diagnose(evidence, start + S);
+            case.on_ack(1, None, true, start + 2 * S);
+            case.on_ack(1, None, true, start + 2 * S);
+            (case.path.late(), case.told().is_some())
+        };
+        assert_eq!(late(true), (Some(1), true));
+        assert_eq!(late(false), (None, true), "its kernel may have had the beat all the time");
+    }
 }

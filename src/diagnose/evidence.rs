@@ -452,6 +452,8 @@ evidence! {
     next_unanswered: u32,
     /// Beats that were answered on the link's own next connection, while the last one was silent.
     next_beats: u32,
+    /// A beat on it was not answered in time.
+    next_missed: bool,
     /// Attempts of the link's own that nobody answered.
     next_silent: u32,
     /// First nobody answered a fresh connection, and the link's own next one was.

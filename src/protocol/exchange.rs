@@ -175,18 +175,23 @@ impl Protocol for Exchange {
             return Ok(None);
         }
         let Some((frame, taken)) = self.at_front(bytes)? else { return Ok(None) };
-        let taken =
-            taken + rest_of_line(&bytes[taken..], bytes[..taken].ends_with(b"\n"), &self.expect);
+        let is_whole = bytes[..taken].ends_with(b"\n");
+        let taken = taken + rest_of_line(&bytes[taken..], is_whole, Some(&self.expect));
         let open = !bytes[..taken].ends_with(b"\n");
         self.rest = Rest::Any { waiting: waiting - 1, open, len: 0 };
         Ok(Some((frame, taken)))
     }
 }
 
-/// How many bytes of those that came with an ack belong to it: the rest of its line. Else a server
-/// that says `VERSION 1.6.18` where `VERSION` is expected would have last words.
-pub(super) fn rest_of_line(behind: &[u8], is_whole: bool, expect: &[u8]) -> usize {
-    if is_whole { 0 } else { rest_of_reply(behind, expect) }
+/// How many bytes of those that came with an ack belong to it: the rest of its line, unless the
+/// `next` reply begins before. Else a server that says `VERSION 1.6.18` where `VERSION` is expected
+/// would have last words.
+pub(super) fn rest_of_line(behind: &[u8], is_whole: bool, next: Option<&[u8]>) -> usize {
+    match next {
+        _ if is_whole => 0,
+        Some(next) => rest_of_reply(behind, next),
+        None => memchr(b'\n', behind).map_or(behind.len(), |end| end + 1),
+    }
 }
 
 /// How many bytes at the front are the rest of a reply: up to the end of its line, or to where the

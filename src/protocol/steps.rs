@@ -309,10 +309,12 @@ impl Protocol for Steps {
         match met {
             Met::Not => Ok(None),
             Met::By(len) => {
-                let next = &bytes[len..];
-                let len = len + rest_of_line(next, bytes[..len].ends_with(b"\n"), &step.bytes);
+                let frame = self.on_met();
+                let is_whole = bytes[..len].ends_with(b"\n");
+                let next = self.waited_for().map(|(steps, at)| steps[at].bytes.as_slice());
+                let len = len + rest_of_line(&bytes[len..], is_whole, next);
                 self.open = !bytes[..len].ends_with(b"\n");
-                Ok(Some((self.on_met(), len)))
+                Ok(Some((frame, len)))
             }
             Met::Passed(len) => {
                 self.passed += len;

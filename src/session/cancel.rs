@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::places::SlotId;
 use super::pool::Pool;
+use crate::sys;
 
 /// Ends requests from another thread: the wait for a name, a connection or an answer, and the
 /// reading of a body. Clones are the same canceller.
@@ -38,6 +39,8 @@ struct State {
     cancelled: AtomicBool,
     /// The sockets that requests with this canceller use now.
     sockets: Mutex<Vec<Arc<TcpStream>>>,
+    /// In a forked child the sockets are the parent's.
+    generation: u64,
     /// Gone once it has cancelled: that wakes who waits at the bell.
     ringer: Mutex<Option<Sender<()>>>,
     bell: Receiver<()>,
@@ -50,6 +53,7 @@ impl Canceller {
         Canceller(Arc::new(State {
             cancelled: AtomicBool::new(false),
             sockets: Mutex::default(),
+            generation: sys::fork_generation(),
             ringer: Mutex::new(Some(ringer)),
             bell,
         }))
@@ -57,7 +61,11 @@ impl Canceller {
 
     /// Ends the requests that have it. What the server does with what it has read of them is its
     /// own affair: [`may_have_run`](crate::Error::may_have_run) says whether that may be something.
+    /// In a forked child it does nothing: the requests are the parent's.
     pub fn cancel(&self) {
+        if self.0.generation != sys::fork_generation() {
+            return; // the requests are the parent's
+        }
         // The same lock that lets a socket go: none is shut down that is somebody else's already.
         let sockets = self.0.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.cancelled.store(true, Ordering::Release);

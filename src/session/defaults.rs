@@ -1,19 +1,33 @@
 //! What all requests of a session have in common: a base URL, headers of the user's, https alone.
 
+use std::fmt;
+
 use ureq::http::{self, HeaderMap, HeaderName, HeaderValue, Uri, header, uri::PathAndQuery};
 
 use super::SessionBuilder;
+use super::failure;
 use super::request::checked;
 use crate::error::Error;
 
 /// What every request of a session has, unless it has its own.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Common {
     base: Option<Uri>,
     headers: HeaderMap,
     pub(super) https_only: bool,
     /// The first setting that cannot work.
     fault: Option<Error>,
+}
+
+impl fmt::Debug for Common {
+    /// Never a header or a login: they may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Common")
+            .field("base", &self.base.as_ref().map(failure::shown))
+            .field("headers", &self.headers.len())
+            .field("https_only", &self.https_only)
+            .finish()
+    }
 }
 
 impl Common {
@@ -30,8 +44,7 @@ impl Common {
     /// Whether a request may go there.
     pub(super) fn allows(&self, uri: &Uri) -> Result<(), Error> {
         if self.https_only && uri.scheme_str() != Some("https") {
-            let text =
-                format!("{}: `https_only` allows no other scheme", super::failure::shown(uri));
+            let text = format!("{}: `https_only` allows no other scheme", failure::shown(uri));
             return Err(Error::invalid(text));
         }
         Ok(())

@@ -71,6 +71,16 @@
 //! served, for the connect timeout at most. A response holds its connection until its body ends or
 //! it is dropped: a thread that holds one and asks for another needs two.
 //!
+//! # Times, further attempts, an end by hand
+//!
+//! A [`timeout`](SessionBuilder::timeout) is for a whole request, with replay, redirects, further
+//! attempts and the body. Each phase may have a shorter one:
+//! [`resolve_timeout`](SessionBuilder::resolve_timeout),
+//! [`connect_timeout`](SessionBuilder::connect_timeout),
+//! [`first_byte_timeout`](SessionBuilder::first_byte_timeout),
+//! [`silence_timeout`](SessionBuilder::silence_timeout). [`Retry`] tries again what failed and may
+//! pass; a [`Canceller`] ends a request from another thread.
+//!
 //! # Proxies, TLS, gzip, JSON
 //!
 //! Proxies come from the environment or from [`proxy`](SessionBuilder::proxy). Features: `tls`
@@ -206,7 +216,8 @@ impl Session {
 
     /// The agent, for whatever ureq can do. It uses the same connections; but what it sends is not
     /// replayed, and bodies that it leaves unread cost their connection. Requests with TLS, proxy
-    /// or socket settings of their own get connections of their own, which are not kept.
+    /// or socket settings of their own get connections of their own, which are not kept. Base URL,
+    /// default headers and retries are the session's alone.
     pub fn agent(&self) -> &ureq::Agent {
         self.inner.outer_agent()
     }

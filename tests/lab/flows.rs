@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, bounded};
-use keepbeat::{Cause, Coordinator, Event, EventKind, Framed, Heartbeat, State};
+use keepbeat::{
+    Cause, Confidence, Coordinator, Diagnosis, Event, EventKind, Framed, Heartbeat, State,
+};
 
 use crate::case::Case;
 use crate::net::{Lab, SERVER};
@@ -32,7 +34,7 @@ fn forgotten() {
     let begun = SystemTime::now();
     let mut living: Vec<_> =
         (0..TIMES).map(|_| Watched::new(&address, often(), protocol)).collect();
-    let seldom = Heartbeat::every(ms(2300)).timeout(TIMEOUT).fall(2);
+    let seldom = Heartbeat::every(ms(3500)).timeout(TIMEOUT).fall(2);
     let side = (0..TIMES).map(|_| with_side(seldom.clone()));
     let kernel = (0..2).map(|_| seldom.clone());
     let mut dying: Vec<_> =
@@ -42,20 +44,23 @@ fn forgotten() {
     let case = Case { beside, ..Case::new("flow-forgotten", Cause::FlowForgotten) };
     for link in &mut dying {
         case.follow(link);
-        if !link.has_side {
+        let is_sure = |told: &Diagnosis| {
+            told.cause() == Cause::FlowForgotten && told.confidence() >= Confidence::Likely
+        };
+        if !link.diagnoses().iter().any(|(_, told)| is_sure(told)) {
             // The next one lives, and the old one tries once more in vain.
             link.until("flow-forgotten", |event, _| {
-                let told = event.kind().diagnosis();
-                told.is_some_and(|told| told.cause() == Cause::FlowForgotten)
+                event.kind().diagnosis().is_some_and(|d| is_sure(d))
             });
         }
         let took = case.judge(link, begun);
-        assert!(took.is_none_or(|took| took <= 2 * TIMEOUT), "{took:?}");
+        // As long as the old one takes to try again.
+        assert!(took.is_none_or(|took| took <= 8 * TIMEOUT), "{took:?}");
         let (_, last) = link.diagnoses().pop().unwrap();
         assert_eq!(last.cause(), Cause::FlowForgotten, "{last}");
         let idle = number(&last, "idle_us").map(Duration::from_micros).unwrap();
         // The firewall may have seen the last packet a little sooner than we.
-        assert!((ms(900)..ms(3000)).contains(&idle), "{last}");
+        assert!((ms(1500)..ms(4500)).contains(&idle), "{last}");
         assert!(last.detail().contains("it had been idle for"), "{last}");
         assert!(last.advice().contains("beat more often"), "{last}");
     }

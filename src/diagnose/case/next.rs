@@ -150,6 +150,7 @@ impl Case {
     pub(crate) fn on_next_beat(&mut self, acked: bool, info: Option<&TcpInfo>) -> Option<Evidence> {
         let mut open = self.open.take()?;
         let evidence = &mut open.evidence;
+        evidence.next_missed = evidence.next_missed.or((!acked).then_some(true));
         let is_next = evidence.fresh_is_next == Some(true) && evidence.fresh != Some(Fresh::Silent);
         let is_news = is_next && evidence.fresh_beat.is_none();
         // Until the kernel has sent it again nobody knows that it was lost.

@@ -113,6 +113,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_never_sent_again_had_arrived_and_no_path_took_its_time() {
+        let hardly = |e: &mut Evidence| {
+            (e.resent, e.silent_us, e.rto_us) = (Some(0), Some(1003 * MS), Some(200 * MS));
+        };
+        assert_eq!(back(hardly), (Cause::PeerSilent, Confidence::Possible));
+        let patient = |e: &mut Evidence| {
+            hardly(e);
+            (e.rto_us, e.rtt_after_us) = (Some(1500 * MS), Some(1000 * MS));
+        };
+        assert_eq!(back(patient), (Cause::SlowPath, Confidence::Likely), "it would have waited");
+    }
+
+    #[test]
     fn a_process_that_paused_is_named_only_if_its_kernel_had_the_beat_and_nothing_was_lost() {
         let paused = |e: &mut Evidence| {
             (e.acked_ago_us, e.resent, e.silent_us) = (Some(1900 * MS), Some(0), Some(1900 * MS));

@@ -162,7 +162,7 @@ pub(super) fn is_dropped(evidence: &Evidence) -> Dead {
         (true, _) => 8,
         (_, true) if is_clean_beside(evidence) => 3,
         (_, true) => 4,
-        _ if is_clean_beside(evidence) => 1,
+        _ if is_clean_beside(evidence) && silent(evidence) >= LONGEST_STEP => 1,
         _ => 2,
     };
     match evidence.resent_beside {
@@ -179,7 +179,8 @@ fn is_clean_beside(evidence: &Evidence) -> bool {
     let Evidence { more_fresh, more_answered, fresh, fresh_resent, .. } = evidence;
     let all = more_fresh.is_some_and(|more| more >= SOME && *more_answered == Some(more));
     let beats = evidence.next_beats.is_some_and(|beats| beats >= TWICE);
-    (all || beats) && *fresh == Some(Fresh::Connected) && fresh_resent.is_none()
+    let well = (all || beats) && evidence.next_missed.is_none();
+    well && *fresh == Some(Fresh::Connected) && fresh_resent.is_none()
 }
 
 /// The beat was lost on a fresh connection as well: how sure it is that this is no chance.
@@ -247,6 +248,11 @@ mod tests {
         assert_eq!(lively(1, 1), (Cause::FlowDropped, Confidence::Possible));
         assert_eq!(lively(2, 1), (Cause::FlowDropped, Confidence::Likely), "beat after beat");
         assert_eq!(lively(9, 0).1, Confidence::Possible, "and it has not tried again");
+        let limited = |missed| {
+            let (next_beats, resent_beside) = (Some(2), Some(1));
+            cause(&Evidence { next_beats, resent_beside, next_missed: missed, ..answered() })
+        };
+        assert_eq!(limited(Some(true)).1, Confidence::Possible, "the next one lost a beat, too");
         let lossy = |lossy, resent| {
             let (lossy_beats, resent_beside) = (Some(lossy), Some(resent));
             cause(&Evidence { lossy_beats, resent_beside, ..answered() })

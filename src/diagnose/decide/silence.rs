@@ -348,4 +348,16 @@ mod tests {
         assert!(dropped.alternatives.contains(&Cause::LossyPath));
         assert_eq!(acked_and(|e| e.queue_drops = Some(12)).0, Cause::PeerSilent, "it left");
     }
+
+    #[test]
+    fn a_device_that_was_busy_and_then_turned_to_our_second_connection_serves_one() {
+        let served = |after: Option<Duration>| {
+            acked_and(|e| {
+                (e.fresh, e.fresh_beat) = (Some(Fresh::Connected), Some(Carried::Answered));
+                (e.fresh_beat_us, e.silent_us) = (after, Some(3000 * MS));
+            })
+        };
+        assert_eq!(served(None), (Cause::ConversationSilent, Confidence::Likely));
+        assert_eq!(served(Some(900 * MS)), (Cause::SingleClient, Confidence::Likely));
+    }
 }

@@ -145,6 +145,7 @@ impl Inquiry {
     /// The connection is over: a silence on it has ended without an answer.
     pub(super) fn end_by_loss(&mut self) {
         self.spare(false);
+        self.slot.part();
         (self.asked_acked, self.is_gone) = (false, true);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Inquiry;
 use crate::cause::{Cause, Loss};
-use crate::diagnose::{Diagnosis, Evidence, OwnSide, Stage};
+use crate::diagnose::{Evidence, OwnSide, Stage};
 use crate::drive::own_side::is_about_the_path;
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::Scene;
@@ -109,6 +109,11 @@ impl Inquiry {
         if self.is_of_the_last(loss, now, scene, reporter) || is_no_trouble(loss.cause) {
             return;
         }
+        // Where it is clear why it was silent, that it goes on so is no other story.
+        let goes_on = loss.cause == Cause::ConnectTimeout;
+        if goes_on && self.case.told().is_some_and(|told| told.explains_silence()) {
+            return;
+        }
         let own_side_matters = is_about_the_path(loss.cause);
         let own = own_side_matters.then(|| self.own_side());
         let mut evidence = self.ended(loss, now, None, own);
@@ -119,12 +124,8 @@ impl Inquiry {
             evidence.side = Some(self.ask(scene, &evidence, now));
             self.silence = Some(evidence.clone());
         }
-        // What is known of this trouble already may be more than the attempt tells. Where it is
-        // clear why it was silent, that it goes on so is no other story.
-        let goes_on = loss.cause == Cause::ConnectTimeout;
-        let knows =
-            |told: &Diagnosis| told.is_behind(&evidence) || goes_on && told.explains_silence();
-        if self.case.told().is_some_and(|told| knows(&told)) {
+        // What is known of this trouble already may be more than the attempt tells.
+        if self.case.told().is_some_and(|told| told.is_behind(&evidence)) {
             return;
         }
         self.meet(loss, evidence, now, reporter);

@@ -352,7 +352,7 @@ impl Exam<'_> {
     fn on_served(&mut self, after: Duration) {
         self.question.slot.served.store(true, Ordering::Release);
         let until = Instant::now() + GRACE.max(4 * self.question.rtt);
-        while !self.question.slot.is_over() && !self.handle.is_stopping() {
+        while self.question.slot.is_awaited() && !self.handle.is_stopping() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 self.found.fresh_beat = Some(Carried::Answered);

@@ -32,6 +32,8 @@ pub(crate) use spared::Spared;
 pub(crate) struct Slot {
     found: Mutex<Option<Evidence>>,
     over: AtomicBool,
+    /// The link's own connection has ended.
+    gone: AtomicBool,
     /// The link's own connection was answered.
     answered: AtomicBool,
     /// When one was begun that has not failed, or was accepted last.
@@ -100,6 +102,16 @@ impl Slot {
     /// Nothing more will be put in.
     fn finish(&self) {
         self.finished.store(true, Ordering::Release);
+    }
+
+    /// The link's own connection has ended without an answer.
+    pub(crate) fn part(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    /// Whether the link's own connection still waits for its answer.
+    fn is_awaited(&self) -> bool {
+        !self.is_over() && !self.gone.load(Ordering::Acquire)
     }
 
     /// Whether all is told that will be: who still holds a connection for the sake of a device that

@@ -44,7 +44,10 @@ fn a_child_leaves_its_parents_connections_alone() {
     drop(idle);
     let url = server.url("/");
     let child_session = session.clone();
+    let canceller = keepbeat::session::Canceller::new();
+    let mut cancellable = session.get(server.url("/long")).cancelled_by(&canceller).send().unwrap();
     in_child(|| {
+        canceller.cancel(); // nothing of the parent's
         let refused = child_session.get(&url).send().unwrap_err();
         if !refused.is_forked() || refused.may_have_run() || refused.is_timeout() {
             return 1;
@@ -64,6 +67,7 @@ fn a_child_leaves_its_parents_connections_alone() {
         let text = own.get(&url).send().and_then(|mut response| response.text());
         i32::from(!text.is_ok_and(|text| text == "hello"))
     });
+    assert_eq!(cancellable.text().unwrap(), long);
 }
 
 const IN_PARENT: &str = "session::forked::the_parents_connections_live_on_under_tls_too";

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use keepbeat::Session;
@@ -58,10 +58,13 @@ fn one(url: &str, worker: usize, limit: Duration, seed: u64) -> Came {
             _ => [70, 80, 88, 92, 95, 98, 100, 102, 105, 110][random.usize(0..10)],
         };
         let gap = limit * share / 100;
+        let before = Instant::now();
         thread::sleep(gap); // the race is about time
+        let real = before.elapsed();
         let method = if random.bool() { Method::GET } else { Method::POST };
         let response = session.method(method.clone(), format!("{url}/{worker}/{n}")).send();
-        let safe = n > TAUGHT && share < 90;
+        // As long as it was, and not as long as it was meant to be: under load it is longer.
+        let safe = n > TAUGHT && real < limit * 85 / 100;
         came.safe += usize::from(safe);
         match response {
             Ok(mut response) => {
@@ -82,8 +85,9 @@ fn one(url: &str, worker: usize, limit: Duration, seed: u64) -> Came {
 
 #[test]
 fn around_hidden_limits_no_get_fails_and_no_post_runs_twice() {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
+    let seed = std::env::var("KEEPBEAT_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("KEEPBEAT_SEED={seed}");
     let kinds = [
         ("Keep-Alive: timeout=1\r\n", ms(1200)),
         ("Keep-Alive: timeout=1\r\n", ms(980)),
@@ -125,6 +129,7 @@ fn assert_kind(hint: &str, limit: Duration, server: &Server, all: &[Came]) {
     let (safe, reused) = all.iter().fold((0, 0), |(s, r), c| (s + c.safe, r + c.reused));
     let failed: usize = all.iter().map(|came| came.failed_posts).sum();
     println!("{hint:?} {limit:?}: {reused} of {safe} used again, {failed} POSTs failed");
-    // Stock ureq would use every one of these again; under load a gap is longer than it was meant.
-    assert!(reused * 100 >= safe * 90, "{hint}{limit:?}: {reused} of {safe}");
+    // Stock ureq would use every one of these again. Under load a round trip is longer, and so is
+    // the distance that is kept.
+    assert!(reused * 100 >= safe * 85, "{hint}{limit:?}: {reused} of {safe}");
 }

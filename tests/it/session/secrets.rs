@@ -30,7 +30,11 @@ fn a_request_is_printed_without_its_query_its_headers_and_its_login() {
 #[test]
 fn a_session_is_printed_without_what_its_requests_carried() {
     let server = Server::ok();
-    let session = Session::new().unwrap();
+    let builder = Session::builder()
+        .default_header("X-Key", "s3cret")
+        .base_url(format!("http://user:s3cret@{}/v1", server.address));
+    assert_no_secret(&format!("{builder:?}"));
+    let session = builder.build().unwrap();
     let url = format!("http://user:s3cret@{}/?token=s3cret", server.address);
     session.get(&url).header("Cookie", "s3cret").send().unwrap();
     session.agent().get(&url).call().unwrap();

@@ -51,15 +51,9 @@ pub const KINDS: &[Kind] = &[
         also: &[PeerSilent],
         ..Kind::new("hung-for-a-while", &[PeerSilent], hung_for_a_while)
     },
-    Kind {
-        also: &[Refused],
-        ..Kind::new("killed", &[ClosedByPeer, Reset], |b| b.row.server.kill())
-    },
-    Kind {
-        also: &[Refused],
-        quick: true,
-        ..Kind::new("restarted", &[ClosedByPeer, Reset], restarted)
-    },
+    // Between two beats of HTTP an end is free; what comes after it is told.
+    Kind::new("killed", &[ClosedByPeer, Reset, Refused], |b| b.row.server.kill()),
+    Kind { quick: true, ..Kind::new("restarted", &[ClosedByPeer, Reset, Refused], restarted) },
     Kind {
         links: plain,
         also: &[Unreachable],
