@@ -21,6 +21,52 @@ pub struct Error {
     ran: bool,
 }
 
+/// The kinds of [`Error`], for a `match` or a table, where the predicates would be many. More may
+/// be added.
+///
+/// ```
+/// use keepbeat::{Coordinator, ErrorKind, Heartbeat, Line};
+///
+/// let coordinator = Coordinator::new()?;
+/// let error = coordinator.watch("not a target", Heartbeat::default(), Line).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Invalid);
+/// # Ok::<(), keepbeat::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A setting, target or frame that cannot work: [`Error::is_invalid`].
+    Invalid,
+    /// No room, on this machine or in a session: [`Error::is_limit`].
+    Limit,
+    /// The coordinator was stopped before: [`Error::is_stopped`].
+    Stopped,
+    /// A request: it was ended on request: [`Error::is_cancelled`].
+    Cancelled,
+    /// This is a forked child, and the handle is its parent's: [`Error::is_forked`].
+    Forked,
+    /// No such link: [`Error::is_unknown_link`].
+    UnknownLink,
+    /// A thread could not be joined in time: [`Error::is_left_behind`].
+    LeftBehind,
+    /// The link is down or over: [`Error::cause`] says why.
+    Down,
+    /// It would have to wait: [`Error::is_busy`].
+    Busy,
+    /// The time was up: [`Error::is_timeout`].
+    Timeout,
+    /// The operating system said no; [`source`](std::error::Error::source) is what it said.
+    Io,
+    /// A request: no connection came to be.
+    Connect,
+    /// A request: the kept connection ended as it went out.
+    Stale,
+    /// A request: a status that was made an error.
+    Status,
+    /// A request: what came is no answer, or it could not be made.
+    Http,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     Invalid,
@@ -65,7 +111,11 @@ impl Error {
     }
 
     pub(crate) fn forked() -> Error {
-        Error::new(Kind::Forked, "a forked child has none of the threads: make a new coordinator")
+        Error::new(
+            Kind::Forked,
+            "this belongs to the parent of this forked process, and so do its threads and its \
+             connections: make a new one, or fork before",
+        )
     }
 
     pub(crate) fn forked_session() -> Error {
@@ -98,10 +148,6 @@ impl Error {
         Error::new(Kind::Io, context).because(source)
     }
 
-    pub(crate) fn kind(&self) -> Kind {
-        self.kind
-    }
-
     /// A request of a session that failed.
     pub(crate) fn request(kind: Kind, text: impl Into<String>) -> Error {
         Error::new(kind, text)
@@ -119,6 +165,27 @@ impl Error {
     /// Whether something was sent, now or before, that may have run.
     pub(crate) fn having_run(self, ran: bool) -> Error {
         Error { ran: self.ran | ran, ..self }
+    }
+
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self.kind {
+            Kind::Invalid => ErrorKind::Invalid,
+            Kind::Limit => ErrorKind::Limit,
+            Kind::Stopped => ErrorKind::Stopped,
+            Kind::Cancelled => ErrorKind::Cancelled,
+            Kind::Forked => ErrorKind::Forked,
+            Kind::UnknownLink => ErrorKind::UnknownLink,
+            Kind::LeftBehind => ErrorKind::LeftBehind,
+            Kind::Lost(_) => ErrorKind::Down,
+            Kind::Busy => ErrorKind::Busy,
+            Kind::Unsent | Kind::Timeout => ErrorKind::Timeout,
+            Kind::Io => ErrorKind::Io,
+            Kind::Connect => ErrorKind::Connect,
+            Kind::Stale => ErrorKind::Stale,
+            Kind::Status(_) => ErrorKind::Status,
+            Kind::Http => ErrorKind::Http,
+        }
     }
 
     /// A setting or a target that cannot work. Trying again does not help.
@@ -144,7 +211,7 @@ impl Error {
     }
 
     /// This process is a forked child: what it has inherited belongs to its parent, and is left
-    /// alone. Make a new one here.
+    /// alone. Nothing was done. Make a new one here.
     pub fn is_forked(&self) -> bool {
         self.kind == Kind::Forked
     }
@@ -165,7 +232,9 @@ impl Error {
     }
 
     /// The time was up: of a request, or of [`Link::send`](crate::Link::send) and
-    /// [`send_deadline`](crate::Link::send_deadline); then nothing of the frame was sent.
+    /// [`send_deadline`](crate::Link::send_deadline); then nothing of the frame was sent. Or that of
+    /// [`Link::close_within`](crate::Link::close_within) and
+    /// [`into_stream_within`](crate::Link::into_stream_within).
     pub fn is_timeout(&self) -> bool {
         matches!(self.kind, Kind::Timeout | Kind::Unsent)
     }

@@ -15,6 +15,13 @@ use crate::state::State;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub(crate) u64);
 
+impl LinkId {
+    /// The number itself, for logs and for tables of one's own. Never 0.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 impl fmt::Display for LinkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "link {}", self.0)

@@ -23,6 +23,7 @@ use crate::role::{After, Role};
 /// | [`backoff`](Heartbeat::backoff) | 0.5 s to 60 s | 1 ms to 1 day |
 /// | [`role`](Heartbeat::role) | active | |
 /// | [`when_idle`](Heartbeat::when_idle) | off | |
+/// | [`prove_every`](Heartbeat::prove_every) | 2 | 0 to 1000 |
 /// | [`expect_every`](Heartbeat::expect_every) | by role | 1 ms to 7 days |
 /// | [`diagnose`](Heartbeat::diagnose) | what the kernel knows | |
 /// | [`connect_timeout`](Heartbeat::connect_timeout) | 10 s | 1 ms to 1 hour |
@@ -60,6 +61,7 @@ pub struct Heartbeat {
     pub(crate) rounds: Option<u64>,
     pub(crate) role: Role,
     pub(crate) when_idle: bool,
+    pub(crate) prove_every: u32,
     pub(crate) expect_every: Option<Duration>,
     pub(crate) diagnose: Diagnose,
     /// Set by the way in which the link is made.
@@ -88,6 +90,7 @@ impl Default for Heartbeat {
             rounds: None,
             role: Role::Active,
             when_idle: false,
+            prove_every: 2,
             expect_every: None,
             diagnose: Diagnose::kernel(),
             after: After::Reconnect,
@@ -209,9 +212,22 @@ impl Heartbeat {
     /// default: a beat every interval, whatever else the connection carries.
     ///
     /// Traffic keeps a connection as alive as a beat does; what is saved is the beat, and what is
-    /// lost its round-trip time.
+    /// lost its round-trip time. An ack also proves that the peer has read every frame of the
+    /// application before its beat; so that this is known, too, a beat goes out now and then all
+    /// same: see [`prove_every`](Heartbeat::prove_every).
     pub fn when_idle(mut self) -> Heartbeat {
         self.when_idle = true;
+        self
+    }
+
+    /// With [`when_idle`](Heartbeat::when_idle), while frames of the application are on their way
+    /// of which it is not known that the peer has read them: a beat every so many intervals,
+    /// however busy the connection is. Default 2, at most 1000; 0 for none.
+    ///
+    /// So many intervals' worth of frames are in doubt at most when the connection ends. An
+    /// application that tells what was [`answered`](crate::Link::answered) costs no such beat.
+    pub fn prove_every(mut self, intervals: u32) -> Heartbeat {
+        self.prove_every = intervals;
         self
     }
 
@@ -232,6 +248,24 @@ impl Heartbeat {
     pub fn diagnose(mut self, diagnose: Diagnose) -> Heartbeat {
         self.diagnose = diagnose;
         self
+    }
+
+    /// This one, at the pace of the other: all that can be changed while a link runs.
+    pub(crate) fn at_pace_of(&self, other: &Heartbeat) -> Heartbeat {
+        let Heartbeat { interval, timeout, fall, rise, jitter, .. } = *other;
+        let Heartbeat { backoff_base, backoff_cap, connect_timeout, prove_every, .. } = *other;
+        Heartbeat {
+            interval,
+            timeout,
+            fall,
+            rise,
+            jitter,
+            backoff_base,
+            backoff_cap,
+            connect_timeout,
+            prove_every,
+            ..self.clone()
+        }
     }
 
     /// On a watched link only acks are.
@@ -275,6 +309,12 @@ impl Heartbeat {
             return Err(Error::invalid(format!(
                 "a jitter of {} cannot work: it is a fraction of the interval, from 0 to 0.5",
                 self.jitter
+            )));
+        }
+        if self.prove_every > 1000 {
+            return Err(Error::invalid(format!(
+                "a beat for proof every {} intervals cannot work: use 1 to 1000, or 0 for none",
+                self.prove_every
             )));
         }
         if self.rounds == Some(0) {

@@ -70,8 +70,9 @@
 //! | | |
 //! |---|---|
 //! | [`Coordinator`], [`Heartbeat`], [`Target`] | watch an endpoint, how often, where |
-//! | [`Follower`] | a heartbeat on a connection of the application's own, whatever carries it |
+//! | [`Follower`], [`Following`] | a heartbeat on a connection of the application's own |
 //! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, in a word why |
+//! | [`EventQueue`], [`Link::frames_fd`] | the same for poll and epoll, by a descriptor |
 //! | [`Diagnosis`], [`Evidence`], [`Diagnose`] | why, by what evidence, and how far to go |
 //! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`Steps`], [`ConnectOnly`] | how a beat looks |
 //! | [`Framed`], [`Prefix`] | frames that carry data, and beats among them |
@@ -106,6 +107,7 @@ mod diagnose;
 mod drive;
 mod error;
 mod event;
+mod event_queue;
 mod follower;
 mod heartbeat;
 mod link;
@@ -124,13 +126,17 @@ mod tls;
 mod tls_roots;
 #[cfg(feature = "tls")]
 mod tls_words;
+mod transport;
 
 pub use cause::{Cause, Loss};
 pub use coordinator::{Builder, Coordinator};
+/// The channels of events and frames, and their `select!`.
+pub use crossbeam_channel;
 pub use diagnose::{BeatEnd, BeatRecord, Confidence, Diagnose, Diagnosis, Evidence, Fact};
-pub use error::Error;
+pub use error::{Error, ErrorKind};
 pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
-pub use follower::Follower;
+pub use event_queue::EventQueue;
+pub use follower::{Follower, Following};
 pub use heartbeat::Heartbeat;
 pub use link::{Adopt, Connect, Link, Login, Received, Returned};
 pub use observer::{Observe, Observed};
@@ -147,6 +153,7 @@ pub use state::State;
 pub use target::Target;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
+pub use transport::Transport;
 /// The HTTP client that sessions stand on; [`Session::agent`] is one of its agents.
 pub use ureq;
 /// The types of requests and responses.

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::event::{LinkId, Status};
 use crate::heartbeat::Heartbeat;
 use crate::snapshot::Snapshot;
+use crate::sys::Own;
 #[cfg(target_os = "linux")]
 use crate::tcp_info::{TcpInfo, TcpState};
 
@@ -138,6 +139,11 @@ fn peer_of(descriptor: BorrowedFd<'_>) -> Result<SocketAddr, Error> {
 #[derive(Debug)]
 #[must_use = "dropping it ends the observation"]
 pub struct Observed {
+    own: Own<Watcher>,
+}
+
+#[derive(Debug)]
+struct Watcher {
     handle: Arc<Handle>,
     feed: Arc<Feed>,
     socket: Known,
@@ -156,18 +162,18 @@ impl Observed {
         socket: Known,
         over: Receiver<()>,
     ) -> Observed {
-        Observed { handle, feed, socket, over }
+        Observed { own: Own::new(Watcher { handle, feed, socket, over }) }
     }
 
     /// The number of the link: events carry it, and the coordinator knows it by it.
     pub fn id(&self) -> LinkId {
-        self.handle.who.id
+        self.own.handle.who.id
     }
 
     /// The status at this moment. Round-trip times are not in it, because nothing is sent that
     /// could measure one: [`look`](Observed::look) has the kernel's.
     pub fn status(&self) -> Status {
-        self.handle.status().clone()
+        self.own.handle.snapshot(self.own.is_forked())
     }
 
     /// A fresh look at what the kernel knows, some microseconds on the caller's thread. It works
@@ -177,11 +183,11 @@ impl Observed {
     ///
     /// The application has closed the descriptor.
     pub fn look(&self) -> Result<Snapshot, Error> {
-        match self.socket.look() {
+        match self.own.socket.look() {
             Ok(info) => Ok(Snapshot::new(&info)),
             Err(gone) => Err(Error::invalid(format!(
                 "{} cannot be looked at any more: {}",
-                self.handle.who.name,
+                self.own.handle.who.name,
                 gone.words()
             ))),
         }
@@ -194,24 +200,28 @@ impl Observed {
     /// [`Error::is_left_behind`]: the thread is still busy after 0.9 s, on a machine that is
     /// starved. It has been told, and ends by itself.
     pub fn stop(&self) -> Result<(), Error> {
-        self.handle.stop();
-        if self.handle.is_current_thread() {
+        if self.own.is_forked() {
+            return Err(Error::forked());
+        }
+        let Watcher { handle, over, .. } = &*self.own;
+        handle.stop();
+        if handle.is_current_thread() {
             return Ok(());
         }
-        match self.over.recv_timeout(PATIENCE_AT_STOP) {
+        match over.recv_timeout(PATIENCE_AT_STOP) {
             Err(RecvTimeoutError::Timeout) => Err(Error::left_behind(format!(
                 "the observer of {} was told to end and is still busy",
-                self.handle.who.name
+                handle.who.name
             ))),
             _ => Ok(()),
         }
     }
 }
 
-impl Drop for Observed {
+impl Drop for Watcher {
     fn drop(&mut self) {
         self.handle.stop();
         self.handle.release();
-        self.feed.is_over(self.id());
+        self.feed.is_over(self.handle.who.id);
     }
 }

@@ -16,6 +16,7 @@ use crate::drive::spawn;
 use crate::error::Error;
 use crate::event::ClientEvent;
 use crate::protocol::Protocol;
+use crate::sys::Own;
 
 /// Events that wait to be read; later ones are lost and counted.
 const EVENTS: usize = 1024;
@@ -45,6 +46,10 @@ const BACKLOG: i32 = 4096;
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
 pub struct Responder {
+    own: Own<Server>,
+}
+
+struct Server {
     address: SocketAddr,
     all: Arc<Clients>,
     events: Receiver<ClientEvent>,
@@ -100,7 +105,8 @@ impl ResponderBuilder {
         let name = "keepbeat-accept".to_owned();
         let acceptor = spawn::spawn(name, spawn::STACK, move || accepting.accept_all(&make))
             .map_err(|error| Error::io("no thread for the responder", error))?;
-        Ok(Responder { address, all, events, acceptor: Mutex::new(Some(acceptor)) })
+        let acceptor = Mutex::new(Some(acceptor));
+        Ok(Responder { own: Own::new(Server { address, all, events, acceptor }) })
     }
 }
 
@@ -143,46 +149,55 @@ impl Responder {
 
     /// Where it listens, with the port that was chosen for port 0.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.own.address
     }
 
     /// What happens to clients. Holds 1024 events; later ones are lost, and counted in
     /// [`lost_events`](Responder::lost_events).
     pub fn events(&self) -> &Receiver<ClientEvent> {
-        &self.events
+        &self.own.events
     }
 
     /// How many events found the queue full.
     pub fn lost_events(&self) -> u64 {
-        self.all.lost_events()
+        self.own.all.lost_events()
     }
 
     /// How many clients are connected.
     pub fn clients(&self) -> usize {
-        self.all.count()
+        if self.own.is_forked() { 0 } else { self.own.all.count() }
     }
 
     /// Closes every connection in an orderly way (FIN), and goes on accepting. For drills: what do
     /// the clients do?
     pub fn close_clients(&self) {
-        self.all.end_all(false);
+        self.end_all(false);
     }
 
     /// Breaks every connection off (RST), and goes on accepting. For drills.
     pub fn reset_clients(&self) {
-        self.all.end_all(true);
+        self.end_all(true);
+    }
+
+    fn end_all(&self, reset: bool) {
+        if !self.own.is_forked() {
+            self.own.all.end_all(reset);
+        }
     }
 
     /// Stops listening, closes every client and joins every thread, within a second. One that is
-    /// blocked in a protocol is left behind, and that is logged.
+    /// blocked in a protocol is left behind, and that is logged. In a forked child it does nothing.
     pub fn stop(&self) {
-        self.all.stop(self.address);
-        let acceptor = self.acceptor.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.all.join(acceptor);
+        if self.own.is_forked() {
+            return;
+        }
+        let Server { address, all, acceptor, .. } = &*self.own;
+        all.stop(*address);
+        all.join(acceptor.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
-impl Drop for Responder {
+impl Drop for Server {
     fn drop(&mut self) {
         self.all.stop(self.address);
     }
@@ -190,6 +205,6 @@ impl Drop for Responder {
 
 impl fmt::Debug for Responder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Responder").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Responder").field("address", &self.own.address).finish_non_exhaustive()
     }
 }

@@ -128,6 +128,12 @@ impl TcpInfo {
         TcpInfo::parse(told).ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
+    /// Whether the peer, or the kernel, has ended this connection: known, and maybe not yet read.
+    pub(crate) fn has_ended(socket: &impl AsFd) -> bool {
+        let ended = [TcpState::CloseWait, TcpState::LastAck, TcpState::Closed];
+        TcpInfo::of(socket).is_ok_and(|info| ended.contains(&info.state))
+    }
+
     /// None if these are too few bytes to be a `tcp_info`.
     pub(crate) fn parse(told: &[u8]) -> Option<TcpInfo> {
         if told.len() < LEAST {

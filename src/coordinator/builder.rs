@@ -3,19 +3,22 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::drive::feed::Feed;
 use crate::drive::gate::Gate;
 use crate::drive::queues::Queues;
+use crate::drive::readers::Readers;
 use crate::drive::resolve::{Resolve, by_system};
 use crate::drive::side::Sides;
 use crate::drive::{self, Shared, spawn};
 use crate::error::Error;
+use crate::sys::Own;
 
-use super::{Coordinator, MOST_EVENTS};
+use super::links::Links;
+use super::{Coordinator, Inner, MOST_EVENTS};
 
 /// Of so many links at once side connections are made.
 const MOST_SIDES: usize = 64;
@@ -121,12 +124,17 @@ impl Builder {
         }
         let (feed, reports, bell) = Feed::new();
         let feed = Arc::new(feed);
+        let readers = Arc::new(Readers::new(feed.bell()));
         let queues = Arc::new(Queues::default());
         let events = queues.add(self.events);
         let quit = Arc::new(AtomicBool::new(false));
+        let links = Arc::<Mutex<Links>>::default();
         let body = {
             let (feed, queues, quit) = (Arc::clone(&feed), Arc::clone(&queues), Arc::clone(&quit));
-            move || drive::run_coordinator(feed, reports, bell, queues, quit)
+            let links = Arc::clone(&links);
+            let readers = Arc::clone(&readers);
+            let let_go = move |ended| super::locked(&links).join_ended(ended);
+            move || drive::run_coordinator(feed, reports, bell, queues, quit, readers, let_go)
         };
         let thread = spawn::spawn("keepbeat".to_owned(), spawn::STACK, body)
             .map_err(|error| Error::io("no thread for the coordinator", error))?;
@@ -135,24 +143,25 @@ impl Builder {
             gate: Gate::new(self.connects_per_second, Instant::now()),
             resolve: self.resolve,
             timer_slack: self.timer_slack,
-            open: AtomicUsize::new(0),
+            readers,
+            promised: AtomicU64::new(0),
             sides: Sides::new(self.sides_at_once, self.sides_per_minute, Instant::now()),
             lookers: Arc::default(),
             interfaces: Default::default(),
             roster: Mutex::default(),
         });
-        Ok(Coordinator {
+        let inner = Inner {
             shared,
             queues,
             events,
-            links: Mutex::default(),
+            links,
             next: AtomicU64::new(1),
             quit,
             thread: Mutex::new(Some(thread)),
             stack: self.stack,
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
-            process: std::process::id(),
-        })
+        };
+        Ok(Coordinator { own: Own::new(inner) })
     }
 }
 

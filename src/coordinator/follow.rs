@@ -6,12 +6,13 @@ use std::sync::Arc;
 use crate::drive::follow::ear::Ear;
 use crate::drive::follow::{Follow, Followed};
 use crate::drive::guarded::Guarded;
+use crate::drive::limits::Needs;
 use crate::error::Error;
-use crate::follower::Follower;
+use crate::follower::{Follower, Following};
 use crate::heartbeat::Heartbeat;
 use crate::protocol::Protocol;
 
-use super::Coordinator;
+use super::{Coordinator, Pace};
 
 impl Coordinator {
     /// Beats on a connection of the application, which keeps its reader and its writer: any
@@ -82,7 +83,7 @@ impl Coordinator {
         protocol: impl Protocol + 'static,
         send: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
     ) -> Result<Follower, Error> {
-        self.follow_named("", heartbeat, protocol, send)
+        self.follow_as(Following::default(), heartbeat, protocol, send)
     }
 
     /// The same under a name, for events, status and logs.
@@ -97,7 +98,24 @@ impl Coordinator {
         protocol: impl Protocol + 'static,
         send: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
     ) -> Result<Follower, Error> {
+        self.follow_as(name, heartbeat, protocol, send)
+    }
+
+    /// The same, where more is known of the connection: what carries it.
+    ///
+    /// # Errors
+    ///
+    /// As [`follow`](Coordinator::follow).
+    pub fn follow_as(
+        &self,
+        following: impl Into<Following>,
+        heartbeat: Heartbeat,
+        protocol: impl Protocol + 'static,
+        send: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
+    ) -> Result<Follower, Error> {
+        let Following { name, transport } = following.into();
         heartbeat.check()?;
+        self.admit(Needs::FOLLOW)?;
         let mut protocol = Guarded::new(Box::new(protocol));
         let mut opening = Vec::new();
         // Before the first byte is heard, wherever the link's thread is by then.
@@ -108,13 +126,12 @@ impl Coordinator {
         if let Err(loss) = asked {
             ear.lose(loss);
         }
-        let (interval, stack, send) = (heartbeat.interval, self.stack, Box::new(send));
-        // Its second thread takes the room of another link.
-        self.links().room.take(self.promised())?;
+        let (stack, send) = (self.own.stack, Box::new(send));
+        let pace = Pace::Of(heartbeat.clone());
         let theirs = Arc::clone(&ear);
-        let from = Followed { heartbeat, ear: theirs, rung, opening, send, stack };
+        let from = Followed { heartbeat, ear: theirs, rung, opening, send, stack, transport };
         let body = move |seat| Follow::new(seat, from).run();
-        let handle = self.start(name.to_owned(), String::new(), interval, body)?;
-        Ok(Follower::new(handle, ear, Arc::clone(&self.shared.feed)))
+        let handle = self.start(name, String::new(), pace, body)?;
+        Ok(Follower::new(handle, ear, Arc::clone(&self.own.shared.feed)))
     }
 }

@@ -14,7 +14,7 @@ use crate::event::LinkId;
 
 /// How long `stop` and `remove` wait for threads. Every thread ends within milliseconds of being
 /// told, but for one inside name resolution, which nothing can wake.
-const PATIENCE_AT_STOP: Duration = Duration::from_millis(900);
+pub(super) const PATIENCE_AT_STOP: Duration = Duration::from_millis(900);
 
 /// The lock is held while a link is started or looked up, never while one is waited for.
 #[derive(Default)]
@@ -51,9 +51,8 @@ pub(super) struct Running {
 /// Waits for threads that have been told to end.
 pub(super) fn join(
     mut running: Vec<(Arc<Handle>, JoinHandle<()>)>,
-    start: Instant,
+    deadline: Instant,
 ) -> Result<(), Error> {
-    let deadline = start + PATIENCE_AT_STOP;
     let mut pause = Duration::from_micros(50);
     loop {
         let (over, left): (Vec<_>, Vec<_>) =

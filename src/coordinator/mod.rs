@@ -3,6 +3,7 @@
 
 mod builder;
 mod follow;
+mod in_band;
 mod links;
 mod observe;
 
@@ -12,33 +13,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, bounded};
 use log::warn;
-use socket2::Socket;
 
-use crate::cause::Loss;
-
-use crate::drive::dial::Dialer;
+use crate::drive::dial::{Dialer, Promise};
 use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
-use crate::drive::in_band::outlet::{Meanwhile, Outlet};
-use crate::drive::in_band::{Delivery, InBand, Origin, Plan};
+use crate::drive::limits::Needs;
 use crate::drive::queues::Queues;
 use crate::drive::tls::Secure;
 use crate::drive::watch::Watch;
 use crate::drive::{self, Seat, Shared, spawn};
 use crate::error::Error;
 use crate::event::{Event, Identity, LinkId, Status};
+use crate::event_queue::EventQueue;
 use crate::heartbeat::Heartbeat;
-use crate::link::{Adopt, Connect, Link};
 use crate::protocol::Protocol;
-use crate::role::After;
-use crate::sys::Bell;
+use crate::sys::{Bell, Own};
 use crate::target::Target;
 
 pub use builder::Builder;
 
-use links::{Links, Running, join};
+use links::{Links, PATIENCE_AT_STOP, Running, join};
 
 /// The longest queue of events: 130 MB.
 const MOST_EVENTS: usize = 1 << 20;
@@ -74,17 +70,25 @@ const MOST_EVENTS: usize = 1 << 20;
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
 pub struct Coordinator {
+    own: Own<Inner>,
+}
+
+/// Whether the pace of a link can be changed while it runs.
+enum Pace {
+    Fixed(Duration),
+    Of(Heartbeat),
+}
+
+struct Inner {
     shared: Arc<Shared>,
     queues: Arc<Queues>,
     events: Receiver<Event>,
-    links: Mutex<Links>,
+    links: Arc<Mutex<Links>>,
     next: AtomicU64,
     quit: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
     stack: usize,
     seed: u64,
-    /// The process that has the threads: a forked child has none.
-    process: u32,
 }
 
 impl Coordinator {
@@ -126,10 +130,16 @@ impl Coordinator {
         let target: Target = target.try_into()?;
         let secure = checked(&target, &heartbeat)?;
         let protocol = Guarded::new(Box::new(protocol));
-        let interval = heartbeat.interval;
+        let pace = Pace::Of(heartbeat.clone());
         let (name, shown) = (target.name(), target.to_string());
-        let body = move |seat| Watch::new(seat, target, secure, heartbeat, protocol).run();
-        Ok(self.start(name, shown, interval, body)?.who.id)
+        self.admit(Needs::WATCH)?;
+        let promise = Promise::new(&self.own.shared);
+        let body = move |seat: Seat| {
+            let (handle, shared) = (Arc::clone(&seat.handle), Arc::clone(&seat.shared));
+            let dialer = Dialer { handle, shared, target, secure, promise };
+            Watch::new(seat, dialer, heartbeat, protocol).run();
+        };
+        Ok(self.start(name, shown, pace, body)?.who.id)
     }
 
     /// Whether [`watch`](Coordinator::watch) would take this target and heartbeat. Nothing is
@@ -142,133 +152,38 @@ impl Coordinator {
         checked(target, heartbeat).map(drop)
     }
 
-    /// Takes over a connection of the application's, and beats on it between the application's
-    /// frames. It is not opened again: when it is lost the [`Link`] is over; adopt a new one.
-    ///
-    /// Hand over a `TcpStream` that nobody else reads or writes, or [`Adopt`] for settings. Of its
-    /// options only `TCP_NOTSENT_LOWAT` is changed, to 128 KiB, so that beats do not wait behind
-    /// megabytes of data. What the protocol says on a new connection, a login say, it
-    /// says on this one, too.
-    ///
-    /// # Errors
-    ///
-    /// A heartbeat or setting that cannot work; a stream that is not connected; no room on this
-    /// machine for another descriptor, thread or mapping ([`Error::is_limit`]); a coordinator that
-    /// has stopped.
-    pub fn adopt(
-        &self,
-        stream: impl Into<Adopt>,
-        heartbeat: Heartbeat,
-        protocol: impl Protocol + 'static,
-    ) -> Result<Link, Error> {
-        let adopt = stream.into();
-        adopt.check()?;
-        let peer = adopt
-            .stream
-            .peer_addr()
-            .map_err(|error| Error::io("the stream that is handed over is not connected", error))?;
-        let target = Target::from(peer).to_string();
-        let name = adopt.name.unwrap_or_else(|| target.clone());
-        let given = Some((Socket::from(adopt.stream), peer, adopt.unread));
-        let heartbeat = Heartbeat { after: After::End, ..heartbeat };
-        let (origin, frames) = (Origin::Adopted(given), adopt.frames);
-        self.link(name, target, heartbeat, Box::new(protocol), frames, Meanwhile::Refuse, |_| {
-            origin
-        })
-    }
-
-    /// Opens a connection of its own to `target`, and opens it again whenever it is lost; the
-    /// application talks on it through the [`Link`].
-    ///
-    /// As [`watch`](Coordinator::watch), it returns at once. [`Connect`] has the settings: a login
-    /// on each new connection, and what becomes of frames that are sent while none stands.
-    ///
-    /// # Errors
-    ///
-    /// As `watch`.
-    pub fn connect<T>(
-        &self,
-        target: T,
-        heartbeat: Heartbeat,
-        protocol: impl Protocol + 'static,
-    ) -> Result<Link, Error>
-    where
-        T: TryInto<Connect>,
-        Error: From<T::Error>,
-    {
-        let Connect { target, frames, meanwhile, login } = {
-            let connect: Connect = target.try_into()?;
-            connect.check()?;
-            connect
-        };
-        let secure = Secure::of(&target)?;
-        let heartbeat = Heartbeat { carries_data: true, ..heartbeat };
-        let (name, shown) = (target.name(), target.to_string());
-        self.link(name, shown, heartbeat, Box::new(protocol), frames, meanwhile, |seat| {
-            let (handle, shared) = (Arc::clone(&seat.handle), Arc::clone(&seat.shared));
-            Origin::Dialed(Box::new(Dialer { handle, shared, target, secure }), login)
-        })
-    }
-
-    #[allow(clippy::too_many_arguments)] // of two callers, each of which needs them all
-    fn link(
-        &self,
-        name: String,
-        target: String,
-        heartbeat: Heartbeat,
-        protocol: Box<dyn Protocol>,
-        frames: usize,
-        meanwhile: Meanwhile,
-        origin: impl FnOnce(&Seat) -> Origin + Send + 'static,
-    ) -> Result<Link, Error> {
-        heartbeat.check()?;
-        let mut protocol = Guarded::new(protocol);
-        let panicked = |loss: Loss| Error::invalid(loss.detail);
-        let (framing, limit) =
-            (protocol.framing().map_err(panicked)?, protocol.limit().map_err(panicked)?);
-        let bell = Bell::new().map_err(|error| Error::limit(format!("no descriptor: {error}")))?;
-        let bell = Arc::new(bell);
-        let (write_timeout, rung) = (heartbeat.write_timeout, Arc::clone(&bell));
-        let outlet = Arc::new(Outlet::new(framing, limit, write_timeout, meanwhile, rung));
-        let (delivery, receiver) = Delivery::new(frames);
-        let (interval, theirs) = (heartbeat.interval, Arc::clone(&outlet));
-        let plan = Plan { heartbeat, protocol, limit, outlet: theirs, delivery, bell };
-        let handle = self.start(name, target, interval, move |seat| {
-            let origin = origin(&seat);
-            InBand::new(seat, plan, origin).run();
-        })?;
-        Ok(Link::new(handle, Arc::clone(&self.shared.feed), outlet, receiver))
-    }
-
     /// Starts the thread of a link, of whatever kind. One without a name gets a number.
     fn start(
         &self,
         name: String,
         target: String,
-        interval: Duration,
+        pace: Pace,
         body: impl FnOnce(Seat) + Send + 'static,
     ) -> Result<Arc<Handle>, Error> {
-        let mut links = self.links();
-        if self.is_forked() {
-            return Err(Error::forked());
-        }
+        let mut links = self.links()?;
         if links.stopped {
             return Err(Error::stopped());
         }
-        let feed = &self.shared.feed;
-        links.join_ended(feed.take_ended());
-        links.room.take(self.promised())?;
+        let feed = &self.own.shared.feed;
 
         let running = feed.links.load(Ordering::SeqCst);
-        let id = LinkId(self.next.fetch_add(1, Ordering::Relaxed));
+        let id = LinkId(self.own.next.fetch_add(1, Ordering::Relaxed));
         let name = if name.is_empty() { format!("follow-{}", id.0) } else { name };
-        let handle = Arc::new(Handle::new(Identity { id, name, target }));
-        let seed = self.seed ^ id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let (theirs, shared) = (Arc::clone(&handle), Arc::clone(&self.shared));
+        let who = Identity { id, name, target };
+        let (handle, interval) = match pace {
+            Pace::Fixed(interval) => (Handle::new(who), interval),
+            Pace::Of(heartbeat) => {
+                let (interval, slack) = (heartbeat.interval, self.own.shared.timer_slack);
+                (Handle::with_pace(who, heartbeat, slack), interval)
+            }
+        };
+        let handle = Arc::new(handle);
+        let seed = self.own.seed ^ id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let (theirs, shared) = (Arc::clone(&handle), Arc::clone(&self.own.shared));
         let seat = Seat { handle: theirs, shared, seed };
         feed.links.fetch_add(1, Ordering::SeqCst);
         let thread = format!("keepbeat-{}", id.0);
-        match spawn::spawn(thread, self.stack, move || drive::run(seat, interval, body)) {
+        match spawn::spawn(thread, self.own.stack, move || drive::run(seat, interval, body)) {
             Ok(thread) => {
                 let running = Running { handle: Arc::clone(&handle), thread: Some(thread) };
                 links.running.insert(id, running);
@@ -290,7 +205,7 @@ impl Coordinator {
     ///
     /// [`EventKind::Lost`]: crate::EventKind::Lost
     pub fn events(&self) -> &Receiver<Event> {
-        &self.events
+        &self.own.events
     }
 
     /// A queue of its own, with a copy of each event from now on. A slow reader of it costs nobody
@@ -299,7 +214,24 @@ impl Coordinator {
     /// Its room, some 130 bytes an event, is made at once; a capacity over 1,048,576 counts as
     /// that.
     pub fn subscribe(&self, capacity: usize) -> Receiver<Event> {
-        self.queues.add(capacity.min(MOST_EVENTS))
+        match self.at_home() {
+            Ok(inner) => inner.queues.add(capacity.min(MOST_EVENTS)),
+            Err(_) => bounded(0).1, // whose other end is gone
+        }
+    }
+
+    /// As [`subscribe`](Coordinator::subscribe), with a descriptor that is readable while events
+    /// wait: for programs that wait in poll or epoll.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor left ([`Error::is_limit`]); a forked child.
+    pub fn event_queue(&self, capacity: usize) -> Result<EventQueue, Error> {
+        let queues = &self.at_home()?.queues;
+        let bell = Bell::new().map_err(|error| Error::limit(format!("no descriptor: {error}")))?;
+        let bell = Arc::new(bell);
+        let events = queues.add_with(capacity.min(MOST_EVENTS), Some(Arc::clone(&bell)));
+        Ok(EventQueue::new(events, bell))
     }
 
     /// The status of a link, at this moment.
@@ -313,8 +245,11 @@ impl Coordinator {
 
     /// The status of every link, in the order in which they were made.
     pub fn statuses(&self) -> Vec<Status> {
+        let Ok(mut links) = self.links() else { return Vec::new() };
+        links.join_ended(self.own.shared.feed.take_ended());
         let handles: Vec<_> =
-            self.links().running.values().map(|running| Arc::clone(&running.handle)).collect();
+            links.running.values().map(|running| Arc::clone(&running.handle)).collect();
+        drop(links);
         let mut all: Vec<_> = handles.iter().map(|handle| handle.status().clone()).collect();
         all.sort_unstable_by_key(|status| status.link);
         all
@@ -341,6 +276,23 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Changes how often a link beats, and what follows from that, while it runs: of this
+    /// heartbeat the interval, timeout, fall, rise, jitter, backoff, connect timeout and
+    /// [`prove_every`](Heartbeat::prove_every). All else stays as the link was made.
+    ///
+    /// The next beat is planned anew, at most one new interval from now; links that are changed
+    /// together spread out over it. A beat on its way is judged as it was sent. A watched link
+    /// waits on its connection alone, where nobody can wake it: there it holds from the beat or
+    /// attempt on that was planned before.
+    ///
+    /// # Errors
+    ///
+    /// What cannot work, also with what stays; no such link; one that is observed, whose pace is
+    /// set in the kernel: end that and observe again.
+    pub fn set_heartbeat(&self, link: LinkId, heartbeat: &Heartbeat) -> Result<(), Error> {
+        self.handle(link)?.set_heartbeat(heartbeat)
+    }
+
     /// Ends a link and waits for its thread, a few milliseconds as a rule. From within the link's
     /// own protocol it only tells it to end.
     ///
@@ -350,14 +302,37 @@ impl Coordinator {
     /// a protocol or a `send` that blocks, which cannot be woken: then it ends by itself, and
     /// [`Error::is_left_behind`] says so.
     pub fn remove(&self, link: LinkId) -> Result<(), Error> {
-        let running = self.links().running.remove(&link).ok_or_else(|| Error::unknown(link))?;
+        self.remove_within(link, PATIENCE_AT_STOP)
+    }
+
+    /// As [`remove`](Coordinator::remove), and waits so long at most.
+    ///
+    /// # Errors
+    ///
+    /// As `remove`.
+    pub fn remove_within(&self, link: LinkId, limit: Duration) -> Result<(), Error> {
+        let running = self.links()?.running.remove(&link).ok_or_else(|| Error::unknown(link))?;
         running.handle.stop();
         match running.thread {
             Some(thread) if !running.handle.is_current_thread() => {
-                join(vec![(running.handle, thread)], Instant::now())
+                join(vec![(running.handle, thread)], soon(limit))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Tells a link to end, and does not wait for it; it is forgotten as soon as its thread has
+    /// ended.
+    ///
+    /// # Errors
+    ///
+    /// No such link.
+    pub fn end(&self, link: LinkId) -> Result<(), Error> {
+        let handle = self.handle(link)?;
+        handle.release();
+        handle.stop();
+        self.own.shared.feed.is_over(link);
+        Ok(())
     }
 
     /// Ends every link and joins every thread, within one second, also while links are blocked in
@@ -374,46 +349,92 @@ impl Coordinator {
     /// that is starved. They have been told, and end by themselves. In a forked child, which has
     /// none of the threads, it does nothing and says so.
     pub fn stop(&self) -> Result<(), Error> {
-        if self.is_forked() {
-            return Err(Error::forked());
-        }
-        let start = Instant::now();
-        let mut running = self.signal_all();
+        self.stop_by(soon(PATIENCE_AT_STOP), None)
+    }
+
+    /// As [`stop`](Coordinator::stop), and comes back after `limit` in any case; at most 0.9 s are
+    /// spent on links. Whoever is left then ends by itself, and the queues end after that.
+    ///
+    /// # Errors
+    ///
+    /// As `stop`; and where `limit` was shorter than the threads took.
+    pub fn stop_within(&self, limit: Duration) -> Result<(), Error> {
+        let deadline = soon(limit);
+        self.stop_by(deadline.min(soon(PATIENCE_AT_STOP)), Some(deadline))
+    }
+
+    fn stop_by(&self, links: Instant, all: Option<Instant>) -> Result<(), Error> {
+        let inner = self.at_home()?;
+        let mut running = inner.signal_all();
         let before = running.len();
         running.retain(|(handle, _)| !handle.is_current_thread());
         let from_a_link = running.len() < before;
-        self.quit();
-        let result = join(running, start);
-        // Whoever comes second waits here for the first. The thread hands out the last words of the
-        // links; on a link's own thread nobody can wait for those.
-        if !from_a_link {
-            let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-            if thread.take().is_some_and(|thread| thread.join().is_err()) {
-                warn!("the coordinator's thread panicked: a bug in keepbeat");
-            }
+        inner.quit();
+        let result = join(running, links);
+        // The thread hands out the last words of the links; on a link's own thread nobody can wait
+        // for those.
+        if from_a_link {
+            return result;
         }
-        result
+        result.and(inner.join_own(all))
     }
 
-    /// Links that run, have no socket open at this moment, and will want one.
-    fn promised(&self) -> u64 {
-        let running = self.shared.feed.links.load(Ordering::SeqCst);
-        let open = self.shared.open.load(Ordering::Relaxed);
-        running.saturating_sub(open) as u64
+    /// Room on this machine for one more link, before anything of it is opened.
+    fn admit(&self, needs: Needs) -> Result<(), Error> {
+        let mut links = self.links()?;
+        if links.stopped {
+            return Err(Error::stopped());
+        }
+        links.join_ended(self.own.shared.feed.take_ended());
+        links.room.take(needs, self.own.shared.promised.load(Ordering::SeqCst))
     }
 
-    fn is_forked(&self) -> bool {
-        self.process != std::process::id()
+    /// In a forked child nothing may be locked: whoever holds a lock is not there to give it back.
+    fn at_home(&self) -> Result<&Inner, Error> {
+        if self.own.is_forked() { Err(Error::forked()) } else { Ok(&self.own) }
     }
 
+    fn handle(&self, link: LinkId) -> Result<Arc<Handle>, Error> {
+        let links = self.links()?;
+        let running = links.running.get(&link).ok_or_else(|| Error::unknown(link))?;
+        Ok(Arc::clone(&running.handle))
+    }
+
+    fn links(&self) -> Result<MutexGuard<'_, Links>, Error> {
+        Ok(locked(&self.at_home()?.links))
+    }
+}
+
+fn locked(links: &Mutex<Links>) -> MutexGuard<'_, Links> {
+    links.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Inner {
     fn quit(&self) {
         self.quit.store(true, Ordering::SeqCst);
         self.shared.feed.ring();
     }
 
+    /// Waits for the coordinator's thread. Whoever comes second waits here for the first.
+    fn join_own(&self, deadline: Option<Instant>) -> Result<(), Error> {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(own) = thread.take() else { return Ok(()) };
+        while deadline.is_some_and(|deadline| !own.is_finished() && Instant::now() < deadline) {
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        if deadline.is_some() && !own.is_finished() {
+            *thread = Some(own); // for whoever stops it next
+            return Err(Error::left_behind("the coordinator's own thread is still busy"));
+        }
+        if own.join().is_err() {
+            warn!("the coordinator's thread panicked: a bug in keepbeat");
+        }
+        Ok(())
+    }
+
     /// Tells every link to end; the threads that nobody waits for yet.
     fn signal_all(&self) -> Vec<(Arc<Handle>, JoinHandle<()>)> {
-        let mut links = self.links();
+        let mut links = locked(&self.links);
         links.stopped = true;
         let mut threads = Vec::with_capacity(links.running.len());
         for running in links.running.values_mut() {
@@ -423,33 +444,25 @@ impl Coordinator {
         threads.extend(self.shared.sides.stop());
         threads
     }
-
-    fn handle(&self, link: LinkId) -> Result<Arc<Handle>, Error> {
-        let links = self.links();
-        let running = links.running.get(&link).ok_or_else(|| Error::unknown(link))?;
-        Ok(Arc::clone(&running.handle))
-    }
-
-    fn links(&self) -> MutexGuard<'_, Links> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Drop for Coordinator {
+impl Drop for Inner {
     fn drop(&mut self) {
-        // In a forked child the threads do not exist, and the sockets are the parent's as well.
-        if !self.is_forked() {
-            self.signal_all();
-            self.quit();
-        }
+        self.signal_all();
+        self.quit();
     }
 }
 
 impl fmt::Debug for Coordinator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let links = self.links().running.len();
+        let links = self.links().map_or(0, |links| links.running.len());
         f.debug_struct("Coordinator").field("links", &links).finish_non_exhaustive()
     }
+}
+
+/// So long from now; more than a year is as good as that.
+fn soon(limit: Duration) -> Instant {
+    Instant::now() + limit.min(Duration::from_secs(365 * 24 * 3600))
 }
 
 /// What a watched link is made with, where its target and heartbeat can work.

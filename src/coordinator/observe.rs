@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::drive::limits::Needs;
 use crate::drive::observe::Observing;
 use crate::error::Error;
 use crate::heartbeat::Heartbeat;
 use crate::observer::{Observe, Observed};
 
-use super::Coordinator;
+use super::{Coordinator, Pace};
 
 impl Coordinator {
     /// Looks at what the kernel knows of a TCP connection of the application's own, which goes on
@@ -98,11 +99,12 @@ impl Coordinator {
         socket: impl Into<Observe<'a>>,
         heartbeat: Heartbeat,
     ) -> Result<Observed, Error> {
+        self.admit(Needs::OBSERVE)?;
         let (sight, name, target) = socket.into().prepare(&heartbeat)?;
         let (socket, interval) = (sight.socket, heartbeat.interval);
         let (over, is_over) = Observed::channel();
         let body = move |seat| Observing::new(seat, sight, &heartbeat, over).run();
-        let handle = self.start(name, target, interval, body)?;
-        Ok(Observed::new(handle, Arc::clone(&self.shared.feed), socket, is_over))
+        let handle = self.start(name, target, Pace::Fixed(interval), body)?;
+        Ok(Observed::new(handle, Arc::clone(&self.own.shared.feed), socket, is_over))
     }
 }

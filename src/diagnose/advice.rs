@@ -11,11 +11,15 @@ use super::evidence::{Carried, Evidence, Kept, Stage};
 use super::story::about;
 use super::tls;
 use crate::cause::Cause;
+use crate::transport::Transport;
 
 pub(super) fn advise(evidence: &Evidence, verdict: &Verdict) -> String {
     let peer = evidence.peer.as_deref().unwrap_or("the peer");
     if let Some(advice) = contact::advise(evidence, verdict, peer) {
         return advice;
+    }
+    if let Some(advice) = evidence.transport.and_then(|transport| unseen(transport, verdict)) {
+        return advice.to_owned();
     }
     match verdict.cause {
         Cause::PayloadFiltered => payload(evidence, peer),
@@ -62,6 +66,28 @@ pub(super) fn advise(evidence: &Evidence, verdict: &Verdict) -> String {
             .or_else(|| of_the_peer(cause, peer))
             .unwrap_or_else(|| of_this_side(cause)),
     }
+}
+
+/// Where nothing is seen of the connection but what carries it.
+fn unseen(transport: Transport, verdict: &Verdict) -> Option<&'static str> {
+    let silent = verdict.cause == Cause::AckTimeout;
+    let broken = matches!(verdict.cause, Cause::Reset | Cause::ClosedByPeer);
+    Some(match transport {
+        Transport::Serial if silent => {
+            "look at the line and the device: is it plugged in, powered and not busy, and do \
+             speed, parity and flow control agree on both ends?"
+        }
+        Transport::Serial if broken => {
+            "look at the cable, the adapter and the device: the line is gone; the kernel's log \
+             (`dmesg`) says when"
+        }
+        Transport::Pipe if silent => "look at the process at the other end: it hangs",
+        Transport::Pipe if broken => {
+            "look at the process at the other end: it has ended, or closed its end"
+        }
+        Transport::Other if silent => "look at the peer, and at what carries the connection",
+        _ => return None,
+    })
 }
 
 /// For whoever runs what lies between.

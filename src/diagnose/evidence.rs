@@ -9,6 +9,7 @@ use super::service::Service;
 use crate::cause::Cause;
 use crate::error::Error;
 use crate::pulse::{Regular, Rule};
+use crate::transport::Transport;
 
 words! {
     /// In which part of a connection's life the trouble came.
@@ -221,6 +222,8 @@ evidence! {
     stage: Stage,
     /// The peer's address.
     peer: String,
+    /// What carries a followed connection: `tcp`, `tls`, `serial`, `pipe` or `other`.
+    transport: Transport,
     /// What was seen, in words.
     detail: String,
     /// What failed under TLS: `expired`, `not-yet-valid`, `clock`, `wrong-name`, `untrusted`,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::cause::Cause;
+use crate::transport::Transport;
 
 /// The value of a piece of evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +74,16 @@ impl Value for Cause {
 
     fn of(fact: &Fact) -> Option<Cause> {
         if let Fact::Text(word) = fact { Cause::from_word(word) } else { None }
+    }
+}
+
+impl Value for Transport {
+    fn to_fact(&self) -> Fact {
+        Fact::Text(self.word().to_owned())
+    }
+
+    fn of(fact: &Fact) -> Option<Transport> {
+        if let Fact::Text(word) = fact { Transport::from_word(word) } else { None }
     }
 }
 

@@ -16,12 +16,13 @@ use socket2::Socket;
 use crate::cause::{Cause, Loss};
 use crate::drive::guarded::{Guarded, caught};
 use crate::drive::inbox::Next;
-use crate::drive::limits::Room;
+use crate::drive::limits::{Needs, Room};
 use crate::drive::socket::{Connection, Woke};
 use crate::drive::spawn;
 use crate::error::Error;
 use crate::event::{ClientEvent, ClientEventKind};
 use crate::protocol::Frame;
+use crate::tcp_info::TcpInfo;
 
 /// The longest time for writing one answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,7 +59,9 @@ struct Client {
 
 impl Client {
     fn dismiss(&self, how: Shutdown) {
-        self.dismissed.store(true, Ordering::SeqCst);
+        if !TcpInfo::has_ended(&self.socket) {
+            self.dismissed.store(true, Ordering::SeqCst);
+        }
         // NotConnected: it has gone by itself.
         let _ = self.socket.shutdown(how);
     }
@@ -203,7 +206,8 @@ impl Clients {
         // Under the lock until the thread is entered, so that it cannot leave before.
         let mut clients = self.clients();
         let full = clients.len() >= self.most || self.is_stopping();
-        let refused = if full { Err(Error::limit("too many clients")) } else { room.take(0) };
+        let refused =
+            if full { Err(Error::limit("too many clients")) } else { room.take(Needs::CLIENT, 0) };
         let result = refused.and_then(|()| {
             let id = self.next.fetch_add(1, Ordering::Relaxed);
             let socket = Arc::new(socket);
@@ -269,7 +273,7 @@ impl Drop for Leaving {
         if let Some(itself) = self.all.clients().remove(&self.id) {
             self.all.departed().push(itself.thread);
         }
-        let ours = self.all.is_stopping() || self.dismissed.load(Ordering::SeqCst);
+        let ours = self.dismissed.load(Ordering::SeqCst);
         let loss = self.loss.take().unwrap_or_else(|| {
             Loss::new(Cause::ProtocolPanicked, "the thread of this client panicked")
         });

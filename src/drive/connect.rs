@@ -37,7 +37,8 @@ pub(crate) fn connect(
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / (addresses.len() - tried) as u32;
         let result = open(handle, *address, share, secure, heartbeat);
-        if handle.gives_up_dialing() {
+        // In a handshake the peer may have ended it before we did.
+        if handle.gives_up_dialing() && (result.is_ok() || handle.is_shut_by_us()) {
             if result.is_ok() {
                 handle.set_socket(None);
             }
@@ -180,7 +181,7 @@ fn wait_connected(handle: &Handle, socket: &Socket, deadline: Instant) -> io::Re
 }
 
 /// After the connect: both limits of the kernel would cut that short.
-fn set_options(socket: &Socket, heartbeat: &Heartbeat) -> io::Result<()> {
+pub(crate) fn set_options(socket: &Socket, heartbeat: &Heartbeat) -> io::Result<()> {
     // The kernel's keepalive is all there is for a protocol without beats.
     let (idle, interval) = heartbeat.kernel_keepalive();
     let keepalive =

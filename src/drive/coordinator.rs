@@ -11,7 +11,8 @@ use crossbeam_channel::Receiver;
 
 use crate::drive::feed::Feed;
 use crate::drive::queues::Queues;
-use crate::event::Event;
+use crate::drive::readers::Readers;
+use crate::event::{Event, LinkId};
 
 /// How soon beats are handed out: between these, the sooner the more there are.
 const SOON: Duration = Duration::from_millis(20);
@@ -26,19 +27,24 @@ const OWED_LAST: Duration = Duration::from_secs(2);
 const LAST_WORDS: Duration = Duration::from_millis(900);
 const AT_THE_END: Duration = Duration::from_millis(2);
 
+/// How soon readers of frames are looked at again that take nothing.
+const SLOW_READERS: Duration = Duration::from_millis(50);
+
 pub(crate) fn run(
     feed: Arc<Feed>,
     reports: Receiver<Event>,
     bell: Receiver<()>,
     queues: Arc<Queues>,
     quit: Arc<AtomicBool>,
+    readers: Arc<Readers>,
+    let_go: impl Fn(Vec<LinkId>),
 ) {
-    let (mut tick, mut owed) = (LATE, None);
+    let (mut tick, mut owed, mut slow) = (LATE, None, None);
     let mut leaving: Option<Instant> = None;
     loop {
         let links = feed.links.load(Ordering::SeqCst);
         let beats = (links > 0).then_some(tick);
-        let most = [beats, owed, leaving.map(|_| AT_THE_END)].into_iter().flatten().min();
+        let most = [beats, owed, slow, leaving.map(|_| AT_THE_END)].into_iter().flatten().min();
         // The bell has no other end that could hang up: the feed is held here.
         let _ = match most {
             Some(most) => bell.recv_timeout(most).is_ok(),
@@ -58,6 +64,11 @@ pub(crate) fn run(
             (true, Some(wait)) if waiting == 0 => Some((wait * 2).min(OWED_LAST)),
             (true, _) => Some(OWED_FIRST),
         };
+        slow = readers.look().then_some(SLOW_READERS);
+        let ended = feed.take_ended();
+        if !ended.is_empty() {
+            let_go(ended);
+        }
         tick = if waiting > 1 { tick / 2 } else { tick * 2 }.clamp(SOON, LATE);
         if over {
             break;

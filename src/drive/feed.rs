@@ -45,6 +45,11 @@ impl Feed {
         self.ring();
     }
 
+    /// How to wake the coordinator's thread, for whoever has no feed.
+    pub(crate) fn bell(&self) -> Sender<()> {
+        self.bell.clone()
+    }
+
     /// Wakes the coordinator's thread. A bell that has been rung already is enough.
     pub(crate) fn ring(&self) {
         let _ = self.bell.try_send(());
@@ -52,13 +57,14 @@ impl Feed {
 
     /// The last deed of a link's thread.
     pub(crate) fn leave(&self, link: LinkId) {
-        self.is_over(link);
         self.links.fetch_sub(1, Ordering::SeqCst);
+        self.is_over(link);
     }
 
     /// A link may be over: its thread ended, or the application let go of it.
     pub(crate) fn is_over(&self, link: LinkId) {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).push(link);
+        self.ring();
     }
 
     /// Links that have left since this was last asked.

@@ -8,18 +8,23 @@ use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread, ThreadId};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
 use crate::drive::attempt::Attempt;
+use crate::error::Error;
 use crate::event::{Identity, Status};
-use crate::sys::Bell;
+use crate::heartbeat::Heartbeat;
+use crate::sys::{self, Bell};
+use crate::tcp_info::TcpInfo;
 
 #[derive(Debug)]
 pub(crate) struct Handle {
     pub(crate) who: Arc<Identity>,
     stop: AtomicBool,
+    /// The connection had ended by itself when the link was first told to end.
+    had_ended: AtomicBool,
     closing: AtomicBool,
     paused: AtomicBool,
     resolving: AtomicBool,
@@ -35,6 +40,16 @@ pub(crate) struct Handle {
     sender: OnceLock<ThreadId>,
     waker: OnceLock<Waker>,
     status: Mutex<Status>,
+    pace: Option<Pace>,
+}
+
+/// The heartbeat of a link, which others may change while it runs.
+#[derive(Debug)]
+struct Pace {
+    heartbeat: Mutex<Heartbeat>,
+    changed: AtomicBool,
+    /// How much too late its thread may be woken, at most.
+    slack: Duration,
 }
 
 /// Wakes a link that waits for something else than its socket.
@@ -52,6 +67,7 @@ impl Handle {
         Handle {
             who: Arc::new(who),
             stop: AtomicBool::new(false),
+            had_ended: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             resolving: AtomicBool::new(false),
@@ -66,7 +82,14 @@ impl Handle {
             sender: OnceLock::new(),
             waker: OnceLock::new(),
             status,
+            pace: None,
         }
+    }
+
+    /// The same of a link whose heartbeat can be changed while it runs.
+    pub(crate) fn with_pace(who: Identity, heartbeat: Heartbeat, slack: Duration) -> Handle {
+        let (heartbeat, changed) = (Mutex::new(heartbeat), AtomicBool::new(false));
+        Handle { pace: Some(Pace { heartbeat, changed, slack }), ..Handle::new(who) }
     }
 
     /// Said once by the link's thread, before anything else.
@@ -80,12 +103,19 @@ impl Handle {
     /// shutdown, a bell its ring, and the link looks at the flag after each connect has begun and
     /// after it has set its bell. Only name resolution cannot be woken.
     pub(crate) fn stop(&self) {
+        let socket = self.socket();
+        if let Some(socket) = &*socket {
+            // Asked first: after the shutdown nobody can tell whose end it was.
+            if !self.is_stopping() && self.has_stood() && TcpInfo::has_ended(socket) {
+                self.had_ended.store(true, Ordering::SeqCst);
+            }
+        }
         self.stop.store(true, Ordering::SeqCst);
-        let socket = self.socket().clone();
-        if let Some(socket) = socket {
+        if let Some(socket) = &*socket {
             // NotConnected: it has not begun to connect, or is over; then there is nothing to wake.
             let _ = socket.shutdown(Shutdown::Both);
         }
+        drop(socket);
         self.wake();
     }
 
@@ -144,10 +174,52 @@ impl Handle {
         self.stop.load(Ordering::SeqCst)
     }
 
+    /// Whether an end of the connection that is met now is our own shutdown, and nobody's doing.
+    pub(crate) fn is_shut_by_us(&self) -> bool {
+        self.is_stopping() && !self.had_ended.load(Ordering::SeqCst)
+    }
+
     /// In force from the next planned beat on: nobody is woken.
     pub(crate) fn set_paused(&self, paused: bool) {
         self.paused.store(paused, Ordering::Relaxed);
         self.status().paused = paused;
+    }
+
+    /// Changes the pace of the link, in force as soon as its thread looks.
+    ///
+    /// # Errors
+    ///
+    /// What cannot work with the settings that stay; or the pace of this kind of link is fixed.
+    pub(crate) fn set_heartbeat(&self, heartbeat: &Heartbeat) -> Result<(), Error> {
+        let Some(pace) = &self.pace else {
+            return Err(Error::invalid(
+                "the pace of an observation is set in the kernel: end it and observe again",
+            ));
+        };
+        let mut current = pace.heartbeat.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = current.at_pace_of(heartbeat);
+        wanted.check()?;
+        *current = wanted;
+        pace.changed.store(true, Ordering::SeqCst);
+        drop(current);
+        self.wake();
+        Ok(())
+    }
+
+    /// For the link's own thread: what its heartbeat was changed to.
+    pub(crate) fn take_heartbeat(&self) -> Option<Heartbeat> {
+        let pace = self.pace.as_ref()?;
+        if !pace.changed.swap(false, Ordering::SeqCst) {
+            return None;
+        }
+        let heartbeat = pace.heartbeat.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        sys::set_timer_slack(slack(pace.slack, heartbeat.interval));
+        Some(heartbeat)
+    }
+
+    /// Whether that would be something.
+    pub(crate) fn is_to_adjust(&self) -> bool {
+        self.pace.as_ref().is_some_and(|pace| pace.changed.load(Ordering::Relaxed))
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -195,6 +267,9 @@ impl Handle {
 
     /// The last word of the link's thread: from here on a join takes no time.
     pub(crate) fn leave(&self) {
+        // Whoever still holds the link holds no descriptor by it.
+        *self.socket() = None;
+        *self.bell() = None;
         self.left.store(true, Ordering::SeqCst);
     }
 
@@ -236,7 +311,22 @@ impl Handle {
         self.bell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The status of this moment. In a forked child the lock may be held by a thread that is not
+    /// there: then it is that of a link that has just been made.
+    pub(crate) fn snapshot(&self, forked: bool) -> Status {
+        if !forked {
+            return self.status().clone();
+        }
+        let status = self.status.try_lock().map(|status| status.clone());
+        status.unwrap_or_else(|_| Status::new(&self.who, Instant::now()))
+    }
+
     pub(crate) fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// At most 1/200 of the interval: what lateness costs must not show beside the jitter.
+pub(crate) fn slack(most: Duration, interval: Duration) -> Duration {
+    most.min(interval / 200)
 }

@@ -99,6 +99,12 @@ impl Inquiry {
         }
     }
 
+    /// Another pace from here on.
+    pub(crate) fn set_heartbeat(&mut self, heartbeat: &Heartbeat) {
+        self.heartbeat = heartbeat.clone();
+        self.case.set_timeout(heartbeat.timeout);
+    }
+
     pub(crate) fn is_on(&self) -> bool {
         self.case.is_on()
     }

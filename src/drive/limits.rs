@@ -15,56 +15,102 @@ const SPARE_MAPPINGS: u64 = 512;
 /// A stack, its guard page, and the same for signals.
 const MAPPINGS_A_THREAD: u64 = 4;
 
-/// The most links admitted on one look at the limits. A look reads files in /proc, some of them
-/// long.
+/// The most of anything that is given out on one look at the limits. A look reads files in /proc,
+/// some of them long.
 const MOST_ON_ONE_LOOK: u64 = 1024;
 
-/// How many links there is room for. Looks again before it believes that there is none, and from
-/// time to time, because the rest of the process uses the same room.
+/// What one link, or one client of a responder, takes in all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
+    pub(crate) files: u64,
+    pub(crate) threads: u64,
+}
+
+impl Needs {
+    /// A socket.
+    pub(crate) const WATCH: Needs = Needs { files: 1, threads: 1 };
+    /// A socket and a bell.
+    pub(crate) const CONNECT: Needs = Needs { files: 2, threads: 1 };
+    /// A bell: the socket is there already.
+    pub(crate) const ADOPT: Needs = Needs { files: 1, threads: 1 };
+    /// An epoll and its bell.
+    pub(crate) const OBSERVE: Needs = Needs { files: 2, threads: 1 };
+    /// No descriptor, and a second thread for `send`.
+    pub(crate) const FOLLOW: Needs = Needs { files: 0, threads: 2 };
+    /// Its socket has been accepted already.
+    pub(crate) const CLIENT: Needs = Needs { files: 0, threads: 1 };
+}
+
+/// How much room there is. Looks again before it believes that there is none, and from time to
+/// time, because the rest of the process uses the same room.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
-    left: u64,
+    left: Option<Needs>,
 }
 
 impl Room {
-    /// Room for one more link: one descriptor, one thread. `promised` links are running and have no
-    /// socket open at this moment, though they will want one.
-    pub(crate) fn take(&mut self, promised: u64) -> Result<(), Error> {
-        if self.left == 0 {
-            self.left = look(promised)?;
-        }
-        self.left -= 1;
+    /// Room for one more. `promised` sockets are not open at this moment, and links that run will
+    /// want them.
+    pub(crate) fn take(&mut self, needs: Needs, promised: u64) -> Result<(), Error> {
+        let left = match self.left.and_then(|left| left.less(needs)) {
+            Some(left) => left,
+            None => {
+                let left = look(needs, promised)?;
+                left.less(needs).expect("a look finds no less than what is needed")
+            }
+        };
+        self.left = Some(left);
         Ok(())
     }
 }
 
-/// A resource: how much there is, how much is used, what one link takes, and what to do about it.
+impl Needs {
+    fn less(self, needs: Needs) -> Option<Needs> {
+        let files = self.files.checked_sub(needs.files)?;
+        Some(Needs { files, threads: self.threads.checked_sub(needs.threads)? })
+    }
+}
+
+/// What there is of a resource for links.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Of {
+    Files,
+    Threads,
+    Mappings,
+}
+
+/// A resource: how much there is, how much is used, and what to do about it.
 struct Resource {
+    of: Of,
     name: &'static str,
     most: u64,
     used: u64,
     spare: u64,
-    a_link: u64,
     remedy: &'static str,
 }
 
-/// How many links may be admitted before the next look: a quarter of the room, at least one.
-fn look(promised: u64) -> Result<u64, Error> {
-    let mut room = u64::MAX;
+/// How much may be taken before the next look: a quarter of the room, at least what is needed now.
+fn look(needs: Needs, promised: u64) -> Result<Needs, Error> {
+    let mut room = Needs { files: u64::MAX, threads: u64::MAX };
     for resource in resources(promised) {
-        let Resource { name, most, used, spare, a_link, remedy } = resource;
+        let Resource { of, name, most, used, spare, remedy } = resource;
         // A small limit is not spent on reserves.
         let spare = spare.min(most / 8);
-        let left = most.saturating_sub(used).saturating_sub(spare) / a_link;
-        if left == 0 {
+        let left = most.saturating_sub(used).saturating_sub(spare);
+        let (left, wanted, room) = match of {
+            Of::Files => (left, needs.files, &mut room.files),
+            Of::Threads => (left, needs.threads, &mut room.threads),
+            Of::Mappings => (left / MAPPINGS_A_THREAD, needs.threads, &mut room.threads),
+        };
+        if left < wanted {
             return Err(Error::limit(format!(
                 "no room for another link: {used} of {most} {name} are in use or promised to \
                  links, and {spare} are left to the rest of the process; {remedy}"
             )));
         }
-        room = room.min(left);
+        *room = (*room).min((left / 4).clamp(wanted, MOST_ON_ONE_LOOK));
     }
-    Ok((room / 4).clamp(1, MOST_ON_ONE_LOOK))
+    Ok(room)
 }
 
 /// Those that can be found out on this machine.
@@ -72,17 +118,17 @@ fn resources(promised: u64) -> Vec<Resource> {
     let mut found = Vec::new();
     if let (Some(most), Some(open)) = (sys::soft_limit(sys::Limit::Files), open_files()) {
         found.push(Resource {
+            of: Of::Files,
             name: "file descriptors",
             most,
             used: open + promised,
             spare: SPARE_FILES,
-            a_link: 1,
             remedy: "raise the limit with `ulimit -n`, or LimitNOFILE= of the service",
         });
     }
     let threads = |name, most: Option<u64>, used: Option<u64>, remedy| {
-        let (most, used, spare, a_link) = (most?, used?, SPARE_THREADS, 1);
-        Some(Resource { name, most, used, spare, a_link, remedy })
+        let (most, used, spare) = (most?, used?, SPARE_THREADS);
+        Some(Resource { of: Of::Threads, name, most, used, spare, remedy })
     };
     let machine = number("/proc/sys/kernel/threads-max").min(number("/proc/sys/kernel/pid_max"));
     found.extend(threads(
@@ -108,11 +154,11 @@ fn resources(promised: u64) -> Vec<Resource> {
     ));
     if let (Some(most), Some(used)) = (number("/proc/sys/vm/max_map_count"), mappings()) {
         found.push(Resource {
+            of: Of::Mappings,
             name: "memory mappings",
             most,
             used: used + MAPPINGS_A_THREAD * spawn::starting(),
             spare: SPARE_MAPPINGS,
-            a_link: MAPPINGS_A_THREAD,
             remedy: "raise the sysctl `vm.max_map_count`, or spread the links over processes",
         });
     }
@@ -165,12 +211,26 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_takes_its_own_share() {
+        let mut room = Room { left: Some(Needs { files: 4, threads: 4 }) };
+        let left = |room: &Room| room.left.map(|left| (left.files, left.threads));
+        room.take(Needs::OBSERVE, 0).unwrap();
+        assert_eq!(left(&room), Some((2, 3)));
+        room.take(Needs::FOLLOW, 0).unwrap();
+        assert_eq!(left(&room), Some((2, 1)));
+        room.take(Needs::FOLLOW, 0).unwrap();
+        assert!(left(&room).is_some_and(|(_, threads)| threads > 1), "it has looked again");
+    }
+
+    #[test]
     fn promised_links_count_and_the_refusal_has_numbers_and_a_remedy() {
-        assert!(Room::default().take(0).is_ok());
+        assert!(Room::default().take(Needs::WATCH, 0).is_ok());
         if sys::soft_limit(sys::Limit::Files).is_some() {
-            let error = Room::default().take(1 << 40).unwrap_err();
+            let error = Room::default().take(Needs::WATCH, 1 << 40).unwrap_err();
             assert!(error.is_limit());
             assert!(error.to_string().contains("ulimit -n"), "{error}");
+            // Who needs no descriptor is not refused for want of them.
+            assert!(Room::default().take(Needs::FOLLOW, 1 << 40).is_ok());
         }
     }
 }

@@ -25,6 +25,7 @@ pub(crate) mod observe;
 mod overheard;
 mod own_side;
 pub(crate) mod queues;
+pub(crate) mod readers;
 mod relic;
 mod reporter;
 pub(crate) mod resolve;
@@ -40,7 +41,7 @@ pub(crate) mod watch;
 mod zone;
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -57,6 +58,7 @@ use feed::Feed;
 use gate::Gate;
 use handle::Handle;
 use own_side::Interfaces;
+use readers::Readers;
 use resolve::Resolve;
 use side::Sides;
 
@@ -66,8 +68,9 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) resolve: Box<Resolve>,
     pub(crate) timer_slack: Duration,
-    /// Sockets open at this moment.
-    pub(crate) open: AtomicUsize,
+    /// Sockets that links will want and that are not open at this moment.
+    pub(crate) promised: AtomicU64,
+    pub(crate) readers: Arc<Readers>,
     pub(crate) sides: Sides,
     /// Links that look at a beat which is not answered.
     pub(crate) lookers: Arc<AtomicU32>,
@@ -86,8 +89,7 @@ pub(crate) struct Seat {
 /// The whole life of a link's thread.
 pub(crate) fn run(seat: Seat, interval: Duration, body: impl FnOnce(Seat)) {
     seat.handle.enter();
-    // At most 1/200 of the interval: what lateness costs must not show beside the jitter.
-    sys::set_timer_slack(seat.shared.timer_slack.min(interval / 200));
+    sys::set_timer_slack(handle::slack(seat.shared.timer_slack, interval));
     let _leaving =
         Leaving { handle: Arc::clone(&seat.handle), feed: Arc::clone(&seat.shared.feed) };
     body(seat);
@@ -105,7 +107,7 @@ impl Drop for Leaving {
             self.tell_panic();
         }
         self.handle.leave();
-        self.feed.leave(self.handle.who.id);
+        self.feed.leave(self.handle.who.id); // the last deed: from here on nothing is touched
     }
 }
 

@@ -8,7 +8,6 @@
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -16,6 +15,7 @@ use log::warn;
 use socket2::SockRef;
 
 use crate::cause::{Cause, Loss};
+use crate::drive::Seat;
 use crate::drive::handle::Handle;
 use crate::drive::inquiry::Inquiry;
 use crate::drive::keepalive::Keepalive;
@@ -23,7 +23,6 @@ use crate::drive::known::Known;
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::{Allowed, Scene};
 use crate::drive::verdict::{Before, Signs};
-use crate::drive::{Seat, Shared};
 use crate::error::Error;
 use crate::heartbeat::Heartbeat;
 use crate::pulse::{Input, Output, Pulse, Report};
@@ -87,7 +86,6 @@ impl Sight {
 
 pub(crate) struct Observing {
     handle: Arc<Handle>,
-    shared: Arc<Shared>,
     reporter: Reporter,
     inquiry: Inquiry,
     pulse: Pulse,
@@ -108,12 +106,6 @@ pub(crate) struct Observing {
     paused: bool,
     /// Hung up when all is over, the options put back.
     _over: Sender<()>,
-}
-
-impl Drop for Observing {
-    fn drop(&mut self) {
-        self.shared.open.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// The pulse of a link that only listens: each interval without a sign of life is a miss.
@@ -142,12 +134,9 @@ impl Observing {
         let Sight { socket, peer, local, first, epoll, keepalive, asks } = sight;
         let mut reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
         reporter.peer = Some(peer);
-        // Its descriptors are open already: the link has no more to come.
-        shared.open.fetch_add(1, Ordering::Relaxed);
         handle.set_bell(epoll.bell());
         Observing {
             handle,
-            shared,
             reporter,
             inquiry,
             pulse: Pulse::new(listening(heartbeat), seed, now),
@@ -195,7 +184,8 @@ impl Observing {
     /// One step towards `until`: a flag, a look, the verdict that is due, or sleep.
     fn wait(&mut self, until: Option<Instant>) {
         if self.handle.is_stopping() {
-            return self.tell(Input::Stop);
+            let end = self.unseen_end().map_or(Input::Stop, Input::Lost);
+            return self.tell(end);
         }
         if self.handle.is_paused() != self.paused {
             self.paused = !self.paused;
@@ -222,10 +212,24 @@ impl Observing {
         self.sleep(until);
     }
 
+    /// How the connection had ended before the observation does, if it had. What the application
+    /// did itself before it let go is no news to it.
+    fn unseen_end(&mut self) -> Option<Loss> {
+        self.gather(Duration::ZERO);
+        match self.look() {
+            Some(Input::Lost(loss)) if loss.cause != Cause::ClosedByApplication => Some(loss),
+            _ => None,
+        }
+    }
+
     fn sleep(&mut self, until: Option<Instant>) {
         let look = self.looked + LOOK_EVERY;
         let until = until.map_or(look, |until| until.min(look));
-        match self.epoll.wait(Some(until.saturating_duration_since(Instant::now()))) {
+        self.gather(until.saturating_duration_since(Instant::now()));
+    }
+
+    fn gather(&mut self, most: Duration) {
+        match self.epoll.wait(Some(most)) {
             Ok(happened) => happened.iter().for_each(|one| self.signs.on_happened(one)),
             Err(error) => {
                 // It cannot: the descriptor is ours. Without it, the looks in between are left.

@@ -1,12 +1,13 @@
 //! From the coordinator's thread to the user: bounded queues. A slow reader loses the newest events
 //! of its own queue, is told how many, and holds up nobody.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::event::{Event, EventKind};
+use crate::sys::Bell;
 
 #[derive(Debug)]
 struct Queue {
@@ -14,6 +15,8 @@ struct Queue {
     events: Sender<Event>,
     capacity: usize,
     lost: u64,
+    /// Rung after each event, and after the end.
+    bell: Option<Arc<Bell>>,
 }
 
 impl Queue {
@@ -24,7 +27,13 @@ impl Queue {
             return true;
         }
         // Nobody else sends, so there is room still.
-        self.events.try_send(event).is_ok()
+        let taken = self.events.try_send(event).is_ok();
+        self.ring();
+        taken
+    }
+
+    fn ring(&self) {
+        self.bell.iter().for_each(|bell| bell.ring());
     }
 
     fn has_room(&self) -> bool {
@@ -48,6 +57,7 @@ impl Queue {
                 Event { time: SystemTime::now(), link: None, peer: None, certificate: None, kind };
             // Full is impossible; a reader that has gone need not know.
             let _ = self.events.try_send(event);
+            self.ring();
             self.lost = 0;
         }
     }
@@ -71,11 +81,19 @@ impl Queues {
 
     /// One more reader. After the end it reads nothing but the end.
     pub(crate) fn add(&self, capacity: usize) -> Receiver<Event> {
+        self.add_with(capacity, None)
+    }
+
+    /// The same with a bell.
+    pub(crate) fn add_with(&self, capacity: usize, bell: Option<Arc<Bell>>) -> Receiver<Event> {
         let capacity = capacity.max(1);
         let (events, receiver) = bounded(capacity + 1);
         let mut list = self.list();
         if !list.closed {
-            list.queues.push(Queue { events, capacity, lost: 0 });
+            list.queues.push(Queue { events, capacity, lost: 0, bell });
+        } else {
+            drop(events);
+            bell.iter().for_each(|bell| bell.ring());
         }
         receiver
     }
@@ -107,6 +125,9 @@ impl Queues {
         list.closed = true;
         for mut queue in list.queues.drain(..) {
             queue.tell_lost_at_last();
+            let bell = queue.bell.take();
+            drop(queue);
+            bell.iter().for_each(|bell| bell.ring());
         }
     }
 }

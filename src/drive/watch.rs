@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
 use crate::drive::Seat;
+use crate::drive::connect::set_options;
 use crate::drive::dial::Dialer;
 use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
@@ -24,11 +25,9 @@ use crate::drive::overheard::Overheard;
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::{Allowed, Scene};
 use crate::drive::socket::{Connection, Woke};
-use crate::drive::tls::Secure;
 use crate::heartbeat::Heartbeat;
 use crate::protocol::{Frame, IdleEnd};
 use crate::pulse::{Input, Output, Patience, Pulse, Report};
-use crate::target::Target;
 use crate::tcp_info::TcpInfo;
 
 /// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats: 0.016 system
@@ -81,21 +80,19 @@ impl Drop for Watch {
 impl Watch {
     pub(crate) fn new(
         seat: Seat,
-        target: Target,
-        secure: Option<Secure>,
+        dialer: Dialer,
         heartbeat: Heartbeat,
         mut protocol: Guarded,
     ) -> Watch {
         let now = Instant::now();
         let mut inquiry = Inquiry::new(&seat, &heartbeat, now);
-        let scheme = target.spoken(protocol.scheme());
-        inquiry.case().set_watched(&scheme, &target);
+        let scheme = dialer.target.spoken(protocol.scheme());
+        inquiry.case().set_watched(&scheme, &dialer.target);
         let Seat { handle, shared, seed } = seat;
         let pulse = Pulse::new(heartbeat.clone(), seed, now);
         let reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
         // Room for the beats of most protocols from the start.
         let (connection, out) = (None, Vec::with_capacity(128));
-        let dialer = Dialer { handle: Arc::clone(&handle), shared, target, secure };
         Watch {
             handle,
             dialer,
@@ -214,7 +211,7 @@ impl Watch {
         match self.write_beat(seq) {
             Ok(input) => self.tell(input),
             // Our own shutdown looks like an end, too; the next wait ends the link.
-            Err(_) if self.handle.is_stopping() => {}
+            Err(_) if self.handle.is_shut_by_us() => {}
             Err(loss) => self.tell_behind(loss),
         }
     }
@@ -242,12 +239,16 @@ impl Watch {
 
     /// One step towards `until`: a flag, a frame, bytes, or time that passed.
     fn wait(&mut self, until: Option<Instant>) {
-        if self.handle.is_stopping() {
+        // An end that came before the stop is read first.
+        if self.handle.is_shut_by_us() || self.handle.is_stopping() && self.connection.is_none() {
             return self.tell(Input::Stop);
         }
         if self.has_turned() {
             self.paused = !self.paused;
             return self.tell(if self.paused { Input::Pause } else { Input::Resume });
+        }
+        if let Some(heartbeat) = self.handle.take_heartbeat() {
+            return self.adjust(heartbeat);
         }
         if std::mem::take(&mut self.over) {
             return self.tell(Input::Renew);
@@ -284,7 +285,7 @@ impl Watch {
             Woke::Bytes | Woke::Interrupted => {}
             Woke::Quiet => self.tick(),
             // Our own shutdown looks like an end, too.
-            Woke::Lost(_) if self.handle.is_stopping() => {}
+            Woke::Lost(_) if self.handle.is_shut_by_us() => {}
             Woke::Lost(loss) => {
                 let input = self.last_input(loss);
                 self.tell(input);
@@ -309,7 +310,7 @@ impl Watch {
         let Watch { inquiry, reporter, connection, protocol, dialer, .. } = self;
         let mut view = View { connection: connection.as_ref(), protocol, dialer };
         match found {
-            Found::End(loss) if !self.handle.is_stopping() => self.tell(Input::Lost(loss)),
+            Found::End(loss) if !self.handle.is_shut_by_us() => self.tell(Input::Lost(loss)),
             Found::End(_) => {}
             Found::Nothing => inquiry.on_quiet(info, thorough, &mut view, reporter),
             Found::Icmp(errno) => inquiry.on_icmp(errno, &mut view, reporter),
@@ -373,10 +374,20 @@ impl Watch {
         self.handle.is_paused() != self.paused
     }
 
-    /// Time has passed. A pause or a stop that came meanwhile goes first: it is in force for this
-    /// beat.
+    /// Another pace from here on.
+    fn adjust(&mut self, heartbeat: Heartbeat) {
+        self.inquiry.set_heartbeat(&heartbeat);
+        if let Some(connection) = &self.connection {
+            let _ = set_options(connection.socket(), &heartbeat); // it works without
+        }
+        self.heartbeat = heartbeat.clone();
+        self.tell(Input::Adjust(Box::new(heartbeat)));
+    }
+
+    /// Time has passed. What came meanwhile from outside, a pause say, goes first: it is in force
+    /// for this beat.
     fn tick(&mut self) {
-        if !self.has_turned() && !self.handle.is_stopping() {
+        if !self.has_turned() && !self.handle.is_to_adjust() && !self.handle.is_shut_by_us() {
             self.tell(Input::Tick);
         }
     }

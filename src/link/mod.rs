@@ -1,26 +1,39 @@
 //! Link: a connection that keepbeat looks after and the application talks on. Whole frames out,
 //! whole frames in, beats between them.
 
+mod login;
+mod received;
 mod settings;
 
 use std::fmt;
-use std::net::{SocketAddr, TcpStream};
-use std::ops::Range;
-use std::sync::Arc;
-use std::time::Instant;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
-use crate::cause::Loss;
+use crate::cause::{Cause, Loss};
 use crate::drive::feed::Feed;
 use crate::drive::handle::Handle;
-use crate::drive::in_band::Conversation;
 use crate::drive::in_band::outlet::{Command, Outlet, Patience};
 use crate::error::Error;
 use crate::event::{LinkId, Status};
-use crate::protocol::Rejected;
+use crate::sys::{Bell, Own};
 
+pub use login::Login;
+pub(crate) use login::LoginHook;
+pub use received::{Received, Returned};
 pub use settings::{Adopt, Connect};
+
+/// How long a closed link waits for the peer to close, too: closing with bytes unread would turn
+/// into a reset that takes our last frames with it.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
+
+/// How long a close with nothing to send waits for name resolution, as a stop does.
+const IN_RESOLUTION: Duration = Duration::from_millis(900);
+
+/// More is as good as for ever, and clocks can count it.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A connection that keepbeat looks after and the application talks on: its own, handed over by
 /// [`Coordinator::adopt`](crate::Coordinator::adopt), or one that keepbeat opens and opens again,
@@ -37,7 +50,12 @@ pub use settings::{Adopt, Connect};
 ///   nonetheless.
 /// * **At the end** every writer and every reader learns at once that it is over, and why.
 ///
-/// Dropping the last handle of a link closes it, without waiting.
+/// Dropping the last handle of a link closes it, without waiting. What was known by then of its
+/// connection is told by the events before [`Ended`](crate::EventKind::Ended): a loss is a Down with
+/// its cause, however the link is let go.
+///
+/// A forked child may drop its copy, which does nothing to the connection, and do nothing else with
+/// it ([`Error::is_forked`]).
 ///
 /// # Examples
 ///
@@ -63,7 +81,7 @@ pub use settings::{Adopt, Connect};
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
 pub struct Link {
-    held: Arc<Held>,
+    held: Arc<Own<Held>>,
 }
 
 /// What all handles of one link hold together.
@@ -72,6 +90,8 @@ struct Held {
     feed: Arc<Feed>,
     outlet: Arc<Outlet>,
     frames: Receiver<Received>,
+    /// Rung when something waits in `frames`, once somebody has asked for it.
+    readable: Arc<OnceLock<Bell>>,
 }
 
 impl Drop for Held {
@@ -85,65 +105,30 @@ impl Drop for Held {
 
 impl Held {
     /// Where frames wait for the connection that is being opened, that is waited for.
-    fn close(&self, told: Option<Sender<Result<(), Error>>>) -> Result<(), Error> {
+    fn close(&self, told: Option<(Sender<Result<(), Error>>, Instant)>) -> Result<(), Error> {
         self.outlet.ask(Command::Close(told))?;
         if self.outlet.waiting() == 0 {
             self.handle.give_up_dialing();
         }
         Ok(())
     }
-}
 
-/// What comes out of [`Link::frames`], in the order in which it happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Received {
-    /// A frame of the peer: its data, without prefix or line end.
-    Frame(Vec<u8>),
-    /// A new connection stands and is logged in; frames from here on come from it. Only on links
-    /// that reconnect.
-    Connected {
-        /// Its number on this link, from 1.
-        connection: u64,
-    },
-    /// The connection has ended: all that came on it came before this. On a link that does not
-    /// reconnect, and on any that was closed, it is the last.
-    ///
-    /// Frames are numbered as [`Link::send`] returned. Those that are in neither range have been
-    /// read by the peer: an ack of a beat after them came, and TCP keeps order.
-    Lost {
-        /// Why.
-        loss: Loss,
-        /// Frames that were written and not known to have been read: delivered or not.
-        in_doubt: Range<u64>,
-        /// Frames that were taken and never written. They wait for the next connection; where the
-        /// link is over, nobody gets them.
-        unsent: Range<u64>,
-    },
-}
-
-impl Received {
-    /// The data, if it is a frame.
-    pub fn into_frame(self) -> Option<Vec<u8>> {
-        match self {
-            Received::Frame(data) => Some(data),
-            _ => None,
+    /// The time for closing is up: the link ends by itself, as soon as it can.
+    fn abandon(&self, limit: Duration) -> Error {
+        let name = &self.handle.who.name;
+        let waiting = self.outlet.waiting();
+        self.handle.give_up_dialing();
+        self.handle.stop();
+        if self.handle.is_resolving() {
+            let place = "its thread is in name resolution, which nothing can wake";
+            return Error::left_behind(format!("{name} is not closed after {limit:.1?}: {place}"));
         }
+        let why = match waiting {
+            0 => "the peer or the protocol took longer".to_owned(),
+            n => format!("{n} frames still wait for a connection, and are not sent"),
+        };
+        Error::unsent(format!("{name} is not closed after {limit:.1?}: {why}"))
     }
-}
-
-/// A connection that was handed back by [`Link::into_stream`].
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Returned {
-    /// The socket, connected as it is, with the options that it had.
-    pub stream: TcpStream,
-    /// Frames that had come and were not taken: their data.
-    pub frames: Vec<Vec<u8>>,
-    /// Bytes that came after those frames and are not yet a whole one. Read on behind them.
-    pub unread: Vec<u8>,
-    /// So many acks of beats may still come: whoever reads on has to pass over them.
-    pub acks_due: usize,
 }
 
 impl Link {
@@ -152,8 +137,14 @@ impl Link {
         feed: Arc<Feed>,
         outlet: Arc<Outlet>,
         frames: Receiver<Received>,
+        readable: Arc<OnceLock<Bell>>,
     ) -> Link {
-        Link { held: Arc::new(Held { handle, feed, outlet, frames }) }
+        Link { held: Arc::new(Own::new(Held { handle, feed, outlet, frames, readable })) }
+    }
+
+    /// In a forked child nothing may be locked or written.
+    fn at_home(&self) -> Result<&Held, Error> {
+        if self.held.is_forked() { Err(Error::forked()) } else { Ok(&self.held) }
     }
 
     /// Its number within its coordinator.
@@ -163,12 +154,15 @@ impl Link {
 
     /// Its status at this moment.
     pub fn status(&self) -> Status {
-        self.held.handle.status().clone()
+        self.held.handle.snapshot(self.held.is_forked())
     }
 
     /// Why the link is over, if it is. A link that reconnects is not over while it is down.
     pub fn loss(&self) -> Option<Loss> {
-        self.held.outlet.over()
+        match self.at_home() {
+            Ok(held) => held.outlet.over(),
+            Err(error) => Some(Loss::new(Cause::Stopped, error.to_string())),
+        }
     }
 
     /// Sends `data` as one whole frame, and says which number it has on this link, from 1.
@@ -186,9 +180,9 @@ impl Link {
     /// After an error nobody has got the frame, not even in part as far as frames are understood.
     /// Data that the protocol cannot frame, or over its limit ([`Error::is_invalid`]); the link or
     /// its connection is down ([`Error::cause`]); the time was up while others wrote
-    /// ([`Error::is_timeout`]).
+    /// ([`Error::is_timeout`]); a forked child ([`Error::is_forked`]).
     pub fn send(&self, data: impl AsRef<[u8]>) -> Result<u64, Error> {
-        self.held.outlet.send(data.as_ref(), Patience::WriteTimeout)
+        self.at_home()?.outlet.send(data.as_ref(), Patience::WriteTimeout, None)
     }
 
     /// As [`send`](Link::send), but does not wait: where it would have to, nothing is sent.
@@ -197,7 +191,7 @@ impl Link {
     ///
     /// As `send`; and [`Error::is_busy`] where it would have to wait.
     pub fn try_send(&self, data: impl AsRef<[u8]>) -> Result<u64, Error> {
-        self.held.outlet.send(data.as_ref(), Patience::Never)
+        self.at_home()?.outlet.send(data.as_ref(), Patience::Never, None)
     }
 
     /// As [`send`](Link::send), but waits until `deadline` at most. A frame that was begun by then
@@ -207,15 +201,108 @@ impl Link {
     ///
     /// As `send`; [`Error::is_timeout`] where the deadline passed and nothing of it was sent.
     pub fn send_deadline(&self, data: impl AsRef<[u8]>, deadline: Instant) -> Result<u64, Error> {
-        self.held.outlet.send(data.as_ref(), Patience::Until(deadline))
+        self.at_home()?.outlet.send(data.as_ref(), Patience::Until(deadline), None)
+    }
+
+    /// As [`send`](Link::send), and tells the number of the frame to `note` before a byte of it has
+    /// left: from then on the peer may answer it, or its connection may be lost and the frame be in
+    /// doubt, before `send` has come back with the number. With a deadline it waits as
+    /// [`send_deadline`](Link::send_deadline).
+    ///
+    /// `note` runs on the calling thread, in its turn: other writers wait for it, so it only takes
+    /// a note. After an error the number is given to the next frame.
+    ///
+    /// ```
+    /// # use std::net::{TcpListener, TcpStream};
+    /// # use std::collections::BTreeMap;
+    /// # use std::sync::Mutex;
+    /// # use keepbeat::{Coordinator, Framed, Heartbeat};
+    /// # let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    /// # let stream = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
+    /// # let coordinator = Coordinator::new()?;
+    /// # let lines = Framed::lines("PING", "PONG")?;
+    /// # let link = coordinator.adopt(stream, Heartbeat::default(), lines)?;
+    /// let journal = Mutex::new(BTreeMap::new());
+    /// let order = "OPEN 7";
+    /// link.send_noted(order, None, |number| {
+    ///     journal.lock().expect("nobody panics").insert(number, order);
+    /// })?;
+    /// # assert_eq!(journal.lock().expect("nobody panics").get(&1), Some(&order));
+    /// # Ok::<(), keepbeat::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As `send`.
+    pub fn send_noted(
+        &self,
+        data: impl AsRef<[u8]>,
+        deadline: Option<Instant>,
+        note: impl FnOnce(u64),
+    ) -> Result<u64, Error> {
+        let patience = deadline.map_or(Patience::WriteTimeout, Patience::Until);
+        let mut note = Some(note);
+        let mut once = |number| note.take().into_iter().for_each(|note| note(number));
+        self.at_home()?.outlet.send(data.as_ref(), patience, Some(&mut once))
+    }
+
+    /// The number of the last frame that the peer is known to have read, 0 if of none it is. So it
+    /// has read all before it, but for those that a [`Received::Lost`] has told as in doubt.
+    ///
+    /// Known by the acks of beats, and by [`answered`](Link::answered).
+    pub fn read_by_peer(&self) -> u64 {
+        self.at_home().map_or(0, |held| held.outlet.read_by_peer())
+    }
+
+    /// The application knows that the peer has read every frame up to this number: it has answered
+    /// it. Such frames are never in doubt, and with
+    /// [`when_idle`](crate::Heartbeat::when_idle) they need no beat to prove them.
+    pub fn answered(&self, number: u64) {
+        if let Ok(held) = self.at_home() {
+            held.outlet.answered(number);
+        }
     }
 
     /// What comes from the peer: the application's frames, no beats. Bounded; while it is full
-    /// nothing more is read from the connection. Ends when the link is over.
+    /// nothing more is read from the connection. Ends when the link is over, and is over from the
+    /// start where frames go [elsewhere](crate::Adopt::deliver_to).
     ///
     /// Every clone of it takes from the same queue. It works with crossbeam's `select!`.
     pub fn frames(&self) -> &Receiver<Received> {
         &self.held.frames
+    }
+
+    /// A descriptor that is readable while something waits in [`frames`](Link::frames), and for
+    /// ever once the link is over: for poll, epoll, or whatever stands on them. Take what waits by
+    /// [`try_frame`](Link::try_frame), and never read from or close the descriptor itself.
+    ///
+    /// It is opened by the first call.
+    ///
+    /// # Errors
+    ///
+    /// No descriptor left ([`Error::is_limit`]); a forked child.
+    pub fn frames_fd(&self) -> Result<BorrowedFd<'_>, Error> {
+        let held = self.at_home()?;
+        if held.readable.get().is_none() {
+            let bell =
+                Bell::new().map_err(|error| Error::limit(format!("no descriptor: {error}")))?;
+            let _ = held.readable.set(bell); // another thread may have been faster
+            // What came before that was rung for by nobody.
+            let bell = held.readable.get().filter(|_| !held.frames.is_empty() || self.is_over());
+            bell.into_iter().for_each(Bell::ring);
+        }
+        Ok(held.readable.get().expect("set just now").as_fd())
+    }
+
+    /// What came first and was not taken yet. Where nothing waits, [`frames_fd`](Link::frames_fd)
+    /// is not readable after it, until something comes.
+    ///
+    /// # Errors
+    ///
+    /// Nothing waits, or nothing will come any more: the link is over and all was taken.
+    pub fn try_frame(&self) -> Result<Received, TryRecvError> {
+        let held = self.at_home().map_err(|_| TryRecvError::Disconnected)?;
+        Bell::take(held.readable.get(), &held.frames)
     }
 
     /// The data of each frame as it comes, until the link is over: for links on which nothing but
@@ -240,93 +327,114 @@ impl Link {
     /// has one, then the end; up to a second is waited for the peer to close, too, because closing
     /// with bytes unread would turn into a reset that takes the last frames with it.
     ///
-    /// Ends it for every other handle as well.
+    /// Ends it for every other handle as well. Waits for the write timeout and that second at most;
+    /// [`close_within`](Link::close_within) has a limit of its own.
     ///
     /// # Errors
     ///
     /// The link was over already, or what was begun could not be written within the write timeout.
     /// It is closed then, too.
     pub fn close(self) -> Result<(), Error> {
+        let limit = self.at_home()?.outlet.patience() + LINGER - Instant::now();
+        self.close_within(limit)
+    }
+
+    /// As [`close`](Link::close), and comes back after `limit` in any case.
+    ///
+    /// # Errors
+    ///
+    /// As `close`; and where the time was up ([`Error::is_timeout`]), with how many frames were not
+    /// sent. The link ends by itself then, as soon as it can. It cannot be woken inside name
+    /// resolution: with nothing to send, that is waited for at most 0.9 s, and told by
+    /// [`Error::is_left_behind`].
+    pub fn close_within(self, limit: Duration) -> Result<(), Error> {
+        let held = self.at_home()?;
+        let limit = limit.min(LONGEST);
         let (told, done) = bounded(1);
-        self.held.close(Some(told))?;
-        done.recv().unwrap_or_else(|_| Err(self.over()))
+        let start = Instant::now();
+        held.close(Some((told, start + limit - slack(limit))))?;
+        for most in [limit.min(IN_RESOLUTION), limit] {
+            match done.recv_deadline(start + most) {
+                Ok(result) => return result,
+                Err(RecvTimeoutError::Disconnected) => return Err(self.over()),
+                Err(RecvTimeoutError::Timeout) => {
+                    if held.handle.is_resolving() && held.outlet.waiting() == 0 {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(held.abandon(start.elapsed()))
     }
 
     /// Gives the connection back to the application, with whatever had come and was not taken.
     /// Frames that were begun are written to their end first. No beat follows, and the socket has
     /// the options that it came with.
     ///
-    /// Ends the link for every other handle.
+    /// Ends the link for every other handle. Waits for the write timeout at most;
+    /// [`into_stream_within`](Link::into_stream_within) has a limit of its own.
     ///
     /// # Errors
     ///
     /// The link is over or has no connection; what was begun could not be written within the write
-    /// timeout; or the connection is under TLS, where the socket alone is of no use (the link goes
-    /// on until it is dropped).
+    /// timeout; another handle is handing it back; or the connection is under TLS, where the socket
+    /// alone is of no use (the link goes on until it is dropped).
     pub fn into_stream(self) -> Result<Returned, Error> {
+        let limit = self.at_home()?.outlet.patience() - Instant::now();
+        self.into_stream_within(limit)
+    }
+
+    /// As [`into_stream`](Link::into_stream), and comes back after `limit` in any case.
+    ///
+    /// # Errors
+    ///
+    /// As `into_stream`; and where the time was up ([`Error::is_timeout`]). While the link is being
+    /// connected it goes on as it was; where it could not write what was begun, it is over.
+    pub fn into_stream_within(self, limit: Duration) -> Result<Returned, Error> {
+        let held = self.at_home()?;
+        let limit = limit.min(LONGEST);
         let (to, answer) = bounded(1);
-        self.held.outlet.ask(Command::HandBack(to))?;
-        let mut returned = answer.recv().unwrap_or_else(|_| Err(self.over()))?;
+        let start = Instant::now();
+        let until = start + limit - slack(limit);
+        held.outlet.ask(Command::HandBack(to, until))?;
+        let mut returned = match answer.recv_deadline(start + limit) {
+            Ok(returned) => returned?,
+            Err(RecvTimeoutError::Disconnected) => return Err(self.over()),
+            Err(RecvTimeoutError::Timeout) => {
+                let why = match held.outlet.ask_no_more(until) {
+                    true => "it is being connected",
+                    false => "its thread is busy",
+                };
+                let name = &held.handle.who.name;
+                let text = format!("{name} is not handed back after {limit:.1?}: {why}");
+                return Err(Error::unsent(text));
+            }
+        };
         // What was in the queue comes before what had no room in it.
-        let mut frames: Vec<_> =
-            self.held.frames.try_iter().filter_map(Received::into_frame).collect();
+        let mut frames: Vec<_> = held.frames.try_iter().filter_map(Received::into_frame).collect();
         frames.append(&mut returned.frames);
         Ok(Returned { frames, ..returned })
     }
 
+    fn is_over(&self) -> bool {
+        self.loss().is_some()
+    }
+
     fn over(&self) -> Error {
-        let stopped = || crate::Cause::Stopped.into();
+        let stopped = || Loss::new(Cause::Stopped, "another handle has closed it");
         Error::lost(&self.loss().unwrap_or_else(stopped))
     }
+}
+
+/// So much sooner than the caller wants to be back the link's thread gives up what it was asked
+/// for, to have time for the answer.
+fn slack(limit: Duration) -> Duration {
+    (limit / 8).min(Duration::from_millis(20))
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let who = &self.held.handle.who;
         f.debug_struct("Link").field("id", &who.id).field("name", &who.name).finish()
-    }
-}
-
-/// What logs in on each new connection: see [`Connect::login`](crate::Connect::login).
-pub(crate) type LoginHook = Box<dyn FnMut(&mut Login<'_>) -> Result<(), Rejected> + Send + 'static>;
-
-/// A new connection, before the application's frames flow: for logging in on it.
-///
-/// All of it must be through within the heartbeat's connect timeout.
-pub struct Login<'a>(pub(crate) &'a mut dyn Conversation);
-
-impl Login<'_> {
-    /// The number of this connection on its link, from 1.
-    pub fn connection(&self) -> u64 {
-        self.0.connection()
-    }
-
-    /// The address that it goes to.
-    pub fn peer(&self) -> SocketAddr {
-        self.0.peer()
-    }
-
-    /// Sends `data` as one whole frame.
-    ///
-    /// # Errors
-    ///
-    /// The connection has ended. Hand it on with `?`: it becomes the cause.
-    pub fn send(&mut self, data: impl AsRef<[u8]>) -> Result<(), Rejected> {
-        self.0.send(data.as_ref()).map_err(Rejected)
-    }
-
-    /// Waits for the next frame of the peer: its data.
-    ///
-    /// # Errors
-    ///
-    /// The connection has ended, or the time is up. Hand it on with `?`: it becomes the cause.
-    pub fn receive(&mut self) -> Result<Vec<u8>, Rejected> {
-        self.0.receive().map_err(Rejected)
-    }
-}
-
-impl fmt::Debug for Login<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").field("connection", &self.connection()).finish_non_exhaustive()
     }
 }

@@ -4,9 +4,12 @@
 use std::fmt;
 use std::net::{SocketAddr, TcpStream};
 
+use crossbeam_channel::Sender;
+
 use crate::drive::in_band::outlet::Meanwhile;
 use crate::error::Error;
-use crate::link::{Login, LoginHook};
+use crate::event::LinkId;
+use crate::link::{Login, LoginHook, Received};
 use crate::protocol::Rejected;
 use crate::target::Target;
 
@@ -39,12 +42,15 @@ pub struct Adopt {
     pub(crate) name: Option<String>,
     pub(crate) unread: Vec<u8>,
     pub(crate) frames: usize,
+    pub(crate) nodelay: bool,
+    pub(crate) deliver: Option<Sender<(LinkId, Received)>>,
 }
 
 impl Adopt {
     /// This connection, with default settings.
     pub fn new(stream: TcpStream) -> Adopt {
-        Adopt { stream, name: None, unread: Vec::new(), frames: FRAMES }
+        let (name, unread, deliver) = (None, Vec::new(), None);
+        Adopt { stream, name, unread, frames: FRAMES, nodelay: true, deliver }
     }
 
     /// A name for events and logs. Default: the address of the peer.
@@ -65,6 +71,55 @@ impl Adopt {
     /// the protocol's limit.
     pub fn frames_capacity(mut self, frames: usize) -> Adopt {
         self.frames = frames;
+        self
+    }
+
+    /// Whether small frames are sent at once (`TCP_NODELAY`). Default true, also for a socket that
+    /// comes without: with Nagle's algorithm the second of two small frames waits for the peer's
+    /// kernel to acknowledge the first, which takes it 40 ms as a rule. What the socket came with
+    /// is put back when it is handed back.
+    pub fn nodelay(mut self, nodelay: bool) -> Adopt {
+        self.nodelay = nodelay;
+        self
+    }
+
+    /// What comes goes into this queue, with the number of the link, in place of
+    /// [`Link::frames`](crate::Link::frames): one reader for many links. A full queue makes
+    /// backpressure on each of them, as a slow reader does.
+    ///
+    /// The last item of a link waits for room, too; if there is none until the coordinator stops,
+    /// it is lost, and [`Link::loss`](crate::Link::loss) says why the link is over.
+    ///
+    /// ```
+    /// # use std::net::{TcpListener, TcpStream};
+    /// use keepbeat::crossbeam_channel::bounded;
+    /// use keepbeat::{Adopt, Coordinator, Framed, Heartbeat, Received};
+    ///
+    /// # let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    /// # let mut connect = || {
+    /// #     let to = listener.local_addr().expect("bound");
+    /// #     let ours = TcpStream::connect(to).expect("loopback");
+    /// #     (ours, listener.accept().expect("loopback").0)
+    /// # };
+    /// # let ((press, mut theirs), (oven, _other)) = (connect(), connect());
+    /// let (all, frames) = bounded(256);
+    /// let coordinator = Coordinator::new()?;
+    /// let adopt = |stream| {
+    ///     let adopt = Adopt::new(stream).deliver_to(all.clone());
+    ///     coordinator.adopt(adopt, Heartbeat::default(), Framed::lines("PING", "PONG")?)
+    /// };
+    /// let (press, _oven) = (adopt(press)?, adopt(oven)?);
+    /// # std::io::Write::write_all(&mut theirs, b"200 degrees\n").expect("loopback");
+    /// for (link, received) in &frames {
+    ///     if let Received::Frame(data) = received {
+    ///         assert_eq!((link, data), (press.id(), b"200 degrees".to_vec()));
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok::<(), keepbeat::Error>(())
+    /// ```
+    pub fn deliver_to(mut self, queue: Sender<(LinkId, Received)>) -> Adopt {
+        self.deliver = Some(queue);
         self
     }
 
@@ -105,6 +160,8 @@ pub struct Connect {
     pub(crate) frames: usize,
     pub(crate) meanwhile: Meanwhile,
     pub(crate) login: Option<LoginHook>,
+    pub(crate) nodelay: bool,
+    pub(crate) deliver: Option<Sender<(LinkId, Received)>>,
 }
 
 impl Connect {
@@ -135,6 +192,18 @@ impl Connect {
     /// Default: none. Then sending while the link is down is an error with its cause.
     pub fn queue(mut self, frames: usize) -> Connect {
         self.meanwhile = if frames == 0 { Meanwhile::Refuse } else { Meanwhile::Queue(frames) };
+        self
+    }
+
+    /// As [`Adopt::nodelay`].
+    pub fn nodelay(mut self, nodelay: bool) -> Connect {
+        self.nodelay = nodelay;
+        self
+    }
+
+    /// As [`Adopt::deliver_to`].
+    pub fn deliver_to(mut self, queue: Sender<(LinkId, Received)>) -> Connect {
+        self.deliver = Some(queue);
         self
     }
 
@@ -169,7 +238,8 @@ fn check_frames(frames: usize) -> Result<(), Error> {
 
 impl From<Target> for Connect {
     fn from(target: Target) -> Connect {
-        Connect { target, frames: FRAMES, meanwhile: Meanwhile::Refuse, login: None }
+        let (meanwhile, login, deliver) = (Meanwhile::Refuse, None, None);
+        Connect { target, frames: FRAMES, meanwhile, login, nodelay: true, deliver }
     }
 }
 

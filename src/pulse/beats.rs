@@ -36,6 +36,12 @@ impl Beats {
         Beats { last: 0, given_up: 0, most, outstanding: VecDeque::with_capacity(most) }
     }
 
+    /// At least so many may wait from here on.
+    pub(super) fn make_room(&mut self, most: usize) {
+        self.most = self.most.max(most);
+        self.outstanding.reserve(self.most - self.outstanding.len());
+    }
+
     /// The next beat, counted from 1 over the whole life of the link.
     pub(super) fn send(&mut self, now: Instant) -> u64 {
         // Numbered acks leave beats behind that were overtaken, and on a connection that stays

@@ -39,6 +39,11 @@ impl Health {
         Health { state: State::Connecting, fall, rise, misses, overdue, acks, good, answered }
     }
 
+    /// Counted so from here on.
+    pub(super) fn adjust(&mut self, fall: u32, rise: u32) {
+        (self.fall, self.rise) = (fall, rise);
+    }
+
     /// Whether no beat was ever answered.
     pub(super) fn is_first_contact(&self) -> bool {
         !self.answered

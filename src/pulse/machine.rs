@@ -1,5 +1,6 @@
 //! The machine itself: phases, and what each input does in each of them.
 
+mod adjust;
 mod regular;
 mod renewal;
 mod rounds;
@@ -143,6 +144,10 @@ pub struct Pulse {
     rounds: Option<u64>,
     down_since: Option<Instant>,
     paused: bool,
+    /// Frames of the application wait for an ack to prove that they were read.
+    unproven: bool,
+    /// When the last beat went out.
+    beaten: Instant,
 }
 
 impl Pulse {
@@ -179,6 +184,8 @@ impl Pulse {
             rounds: heartbeat.rounds,
             down_since: None,
             paused: false,
+            unproven: false,
+            beaten: now,
             heartbeat,
         };
         pulse.open();
@@ -208,6 +215,8 @@ impl Pulse {
             Input::Partial => self.on_partial(),
             Input::Heard(at) => self.on_heard(at),
             Input::Wrote(at) => self.on_wrote(at),
+            Input::Unproven(unproven) => self.unproven = unproven,
+            Input::Adjust(heartbeat) => self.on_adjusted(&heartbeat),
             Input::Vouched => self.on_vouched(),
             Input::Renew => self.on_renew(),
             Input::Ended { loss, repeat } => self.on_ended(loss, repeat),

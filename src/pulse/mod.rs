@@ -42,6 +42,7 @@ mod rtt;
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
+use crate::heartbeat::Heartbeat;
 use crate::state::State;
 
 pub use ends::{Regular, Rule};
@@ -79,6 +80,12 @@ pub enum Input {
     Heard(Instant),
     /// The application wrote to the connection, at that time for the last time.
     Wrote(Instant),
+    /// Whether the application's frames are on their way of which it is not known that the peer has
+    /// read them: then a beat is sent now and then, though other traffic makes it needless.
+    Unproven(bool),
+    /// Another pace from here on: interval, timeout, fall, rise, jitter, backoff. What else the
+    /// heartbeat says stays as it was; one that cannot work is passed over.
+    Adjust(Box<Heartbeat>),
     /// The peer's kernel acknowledged what was sent, where our own side keeps its answer from being
     /// read: this round is no miss.
     Vouched,

@@ -8,7 +8,7 @@ use ureq::http::{Method, StatusCode};
 
 use super::inbound::Head;
 use super::replay::Replay;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// A request earns so much of a further attempt: a server that fails gets a tenth more of requests,
 /// and not a multiple of them.
@@ -134,7 +134,11 @@ fn may_pass(status: StatusCode) -> bool {
 fn has_passed_by(error: &Error, replay: Replay, method: &Method) -> bool {
     let passes = matches!(
         error.kind(),
-        Kind::Connect | Kind::Timeout | Kind::Stale | Kind::Http | Kind::Limit
+        ErrorKind::Connect
+            | ErrorKind::Timeout
+            | ErrorKind::Stale
+            | ErrorKind::Http
+            | ErrorKind::Limit
     );
     passes && (!error.may_have_run() || replay.allows(method))
 }
@@ -171,6 +175,7 @@ fn seconds_of(date: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     const MS: Duration = Duration::from_millis(1);
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use crossbeam_channel::{Receiver, TryRecvError};
+
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsRawFd, OwnedFd};
 #[cfg(not(target_os = "linux"))]
@@ -65,6 +67,22 @@ impl Bell {
     }
 }
 
+impl Bell {
+    /// Takes the first item of a queue for which this bell, if there is one, was rung after each
+    /// item and at the end. It rings on while something waits, and for ever after the end.
+    pub(crate) fn take<T>(bell: Option<&Bell>, queue: &Receiver<T>) -> Result<T, TryRecvError> {
+        let first = queue.try_recv();
+        let (Some(bell), Err(_)) = (bell, &first) else { return first };
+        bell.clear();
+        // What came since was rung for before it was cleared, or will be.
+        let again = queue.try_recv();
+        if !matches!(again, Err(TryRecvError::Empty)) {
+            bell.ring();
+        }
+        again
+    }
+}
+
 impl AsFd for Bell {
     fn as_fd(&self) -> BorrowedFd<'_> {
         #[cfg(target_os = "linux")]
@@ -79,6 +97,30 @@ mod tests {
     use super::*;
     use crate::sys::{Ready, wait_readable};
     use std::time::Duration;
+
+    #[test]
+    fn a_queue_with_a_bell_is_readable_while_something_waits_and_after_its_end() {
+        let bell = Bell::new().unwrap();
+        let rings = || wait_readable(&bell, Some(Duration::ZERO)).unwrap() == Ready::Yes;
+        let (items, queue) = crossbeam_channel::unbounded();
+        let put = |n| {
+            items.send(n).unwrap();
+            bell.ring();
+        };
+        let take = || Bell::take(Some(&bell), &queue);
+        put(1);
+        put(2);
+        assert!((take(), rings()) == (Ok(1), true) && take() == Ok(2));
+        assert_eq!((take(), rings()), (Err(TryRecvError::Empty), false));
+        put(3);
+        assert_eq!((rings(), take(), take()), (true, Ok(3), Err(TryRecvError::Empty)));
+        drop(items);
+        bell.ring();
+        for _ in 0..3 {
+            assert_eq!((rings(), take()), (true, Err(TryRecvError::Disconnected)));
+        }
+        assert!(rings());
+    }
 
     #[test]
     fn it_wakes_until_its_rings_are_taken() {

@@ -10,6 +10,7 @@ mod limits;
 mod names;
 mod net;
 mod poll;
+mod process;
 mod queue;
 mod tcp;
 mod thread;
@@ -26,6 +27,7 @@ pub(crate) use net::{Interface, interface_index, interfaces, is_gone, route_erro
 pub(crate) use poll::{
     Ready, wait_any_writable, wait_link, wait_readable, wait_room, wait_writable,
 };
+pub(crate) use process::Own;
 pub(crate) use queue::queue_drops;
 pub(crate) use tcp::{peek_now, recv_now, retransmission_timeout, set_longest_rto, tcp_info};
 pub(crate) use thread::{set_timer_slack, with_signals_blocked};

@@ -76,12 +76,15 @@ fn the_pulse_is_pure() {
 #[test]
 fn unsafe_stands_in_sys_alone_each_time_with_its_reason() {
     let all = sources();
-    let elsewhere = all.iter().filter(|source| source.is_in("src") && !source.is_in("src/sys/"));
+    // The C library is a crate of its own, and its border is nothing else.
+    let rooms = ["src/sys/", "src/capi/"];
+    let is_allowed = |source: &Source| rooms.iter().any(|room| source.is_in(room));
+    let elsewhere = all.iter().filter(|source| source.is_in("src") && !is_allowed(source));
     hold(
         "unsafe belongs into src/sys/, behind a safe function",
         elsewhere.flat_map(|source| lines_with(source, &["unsafe "])).collect(),
     );
-    let sys: Vec<_> = all.iter().filter(|source| source.is_in("src/sys/")).collect();
+    let sys: Vec<_> = all.iter().filter(|source| is_allowed(source)).collect();
     assert!(sys.len() > 3, "only {} files of sys seen", sys.len());
     let mut breaches = Vec::new();
     for source in sys {

@@ -10,6 +10,7 @@ use crate::diagnose::evidence::{Evidence, Stage};
 use crate::diagnose::last_words::{self, Said};
 use crate::diagnose::service::Service;
 use crate::target::Target;
+use crate::transport::Transport;
 
 /// A connection that ended sooner was dropped at once; a beat so late after the connect was held
 /// back to see that.
@@ -64,6 +65,8 @@ pub(super) struct Contact {
     drops: Drops,
     /// This one was, too.
     drop: Option<Drop>,
+    /// What carries a connection of which nothing is seen.
+    transport: Option<Transport>,
 }
 
 /// Connections in a row that were dropped at once.
@@ -92,6 +95,20 @@ impl Case {
     pub(crate) fn set_watched(&mut self, scheme: &str, target: &Target) {
         self.contact.is_watched = true;
         self.contact.spoken = format!("{scheme}://{}", target.place());
+    }
+
+    /// It is followed: nothing is seen of the connection but what is told.
+    pub(crate) fn set_transport(&mut self, transport: Transport) {
+        self.contact.transport = Some(transport);
+    }
+
+    /// The longest wait for an ack, from here on.
+    pub(crate) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
+    pub(super) fn transport(&self) -> Option<Transport> {
+        self.contact.transport
     }
 
     /// What the peer said since its last answer, known just before that is asked for.

@@ -112,6 +112,7 @@ impl Case {
             tls: tls::word(loss),
             peer: self.peer.map(|peer| peer.to_string()).or_else(|| self.target.clone()),
             timeout_us: Some(self.timeout),
+            transport: self.transport(),
             waited_us: waited,
             suspended_us: self.suspended.filter(|_| matches!(stage, Stage::Silence | Stage::End)),
             ..Evidence::default()

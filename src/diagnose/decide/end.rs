@@ -101,6 +101,10 @@ fn reset(evidence: &Evidence) -> Verdict {
         return likely(Cause::ResetByMiddlebox, &[Cause::Reset]);
     }
     let reset = certain(Cause::Reset);
+    // Where there is no network nobody stands between.
+    if evidence.transport.is_some_and(|transport| !transport.is_network()) {
+        return reset;
+    }
     // It answered a beat after a pause, and the peer still accepts: somebody forgot the flow.
     let after_pause = outstanding && evidence.misses.unwrap_or(0) == 0;
     match evidence.fresh {

@@ -9,6 +9,7 @@ use super::patience::{is_answer_overdue, is_eaten, is_eaten_again, is_hard, lost
 use super::{Verdict, beyond, certain, contact, likely, local, possible};
 use crate::cause::Cause;
 use crate::diagnose::evidence::{Carried, Evidence, Fresh};
+use crate::transport::Transport;
 
 /// So long after the first the kernel sends a SYN again.
 const A_SYN: Duration = Duration::from_secs(1);
@@ -42,9 +43,19 @@ pub(super) fn decide(evidence: &Evidence, word: Cause) -> Verdict {
         slow,
         not_answered,
         many_at_once,
+        unseen,
     ];
     let answer = questions.iter().find_map(|question| question(evidence));
     answer.unwrap_or_else(|| beyond::decide(evidence))
+}
+
+/// Nothing is seen of a followed connection, and where there is no network none is to blame.
+fn unseen(evidence: &Evidence) -> Option<Verdict> {
+    let others = [Cause::PeerSilent, Cause::PathDead, Cause::FlowForgotten];
+    Some(match evidence.transport? {
+        Transport::Tcp | Transport::Tls => possible(Cause::AckTimeout, &others),
+        Transport::Serial | Transport::Pipe | Transport::Other => possible(Cause::AckTimeout, &[]),
+    })
 }
 
 /// Question 4. What the peer's kernel has acknowledged went out and came back, whatever our own

@@ -28,6 +28,7 @@ use crate::heartbeat::Heartbeat;
 use crate::pulse::{Input, Output, Pulse, Report};
 use crate::state::State;
 use crate::tcp_info::TcpInfo;
+use crate::transport::Transport;
 
 use ear::{Ear, Told, What, not_back};
 use sender::{Item, SendFn, Sender};
@@ -41,6 +42,7 @@ pub(crate) struct Followed {
     pub(crate) opening: Vec<u8>,
     pub(crate) send: SendFn,
     pub(crate) stack: usize,
+    pub(crate) transport: Transport,
 }
 
 pub(crate) struct Follow {
@@ -63,13 +65,16 @@ pub(crate) struct Follow {
     send: Option<SendFn>,
     sender: Option<Sender>,
     paused: bool,
+    /// What was told before the stop has been taken.
+    heard_out: bool,
 }
 
 impl Follow {
     pub(crate) fn new(seat: Seat, from: Followed) -> Follow {
-        let inquiry = Inquiry::new(&seat, &from.heartbeat, Instant::now());
+        let mut inquiry = Inquiry::new(&seat, &from.heartbeat, Instant::now());
+        inquiry.case().set_transport(from.transport);
         let Seat { handle, shared, seed } = seat;
-        let Followed { heartbeat, ear, rung, opening, send, stack } = from;
+        let Followed { heartbeat, ear, rung, opening, send, stack, .. } = from;
         let bell = ear.bell();
         handle.set_waker(move || {
             let _ = bell.try_send(());
@@ -92,6 +97,7 @@ impl Follow {
             send: Some(send),
             sender: None,
             paused: false,
+            heard_out: false,
         }
     }
 
@@ -140,11 +146,16 @@ impl Follow {
     /// One step towards `until`: a flag, what the application told, something to send, or time.
     fn wait(&mut self, until: Option<Instant>) {
         if self.handle.is_stopping() {
-            return self.tell(Input::Stop);
+            return self.hear_out();
         }
         if self.handle.is_paused() != self.paused {
             self.paused = !self.paused;
             return self.tell(if self.paused { Input::Pause } else { Input::Resume });
+        }
+        if let Some(heartbeat) = self.handle.take_heartbeat() {
+            self.inquiry.set_heartbeat(&heartbeat);
+            self.heartbeat = heartbeat.clone();
+            return self.tell(Input::Adjust(Box::new(heartbeat)));
         }
         if !self.inquiry.is_calm() {
             self.inquiry.attend(&Elsewhere, &mut self.reporter);
@@ -159,6 +170,17 @@ impl Follow {
             Ok(Some(input)) => self.tell(input),
             Ok(None) => self.sleep(until),
             Err(loss) => self.tell(Input::Lost(loss)),
+        }
+    }
+
+    /// What the application told before it let go counts; what it tells from now on does not.
+    fn hear_out(&mut self) {
+        if !std::mem::replace(&mut self.heard_out, true) {
+            self.ear.collect(&mut self.inputs, false);
+        }
+        match self.next_input() {
+            Some((at, input)) => self.pulse.handle(at, input),
+            None => self.tell(Input::Stop),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::cause::{Cause, Loss};
 use crate::counted::counted;
 use crate::drive::socket::{Woke, end, loss_of};
 use crate::error::Error;
-use crate::link::Returned;
+use crate::link::{LINGER, Returned};
 use crate::pulse::Input;
 use crate::role::After;
 use crate::sys;
@@ -24,15 +24,11 @@ use super::{InBand, Line, Origin};
 /// timeout.
 const GOOD_BYE: Duration = Duration::from_millis(100);
 
-/// How long a closed link waits for the peer to close, too: closing with bytes unread would turn
-/// into a reset that takes our last frames with it.
-const LINGER: Duration = Duration::from_secs(1);
-
 /// How far off the kernel's own ages may be.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Reads of what came before an end that a writer found: a megabyte.
-const LAST_READS: u32 = 64;
+/// Reads in one go while a link that closes waits for room to write.
+const READS_AT_ONCE: u32 = 64;
 
 impl InBand {
     /// A read came to the end. A protocol may know why.
@@ -51,21 +47,8 @@ impl InBand {
 
     /// A writer found the connection broken. What came before is still the application's.
     pub(super) fn on_broken(&mut self, loss: Loss) {
-        for _ in 0..LAST_READS {
-            if self.delivery.is_blocked() {
-                break;
-            }
-            let more = matches!(self.read(), Woke::Bytes);
-            match self.next_input() {
-                Ok(Some(input)) => self.tell(input),
-                Ok(None) => {}
-                Err(loss) => return self.lose(loss),
-            }
-            if !more {
-                break;
-            }
-        }
-        self.lose(loss);
+        let said = self.read_on().err();
+        self.lose(said.unwrap_or(loss));
     }
 
     /// The connection failed while the application takes no frames: nothing can be read, and its
@@ -106,14 +89,17 @@ impl InBand {
     pub(super) fn obey(&mut self, command: Command) {
         match command {
             Command::Close(told) => {
-                let result = self.say_good_bye(self.heartbeat.write_timeout, LINGER);
+                let least = Instant::now() + self.heartbeat.write_timeout + LINGER;
+                let until = told.as_ref().map_or(least, |(_, until)| *until);
+                let result = self.say_good_bye(until, LINGER);
+                self.handle.give_up_dialing(); // what was lost is not opened again
                 self.tell(Input::Stop);
-                if let Some(told) = told {
+                if let Some((told, _)) = told {
                     let _ = told.send(result); // who asked may have gone
                 }
             }
-            Command::HandBack(to) => {
-                let result = self.hand_back();
+            Command::HandBack(to, until) => {
+                let result = self.hand_back(until);
                 let over = self.outlet.over().is_some();
                 let _ = to.send(result);
                 if over {
@@ -125,45 +111,74 @@ impl InBand {
 
     /// On request of the coordinator: in good order, as far as that goes quickly.
     pub(super) fn stop(&mut self) {
-        let _ = self.say_good_bye(GOOD_BYE, Duration::ZERO); // it is over either way
+        let until = Instant::now() + GOOD_BYE;
+        let _ = self.say_good_bye(until, Duration::ZERO); // it is over either way
         self.tell(Input::Stop);
     }
 
-    fn say_good_bye(&mut self, most: Duration, linger: Duration) -> Result<(), Error> {
+    /// What was sent goes out, then the farewell, then the end, all of it until then.
+    fn say_good_bye(&mut self, until: Instant, linger: Duration) -> Result<(), Error> {
+        if let Some(loss) = self.had_ended() {
+            return Err(Error::lost(&loss));
+        }
         let closed = Loss::new(Cause::Stopped, "the link was closed");
-        let until = Instant::now() + most;
-        self.finish(&closed, until)
-            .and_then(|()| {
-                let mut last = Vec::new();
-                if self.line.is_some() {
-                    self.protocol.farewell(&mut last)?;
-                    self.outlet.push(&last, None);
-                    self.outlet.push_tls_farewell();
-                }
-                self.finish(&closed, until)
-            })
-            .map_err(|loss| Error::lost(&loss))
-            .inspect_err(|_| self.linger(GOOD_BYE))?;
-        self.linger(linger);
-        Ok(())
+        let all = self.finish(&closed, until).and_then(|all| {
+            let mut last = Vec::new();
+            if self.line.is_some() && all {
+                self.protocol.farewell(&mut last)?;
+                self.outlet.push(&last, None);
+                self.outlet.push_tls_farewell();
+            }
+            self.finish(&closed, until)
+        });
+        let (result, linger) = match &all {
+            Ok(true) => (Ok(()), linger),
+            Ok(false) => (Err(self.unwritten()), GOOD_BYE),
+            Err(loss) => (Err(Error::lost(loss)), GOOD_BYE),
+        };
+        self.linger(until.min(Instant::now() + linger));
+        // It broke while the last words went out.
+        let stalled = all.err().filter(|loss| loss.cause == Cause::WriteStalled);
+        let broken = self.outlet.broken().filter(|_| result.is_err());
+        if let Some(loss) = broken.or(stalled) {
+            self.lose(loss);
+        }
+        result
     }
 
-    /// Nothing more is taken from the application, and what it gave goes out.
-    fn finish(&mut self, why: &Loss, until: Instant) -> Result<(), Loss> {
-        let mut until = until;
+    fn unwritten(&self) -> Error {
+        Error::unsent(format!("the time for closing was up: {}", self.left_over()))
+    }
+
+    fn left_over(&self) -> String {
+        let frames = counted(self.outlet.waiting() as u64, "frame", "frames");
+        format!("{frames}, or a part of one, could not be written any more")
+    }
+
+    /// Nothing more is taken from the application, and what it gave goes out. False if that took
+    /// longer than until then.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost; that it took longer than the write timeout is a loss, too.
+    fn finish(&mut self, why: &Loss, until: Instant) -> Result<bool, Loss> {
+        let stalled = Instant::now() + self.heartbeat.write_timeout;
+        let mut until = until.min(stalled);
         loop {
             let step = Instant::now() + GOOD_BYE / 2;
             if self.outlet.finish(why, until.min(step))? {
-                return Ok(());
+                return Ok(true);
             }
             self.make_room();
             if self.handle.is_stopping() {
                 until = until.min(step);
             }
-            if Instant::now() >= until {
-                let frames = counted(self.outlet.waiting() as u64, "frame", "frames");
-                let detail = format!("{frames}, or a part of one, could not be written any more");
-                return Err(Loss::new(Cause::WriteStalled, detail));
+            let now = Instant::now();
+            if now >= stalled {
+                return Err(Loss::new(Cause::WriteStalled, self.left_over()));
+            }
+            if now >= until {
+                return Ok(false);
             }
         }
     }
@@ -171,7 +186,7 @@ impl InBand {
     /// A peer that is itself blocked in a write reads nothing: what it says is taken, as far as the
     /// application has room for it.
     fn make_room(&mut self) {
-        for _ in 0..LAST_READS {
+        for _ in 0..READS_AT_ONCE {
             self.pump();
             let more = !self.delivery.is_blocked() && matches!(self.read(), Woke::Bytes);
             match self.next_input() {
@@ -183,9 +198,8 @@ impl InBand {
     }
 
     /// Until the peer has closed as well, or the time is up. What it still says is for nobody.
-    fn linger(&mut self, most: Duration) {
+    fn linger(&mut self, until: Instant) {
         let Some(line) = &self.line else { return };
-        let until = Instant::now() + most;
         let _ = line.socket.shutdown(Shutdown::Write); // it may be gone
         let mut waste = [0; 4096];
         loop {
@@ -204,7 +218,7 @@ impl InBand {
         }
     }
 
-    fn hand_back(&mut self) -> Result<Returned, Error> {
+    fn hand_back(&mut self, until: Instant) -> Result<Returned, Error> {
         let why = Loss::new(Cause::Stopped, "the connection was handed back");
         if self.line.is_none() {
             return Err(Error::lost(self.loss.as_ref().unwrap_or(&why)));
@@ -214,11 +228,19 @@ impl InBand {
                 "under TLS the socket alone is of no use: close the link instead",
             ));
         }
-        let until = Instant::now() + self.heartbeat.write_timeout;
-        if let Err(loss) = self.finish(&why, until) {
-            let error = Error::lost(&loss);
-            self.lose(loss);
-            return Err(error);
+        if let Some(loss) = self.had_ended() {
+            return Err(Error::lost(&loss));
+        }
+        match self.finish(&why, until) {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(self.unwritten()); // half a frame may be out: nobody can go on there
+            }
+            Err(loss) => {
+                let error = Error::lost(&loss);
+                self.lose(loss);
+                return Err(error);
+            }
         }
         let Some(Line { socket, inbox, .. }) = self.line.take() else {
             return Err(Error::lost(&why));
@@ -228,8 +250,11 @@ impl InBand {
             dialer.hang_up();
             let _ = socket.set_write_timeout(None); // ours
         }
+        if let Origin::Adopted { nagle: true, .. } = self.origin {
+            let _ = socket.set_tcp_nodelay(false); // as it was, and so below
+        }
         #[cfg(target_os = "linux")]
-        let _ = socket.set_tcp_notsent_lowat(self.lowat); // as it was
+        let _ = socket.set_tcp_notsent_lowat(self.lowat);
         let frames = self.delivery.take_frames();
         let acks_due = self.pulse.outstanding();
         let unread = inbox.rest().to_vec();

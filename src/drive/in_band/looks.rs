@@ -35,7 +35,7 @@ impl Scene for View<'_> {
     fn allowed(&mut self, beat_bytes: usize) -> Result<Allowed, Loss> {
         let secure = match self.origin {
             Origin::Dialed(dialer, _) => dialer.secure.clone(),
-            Origin::Adopted(_) => None,
+            Origin::Adopted { .. } => None,
         };
         Ok(Allowed { secure, ..Allowed::by(self.protocol, beat_bytes)? })
     }

@@ -8,9 +8,11 @@ mod delivery;
 mod ending;
 mod greeting;
 mod intake;
+mod last_look;
 mod looks;
 pub(crate) mod outlet;
 mod pending;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -32,10 +34,11 @@ use crate::drive::tls::Layer;
 use crate::heartbeat::Heartbeat;
 use crate::link::{LoginHook, Received};
 use crate::pulse::{Input, Output, Pulse, Report};
-use crate::sys::{self, Bell};
+use crate::sys::Bell;
 use crate::tcp_info::TcpInfo;
 
-pub(crate) use delivery::Delivery;
+use delivery::Delivery;
+pub(crate) use delivery::To;
 pub(crate) use greeting::Conversation;
 use greeting::Greeting;
 use outlet::{Outlet, Pushed, Remains};
@@ -52,8 +55,13 @@ const UNSENT: u32 = 128 * 1024;
 
 /// Where the connection comes from.
 pub(crate) enum Origin {
-    /// From the application, with what it had read of it and not used.
-    Adopted(Option<(Socket, SocketAddr, Vec<u8>)>),
+    /// From the application.
+    Adopted {
+        /// The socket, with what the application had read of it and not used.
+        given: Option<(Socket, SocketAddr, Vec<u8>)>,
+        /// It came with Nagle's algorithm on, and has it off.
+        nagle: bool,
+    },
     Dialed(Box<Dialer>, Option<LoginHook>),
 }
 
@@ -63,8 +71,10 @@ pub(crate) struct Plan {
     pub(crate) protocol: Guarded,
     pub(crate) limit: usize,
     pub(crate) outlet: Arc<Outlet>,
-    pub(crate) delivery: Delivery,
+    pub(crate) to: To,
     pub(crate) bell: Arc<Bell>,
+    /// Small frames wait for each other, on connections of keepbeat's own.
+    pub(crate) nagle: bool,
 }
 
 /// The connection that stands.
@@ -106,6 +116,7 @@ pub(crate) struct InBand {
     loss: Option<Loss>,
     /// The last connection of which the reader was told.
     told: u64,
+    nagle: bool,
     /// The socket's own limit for bytes that are not on their way yet.
     #[cfg(target_os = "linux")]
     lowat: u32,
@@ -123,11 +134,12 @@ impl Drop for InBand {
 
 impl InBand {
     pub(crate) fn new(seat: Seat, plan: Plan, origin: Origin) -> InBand {
-        let Plan { heartbeat, protocol, limit, outlet, delivery, bell } = plan;
+        let Plan { heartbeat, protocol, limit, outlet, to, bell, nagle } = plan;
         let now = Instant::now();
         let inquiry = Inquiry::new(&seat, &heartbeat, now);
         let Seat { handle, shared, seed } = seat;
         let pulse = Pulse::new(heartbeat.clone(), seed, now);
+        let delivery = Delivery::new(handle.who.id, to, Arc::clone(&shared.readers));
         let reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
         handle.set_bell(Arc::clone(&bell));
         InBand {
@@ -153,6 +165,7 @@ impl InBand {
             told: 0,
             #[cfg(target_os = "linux")]
             lowat: 0,
+            nagle,
             remains: None,
             ended: false,
         }
@@ -196,8 +209,7 @@ impl InBand {
     fn connect(&mut self) {
         match self.open() {
             Ok(()) => self.tell(Input::Connected),
-            // The next wait ends it. What our own shutdown looks like is nobody's death.
-            Err(loss) if loss.cause == Cause::Stopped || self.handle.is_stopping() => {}
+            Err(loss) if loss.cause == Cause::Stopped => {} // the next wait ends it
             Err(loss) => {
                 self.loss = Some(loss.clone());
                 self.close();
@@ -211,7 +223,7 @@ impl InBand {
         self.reporter.peer = None;
         let mut inbox = Inbox::with_limit(self.limit);
         let (socket, peer, layer): (_, _, Option<Box<Layer>>) = match &mut self.origin {
-            Origin::Adopted(given) => {
+            Origin::Adopted { given, .. } => {
                 let (socket, peer, unread) = given.take().expect("it is never opened again");
                 inbox.preload(&unread);
                 (Arc::new(socket), peer, None)
@@ -226,6 +238,9 @@ impl InBand {
                 self.reporter.on_dialed(dialer.secure.as_ref(), &connection, took);
                 let peer = connection.peer;
                 let (socket, layer) = connection.into_parts();
+                if self.nagle {
+                    let _ = socket.set_tcp_nodelay(false); // it works with it as well
+                }
                 (socket, peer, layer)
             }
         };
@@ -255,7 +270,7 @@ impl InBand {
         let (limit, connection) = (self.heartbeat.connect_timeout, self.connections);
         let mut hook = match &mut self.origin {
             Origin::Dialed(_, hook) => hook.take(),
-            Origin::Adopted(_) => None,
+            Origin::Adopted { .. } => None,
         };
         let mut greeting = Greeting::new(self, &mut line, limit, connection);
         let result = greeting.open().and_then(|()| match &mut hook {
@@ -365,6 +380,9 @@ impl InBand {
             self.paused = !self.paused;
             return self.tell(if self.paused { Input::Pause } else { Input::Resume });
         }
+        if let Some(heartbeat) = self.handle.take_heartbeat() {
+            return self.adjust(heartbeat);
+        }
         if let Some(command) = self.outlet.take_command() {
             return self.obey(command);
         }
@@ -398,103 +416,5 @@ impl InBand {
         }
         let due = look.into_iter().chain(self.inquiry.due()).chain(until).min();
         self.wait_for_line(due, now);
-    }
-
-    fn wait_without_connection(&mut self, until: Option<Instant>) {
-        let now = Instant::now();
-        let pause = self.delivery.is_blocked().then(|| now + self.delivery.pause());
-        let until = [until, pause].into_iter().flatten().min();
-        let left = until.map(|until| until.saturating_duration_since(now));
-        let none = None::<&Socket>;
-        match sys::wait_link(&*self.bell, none, (false, false, false), left) {
-            Ok(stirred) if stirred.bell => self.bell.clear(),
-            _ => {}
-        }
-        self.pump();
-        self.tick();
-    }
-
-    /// Hands on what the reader has room for.
-    fn pump(&mut self) {
-        if self.delivery.is_blocked() {
-            self.delivery.pump();
-            self.handle.status().unread = self.delivery.is_blocked();
-        }
-    }
-
-    fn wait_for_line(&mut self, until: Option<Instant>, now: Instant) {
-        let blocked = self.delivery.is_blocked();
-        let pause = blocked.then(|| now + self.delivery.pause());
-        let until = [until, self.outlet.stuck_until(), pause].into_iter().flatten().min();
-        let left = until.map(|until| until.saturating_duration_since(now));
-        let Some(line) = &mut self.line else { return };
-        let wants = (!blocked, self.outlet.wants_room(), blocked && !line.closed);
-        let woke = match self.outlet.opened(&mut line.inbox).filter(|_| !blocked) {
-            Some(woke) => woke,
-            None => match sys::wait_link(&*self.bell, Some(&*line.socket), wants, left) {
-                Ok(stirred) => {
-                    line.overtime = 0;
-                    line.closed |= stirred.closed;
-                    // Without a wish to read, an empty poll is no look.
-                    line.looked = !blocked && !stirred.read;
-                    if stirred.bell {
-                        self.bell.clear();
-                    }
-                    if stirred.write {
-                        self.outlet.flush();
-                    }
-                    match (stirred.read, stirred.ended && blocked) {
-                        (true, _) => self.read(),
-                        (_, true) => Woke::Lost(self.hard_end()),
-                        _ => Woke::Interrupted,
-                    }
-                }
-                Err(error) => {
-                    Woke::Lost(Loss::new(Cause::LocalResources, format!("poll: {error}")))
-                }
-            },
-        };
-        match woke {
-            Woke::Lost(loss) => self.on_end(loss),
-            _ => self.deliver_or_tick(until),
-        }
-    }
-
-    fn deliver_or_tick(&mut self, until: Option<Instant>) {
-        self.pump();
-        let bytes = self.line.as_ref().is_some_and(|line| line.inbox.is_fresh());
-        if !bytes && until.is_some_and(|until| until <= Instant::now()) {
-            self.tick();
-        }
-    }
-
-    /// The time is up: what waits to be read is read before anybody is judged.
-    fn read_in_overtime(&mut self) {
-        let Some(line) = &mut self.line else { return };
-        line.overtime += 1;
-        if line.overtime > READS_IN_OVERTIME || self.delivery.is_blocked() {
-            line.overtime = 0;
-            self.pump();
-            return self.tick();
-        }
-        match self.read() {
-            Woke::Lost(loss) => self.on_end(loss),
-            Woke::Bytes => {}
-            Woke::Interrupted | Woke::Quiet => self.tick(),
-        }
-    }
-
-    /// Time has passed. A pause or a stop that came meanwhile goes first.
-    fn tick(&mut self) {
-        if self.handle.is_stopping() || self.handle.is_paused() != self.paused {
-            return;
-        }
-        if let Some(wrote) = self.outlet.wrote() {
-            self.tell(Input::Wrote(wrote));
-        }
-        if self.is_kept_from_judging() && self.is_vouched_for() {
-            self.tell(Input::Vouched);
-        }
-        self.tell(Input::Tick);
     }
 }

@@ -8,12 +8,14 @@
 //! instead would starve it, and waiting for the outlet would deadlock with a peer that is itself
 //! blocked writing to us.
 
+mod holder;
 mod link_side;
 mod numbers;
+mod turns;
+mod writer_side;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,13 +34,12 @@ use crate::sys::Bell;
 use super::pending::Pending;
 use crate::link::Returned;
 use numbers::Numbers;
+pub(crate) use numbers::Remains;
+use turns::Turns;
 
 /// Answers to the peer's beats that may wait for it to read: more is a peer that asks and does not
 /// listen.
 const MOST_PENDING: usize = 64 * 1024;
-
-/// Beats whose acks may still prove something.
-const MOST_BEATS: usize = 256;
 
 /// Frames of the queue that go out in one piece after a reconnect: enough for a fast path.
 const ONE_FLUSH: usize = 64 * 1024;
@@ -78,10 +79,10 @@ enum Stage {
 
 /// What the link's thread is asked to do by whoever holds the link.
 pub(crate) enum Command {
-    /// Say good-bye, and end. Whoever waits for it is told.
-    Close(Option<Sender<Result<(), Error>>>),
-    /// Give the socket back as it is.
-    HandBack(Sender<Result<Returned, Error>>),
+    /// Say good-bye, until then at the latest, and end. Whoever waits for it is told.
+    Close(Option<(Sender<Result<(), Error>>, Instant)>),
+    /// Give the socket back as it is, until then at the latest.
+    HandBack(Sender<Result<Returned, Error>>, Instant),
 }
 
 struct State {
@@ -91,8 +92,9 @@ struct State {
     layer: Option<Box<Layer>>,
     /// Somebody writes.
     busy: bool,
-    /// A frame of the application, which has no number yet.
+    /// A frame of the application is being numbered and written, or queued: the next number is its.
     writing: bool,
+    turns: Turns,
     pending: Pending,
     /// Since when bytes wait and none could be written.
     stuck: Option<Instant>,
@@ -103,15 +105,6 @@ struct State {
     /// What a writer found out about the connection.
     broken: Option<Loss>,
     command: Option<Command>,
-}
-
-/// What is known of the frames when a connection ends.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Remains {
-    /// Written, and not known to have been read.
-    pub(crate) in_doubt: Range<u64>,
-    /// Never written.
-    pub(crate) unsent: Range<u64>,
 }
 
 pub(crate) struct Outlet {
@@ -154,6 +147,7 @@ impl Outlet {
             layer: None,
             busy: false,
             writing: false,
+            turns: Turns::default(),
             pending: Pending::default(),
             stuck: None,
             queue: VecDeque::new(),
@@ -206,183 +200,6 @@ impl Outlet {
         (nanos > 0).then(|| self.start + Duration::from_nanos(nanos))
     }
 
-    // --- for the application's threads ---
-
-    /// Sends `data` as one whole frame, and says which number it has. After an error nobody has
-    /// got the frame.
-    pub(crate) fn send(&self, data: &[u8], patience: Patience) -> Result<u64, Error> {
-        let frame = self.wrap(data)?;
-        let start = Instant::now();
-        let until = match patience {
-            Patience::Never => start,
-            Patience::Until(until) => until,
-            Patience::WriteTimeout => start + self.write_timeout,
-        };
-        let mut state = self.lock();
-        loop {
-            match &state.stage {
-                Stage::Closing(loss, _) | Stage::Over(loss) => return Err(Error::lost(loss)),
-                Stage::Open if state.broken.is_none() && state.queue.is_empty() => {
-                    if !state.busy {
-                        return self.write_frame(state, frame, patience, until);
-                    }
-                }
-                _ => match self.meanwhile {
-                    Meanwhile::Queue(most) if !state.writing && state.queue.len() < most => {
-                        return Ok(self.enqueue(&mut state, frame));
-                    }
-                    Meanwhile::Queue(_) => {}
-                    Meanwhile::Refuse => {
-                        // Adopted connections open soon, or are over.
-                        if let Some(loss) = state.why_not() {
-                            return Err(Error::lost(&loss));
-                        }
-                    }
-                },
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(state.not_now(patience, start.elapsed()));
-            }
-            let waited = self.turn.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    fn enqueue(&self, state: &mut State, frame: Vec<u8>) -> u64 {
-        state.queue.push_back(frame);
-        state.numbers.accepted += 1;
-        if matches!(state.stage, Stage::Open) {
-            self.bell.ring();
-        }
-        state.numbers.accepted
-    }
-
-    /// The outlet is free, and the caller's. What waits goes first.
-    fn write_frame<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        frame: Vec<u8>,
-        patience: Patience,
-        until: Instant,
-    ) -> Result<u64, Error> {
-        let start = Instant::now();
-        (state.busy, state.writing) = (true, true);
-        while !state.pending.is_empty() {
-            let before = state.pending.len();
-            state = self.write_pending(state, self.limit_of(patience, until));
-            let moved = matches!(patience, Patience::WriteTimeout) && state.pending.len() < before;
-            if state.broken.is_some() || !state.pending.is_empty() && !moved {
-                self.free(&mut state);
-                return match state.broken.clone() {
-                    Some(loss) => self.keep_or_fail(&mut state, frame, &loss),
-                    None => Err(self.give_up(&mut state, patience, start, 0)),
-                };
-            }
-        }
-        let sealed = state.layer.as_mut().map(|layer| layer.seal(&frame).to_vec());
-        let bytes = sealed.as_ref().unwrap_or(&frame);
-        let socket = state.socket.clone().expect("an open outlet has a socket");
-        let peer = state.peer;
-        drop(state);
-        let result = self.send_frame(&socket, peer, bytes, patience, until);
-        let mut state = self.lock();
-        let done = match result {
-            Sent::Failed(loss) => {
-                state.broken.get_or_insert(loss.clone());
-                self.free(&mut state);
-                self.bell.ring();
-                return self.keep_or_fail(&mut state, frame, &loss);
-            }
-            Sent::Part(n) if n == 0 && sealed.is_none() => {
-                self.free(&mut state);
-                return Err(self.give_up(&mut state, patience, start, 0));
-            }
-            Sent::Part(n) => n,
-            Sent::All(_) => bytes.len(),
-        };
-        if done < bytes.len() {
-            if let Patience::WriteTimeout = patience {
-                self.free(&mut state);
-                return Err(self.give_up(&mut state, patience, start, done));
-            }
-            // It goes on without the caller: a sealed frame must, and a begun one, too.
-            state.pending.push_front(&bytes[done..]);
-            state.stuck = Some(Instant::now());
-        }
-        state.numbers.accepted += 1;
-        state.numbers.written = state.numbers.accepted;
-        // Nothing waited when this write began, so a beat that waits now goes out behind it.
-        if state.pending.has_beat() {
-            state.numbers.move_beat_behind_written();
-        }
-        let number = state.numbers.accepted;
-        let nanos = self.start.elapsed().as_nanos().clamp(1, u128::from(u64::MAX)) as u64;
-        self.wrote.store(nanos, Ordering::Relaxed);
-        state = self.write_pending(state, start);
-        self.free(&mut state);
-        Ok(number)
-    }
-
-    /// Until when a write may wait from now: the write timeout counts from the last progress, and
-    /// from when the turn came.
-    fn limit_of(&self, patience: Patience, until: Instant) -> Instant {
-        match patience {
-            Patience::WriteTimeout => Instant::now() + self.write_timeout,
-            Patience::Never | Patience::Until(_) => until,
-        }
-    }
-
-    fn send_frame(
-        &self,
-        socket: &Socket,
-        peer: SocketAddr,
-        bytes: &[u8],
-        patience: Patience,
-        until: Instant,
-    ) -> Sent {
-        let mut done = 0;
-        loop {
-            match send_some(socket, peer, &bytes[done..], self.limit_of(patience, until)) {
-                Sent::Part(n) => {
-                    done += n;
-                    if n == 0 || !matches!(patience, Patience::WriteTimeout) {
-                        return Sent::Part(done);
-                    }
-                }
-                end => return end,
-            }
-        }
-    }
-
-    /// The caller could not write it all in time.
-    fn give_up(&self, state: &mut State, patience: Patience, start: Instant, done: usize) -> Error {
-        if let Patience::WriteTimeout = patience {
-            let what = if done == 0 { "nothing" } else { "a part of a frame" };
-            let detail = format!(
-                "{what} could be written within {:?}: the peer does not read",
-                self.write_timeout
-            );
-            let loss = Loss::new(Cause::WriteStalled, detail);
-            state.broken.get_or_insert(loss.clone());
-            self.bell.ring();
-            return Error::lost(&loss);
-        }
-        state.not_now(patience, start.elapsed())
-    }
-
-    /// The connection ended under the frame: nobody has got it. It waits for the next connection
-    /// where that is asked.
-    fn keep_or_fail(&self, state: &mut State, frame: Vec<u8>, loss: &Loss) -> Result<u64, Error> {
-        match self.meanwhile {
-            // Nothing is in the queue while an outlet writes: the order stays.
-            Meanwhile::Queue(_) if !matches!(state.stage, Stage::Closing(..) | Stage::Over(_)) => {
-                Ok(self.enqueue(state, frame))
-            }
-            _ => Err(Error::lost(loss)),
-        }
-    }
-
     /// Writes what waits; the outlet is the caller's. A writer may wait until then, the link's own
     /// thread passes a time that is over.
     fn write_pending<'a>(
@@ -419,6 +236,12 @@ impl Outlet {
         state
     }
 
+    /// The turn is the next one's.
+    fn pass_on(&self, state: &mut State) {
+        state.writing = false;
+        self.turn.notify_all();
+    }
+
     /// The outlet is free again. What still waits is the link's thread's business.
     fn free(&self, state: &mut State) {
         (state.busy, state.writing) = (false, false);
@@ -426,56 +249,5 @@ impl Outlet {
             self.bell.ring();
         }
         self.turn.notify_all();
-    }
-}
-
-/// For whoever holds the link.
-impl Outlet {
-    /// Asks the link's thread for something. An error if the link is over.
-    pub(crate) fn ask(&self, command: Command) -> Result<(), Error> {
-        let mut state = self.lock();
-        if let Stage::Closing(loss, _) | Stage::Over(loss) = &state.stage {
-            return Err(Error::lost(loss));
-        }
-        if let Some(Command::Close(_)) = state.command {
-            return Err(Error::lost(&Loss::new(Cause::Stopped, "the link is being closed")));
-        }
-        state.command = Some(command);
-        drop(state);
-        self.bell.ring();
-        Ok(())
-    }
-
-    /// Why the link is over, if it is.
-    pub(crate) fn over(&self) -> Option<Loss> {
-        match &self.lock().stage {
-            Stage::Closing(loss, _) | Stage::Over(loss) => Some(loss.clone()),
-            _ => None,
-        }
-    }
-}
-
-impl State {
-    /// Why there is no connection, if it is known.
-    fn why_not(&self) -> Option<Loss> {
-        match &self.stage {
-            Stage::Waiting(Some(loss)) => Some(loss.clone()),
-            Stage::Open => self.broken.clone(),
-            _ => None,
-        }
-    }
-
-    /// The time is up, and nothing of the frame is out.
-    fn not_now(&self, patience: Patience, waited: Duration) -> Error {
-        let why = match &self.stage {
-            Stage::Waiting(_) if self.queue.is_empty() => "no connection stands yet",
-            Stage::Waiting(_) => "no connection stands, and the queue is full",
-            _ if !self.queue.is_empty() => "frames that waited for the connection go first",
-            _ => "others write, or the peer does not read",
-        };
-        match patience {
-            Patience::Never => Error::busy(format!("nothing was sent: {why}")),
-            _ => Error::unsent(format!("nothing was sent within {waited:.1?}: {why}")),
-        }
     }
 }

@@ -1,5 +1,8 @@
-//! Bytes that go out before any other frame: the rest of a frame that was begun, beats, and answers
-//! to the beats of the peer. Whoever writes next writes them first.
+//! Bytes that go out before any other frame: the rest of a frame that was begun, beats, answers to
+//! the beats of the peer, and frames that had waited for the connection. Whoever writes next writes
+//! them first.
+
+use std::collections::VecDeque;
 
 /// What waits to be written, while a part of it may be on its way out.
 #[derive(Debug, Default)]
@@ -9,6 +12,8 @@ pub(super) struct Pending {
     out: usize,
     /// The beat among them, and how many bytes there are up to its end.
     beat: Option<(u64, usize)>,
+    /// Frames of which no byte has left yet, each with how many bytes there are before it.
+    unbegun: VecDeque<(usize, Vec<u8>)>,
 }
 
 impl Pending {
@@ -25,6 +30,25 @@ impl Pending {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// This frame of the application, of which the bytes on the wire are these.
+    pub(super) fn append_frame(&mut self, frame: Vec<u8>, bytes: &[u8]) {
+        self.unbegun.push_back((self.len(), frame));
+        self.append(bytes);
+    }
+
+    /// The same where the frame is what goes on the wire.
+    pub(super) fn append_plain(&mut self, frame: Vec<u8>) {
+        let before = self.len();
+        self.append(&frame);
+        self.unbegun.push_back((before, frame));
+    }
+
+    /// A frame that must go out next, and of which nothing did yet.
+    pub(super) fn push_frame_front(&mut self, frame: Vec<u8>, bytes: &[u8]) {
+        self.push_front(bytes);
+        self.unbegun.push_front((0, frame));
+    }
+
     /// The rest of a frame that was begun.
     pub(super) fn push_front(&mut self, bytes: &[u8]) {
         debug_assert!(self.out == 0, "whoever writes has given back what it took");
@@ -32,6 +56,7 @@ impl Pending {
         if let Some((_, left)) = &mut self.beat {
             *left += bytes.len();
         }
+        self.unbegun.iter_mut().for_each(|(before, _)| *before += bytes.len());
     }
 
     /// Whether a beat is among them.
@@ -59,6 +84,10 @@ impl Pending {
             self.bytes = taken;
         }
         self.out = 0;
+        while self.unbegun.front().is_some_and(|(before, _)| *before < n) {
+            self.unbegun.pop_front();
+        }
+        self.unbegun.iter_mut().for_each(|(before, _)| *before -= n);
         match &mut self.beat {
             Some((seq, left)) if *left <= n => {
                 let seq = *seq;
@@ -73,9 +102,10 @@ impl Pending {
         }
     }
 
-    /// The connection is gone, and with it all of this.
-    pub(super) fn clear(&mut self) {
-        *self = Pending::default();
+    /// The connection is gone, and with it all of this. Frames of which no byte had left are still
+    /// to be sent.
+    pub(super) fn clear(&mut self) -> impl DoubleEndedIterator<Item = Vec<u8>> + ExactSizeIterator {
+        std::mem::take(self).unbegun.into_iter().map(|(_, frame)| frame)
     }
 }
 
@@ -103,6 +133,27 @@ mod tests {
         assert_eq!(taken, b" answer");
         assert_eq!(pending.wrote(taken, 7), None);
         assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn a_frame_is_unbegun_until_its_first_byte_has_left() {
+        let mut pending = Pending::default();
+        pending.append(b"beat");
+        for frame in [b"one", b"two", b"six"] {
+            pending.append_frame(frame.to_vec(), frame);
+        }
+        pending.push_frame_front(b"now".to_vec(), b"SEALED");
+        let left = |pending: &Pending| pending.unbegun.len();
+        let taken = pending.take();
+        pending.append_frame(b"new".to_vec(), b"new");
+        assert_eq!((pending.wrote(taken, 0), left(&pending)), (None, 5));
+        let taken = pending.take();
+        assert_eq!(taken, b"SEALEDbeatonetwosixnew");
+        assert_eq!((pending.wrote(taken, 10), left(&pending)), (None, 4), "up to the very edge");
+        let taken = pending.take();
+        assert_eq!((pending.wrote(taken, 4), left(&pending)), (None, 2));
+        assert_eq!(pending.clear().collect::<Vec<_>>(), [b"six", b"new"]);
+        assert!(pending.is_empty() && pending.clear().next().is_none());
     }
 
     #[test]

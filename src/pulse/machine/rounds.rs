@@ -192,6 +192,7 @@ impl Pulse {
         }
         let Heartbeat { interval, role, .. } = self.heartbeat;
         let busy = self.silence.carried(role).map(|carried| carried + interval);
+        let busy = busy.map(|busy| self.proof_due().map_or(busy, |due| busy.min(due)));
         match busy.filter(|busy| *busy > self.now) {
             Some(until) if self.heartbeat.when_idle && self.health.state == State::Up => {
                 self.schedule.move_to(until);
@@ -200,6 +201,13 @@ impl Pulse {
             _ if self.renews_for_beat() => {}
             _ => self.beat(),
         }
+    }
+
+    /// When a beat is due for the sake of the frames before it, though the connection is busy.
+    fn proof_due(&self) -> Option<Instant> {
+        let Heartbeat { interval, role, prove_every, .. } = self.heartbeat;
+        let wanted = self.unproven && prove_every > 0 && role.expects_acks();
+        wanted.then(|| self.beaten + interval * prove_every)
     }
 
     /// The beat in flight.
@@ -218,6 +226,7 @@ impl Pulse {
     /// This beat goes out now.
     pub(super) fn expect(&mut self, seq: u64) {
         self.checks = 0;
+        self.beaten = self.now;
         let patience = self.heartbeat.patience;
         let timeout = patience.timeout(self.heartbeat.timeout, &self.rtt, self.rto);
         let timeout = self.doubt.stretch(timeout);

@@ -33,6 +33,12 @@ impl Silence {
         self.due = now + self.limit.unwrap_or_default();
     }
 
+    /// Another limit, counted from what was last heard.
+    pub(super) fn set_limit(&mut self, limit: Option<Duration>) {
+        self.limit = limit;
+        self.due = self.heard + limit.unwrap_or_default();
+    }
+
     pub(super) fn is_judged(&self) -> bool {
         self.limit.is_some()
     }

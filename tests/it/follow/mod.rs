@@ -4,6 +4,7 @@
 mod ends;
 mod roles;
 mod stuck;
+mod transports;
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -14,7 +14,7 @@ use crate::drive::tls::{Layer, Opened};
 use crate::sys;
 use crate::tcp_info::{TcpInfo, TcpState};
 
-use super::{Command, MOST_BEATS, MOST_PENDING, ONE_FLUSH, Outlet, Pushed, Remains, Stage, State};
+use super::{Command, MOST_PENDING, ONE_FLUSH, Outlet, Pushed, Remains, Stage, State};
 
 /// For the link's own thread.
 impl Outlet {
@@ -57,11 +57,7 @@ impl Outlet {
         pending.append(layer.as_mut().map_or(bytes, |layer| layer.seal(bytes)));
         if let Some(seq) = beat {
             pending.mark_beat(seq);
-            // A frame that somebody is writing now goes before it, and is counted once it is out.
-            if numbers.beats.len() == MOST_BEATS {
-                numbers.beats.pop_front();
-            }
-            numbers.beats.push_back((seq, numbers.written));
+            numbers.on_beat(seq);
         }
         if !state.busy {
             state = self.flush_now(state);
@@ -108,7 +104,13 @@ impl Outlet {
         while flows && state.pending.len() < ONE_FLUSH {
             let Some(frame) = state.queue.pop_front() else { return };
             let State { layer, pending, numbers, .. } = state;
-            pending.append(layer.as_mut().map_or(&frame[..], |layer| layer.seal(&frame)));
+            match layer {
+                Some(layer) => {
+                    let sealed = layer.seal(&frame).to_vec();
+                    pending.append_frame(frame, &sealed);
+                }
+                None => pending.append_plain(frame),
+            }
             numbers.written += 1;
         }
     }
@@ -155,7 +157,7 @@ impl Outlet {
 
     /// The peer acked this beat, and so has read every frame before it.
     pub(in crate::drive::in_band) fn prove(&self, seq: u64) {
-        self.lock().numbers.prove(seq);
+        self.lock().numbers.on_ack(seq);
     }
 
     /// Whether the link is to be closed.
@@ -217,9 +219,9 @@ impl Outlet {
         }
     }
 
-    /// Frames that wait for a connection.
-    pub(crate) fn waiting(&self) -> usize {
-        self.lock().queue.len()
+    /// Whether frames are on their way of which it is not known that the peer has read them.
+    pub(in crate::drive::in_band) fn has_unproven(&self) -> bool {
+        self.lock().numbers.are_unproven()
     }
 
     pub(in crate::drive::in_band) fn is_under_tls(&self) -> bool {
@@ -253,14 +255,10 @@ impl Outlet {
     fn forget(&self, state: &mut State) -> Remains {
         (state.socket, state.layer, state.stuck) = (None, None, None);
         (state.sent, state.broken) = (None, None);
-        state.pending.clear();
-        let numbers = &mut state.numbers;
-        let remains = Remains {
-            in_doubt: numbers.proven + 1..numbers.written + 1,
-            unsent: numbers.written + 1..numbers.accepted + 1,
-        };
-        numbers.proven = numbers.written;
-        numbers.beats.clear();
+        let unbegun = state.pending.clear();
+        let remains = state.numbers.on_end(unbegun.len() as u64);
+        // They go first on the next connection, if there is one.
+        unbegun.rev().for_each(|frame| state.queue.push_front(frame));
         if matches!(state.stage, Stage::Over(_)) {
             state.queue.clear();
             state.command = None; // whoever asked learns that it is over

@@ -1,0 +1,145 @@
+//! Links on connections that carry the application's data: handed over, or opened by keepbeat.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Sender, bounded};
+use socket2::Socket;
+
+use crate::cause::Loss;
+use crate::drive::Seat;
+use crate::drive::dial::{Dialer, Promise};
+use crate::drive::guarded::Guarded;
+use crate::drive::in_band::outlet::{Meanwhile, Outlet};
+use crate::drive::in_band::{InBand, Origin, Plan, To};
+use crate::drive::limits::Needs;
+use crate::drive::tls::Secure;
+use crate::error::Error;
+use crate::event::LinkId;
+use crate::heartbeat::Heartbeat;
+use crate::link::{Adopt, Connect, Link, Received};
+use crate::protocol::Protocol;
+use crate::role::After;
+use crate::sys::Bell;
+use crate::target::Target;
+
+use super::{Coordinator, Pace};
+
+/// A link that carries data, to be made.
+struct New {
+    name: String,
+    target: String,
+    frames: usize,
+    deliver: Option<Sender<(LinkId, Received)>>,
+    nagle: bool,
+    meanwhile: Meanwhile,
+}
+
+impl Coordinator {
+    /// Takes over a connection of the application's, and beats on it between the application's
+    /// frames. It is not opened again: when it is lost the [`Link`] is over; adopt a new one.
+    ///
+    /// Hand over a `TcpStream` that nobody else reads or writes, or [`Adopt`] for settings. Of its
+    /// options two are changed: `TCP_NOTSENT_LOWAT` to 128 KiB, so that beats do not wait behind
+    /// megabytes of data, and [`TCP_NODELAY`](Adopt::nodelay) to on, so that small frames do not
+    /// wait for each other. What the protocol says on a new connection, a login say, it
+    /// says on this one, too.
+    ///
+    /// # Errors
+    ///
+    /// A heartbeat or setting that cannot work; a stream that is not connected; no room on this
+    /// machine for another descriptor, thread or mapping ([`Error::is_limit`]); a coordinator that
+    /// has stopped.
+    pub fn adopt(
+        &self,
+        stream: impl Into<Adopt>,
+        heartbeat: Heartbeat,
+        protocol: impl Protocol + 'static,
+    ) -> Result<Link, Error> {
+        let adopt = stream.into();
+        adopt.check()?;
+        let peer = adopt
+            .stream
+            .peer_addr()
+            .map_err(|error| Error::io("the stream that is handed over is not connected", error))?;
+        let target = Target::from(peer).to_string();
+        let name = adopt.name.unwrap_or_else(|| target.clone());
+        let heartbeat = Heartbeat { after: After::End, ..heartbeat };
+        self.admit(Needs::ADOPT)?;
+        let nagle = adopt.nodelay && !adopt.stream.nodelay().unwrap_or(true);
+        if nagle {
+            let _ = adopt.stream.set_nodelay(true); // it works without, and later
+        }
+        let given = Some((Socket::from(adopt.stream), peer, adopt.unread));
+        let origin = Origin::Adopted { given, nagle };
+        let (frames, deliver) = (adopt.frames, adopt.deliver);
+        let new = New { name, target, frames, deliver, nagle: false, meanwhile: Meanwhile::Refuse };
+        self.link(new, heartbeat, Box::new(protocol), |_| origin)
+    }
+
+    /// Opens a connection of its own to `target`, and opens it again whenever it is lost; the
+    /// application talks on it through the [`Link`].
+    ///
+    /// As [`watch`](Coordinator::watch), it returns at once. [`Connect`] has the settings: a login
+    /// on each new connection, and what becomes of frames that are sent while none stands.
+    ///
+    /// # Errors
+    ///
+    /// As `watch`.
+    pub fn connect<T>(
+        &self,
+        target: T,
+        heartbeat: Heartbeat,
+        protocol: impl Protocol + 'static,
+    ) -> Result<Link, Error>
+    where
+        T: TryInto<Connect>,
+        Error: From<T::Error>,
+    {
+        let connect: Connect = target.try_into()?;
+        connect.check()?;
+        let Connect { target, frames, meanwhile, login, nodelay, deliver } = connect;
+        let secure = Secure::of(&target)?;
+        let heartbeat = Heartbeat { carries_data: true, ..heartbeat };
+        let (name, shown) = (target.name(), target.to_string());
+        self.admit(Needs::CONNECT)?;
+        let promise = Promise::new(&self.own.shared);
+        let new = New { name, target: shown, frames, deliver, nagle: !nodelay, meanwhile };
+        self.link(new, heartbeat, Box::new(protocol), |seat| {
+            let (handle, shared) = (Arc::clone(&seat.handle), Arc::clone(&seat.shared));
+            let dialer = Dialer { handle, shared, target, secure, promise };
+            Origin::Dialed(Box::new(dialer), login)
+        })
+    }
+
+    fn link(
+        &self,
+        new: New,
+        heartbeat: Heartbeat,
+        protocol: Box<dyn Protocol>,
+        origin: impl FnOnce(&Seat) -> Origin + Send + 'static,
+    ) -> Result<Link, Error> {
+        heartbeat.check()?;
+        let New { name, target, frames, deliver, nagle, meanwhile } = new;
+        let mut protocol = Guarded::new(protocol);
+        let panicked = |loss: Loss| Error::invalid(loss.detail);
+        let (framing, limit) =
+            (protocol.framing().map_err(panicked)?, protocol.limit().map_err(panicked)?);
+        let bell = Bell::new().map_err(|error| Error::limit(format!("no descriptor: {error}")))?;
+        let bell = Arc::new(bell);
+        let (write_timeout, rung) = (heartbeat.write_timeout, Arc::clone(&bell));
+        let outlet = Arc::new(Outlet::new(framing, limit, write_timeout, meanwhile, rung));
+        let readable = Arc::default();
+        let (to, receiver) = match deliver {
+            Some(queue) => (To::Shared(queue), bounded(0).1), // of which the other end is gone
+            None => To::own(frames, Arc::clone(&readable)),
+        };
+        let (pace, theirs) = (Pace::Of(heartbeat.clone()), Arc::clone(&outlet));
+        let plan = Plan { heartbeat, protocol, limit, outlet: theirs, to, bell, nagle };
+        let handle = self.start(name, target, pace, move |seat| {
+            let origin = origin(&seat);
+            InBand::new(seat, plan, origin).run();
+        })?;
+        let feed = Arc::clone(&self.own.shared.feed);
+        Ok(Link::new(handle, feed, outlet, receiver, readable))
+    }
+}

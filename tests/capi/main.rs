@@ -1,0 +1,71 @@
+//! The C library as C programs meet it: built by its Makefile, linked both ways, run. The programs in
+//! `c/` check by themselves; what fails says where.
+
+mod build;
+mod programs;
+
+use std::process::Command;
+
+use build::{Linked, built, compile, run};
+
+fn header() -> String {
+    std::fs::read_to_string("src/capi/keepbeat.h").expect("the header")
+}
+
+/// Every call that the header declares.
+fn calls(header: &str) -> Vec<String> {
+    let mut calls: Vec<String> = header
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('*') && !line.starts_with("/*"))
+        .filter(|line| !line.starts_with(' ') && !line.starts_with("typedef"))
+        .filter_map(|line| {
+            let start = line.find("kb_").filter(|_| line.contains('('))?;
+            let before = &line[..line.find('(')?];
+            let name = before.rfind("kb_").map_or(start, |at| at);
+            Some(before[name..].to_owned())
+        })
+        .collect();
+    calls.sort();
+    calls.dedup();
+    calls
+}
+
+#[test]
+fn the_header_is_c99_and_every_cxx() {
+    for (compiler, language, standard) in
+        [("cc", "c", "c99"), ("cc", "c", "c11"), ("c++", "c++", "c++98"), ("c++", "c++", "c++17")]
+    {
+        let mut check = Command::new(compiler);
+        check.args([&format!("-std={standard}"), "-Wall", "-Wextra", "-pedantic", "-Werror"]);
+        check.args(["-fsyntax-only", "-x", language, "src/capi/keepbeat.h"]);
+        let output = check.output().expect("a C and a C++ compiler");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{standard}: {text}");
+    }
+}
+
+#[test]
+fn the_shared_library_shows_the_calls_of_the_header_and_nothing_else() {
+    let library = built().join("libkeepbeat.so.0");
+    let output = Command::new("nm").args(["-D", "--defined-only"]).arg(&library).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut shown: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.split(' ').nth(2))
+        .map(|name| name.split('@').next().unwrap_or(name).to_owned())
+        .filter(|name| name != "KEEPBEAT_0") // the version itself
+        .collect();
+    shown.sort();
+    assert_eq!(shown, calls(&header()));
+    assert!(shown.len() > 45, "{shown:?}");
+    let output = Command::new("readelf").arg("-d").arg(&library).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("Library soname: [libkeepbeat.so.0]"), "{text}");
+}
+
+/// `kb_status` and the others are the same on both sides, and stay so.
+#[test]
+fn structs_have_the_layout_that_programs_were_compiled_with() {
+    let program = compile("layout", Linked::Shared);
+    run(&program, &[]);
+}
