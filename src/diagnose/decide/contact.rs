@@ -72,6 +72,11 @@ pub(super) fn answered_otherwise(evidence: &Evidence) -> Option<Verdict> {
     if evidence.service == Some(Service::Echo) {
         return Some(certain(Cause::WrongReply));
     }
+    // It greeted as another service does, and never answered a beat: the greeting came before one,
+    // where the first beat was held back.
+    if evidence.service.is_some() && evidence.first_contact == Some(true) {
+        return Some(likely(Cause::WrongReply, &[Cause::PeerSilent]));
+    }
     // A part of an ack is told as one.
     let came = evidence.said_since_beat == Some(true) && evidence.partial != Some(true);
     let is_partial = evidence.word == Some(Cause::PartialReply);

@@ -94,6 +94,26 @@ fn who_never_answered_is_asked_first_whether_it_knows_these_bytes() {
     assert!(told.advice().starts_with("look at the process behind"), "{told}");
 }
 
+/// Where the first beat is held back the greeting comes before it, and is in place of nothing.
+#[test]
+fn who_greets_as_another_service_and_answers_nothing_is_no_silent_peer() {
+    let peer = Peer::new(|mut visit| {
+        visit.say(b"SSH-2.0-OpenSSH_9.2\r\n")?;
+        visit.swallow()
+    });
+    let beat = Heartbeat::every(ms(300)).timeout(ms(600)).backoff(ms(20), ms(50));
+    let beat = beat.diagnose(Diagnose::side_connections());
+    let mut watch = Watch::new(peer.address, beat, tutorial());
+    for _ in 0..4 {
+        watch.wait("miss", |kind| matches!(kind, EventKind::Missed { .. }));
+    }
+    let told = |event: &keepbeat::Event| event.kind().diagnosis().cloned();
+    for told in watch.seen.iter().filter_map(told).chain(watch.status().diagnosis) {
+        assert_eq!(told.cause(), Cause::WrongReply, "{told}");
+        assert!(told.advice().contains("an SSH server listens there"), "{told}");
+    }
+}
+
 #[test]
 fn an_echo_is_told_as_one_and_not_as_a_part_of_an_answer() {
     let peer = Peer::new(|mut visit| {
