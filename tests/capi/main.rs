@@ -1,5 +1,5 @@
-//! The C library as C programs meet it: built by its Makefile, linked both ways, run. The programs in
-//! `c/` check by themselves; what fails says where.
+//! The C library as C programs meet it: built by its Makefile, linked both ways, run. The programs
+//! in `c/` check by themselves; what fails says where.
 
 mod build;
 mod programs;
