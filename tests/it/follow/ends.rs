@@ -99,7 +99,9 @@ fn a_panic_of_send_ends_the_link_and_no_other() {
     let coordinator = Coordinator::new().unwrap();
     let beat = Heartbeat::every(ms(10)).timeout(ms(5000));
     let other = coordinator.follow(beat.role(keepbeat::Role::SendOnly), Line, |_| Ok(())).unwrap();
-    let follower = coordinator.follow(quick(), Line, |_| panic!("no modem")).unwrap();
+    // The hook prints a backtrace, which takes a while on a busy machine: no beat may fail of it.
+    let patient = quick().timeout(ms(30_000));
+    let follower = coordinator.follow(patient, Line, |_| panic!("no modem")).unwrap();
     eventually("the end", || follower.status().ended);
     let loss = follower.status().loss.unwrap();
     assert_eq!(loss.cause, Cause::ProtocolPanicked);
