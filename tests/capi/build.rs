@@ -18,18 +18,26 @@ pub fn built() -> &'static Path {
     DIR.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target directory");
         let out = target.join("capi");
-        let mut make = Command::new("make");
-        make.args(["-C", "src/capi", "PROFILE=test", "all"]);
-        make.arg(format!("CARGO={}", env!("CARGO")));
-        make.arg(format!("TARGET_DIR={}", target.display()));
-        make.arg(format!("OUT={}", out.display()));
-        // What cargo tells its tests is not for another run of it.
-        make.env_remove("CARGO_MANIFEST_DIR").env_remove("MAKEFLAGS");
+        let mut make = library(&out);
+        make.arg("all");
         let output = make.output().expect("make");
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "the library is not built: {text}");
         out
     })
+}
+
+/// The library's own Makefile, for a folder.
+pub fn library(out: &Path) -> Command {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target directory");
+    let mut make = Command::new("make");
+    make.args(["-C", "src/capi", "PROFILE=test"]);
+    make.arg(format!("CARGO={}", env!("CARGO")));
+    make.arg(format!("TARGET_DIR={}", target.display()));
+    make.arg(format!("OUT={}", out.display()));
+    // What cargo tells its tests is not for another run of it.
+    make.env_remove("CARGO_MANIFEST_DIR").env_remove("MAKEFLAGS");
+    make
 }
 
 /// What the static library needs beside itself, as the pkg-config file says.
@@ -48,7 +56,8 @@ pub fn compile(name: &str, linked: Linked) -> PathBuf {
     cc.arg(&program).arg(format!("tests/capi/c/{name}.c"));
     match linked {
         Linked::Static => {
-            cc.arg(dir.join("libkeepbeat.a")).args(private_libs(dir));
+            // Without what is for debuggers it is a tenth as long.
+            cc.arg("-Wl,-S").arg(dir.join("libkeepbeat.a")).args(private_libs(dir));
         }
         Linked::Shared => {
             cc.arg(format!("-L{}", dir.display())).arg("-lkeepbeat").arg("-lpthread");

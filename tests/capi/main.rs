@@ -1,12 +1,12 @@
-//! The C library as C programs meet it: built by its Makefile, linked both ways, run. The programs in
-//! `c/` check by themselves; what fails says where.
+//! The C library as C programs meet it: built by its Makefile, linked both ways, run. The programs
+//! in `c/` check by themselves; what fails says where.
 
 mod build;
 mod programs;
 
 use std::process::Command;
 
-use build::{Linked, built, compile, run};
+use build::{Linked, built, compile, library, run};
 
 fn header() -> String {
     std::fs::read_to_string("src/capi/keepbeat.h").expect("the header")
@@ -68,4 +68,36 @@ fn the_shared_library_shows_the_calls_of_the_header_and_nothing_else() {
 fn structs_have_the_layout_that_programs_were_compiled_with() {
     let program = compile("layout", Linked::Shared);
     run(&program, &[]);
+}
+
+/// Installed where the packager says, and found there by pkg-config.
+#[test]
+fn an_installed_library_is_found_by_pkg_config() {
+    let dir = built().with_file_name("capi-installed");
+    let prefix = dir.join("usr");
+    let mut make = library(&dir);
+    make.arg("install").arg(format!("PREFIX={}", prefix.display()));
+    build::finish(make);
+    for (kind, library) in [("--libs", "shared"), ("--static", "static")] {
+        let mut ask = Command::new("pkg-config");
+        ask.args(["--cflags", "--libs", kind, "keepbeat"]);
+        ask.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"));
+        let mut flags = build::finish(ask);
+        if library == "static" {
+            let archive = prefix.join("lib/libkeepbeat.a");
+            flags = flags.replace("-lkeepbeat", &archive.display().to_string());
+        }
+        let program = dir.join(format!("watch-{library}"));
+        let mut cc = Command::new("cc");
+        cc.args(["-std=c99", "-Wl,-S", "-o"]).arg(&program).arg("examples/c/watch.c");
+        build::finish({
+            cc.args(flags.split_whitespace()).arg("-lpthread");
+            cc
+        });
+        let mut run = Command::new(&program);
+        run.env("LD_LIBRARY_PATH", prefix.join("lib"));
+        let output = run.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains("which target?"), "{said}");
+    }
 }
