@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use keepbeat::{
-    Cause, Coordinator, Diagnose, Diagnosis, Event, EventKind, Exchange, Fact, Heartbeat, Link,
-    LinkId, State, Status,
+    Cause, Coordinator, Diagnose, Diagnosis, Event, EventKind, Exchange, Fact, Following,
+    Heartbeat, Link, LinkId, State, Status, Transport,
 };
 
 /// No wait of a test is longer.
@@ -99,7 +99,8 @@ impl Watched {
         let mut reader = TcpStream::connect(address).unwrap();
         let mut writer = reader.try_clone().unwrap();
         let send = move |bytes: &[u8]| writer.write_all(bytes);
-        let follower = coordinator.follow(beat, protocol(), send).unwrap();
+        let following = Following::named("followed").over(Transport::Tcp);
+        let follower = coordinator.follow_as(following, beat, protocol(), send).unwrap();
         let id = follower.id();
         thread::spawn(move || {
             let mut bytes = [0; 512];
