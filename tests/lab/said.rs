@@ -36,7 +36,12 @@ fn said(name: &'static str, cause: Cause, how: &str) {
 fn said_soon(name: &'static str, cause: Cause, how: &str) {
     let rule = format!("tcp dport 7000 reject with {how}");
     let mut lab = Lab::quick();
-    let case = Case { soon: Soon::AtBeat, ..Case::new(name, cause) };
+    // Which of the two is known when a fresh connection has read the type and the code.
+    let first: &[Cause] = match cause {
+        Cause::Prohibited => &[Cause::Unreachable, Cause::Prohibited],
+        _ => &[],
+    };
+    let case = Case { soon: Soon::AtBeat, first, ..Case::new(name, cause) };
     case.run(&mut lab, |lab| lab.rule(&rule));
 }
 
