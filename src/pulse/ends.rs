@@ -121,6 +121,10 @@ impl Ends {
         let all = self.kept.iter().take(times);
         let (rule, after) = match by_idle.cmp(&by_life) {
             std::cmp::Ordering::Less => (Rule::Lifetime, all.map(|end| end.lived).min()),
+            // Where all was pause, the two are one and the same time.
+            std::cmp::Ordering::Greater if all.clone().all(End::is_all_pause) => {
+                (Rule::Either, all.map(|end| end.idle).min())
+            }
             std::cmp::Ordering::Greater => (Rule::Idle, all.map(|end| end.idle).min()),
             // A busy machine makes pauses of any length. One that was survived speaks for the age;
             // and where it errs, nothing is done: beats keep away from pauses alone.
@@ -196,6 +200,11 @@ impl Ends {
 impl End {
     fn is_like(&self, other: &End) -> bool {
         self.cause == other.cause
+    }
+
+    /// Nothing went either way but at its beginning.
+    fn is_all_pause(&self) -> bool {
+        is_same_age(self.idle, self.lived)
     }
 
     /// It ended after a pause, though it had survived one as long.
@@ -282,6 +291,9 @@ mod tests {
         let age = |one: f64, other: f64| is_same_age(S.mul_f64(one), S.mul_f64(other));
         assert!(age(7.0, 8.0) && age(3600.0, 3700.0) && age(1.5, 1.6));
         assert!(!age(1.1, 2.1) && !age(7.0, 9.0), "a restart, and another");
+        // A Redis with a timeout of 2 s, and a single beat on each connection.
+        let ends = [3.1, 2.1].map(|time| end(S.mul_f64(time), S.mul_f64(time)));
+        assert_eq!(rule(&ends), Some((Rule::Either, S.mul_f64(2.1), 2)));
     }
 
     #[test]
