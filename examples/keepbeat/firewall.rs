@@ -1,6 +1,7 @@
 //! `keepbeat demo-firewall`: behind a firewall that forgets idle connections. Three hosts, client,
 //! firewall and server, are made of network namespaces; nothing of it is seen outside.
 
+use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -154,9 +155,19 @@ fn acts(script: &mut Script) -> Result<(), Stop> {
     let seldom_is = of(seldom);
     script.until("`seldom` to come up", |e| seldom_is(e) && is_state(e, State::Up))?;
     script.act("now wait, until the firewall has forgotten `seldom`")?;
-    let told = script.until("`seldom` to be forgotten", |e| seldom_is(e) && is_forgotten(e))?;
-    script.until("`seldom` to go down", |e| seldom_is(e) && is_state(e, State::Down))?;
-    script.until("a fresh connection", |e| seldom_is(e) && is_state(e, State::Up))?;
+    // It may be named before the fall, or when another connection stands already.
+    let (told, fell, back) = (RefCell::new(None), Cell::new(false), Cell::new(false));
+    script.until("`seldom` to be forgotten, and to come back", |e| {
+        if seldom_is(e) {
+            fell.set(fell.get() || is_state(e, State::Down));
+            back.set(back.get() || fell.get() && is_state(e, State::Up));
+            if is_forgotten(e) {
+                told.borrow_mut().get_or_insert_with(|| e.clone());
+            }
+        }
+        back.get() && told.borrow().is_some()
+    })?;
+    let told = told.into_inner().expect("it was just seen");
     script.act("a fresh connection passes at once, so it is not the server; and once more")?;
     script.until("`seldom` to be forgotten again", |e| seldom_is(e) && is_state(e, State::Down))?;
     script.until("a fresh connection", |e| seldom_is(e) && is_state(e, State::Up))?;
