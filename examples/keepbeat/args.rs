@@ -90,40 +90,26 @@ impl Color {
     }
 }
 
-/// Flags that are no settings of a target, and how they are written.
-const FLAGS: [&str; 18] = [
-    "--config",
-    "--check-config",
-    "--print-config",
-    "--record",
-    "--record-limit",
-    "--once",
-    "--count",
-    "--for",
-    "--json",
-    "--quiet",
-    "--verbose",
-    "--alive",
-    "--log-level",
-    "--color",
-    "--version",
-    "--help",
-    "-q",
-    "-v",
-];
-
-/// Those that a demo heeds.
-const OF_DEMO: [&str; 10] = [
-    "--record",
-    "--record-limit",
-    "--json",
-    "--quiet",
-    "--verbose",
-    "--alive",
-    "--log-level",
-    "--color",
-    "-q",
-    "-v",
+/// Flags that are no settings of a target, how they are written, and whether a demo heeds them.
+const FLAGS: [(&str, bool); 18] = [
+    ("--config", false),
+    ("--check-config", false),
+    ("--print-config", false),
+    ("--record", true),
+    ("--record-limit", true),
+    ("--once", false),
+    ("--count", false),
+    ("--for", false),
+    ("--json", true),
+    ("--quiet", true),
+    ("--verbose", true),
+    ("--alive", true),
+    ("--log-level", true),
+    ("--color", true),
+    ("--version", false),
+    ("--help", false),
+    ("-q", true),
+    ("-v", true),
 ];
 
 /// Takes the command line apart; the first word is the program.
@@ -232,7 +218,7 @@ impl Args {
             return Err("--check-config needs the file: add --config FILE".to_owned());
         }
         if self.demo.is_some() {
-            let useless = self.flags.iter().find(|flag| !OF_DEMO.contains(&flag.as_str()));
+            let useless = self.flags.iter().find(|flag| !FLAGS.contains(&(flag.as_str(), true)));
             return match useless {
                 Some(flag) => Err(format!(
                     "{flag} does not apply to a demo, which has its own settings: leave it out"
@@ -327,7 +313,8 @@ fn unknown_flag(flag: &str) -> String {
     let own = settings::KEYS.into_iter().map(|key| format!("--{}", key.replace('_', "-")));
     let off = settings::SWITCHES.into_iter().map(|key| format!("--no-{}", key.replace('_', "-")));
     let settings: Vec<String> = own.chain(off).collect();
-    let known: Vec<&str> = FLAGS.into_iter().chain(settings.iter().map(String::as_str)).collect();
+    let plain = FLAGS.into_iter().map(|(flag, _)| flag);
+    let known: Vec<&str> = plain.chain(settings.iter().map(String::as_str)).collect();
     let typed = typed(&format!("--{flag}"));
     format!("unknown flag `{typed}`{}; --help has a list", nearest::hint(&typed, &known))
 }

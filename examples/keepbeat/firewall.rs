@@ -1,7 +1,6 @@
 //! `keepbeat demo-firewall`: behind a firewall that forgets idle connections. Three hosts, client,
 //! firewall and server, are made of network namespaces; nothing of it is seen outside.
 
-use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -156,18 +155,18 @@ fn acts(script: &mut Script) -> Result<(), Stop> {
     script.until("`seldom` to come up", |e| seldom_is(e) && is_state(e, State::Up))?;
     script.act("now wait, until the firewall has forgotten `seldom`")?;
     // It may be named before the fall, or when another connection stands already.
-    let (told, fell, back) = (RefCell::new(None), Cell::new(false), Cell::new(false));
+    let (mut told, mut fell, mut back) = (None, false, false);
     script.until("`seldom` to be forgotten, and to come back", |e| {
         if seldom_is(e) {
-            fell.set(fell.get() || is_state(e, State::Down));
-            back.set(back.get() || fell.get() && is_state(e, State::Up));
+            fell |= is_state(e, State::Down);
+            back |= fell && is_state(e, State::Up);
             if is_forgotten(e) {
-                told.borrow_mut().get_or_insert_with(|| e.clone());
+                told.get_or_insert_with(|| e.clone());
             }
         }
-        back.get() && told.borrow().is_some()
+        back && told.is_some()
     })?;
-    let told = told.into_inner().expect("it was just seen");
+    let told = told.expect("it was just seen");
     script.act("a fresh connection passes at once, so it is not the server; and once more")?;
     script.until("`seldom` to be forgotten again", |e| seldom_is(e) && is_state(e, State::Down))?;
     script.until("a fresh connection", |e| seldom_is(e) && is_state(e, State::Up))?;

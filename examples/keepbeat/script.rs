@@ -52,7 +52,11 @@ impl Script {
     }
 
     /// Shows events until one is a hit, and returns it.
-    pub fn until(&mut self, what: &str, hit: impl Fn(&Event) -> bool) -> Result<Event, Stop> {
+    pub fn until(
+        &mut self,
+        what: &str,
+        mut hit: impl FnMut(&Event) -> bool,
+    ) -> Result<Event, Stop> {
         let limit = after(LIMIT);
         loop {
             select! {

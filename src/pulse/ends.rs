@@ -20,20 +20,22 @@ const TICK: Duration = Duration::from_millis(1100);
 /// No server waits so shortly for a first request.
 const HURRY: Duration = Duration::from_secs(1);
 
-/// The clock of a server: a tenth, or a tick of it. Of a short time no more than half.
-fn tolerance(time: Duration) -> Duration {
-    (time / 10).max((time / 2).min(TICK))
+/// Of a short time no more than a half. A pause shows that nothing else went on; an age shows
+/// nothing of the kind, and restarts come at any: so those have to be nearer to each other.
+const OF_A_PAUSE: u32 = 2;
+const OF_AN_AGE: u32 = 4;
+
+/// The clock of a server: a tenth, or a tick of it, and no more than this part.
+fn tolerance(time: Duration, part: u32) -> Duration {
+    (time / 10).max((time / part).min(TICK))
 }
 
 fn is_same(one: Duration, other: Duration) -> bool {
-    one.abs_diff(other) <= tolerance(one.max(other))
+    one.abs_diff(other) <= tolerance(one.max(other), OF_A_PAUSE)
 }
 
-/// The same of two ages. A pause shows that nothing else went on; an age shows nothing of the kind,
-/// and restarts come at any: so they have to be nearer to each other.
 fn is_same_age(one: Duration, other: Duration) -> bool {
-    let longer = one.max(other);
-    one.abs_diff(other) <= (longer / 10).max((longer / 4).min(TICK))
+    one.abs_diff(other) <= tolerance(one.max(other), OF_AN_AGE)
 }
 
 /// The end of one connection.
@@ -119,20 +121,17 @@ impl Ends {
             return None;
         }
         let all = self.kept.iter().take(times);
-        let (rule, after) = match by_idle.cmp(&by_life) {
-            std::cmp::Ordering::Less => (Rule::Lifetime, all.map(|end| end.lived).min()),
+        // A busy machine makes pauses of any length. One that was survived speaks for the age; and
+        // where it errs, nothing is done: beats keep away from pauses alone.
+        let is_age = by_life > by_idle
+            || by_life == by_idle && all.clone().any(End::is_after_a_longer_pause);
+        let rule = match is_age {
+            true => Rule::Lifetime,
             // Where all was pause, the two are one and the same time.
-            std::cmp::Ordering::Greater if all.clone().all(End::is_all_pause) => {
-                (Rule::Either, all.map(|end| end.idle).min())
-            }
-            std::cmp::Ordering::Greater => (Rule::Idle, all.map(|end| end.idle).min()),
-            // A busy machine makes pauses of any length. One that was survived speaks for the age;
-            // and where it errs, nothing is done: beats keep away from pauses alone.
-            std::cmp::Ordering::Equal if all.clone().any(End::is_after_a_longer_pause) => {
-                (Rule::Lifetime, all.map(|end| end.lived).min())
-            }
-            std::cmp::Ordering::Equal => (Rule::Either, all.map(|end| end.idle).min()),
+            false if by_life == by_idle || all.clone().all(End::is_all_pause) => Rule::Either,
+            false => Rule::Idle,
         };
+        let after = all.map(|end| if is_age { end.lived } else { end.idle }).min();
         Some(Regular { rule, after: after.unwrap_or_default(), times: times as u32 })
     }
 
@@ -165,7 +164,7 @@ impl Ends {
     fn survive_their_pause(&self, times: usize) -> bool {
         let last = || self.kept.iter().take(times);
         let shortest = last().map(|end| end.idle).min().unwrap_or_default();
-        last().any(|end| end.survived > shortest + tolerance(shortest))
+        last().any(|end| end.survived > shortest + tolerance(shortest, OF_A_PAUSE))
     }
 
     fn learn(&mut self, now: Instant, idle: Duration) {
@@ -189,7 +188,7 @@ impl Ends {
         let (limit, at) = self.learnt?;
         let lasts = FORGOTTEN + limit * FORGOTTEN_TIMES;
         let is_old = now.saturating_duration_since(at) >= lasts;
-        if is_old || idle > limit + tolerance(limit) {
+        if is_old || idle > limit + tolerance(limit, OF_A_PAUSE) {
             self.learnt = None;
             return None;
         }

@@ -6,7 +6,7 @@ use ureq::http::{self, HeaderMap, HeaderName, HeaderValue, Uri, header, uri::Pat
 
 use super::SessionBuilder;
 use super::failure;
-use super::request::checked;
+use super::request::{checked, field};
 use crate::error::Error;
 
 /// What every request of a session has, unless it has its own.
@@ -142,10 +142,7 @@ impl SessionBuilder {
         HeaderValue: TryFrom<V>,
         <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
     {
-        let pair = HeaderName::try_from(name).map_err(Into::into).and_then(|name| {
-            Ok((name, HeaderValue::try_from(value).map_err(Into::<http::Error>::into)?))
-        });
-        match pair {
+        match field(name, value) {
             Ok((name, _)) if is_of_one_request(&name) => {
                 let text = format!("`{name}` belongs to one request, and is no `default_header`");
                 self.common.fail(Error::invalid(text));

@@ -144,10 +144,7 @@ impl RequestBuilder {
         <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
     {
         if let Ok(parts) = &mut self.parts {
-            let pair = HeaderName::try_from(name).map_err(Into::into).and_then(|name| {
-                Ok((name, HeaderValue::try_from(value).map_err(Into::<http::Error>::into)?))
-            });
-            match pair {
+            match field(name, value) {
                 Ok((name, value)) => drop(parts.headers.append(name, value)),
                 Err(error) => {
                     self.parts = Err(Error::invalid(format!("a header cannot be sent: {error}")));
@@ -342,4 +339,16 @@ fn basic(login: &str) -> Result<HeaderValue, &'static str> {
         HeaderValue::from_str(&format!("Basic {token}")).expect("base64 is fit for a header");
     header.set_sensitive(true);
     Ok(header)
+}
+
+/// A header field, of what can be one.
+pub(super) fn field<K, V>(name: K, value: V) -> Result<(HeaderName, HeaderValue), http::Error>
+where
+    HeaderName: TryFrom<K>,
+    <HeaderName as TryFrom<K>>::Error: Into<http::Error>,
+    HeaderValue: TryFrom<V>,
+    <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
+{
+    let name = HeaderName::try_from(name).map_err(Into::into)?;
+    Ok((name, HeaderValue::try_from(value).map_err(Into::into)?))
 }

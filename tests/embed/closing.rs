@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use keepbeat::{Adopt, Connect, Coordinator, ErrorKind, EventKind, Received, Role};
 
+use super::alone::alone;
 use super::{LIMIT, answer_one, eventually, lines, ms, pair, rarely};
 
 /// What a noisy machine may add.
@@ -193,12 +194,7 @@ fn descriptors() -> usize {
 #[test]
 fn descriptors_and_statuses_of_a_link_go_with_its_last_handle() {
     let name = "closing::descriptors_and_statuses_of_a_link_go_with_its_last_handle";
-    if std::env::var_os("KEEPBEAT_ALONE").is_none() {
-        let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
-        alone.args([name, "--exact", "--test-threads=1"]).env("KEEPBEAT_ALONE", "1");
-        let output = alone.output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    if !alone(name, LIMIT) {
         return;
     }
     let coordinator = Coordinator::new().unwrap();

@@ -1,6 +1,8 @@
 //! What whoever links this crate into a service stumbles over: ends of links, forks, limits of
 //! time, descriptors, delivery. One file per subject.
 
+#[path = "../it/alone.rs"]
+mod alone;
 mod closing;
 mod delivery;
 mod ends;

@@ -12,6 +12,7 @@ use keepbeat::{
     State,
 };
 
+use super::alone::alone;
 use super::{LIMIT, answer_one, eventually, lines, ms, pair, rarely};
 
 fn is_readable(fd: BorrowedFd<'_>, within: Duration) -> bool {
@@ -165,12 +166,7 @@ fn switches() -> i64 {
 #[test]
 fn readers_that_take_nothing_cost_no_wakeups_and_get_the_rest_when_they_do() {
     let name = "queues::readers_that_take_nothing_cost_no_wakeups_and_get_the_rest_when_they_do";
-    if std::env::var_os("KEEPBEAT_ALONE").is_none() {
-        let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
-        alone.args([name, "--exact", "--test-threads=1"]).env("KEEPBEAT_ALONE", "1");
-        let output = alone.output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    if !alone(name, LIMIT) {
         return;
     }
     let coordinator = Coordinator::new().unwrap();

@@ -1,6 +1,7 @@
 //! One integration binary: one file per subject, against a scripted peer on loopback.
 
 mod allocations;
+mod alone;
 #[cfg(feature = "tls")]
 mod certificates;
 mod cli;

@@ -27,9 +27,7 @@ impl Case {
         own: Option<OwnSide>,
     ) -> Evidence {
         let info = info.filter(|info| self.believes(info, now));
-        let seen =
-            info.map_or((false, false), |info| (self.is_beat_acked(info), self.is_eaten(info)));
-        self.trouble.on_look(info, seen, now);
+        self.look(info, now);
         self.trouble.on_own_side(own.as_ref(), now);
         let mut evidence = self.begin(Stage::Silence, loss, now);
         self.add_contact(&mut evidence);
@@ -40,6 +38,13 @@ impl Case {
         evidence.side = Some(Kept::Off).filter(|_| !self.settings.side);
         evidence.merge(&self.side);
         evidence
+    }
+
+    /// What a look that is believed says of the beats that are on their way.
+    fn look(&mut self, info: Option<&TcpInfo>, now: Instant) {
+        let seen =
+            info.map_or((false, false), |info| (self.is_beat_acked(info), self.is_eaten(info)));
+        self.trouble.on_look(info, seen, now);
     }
 
     /// Brings evidence of the silence up to date.
@@ -54,9 +59,7 @@ impl Case {
         if !self.stands || self.trouble.since.is_none() {
             return;
         }
-        let seen =
-            info.map_or((false, false), |info| (self.is_beat_acked(info), self.is_eaten(info)));
-        self.trouble.on_look(info, seen, now);
+        self.look(info, now);
         if let Some(last) = &self.last {
             evidence.waited_us = Some(now.saturating_duration_since(last.at));
         }

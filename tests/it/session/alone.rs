@@ -1,45 +1,6 @@
-//! A test that measures its own process, memory or threads, and so runs in a process of its own.
+//! What this process takes: memory and threads. Of a test that runs alone in it.
 
-use std::io::Read;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
-
-use super::server::ms;
-
-const NAME: &str = "KEEPBEAT_ALONE";
-
-/// True in the process in which the test of this name runs alone. Elsewhere it is started, must end
-/// well within the time, and there is nothing left to do.
-pub fn alone(test: &str, within: Duration) -> bool {
-    if std::env::var(NAME).is_ok_and(|name| name == test) {
-        return true;
-    }
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--test-threads=1", "--nocapture"])
-        .env(NAME, test)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let deadline = Instant::now() + within;
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if Instant::now() > deadline {
-            child.kill().unwrap();
-            break child.wait().unwrap();
-        }
-        thread::sleep(ms(5)); // between two looks
-    };
-    let mut said = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    assert!(status.success(), "{test} alone, within {within:?}: {status}\n{said}");
-    assert!(said.contains("1 passed"), "{test} did not run:\n{said}");
-    false
-}
+pub use crate::alone::alone;
 
 /// A line of /proc/self/status, in KiB.
 pub fn memory(line: &str) -> u64 {

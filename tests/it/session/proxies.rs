@@ -3,13 +3,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
 use std::sync::Arc;
 
 use keepbeat::{Cause, Error, Session, SessionBuilder};
 
-use super::alone::alone;
 use super::server::{Conn, LIMIT, Seen, Server, ms};
+use crate::alone::{alone, is_alone, run_alone};
 use crate::tls_link::Authority;
 
 fn through(server: &Server) -> SessionBuilder {
@@ -300,14 +299,12 @@ fn a_proxy_may_be_under_tls_itself() {
 
 /// Runs the test in a process of its own with these variables, and all others of proxies away.
 fn with_environment(test: &str, variables: &[(&str, &str)]) {
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args([test, "--exact", "--test-threads=1", "--nocapture"]).env("KEEPBEAT_ALONE", test);
-    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
-        child.env_remove(name).env_remove(name.to_uppercase());
-    }
-    let output = child.envs(variables.iter().copied()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{variables:?}\n{said}");
+    run_alone(test, LIMIT, |child| {
+        for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+            child.env_remove(name).env_remove(name.to_uppercase());
+        }
+        child.envs(variables.iter().copied());
+    });
 }
 
 /// In such a process: which proxy a request goes to, as its name; none if to the server itself.
@@ -329,8 +326,7 @@ const ENVIRONMENT: &str = "session::proxies::the_environment_is_read_as_curl_rea
 
 #[test]
 fn the_environment_is_read_as_curl_reads_it() {
-    let inside = std::env::var("KEEPBEAT_ALONE").is_ok_and(|name| name == ENVIRONMENT);
-    if inside {
+    if is_alone(ENVIRONMENT) {
         let expected = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let urls = std::env::var("EXPECT_FOR").unwrap();
         for (n, url) in urls.split(' ').enumerate() {
@@ -368,7 +364,7 @@ const LOOPBACK: &str = "session::proxies::this_machine_is_never_asked_of_the_env
 
 #[test]
 fn this_machine_is_never_asked_of_the_environments_proxy() {
-    if std::env::var("KEEPBEAT_ALONE").is_ok_and(|name| name == LOOPBACK) {
+    if is_alone(LOOPBACK) {
         assert!(alone(LOOPBACK, LIMIT));
         let server = Server::ok();
         let session = Session::new().unwrap();

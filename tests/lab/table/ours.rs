@@ -151,7 +151,7 @@ fn no_ports(bench: &mut Bench) {
 }
 
 /// What leaves this machine waits behind others, and some of it is thrown away here.
-fn own_queue(bench: &mut Bench) {
+fn own_queue(_: &mut Bench) {
     client("tc qdisc add dev c0 root tbf rate 16kbit burst 1600 limit 3000");
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
     std::thread::spawn(move || {
@@ -160,5 +160,4 @@ fn own_queue(bench: &mut Bench) {
             std::thread::sleep(crate::watching::ms(100));
         }
     });
-    let _ = bench;
 }
