@@ -24,9 +24,18 @@ pub const fn ms(millis: u64) -> Duration {
 }
 
 pub fn eventually(what: &str, holds: impl Fn() -> bool) {
+    eventually_none(what, || if holds() { Vec::new() } else { vec![false] });
+}
+
+/// Waits until nothing is left that is otherwise; says what is left, in the end.
+pub fn eventually_none<T: std::fmt::Debug>(what: &str, others: impl Fn() -> Vec<T>) {
     let deadline = Instant::now() + LIMIT;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}: not within {LIMIT:?}");
+    loop {
+        let left = others();
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {LIMIT:?}, but {left:#?}");
         std::thread::sleep(ms(1)); // between two looks
     }
 }

@@ -14,6 +14,9 @@ use crate::transport::Transport;
 /// So long after the first the kernel sends a SYN again.
 const A_SYN: Duration = Duration::from_secs(1);
 
+/// So many timeouts in a row are no chance, unless nearly all is lost.
+const IN_VAIN: u8 = 3;
+
 /// So long an answer may take where others are answered at once.
 const A_TURN: Duration = Duration::from_millis(1500);
 
@@ -68,7 +71,14 @@ fn own_side(evidence: &Evidence) -> Option<Verdict> {
 /// All that was written was acknowledged, or the beat and all before it.
 pub(super) fn is_acked(evidence: &Evidence) -> bool {
     let all = evidence.unacked == Some(0) && evidence.unsent_bytes == Some(0);
-    all || evidence.beat_acked == Some(true)
+    all || evidence.beat_acked == Some(true) && !has_died_since(evidence)
+}
+
+/// What was written behind the beat is sent again in vain: the path died between the beat and its
+/// answer, and a living kernel acknowledges all that comes.
+fn has_died_since(evidence: &Evidence) -> bool {
+    evidence.unacked.is_some_and(|segments| segments > 0)
+        && evidence.retransmits.is_some_and(|times| times >= IN_VAIN)
 }
 
 /// Question 5. The kernel has one number for a router that cannot reach a host, one that forbids to
@@ -347,6 +357,26 @@ mod tests {
         assert_eq!(dropped.cause, Cause::NotTransmitted);
         assert!(dropped.alternatives.contains(&Cause::LossyPath));
         assert_eq!(acked_and(|e| e.queue_drops = Some(12)).0, Cause::PeerSilent, "it left");
+    }
+
+    #[test]
+    fn a_path_that_dies_between_a_beat_and_its_answer_is_no_silent_peer() {
+        let behind = |retransmits: u8| {
+            acked_and(|e| {
+                (e.unacked, e.unsent_bytes) = (Some(1), Some(162));
+                (e.beat_acked, e.acked_ago_us) = (Some(true), Some(12_500 * MS));
+                (e.silent_us, e.misses, e.outstanding) = (Some(12_500 * MS), Some(20), Some(20));
+                (e.retransmits, e.backoff) = (Some(retransmits), Some(retransmits));
+                e.resent = Some(retransmits.into());
+            })
+            .0
+        };
+        assert_eq!(behind(0), Cause::PeerSilent, "the next one has only just gone out");
+        assert!(
+            ![Cause::PeerSilent, Cause::RepliesFiltered].contains(&behind(17)),
+            "{}",
+            behind(17)
+        );
     }
 
     #[test]
