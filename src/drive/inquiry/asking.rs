@@ -26,7 +26,8 @@ impl Inquiry {
         let Heartbeat { interval, timeout, fall, .. } = self.heartbeat;
         // Beats are spread over an interval, so that is how far apart links notice.
         let window = interval * 11 / 10 + fall * timeout;
-        let Some(count) = self.member.suspect(now, window) else { return };
+        let silent = evidence.silent_us.unwrap_or_default();
+        let Some(count) = self.member.suspect(now, silent, window) else { return };
         (evidence.suspects, evidence.hosts) = (Some(count.suspects), Some(count.hosts));
         evidence.hosts_well = Some(count.well).filter(|well| *well > 0);
         evidence.network = count.network.map(|(host, bits)| network(host, bits));
