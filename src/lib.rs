@@ -70,7 +70,7 @@
 //! | | |
 //! |---|---|
 //! | [`Coordinator::watch`], [`Heartbeat`], [`Target`] | watch an endpoint: how often, and where |
-//! | [`Coordinator::adopt`], [`connect`](Coordinator::connect), [`Link`] | beats among your frames |
+//! | [`Coordinator::adopt`], [`connect`](Coordinator::connect), [`Link`] | beats among your data |
 //! | [`Coordinator::follow`], [`Follower`], [`Following`] | beats; you read and write yourself |
 //! | [`Coordinator::observe`], [`Observed`], [`Snapshot`] | watch a socket, touch no byte of it |
 //! | [`Event`], [`Status`], [`Cause`] | what happened, the current state, and why in one word |
