@@ -62,7 +62,7 @@ causes! {
         "`getent ahosts NAME`", "the name, or the zone on the name server";
     NameServerSilent, "name-server-silent", "no name server answered",
         "`getent ahosts NAME` hangs", "the name servers in `/etc/resolv.conf`";
-    Refused, "refused", "nobody listens on the port, or a firewall refused in its place",
+    Refused, "refused", "nobody listens on the port, or a firewall refuses in its place",
         "`ss -ltn` on the peer", "start the service, or correct the port";
     ConnectTimeout, "connect-timeout", "the attempt to connect got no answer",
         "`tcpdump` shows SYNs without an answer",
