@@ -188,7 +188,7 @@ impl TcpInfo {
     /// Whether the peer opened the connection, where that can be told: on one that was opened from
     /// here, the opening counts as a byte.
     pub(crate) fn is_accepted(&self) -> bool {
-        self.unacked == 0 && self.unsent() == 0 && self.acked_past_data() == Some(0)
+        !self.is_outstanding() && self.acked_past_data() == Some(0)
     }
 
     /// Bytes of ours that were written and not yet acknowledged; off by one at most.
@@ -201,10 +201,15 @@ impl TcpInfo {
         Some(on_the_way + u64::from(self.unsent()))
     }
 
+    /// Whether bytes of ours wait to be sent, or to be acknowledged.
+    pub(crate) fn is_outstanding(&self) -> bool {
+        self.unacked > 0 || self.unsent() > 0
+    }
+
     /// Whether anything of ours waits for an answer of the peer's kernel. Silence is no news where
     /// nothing does.
     pub(crate) fn is_asking(&self) -> bool {
-        self.unacked > 0 || self.probes > 0 || self.unsent() > 0
+        self.is_outstanding() || self.probes > 0
     }
 
     /// The peer's window is closed, and bytes wait for it to open.
@@ -228,7 +233,7 @@ impl TcpInfo {
             n => facts.push(format!("{n} {more}")),
         };
         // With bytes in the queue it is the window, or the way out, that is probed.
-        match self.unsent() > 0 || self.unacked > 0 {
+        match self.is_outstanding() {
             true => say(self.probes.into(), "probe unanswered", "probes unanswered"),
             false => {
                 let (one, more) = ("keepalive probe unanswered", "keepalive probes unanswered");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use crate::cause::{Cause, Loss};
-use crate::drive::attempt::Attempt;
+use crate::diagnose::Attempt;
 use crate::drive::handle::Handle;
 use crate::drive::socket::{Connection, cause_of};
 use crate::drive::tls::Secure;
@@ -97,8 +97,10 @@ fn open(
     result.map_err(|loss| {
         handle.set_socket(None);
         let icmp = sys::take_icmp(&*socket);
-        let info = TcpInfo::of(&*socket).ok().filter(|_| handle.has_stood());
-        *handle.attempt() = Attempt { address: Some(address), icmp, info };
+        let has_stood = handle.has_stood();
+        let info = TcpInfo::of(&*socket).ok().filter(|_| has_stood);
+        let said = icmp.as_ref().map(|icmp| (icmp.kind, icmp.code));
+        *handle.attempt() = Attempt { address: Some(address), icmp: said, has_stood, info };
         icmp.map_or(loss, |icmp| icmp_loss(icmp, address))
     })
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
-use crate::drive::attempt::Attempt;
+use crate::diagnose::Attempt;
 use crate::error::Error;
 use crate::event::{Identity, Status};
 use crate::heartbeat::Heartbeat;

@@ -2,7 +2,6 @@
 //! runs one loop: poll the pulse, do what it says, tell it what happened. One file per kind of
 //! link.
 
-mod attempt;
 pub(crate) mod certificate;
 pub(crate) mod clients;
 mod connect;

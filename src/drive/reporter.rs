@@ -88,7 +88,7 @@ impl Reporter {
     }
 
     /// What was worked out beside the events of the link.
-    pub(crate) fn diagnosed(&mut self, diagnosis: Arc<Diagnosis>) {
+    pub(crate) fn diagnosed(&self, diagnosis: Arc<Diagnosis>) {
         self.note(Arc::clone(&diagnosis));
         let kind = EventKind::Diagnosed { diagnosis };
         self.log(&kind);

@@ -89,7 +89,7 @@ impl Case {
         let unique = |info: &TcpInfo| Some(info.bytes_sent?.saturating_sub(info.bytes_retrans?));
         let sent = unique(info)?.saturating_sub(unique(before)?);
         let beats = last.beats_out.saturating_sub(first.beats_out) + first.bytes;
-        Some(sent <= beats.into() && before.unacked == 0 && before.unsent() == 0)
+        Some(sent <= beats.into() && !before.is_outstanding())
     }
 
     /// What the kernel knows now, against what it knew before the first beat that was not answered.
