@@ -125,6 +125,8 @@ pub(crate) struct Case {
     warned: Option<(Cause, Instant)>,
     told: Option<Arc<Diagnosis>>,
     surest: Option<Confidence>,
+    /// The same for the last silence, also after it is over.
+    explained: Option<(Cause, Confidence)>,
     contact: Contact,
 }
 
@@ -169,6 +171,7 @@ impl Case {
             warned: None,
             told: None,
             surest: None,
+            explained: None,
             contact: Contact::default(),
         }
     }

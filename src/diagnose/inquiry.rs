@@ -11,6 +11,7 @@
 //!
 //! The policy, and where it stands:
 //!
+//! * when a beat that waits is looked at, and how thoroughly: [`looks`]
 //! * what is looked at after a miss, a word of a router, a quiet moment: [`silence`]
 //! * what an end, or an attempt that failed, is worth: [`ends`]
 //! * what the next connection, and the old one, tell afterwards: [`after`]
@@ -20,8 +21,13 @@
 mod after;
 mod asking;
 mod ends;
+mod looks;
 mod silence;
 mod telling;
+
+#[cfg(test)]
+#[path = "../../tests/sim/why/mod.rs"]
+mod why;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -40,6 +46,7 @@ use crate::state::State;
 use crate::tcp_info::TcpInfo;
 
 use after::Relic;
+use looks::Looks;
 pub(crate) use asking::{Question, Suspects};
 pub(crate) use ends::Attempt;
 
@@ -132,6 +139,7 @@ pub(crate) struct Inquiry {
     /// Beats are spread over an interval, so that is how far apart links notice a common trouble.
     window: Duration,
     case: Case,
+    looks: Looks,
     /// By which rule the peer ends its connections, as it was told last.
     rule: Option<Rule>,
     /// What is to be told, and what goes with the report that was judged.
@@ -183,6 +191,7 @@ impl Inquiry {
             settings: heartbeat.diagnose,
             window: window(heartbeat),
             case: Case::new(heartbeat.diagnose, heartbeat.timeout, target, now),
+            looks: Looks::default(),
             rule: None,
             acts: VecDeque::new(),
             judged: None,
@@ -205,6 +214,31 @@ impl Inquiry {
 
     pub(crate) fn is_on(&self) -> bool {
         self.settings.evidence
+    }
+
+    /// When the beat in flight, which was `sent` then, is to be looked at; a usual answer takes
+    /// `usual`. None where no beat waits.
+    pub(crate) fn look_due(
+        &mut self,
+        sent: Option<Instant>,
+        usual: Option<Duration>,
+    ) -> Option<Instant> {
+        let Some(sent) = sent.filter(|_| self.is_on()) else {
+            self.looks.stop();
+            return None;
+        };
+        Some(self.looks.due(sent, usual))
+    }
+
+    /// How long after a beat that is, the first time.
+    pub(crate) fn attention(&self) -> Duration {
+        self.looks.attention()
+    }
+
+    /// The beat in flight is being looked at, one of those of so many links; whether that is to be
+    /// a thorough look.
+    pub(crate) fn on_looked(&mut self, now: Instant, lookers: u32) -> bool {
+        self.looks.on_looked(now, lookers)
     }
 
     /// Takes note of what was seen, and judges it.

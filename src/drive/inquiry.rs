@@ -13,7 +13,7 @@ use socket2::Socket;
 use crate::cause::Loss;
 use crate::diagnose::{self, Act, Case, Heard, Ledger, Saw};
 use crate::drive::Seat;
-use crate::drive::looks::Looks;
+use crate::drive::looks::Looker;
 use crate::drive::relic::Relic;
 use crate::drive::reporter::Reporter;
 use crate::drive::scene::{Quiet, Scene, Unseen};
@@ -26,7 +26,7 @@ use eyes::{Eyes, Hands};
 pub(crate) struct Inquiry {
     mind: diagnose::Inquiry,
     hands: Hands,
-    looks: Looks,
+    looker: Looker,
     /// When something is to be looked at again, without any beat.
     due: Option<Instant>,
 }
@@ -36,7 +36,7 @@ impl Inquiry {
         Inquiry {
             mind: diagnose::Inquiry::new(heartbeat, &seat.handle.who.target, now),
             hands: Hands::new(seat, heartbeat),
-            looks: Looks::new(Arc::clone(&seat.shared.lookers)),
+            looker: Looker::new(Arc::clone(&seat.shared.lookers)),
             due: None,
         }
     }
@@ -86,21 +86,21 @@ impl Inquiry {
         sent: Instant,
         rtt: &Rtt,
     ) -> Option<Instant> {
-        if !self.is_on() || !expecting {
-            self.looks.stop();
-            return None;
+        let sent = Some(sent).filter(|_| expecting);
+        if sent.is_none() {
+            self.looker.stop();
         }
-        Some(self.looks.due(sent, rtt.avg()))
+        self.mind.look_due(sent, rtt.avg())
     }
 
     /// How long after a beat that one is.
     pub(crate) fn attention(&self) -> Duration {
-        self.looks.attention()
+        self.mind.attention()
     }
 
     /// The beat in flight is being looked at; whether that is to be a thorough look.
     pub(crate) fn on_looked(&mut self, now: Instant) -> bool {
-        self.looks.on_looked(now)
+        self.mind.on_looked(now, self.looker.look())
     }
 
     /// A router or firewall said something of the live connection.
@@ -166,7 +166,7 @@ impl Inquiry {
             self.hands.on_report(&report, now);
         }
         if matches!(report, Report::Disconnected { .. }) {
-            self.looks.stop();
+            self.looker.stop();
         }
         let why = self.see(Saw::Report(&mut report), now, scene, reporter);
         let answered = match report {

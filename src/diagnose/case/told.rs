@@ -135,10 +135,12 @@ impl Case {
         let same = before.is_some_and(|before| before.cause() == diagnosis.cause());
         let surest = self.surest.filter(|_| same);
         self.surest = surest.max(Some(diagnosis.confidence()));
+        self.explained = Some(diagnosis.cause()).zip(self.surest);
         (diagnosis, self.surest > surest)
     }
 
-    /// The same of a silence that is over: what stands now is another matter.
+    /// The same of a silence that is over: what stands now is another matter. What was told of it
+    /// while it lasted is no news.
     pub(crate) fn diagnose_past(
         &mut self,
         evidence: Evidence,
@@ -147,7 +149,14 @@ impl Case {
         if !self.stands || self.misses > 0 {
             return self.diagnose(evidence, now);
         }
-        (Arc::new(Diagnosis::recorded(evidence, self.recorder.beats(now))), true)
+        let diagnosis = Diagnosis::recorded(evidence, self.recorder.beats(now));
+        let (cause, sure) = (diagnosis.cause(), diagnosis.confidence());
+        let is_known = |(known, as_sure)| known == cause && as_sure >= sure;
+        let news = !self.explained.is_some_and(is_known);
+        if news {
+            self.explained = Some((cause, sure));
+        }
+        (Arc::new(diagnosis), news)
     }
 
     /// Whether other connections are to be made to tell more of this evidence: once in a trouble,

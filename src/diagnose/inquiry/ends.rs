@@ -8,7 +8,7 @@ use super::{Act, Facts, Inquiry};
 use crate::cause::{Cause, Loss};
 use crate::diagnose::case::OwnSide;
 use crate::diagnose::evidence::{Evidence, Stage};
-use crate::pulse::Regular;
+use crate::pulse::{Regular, Rule};
 use crate::tcp_info::{TcpInfo, TcpState};
 
 /// What became of the last attempt to connect, beside its loss.
@@ -67,7 +67,7 @@ impl Inquiry {
         if !is_attempt {
             self.part();
         }
-        self.case.on_disconnected();
+        self.end_connection();
     }
 
     /// A connection ended that was opened while the link was Down, and did not raise it: why that
@@ -103,13 +103,15 @@ impl Inquiry {
         let (diagnosis, _) = self.case.diagnose(evidence, now);
         self.leave_alone(&diagnosis);
         diagnosis.refine(loss);
-        // Again only when it has become clear which of the two it is.
-        if regular.times == 2 || self.rule != Some(regular.rule) {
+        // Again only when it has become clear which of the two it is. That it is open again, after
+        // ends that show both, is nothing to tell.
+        let is_clear = regular.rule != Rule::Either || self.rule.is_none();
+        if regular.times == 2 || is_clear && self.rule != Some(regular.rule) {
             self.acts.push_back(Act::Tell(diagnosis));
+            self.rule = Some(regular.rule);
         }
-        self.rule = Some(regular.rule);
         self.part();
-        self.case.on_disconnected();
+        self.end_connection();
     }
 
     fn on_failed_attempt(&mut self, loss: &mut Loss, now: Instant, facts: &mut dyn Facts) {
@@ -152,6 +154,11 @@ impl Inquiry {
             facts.attempt().add(&mut evidence);
         }
         evidence
+    }
+
+    fn end_connection(&mut self) {
+        self.case.on_disconnected();
+        self.looks.stop();
     }
 
     /// The connection is over: a silence on it has ended without an answer.

@@ -37,6 +37,7 @@ impl Inquiry {
         if !self.case.on_icmp(errno, now, info.as_ref()) {
             return;
         }
+        self.case.set_suspended(facts.suspended());
         // A local failure leaves the same error behind.
         let own = Some(facts.own_side(self.case.peer()));
         let mut evidence = self.case.silence(&Cause::AckTimeout.into(), now, info.as_ref(), own);
