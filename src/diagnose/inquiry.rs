@@ -46,9 +46,9 @@ use crate::state::State;
 use crate::tcp_info::TcpInfo;
 
 use after::Relic;
-use looks::Looks;
 pub(crate) use asking::{Question, Suspects};
 pub(crate) use ends::Attempt;
+use looks::Looks;
 
 /// What a link's thread saw.
 pub(crate) enum Saw<'a> {
@@ -140,8 +140,8 @@ pub(crate) struct Inquiry {
     window: Duration,
     case: Case,
     looks: Looks,
-    /// By which rule the peer ends its connections, as it was told last.
-    rule: Option<Rule>,
+    /// By which rules the peer ends its connections, as they were told since it was Down.
+    rules: Vec<Rule>,
     /// What is to be told, and what goes with the report that was judged.
     acts: VecDeque<Act>,
     judged: Option<Option<Arc<Diagnosis>>>,
@@ -192,7 +192,7 @@ impl Inquiry {
             window: window(heartbeat),
             case: Case::new(heartbeat.diagnose, heartbeat.timeout, target, now),
             looks: Looks::default(),
-            rule: None,
+            rules: Vec::new(),
             acts: VecDeque::new(),
             judged: None,
             held: None,
@@ -317,9 +317,8 @@ impl Inquiry {
         self.case.on_connected(peer, ledger, now);
         let info = facts.look().filter(|info| self.case.believes(info, now));
         // Nobody else asks who opened it.
-        let accepted = self.settings.side
-            && !is_ours
-            && info.as_ref().is_none_or(TcpInfo::is_accepted);
+        let accepted =
+            self.settings.side && !is_ours && info.as_ref().is_none_or(TcpInfo::is_accepted);
         self.connection = Connection { is_ours, accepted, has_fallen: false };
         self.on_opened(info.as_ref(), took);
     }

@@ -103,12 +103,12 @@ impl Inquiry {
         let (diagnosis, _) = self.case.diagnose(evidence, now);
         self.leave_alone(&diagnosis);
         diagnosis.refine(loss);
-        // Again only when it has become clear which of the two it is. That it is open again, after
+        // Again only when it has become clear which of the two it is. That this is open again, after
         // ends that show both, is nothing to tell.
-        let is_clear = regular.rule != Rule::Either || self.rule.is_none();
-        if regular.times == 2 || is_clear && self.rule != Some(regular.rule) {
+        let is_open = regular.rule == Rule::Either && !self.rules.is_empty();
+        if !is_open && !self.rules.contains(&regular.rule) {
             self.acts.push_back(Act::Tell(diagnosis));
-            self.rule = Some(regular.rule);
+            self.rules.push(regular.rule);
         }
         self.part();
         self.end_connection();

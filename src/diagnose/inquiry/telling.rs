@@ -20,6 +20,9 @@ impl Inquiry {
         facts: &mut dyn Facts,
     ) -> Option<Arc<Diagnosis>> {
         self.connection.has_fallen = is_down;
+        if is_down {
+            self.rules.clear(); // ends that come regularly after this are told anew
+        }
         let silence = matches!(loss.cause, Cause::AckTimeout | Cause::PartialReply);
         if let Some((diagnosis, _)) = self.held.take().filter(|_| silence) {
             diagnosis.refine(loss);

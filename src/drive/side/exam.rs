@@ -383,9 +383,7 @@ impl Exam<'_> {
             return Ok(Carried::Ended);
         }
         let until = Instant::now() + self.spoken(&connection);
-        while let Some(info) =
-            connection.tcp_info().filter(TcpInfo::is_outstanding)
-        {
+        while let Some(info) = connection.tcp_info().filter(TcpInfo::is_outstanding) {
             if info.state == TcpState::Closed {
                 return Ok(Carried::Ended);
             }

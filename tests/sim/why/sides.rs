@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cause::Cause;
-use crate::diagnose::{Attempt, Carried, Evidence, Facts, Fresh, Kept, OwnSide, Question, Suspects};
+use crate::diagnose::{
+    Attempt, Carried, Evidence, Facts, Fresh, Kept, OwnSide, Question, Suspects,
+};
 use crate::heartbeat::Heartbeat;
 use crate::pulse::{Heard, Roster};
 use crate::tcp_info::{TcpInfo, TcpState};
@@ -116,7 +118,8 @@ impl Eyes<'_> {
             Fresh::Connected => {
                 self.side.met = Some(at);
                 found.fresh_rtt_us = Some(self.path.rtt);
-                found.fresh_beat = Some(if self.path.hung(at) { Carried::Acked } else { Carried::Answered });
+                found.fresh_beat =
+                    Some(if self.path.hung(at) { Carried::Acked } else { Carried::Answered });
                 at += if self.path.hung(at) { patience } else { self.path.rtt };
             }
             Fresh::Silent if question.acked => {

@@ -202,16 +202,10 @@ impl World {
             let told = link.told.iter().filter(|told| from < told.at && told.at <= end);
             let told = told.filter(|told| told.state.is_none() && !told.is_alarm);
             let mut known: Vec<&Told> = Vec::new();
-            // Another age of connections that end is another rule.
-            let age = |told: &Told| {
-                let is_age = told.why.cause() == Cause::LifetimeClosed;
-                told.why.evidence().lived_us.filter(|_| is_age)
-            };
             for told in told.filter(|told| told.why.cause() != Cause::LocalStall) {
                 let is_same = |one: &&Told| {
                     one.why.cause() == told.why.cause()
                         && one.why.confidence() >= told.why.confidence()
-                        && age(one) == age(told)
                         && !self.has_turned(one.at, told.at)
                 };
                 if known.iter().any(is_same) {
@@ -250,9 +244,8 @@ impl World {
 
     /// The same, or it stands among what it may be.
     pub fn expect_among(&self, cause: Cause) {
-        let names = |told: &Told| {
-            told.why.cause() == cause || told.why.alternatives().contains(&cause)
-        };
+        let names =
+            |told: &Told| told.why.cause() == cause || told.why.alternatives().contains(&cause);
         if !self.told().any(names) {
             self.fail(format!("{cause} was not told"));
         }
