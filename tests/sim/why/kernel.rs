@@ -20,7 +20,6 @@ pub struct Segment {
 
 pub struct Flow {
     pub id: u64,
-    pub opened: Instant,
     pub rtt: Duration,
     syns_resent: u32,
     /// Written and not acknowledged; so many of them were sent.
@@ -57,7 +56,6 @@ impl Flow {
     pub fn open(id: u64, now: Instant, rtt: Duration, syns_resent: u32) -> Flow {
         Flow {
             id,
-            opened: now,
             rtt,
             syns_resent,
             waiting: VecDeque::new(),

@@ -119,10 +119,6 @@ impl World {
         lines.concat()
     }
 
-    pub fn elapsed(&self) -> Duration {
-        self.now - self.start
-    }
-
     pub fn run(&mut self, until: Duration) {
         let until = self.start + until;
         loop {
