@@ -201,9 +201,9 @@ impl Coordinator {
     /// events use [`subscribe`](Coordinator::subscribe). After [`stop`](Coordinator::stop) it ends.
     ///
     /// Changes arrive at once, acks within a quarter of a second (each with its own time). A queue
-    /// that is full loses the newest events and says how many ([`EventKind::Lost`]).
+    /// that is full loses the newest events and says how many ([`EventKind::Overflowed`]).
     ///
-    /// [`EventKind::Lost`]: crate::EventKind::Lost
+    /// [`EventKind::Overflowed`]: crate::EventKind::Overflowed
     pub fn events(&self) -> &Receiver<Event> {
         &self.own.events
     }

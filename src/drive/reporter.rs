@@ -191,7 +191,7 @@ impl Reporter {
                 status.turn(state, Instant::now());
                 status.ended = true;
             }
-            EventKind::Alive { .. } | EventKind::Diagnosed { .. } | EventKind::Lost { .. } => {}
+            EventKind::Alive { .. } | EventKind::Diagnosed { .. } | EventKind::Overflowed { .. } => {}
         }
     }
 
