@@ -38,6 +38,7 @@ const PATIENCE_AT_STOP: Duration = Duration::from_millis(900);
 /// let named = coordinator.observe(Observe::of(&stream).named("billing"), beat)?;
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
+#[must_use = "nothing is observed before it is handed to `observe`"]
 #[derive(Clone, Debug)]
 pub struct Observe<'a> {
     socket: BorrowedFd<'a>,

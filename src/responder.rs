@@ -45,6 +45,7 @@ const BACKLOG: i32 = 4096;
 /// responder.stop();
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
+#[must_use = "dropping it stops the responder"]
 pub struct Responder {
     own: Own<Server>,
 }
@@ -57,6 +58,7 @@ struct Server {
 }
 
 /// Settings of a [`Responder`].
+#[must_use = "nothing listens before `bind`"]
 #[derive(Clone, Debug)]
 pub struct ResponderBuilder {
     max_clients: usize,

@@ -69,6 +69,7 @@ const MOST_EVENTS: usize = 1 << 20;
 /// coordinator.stop()?;
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
+#[must_use = "dropping it stops its links"]
 pub struct Coordinator {
     own: Own<Inner>,
 }

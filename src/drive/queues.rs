@@ -166,7 +166,10 @@ mod tests {
         assert_eq!(slow.len(), 2);
         queues.close();
         let kinds: Vec<_> = slow.iter().map(|event| event.kind().clone()).collect();
-        assert_eq!(kinds, [EventKind::Ended, EventKind::Ended, EventKind::Overflowed { count: 23 }]);
+        assert_eq!(
+            kinds,
+            [EventKind::Ended, EventKind::Ended, EventKind::Overflowed { count: 23 }]
+        );
     }
 
     #[test]

@@ -191,7 +191,9 @@ impl Reporter {
                 status.turn(state, Instant::now());
                 status.ended = true;
             }
-            EventKind::Alive { .. } | EventKind::Diagnosed { .. } | EventKind::Overflowed { .. } => {}
+            EventKind::Alive { .. }
+            | EventKind::Diagnosed { .. }
+            | EventKind::Overflowed { .. } => {}
         }
     }
 

@@ -80,6 +80,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// client.close()?;
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
+#[must_use = "dropping it closes the connection"]
 pub struct Link {
     held: Arc<Own<Held>>,
 }
