@@ -3,14 +3,14 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::drive::follow::ear::Ear;
-use crate::drive::follow::{Follow, Followed};
-use crate::drive::guarded::Guarded;
 use crate::drive::limits::Needs;
 use crate::error::Error;
-use crate::follower::{Follower, Following};
 use crate::heartbeat::Heartbeat;
+use crate::links::follow::follower::{Follower, Following};
+use crate::links::follow::intake::Ear;
+use crate::links::follow::{Follow, Followed};
 use crate::protocol::Protocol;
+use crate::protocol::guarded::Guarded;
 
 use super::{Coordinator, Pace};
 

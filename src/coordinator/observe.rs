@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::drive::limits::Needs;
-use crate::drive::observe::Observing;
 use crate::error::Error;
 use crate::heartbeat::Heartbeat;
-use crate::observer::{Observe, Observed};
+use crate::links::observe::Observing;
+use crate::links::observe::observer::{Observe, Observed};
 
 use super::{Coordinator, Pace};
 
