@@ -14,7 +14,7 @@ use crate::heartbeat::Heartbeat;
 use crate::links::dial::{Dialer, Promise};
 use crate::links::in_band::link::{Adopt, Connect, Link, Received};
 use crate::links::in_band::outlet::{Meanwhile, Outlet};
-use crate::links::in_band::{InBand, Origin, Plan, To};
+use crate::links::in_band::{Origin, Plan, To, in_band};
 use crate::net::tls::Secure;
 use crate::protocol::Protocol;
 use crate::protocol::guarded::Guarded;
@@ -137,7 +137,7 @@ impl Coordinator {
         let plan = Plan { heartbeat, protocol, limit, outlet: theirs, to, bell, nagle };
         let handle = self.start(name, target, pace, move |seat| {
             let origin = origin(&seat);
-            InBand::new(seat, plan, origin).run();
+            in_band(seat, plan, origin).run();
         })?;
         let feed = Arc::clone(&self.own.shared.feed);
         Ok(Link::new(handle, feed, outlet, receiver, readable))

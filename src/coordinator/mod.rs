@@ -25,7 +25,7 @@ use crate::event_queue::EventQueue;
 use crate::heartbeat::Heartbeat;
 use crate::links::dial::{Dialer, Promise};
 use crate::links::handle::Handle;
-use crate::links::watch::Watch;
+use crate::links::watch::watch;
 use crate::net::tls::Secure;
 use crate::protocol::Protocol;
 use crate::protocol::guarded::Guarded;
@@ -137,7 +137,7 @@ impl Coordinator {
         let body = move |seat: Seat| {
             let (handle, shared) = (Arc::clone(&seat.handle), Arc::clone(&seat.shared));
             let dialer = Dialer { handle, shared, target, secure, promise };
-            Watch::new(seat, dialer, heartbeat, protocol).run();
+            watch(seat, dialer, heartbeat, protocol).run();
         };
         Ok(self.start(name, shown, pace, body)?.who.id)
     }

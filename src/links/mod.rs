@@ -4,9 +4,11 @@
 mod attempt;
 pub(crate) mod connect;
 pub(crate) mod dial;
+pub(crate) mod driver;
 pub(crate) mod follow;
 pub(crate) mod handle;
 pub(crate) mod in_band;
+mod medium;
 pub(crate) mod observe;
 pub(crate) mod reporter;
 pub(crate) mod respond;

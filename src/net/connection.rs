@@ -203,6 +203,14 @@ impl Connection {
         self.opened().unwrap_or(Woke::Bytes)
     }
 
+    /// What is there, without waiting: the rest of an earlier read, or what one more brings.
+    pub(crate) fn read_on(&mut self) -> Woke {
+        match self.opened() {
+            Some(woke) => woke,
+            None => self.read_now(),
+        }
+    }
+
     /// What TLS has opened and not yet handed on.
     fn opened(&mut self) -> Option<Woke> {
         match self.layer.as_mut()?.open_into(&mut self.inbox) {

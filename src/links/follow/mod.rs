@@ -4,8 +4,8 @@
 //! Who waits for whom: the link's thread waits for its bell, or until the pulse has something to
 //! judge, and for nobody else. The sender waits in the application's `send`, for whatever that
 //! waits for. The application's threads wait for neither: what they tell goes into the notes of the
-//! [`intake`]. Only at the end the link's thread waits for the sender, which cannot be woken; `stop`
-//! waits for both and gives up after a time.
+//! [`intake`]. Only at the end the link's thread waits for the sender, which cannot be woken;
+//! `stop` waits for both and gives up after a time.
 
 pub(crate) mod follower;
 pub(crate) mod intake;
@@ -18,15 +18,16 @@ use std::thread;
 use std::time::Instant;
 
 use crossbeam_channel::Receiver;
+use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
 use crate::drive::Seat;
-use crate::drive::inquiry::Inquiry;
 use crate::drive::scene::{Allowed, Scene};
 use crate::heartbeat::Heartbeat;
+use crate::links::driver::{Common, Driver};
 use crate::links::handle::Handle;
-use crate::links::reporter::Reporter;
-use crate::pulse::{Input, Output, Pulse, Report};
+use crate::links::medium::{Due, Medium, Passed};
+use crate::pulse::{Input, Pulse, Report};
 use crate::state::State;
 use crate::tcp_info::TcpInfo;
 use crate::transport::Transport;
@@ -46,175 +47,153 @@ pub(crate) struct Followed {
     pub(crate) transport: Transport,
 }
 
+/// A connection of the application's, by what it tells and the function that sends.
 pub(crate) struct Follow {
     handle: Arc<Handle>,
-    heartbeat: Heartbeat,
     ear: Arc<Ear>,
     rung: Receiver<()>,
-    pulse: Pulse,
-    reporter: Reporter,
-    inquiry: Inquiry,
     /// Told by the application, and not yet to the pulse.
-    inputs: VecDeque<Told>,
+    told: VecDeque<Told>,
     opening: Vec<u8>,
     /// The beat that waits for the sender. One at most: what a stuck `send` holds up is not sent in
     /// a burst afterwards.
     due: Option<u64>,
-    /// When the latest beat was asked for.
-    asked: Instant,
     stack: usize,
     send: Option<SendFn>,
     sender: Option<Sender>,
-    paused: bool,
     /// What was told before the stop has been taken.
     heard_out: bool,
 }
 
-impl Follow {
-    pub(crate) fn new(seat: Seat, from: Followed) -> Follow {
-        let mut inquiry = Inquiry::new(&seat, &from.heartbeat, Instant::now());
-        inquiry.case().set_transport(from.transport);
-        let Seat { handle, shared, seed } = seat;
-        let Followed { heartbeat, ear, rung, opening, send, stack, .. } = from;
-        let bell = ear.bell();
-        handle.set_waker(move || {
-            let _ = bell.try_send(());
-        });
-        // Not since this thread runs: what was told before counts.
-        let now = ear.since;
-        Follow {
-            reporter: Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed)),
-            inquiry,
-            pulse: Pulse::staying(heartbeat.clone(), seed, now),
-            handle,
-            heartbeat,
-            ear,
-            rung,
-            inputs: VecDeque::new(),
-            opening,
-            due: None,
-            asked: now,
-            stack,
-            send: Some(send),
-            sender: None,
-            paused: false,
-            heard_out: false,
-        }
-    }
+/// A followed link, to be run.
+pub(crate) fn follow(seat: Seat, from: Followed) -> Driver<Follow> {
+    let Followed { heartbeat, ear, rung, opening, send, stack, transport } = from;
+    let handle = Arc::clone(&seat.handle);
+    let bell = ear.bell();
+    handle.set_waker(move || {
+        let _ = bell.try_send(());
+    });
+    // Not since this thread runs: what was told before counts.
+    let now = ear.since;
+    let pulse = Pulse::staying(heartbeat.clone(), seat.seed, now);
+    let mut link = Common::new(seat, heartbeat, pulse, now);
+    link.inquiry.case().set_transport(transport);
+    let medium = Follow {
+        handle,
+        ear,
+        rung,
+        told: VecDeque::new(),
+        opening,
+        due: None,
+        stack,
+        send: Some(send),
+        sender: None,
+        heard_out: false,
+    };
+    Driver::new(link, medium)
+}
 
-    pub(crate) fn run(&mut self) {
-        loop {
-            match self.pulse.poll() {
-                Output::Connect => self.connect(),
-                Output::Beat(seq) => self.beat(seq),
-                Output::Close => {} // it is the application's
-                Output::Report(report) => self.report(report),
-                Output::Wait(until) => self.wait(until),
-                Output::Done => break,
-            }
-        }
-    }
-
-    fn tell(&mut self, input: Input) {
-        self.pulse.handle(Instant::now(), input);
-    }
+impl Medium for Follow {
+    const LOOKS: bool = false;
 
     /// The connection stands already; what is missing is the thread that sends.
-    fn connect(&mut self) {
-        let Some(send) = self.send.take() else { return };
-        let (handle, ear) = (Arc::clone(&self.handle), Arc::clone(&self.ear));
-        match Sender::start(handle, ear, self.stack, send) {
-            Ok(sender) => {
-                self.sender = Some(sender);
-                self.inquiry.on_connected(None, &Elsewhere, &self.reporter);
-                self.pulse.handle(self.ear.since, Input::Connected);
-            }
-            Err(error) => {
-                let detail = format!("no thread for `send`: {error}");
-                self.tell(Input::Lost(Loss::new(Cause::LocalResources, detail)));
-            }
+    fn open(&mut self, _link: &mut Common) -> Result<Instant, Loss> {
+        if let Some(send) = self.send.take() {
+            let (handle, ear) = (Arc::clone(&self.handle), Arc::clone(&self.ear));
+            let started = Sender::start(handle, ear, self.stack, send);
+            self.sender = Some(started.map_err(|error| {
+                Loss::new(Cause::LocalResources, format!("no thread for `send`: {error}"))
+            })?);
         }
+        Ok(self.ear.since)
+    }
+
+    fn is_open(&self) -> bool {
+        self.sender.is_some()
+    }
+
+    /// It is the application's, and nothing is known of it.
+    fn peer(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    fn socket(&self) -> Option<(&Socket, SocketAddr)> {
+        None
     }
 
     /// It goes out as soon as the sender is free. One that still waits then never went out.
-    fn beat(&mut self, seq: u64) {
-        self.asked = Instant::now();
+    fn beat(&mut self, link: &mut Common, seq: u64) {
+        link.beat_at = Instant::now();
         if let Some(old) = self.due.replace(seq) {
-            self.tell(Input::Skipped(old));
+            link.tell(Input::Skipped(old));
         }
     }
 
-    /// One step towards `until`: a flag, what the application told, something to send, or time.
-    fn wait(&mut self, until: Option<Instant>) {
-        if self.handle.is_stopping() {
-            return self.hear_out();
-        }
-        if self.handle.is_paused() != self.paused {
-            self.paused = !self.paused;
-            return self.tell(if self.paused { Input::Pause } else { Input::Resume });
-        }
-        if let Some(heartbeat) = self.handle.take_heartbeat() {
-            self.inquiry.set_heartbeat(&heartbeat);
-            self.heartbeat = heartbeat.clone();
-            return self.tell(Input::Adjust(Box::new(heartbeat)));
-        }
-        if !self.inquiry.is_calm() {
-            self.inquiry.attend(&Elsewhere, &mut self.reporter);
-        }
-        if self.inputs.is_empty() {
-            self.collect(until);
-        }
-        if let Some((at, input)) = self.next_input() {
-            return self.pulse.handle(at, input);
-        }
-        match self.speak() {
-            Ok(Some(input)) => self.tell(input),
-            Ok(None) => self.sleep(until),
-            Err(loss) => self.tell(Input::Lost(loss)),
-        }
-    }
-
-    /// What the application told before it let go counts; what it tells from now on does not.
-    fn hear_out(&mut self) {
-        if !std::mem::replace(&mut self.heard_out, true) {
-            self.ear.collect(&mut self.inputs, false);
-        }
-        match self.next_input() {
-            Some((at, input)) => self.pulse.handle(at, input),
-            None => self.tell(Input::Stop),
-        }
-    }
+    /// It is the application's.
+    fn close(&mut self, _link: &mut Common) {}
 
     /// What the application told; then that the time is up, if it is. So what came is taken before
     /// anybody is judged, and no flood of it can put off the verdict.
-    fn collect(&mut self, until: Option<Instant>) {
-        let now = Instant::now();
-        self.ear.collect(&mut self.inputs, self.pulse.state() != State::Up);
-        if until.is_some_and(|until| until <= now) {
-            self.inputs.push_back(Told { at: now, input: Input::Tick, times: 1 });
+    fn take(&mut self, link: &mut Common, verdict: Option<Instant>) -> Result<bool, Loss> {
+        if self.told.is_empty() {
+            let now = Instant::now();
+            self.ear.collect(&mut self.told, link.pulse.state() != State::Up);
+            if verdict.is_some_and(|verdict| verdict <= now) {
+                self.told.push_back(Told { at: now, input: Input::Tick, times: 1 });
+            }
         }
+        Ok(self.hand_on(link))
     }
 
-    /// The next of them, with the time at which it happened.
-    fn next_input(&mut self) -> Option<(Instant, Input)> {
+    fn wait(&mut self, link: &mut Common, due: &Due) -> Passed {
+        match self.speak() {
+            Ok(Some(input)) => link.tell(input),
+            Ok(None) => self.sleep(due.any),
+            Err(loss) => self.lose(link, loss),
+        }
+        Passed::Something
+    }
+
+    /// What the application told before it let go counts; what it tells from now on does not.
+    fn last_words(&mut self, link: &mut Common) -> bool {
+        if !std::mem::replace(&mut self.heard_out, true) {
+            self.ear.collect(&mut self.told, false);
+        }
+        self.hand_on(link)
+    }
+
+    fn on_report(&mut self, link: &mut Common, report: &mut Report) -> bool {
+        match report {
+            Report::State { loss: Some(loss), .. } => self.blame_send(&link.heartbeat, loss),
+            // Whoever reads of it finds it so.
+            Report::Disconnected { loss, .. } => drop(self.ear.lose(loss.clone())),
+            _ => {}
+        }
+        true
+    }
+}
+
+impl Follow {
+    /// Tells the next thing that the application told, with the time at which it happened.
+    fn hand_on(&mut self, link: &mut Common) -> bool {
         loop {
-            let first = self.inputs.front_mut()?;
+            let Some(first) = self.told.front_mut() else { return false };
             let (at, input) = (first.at, first.input.clone());
             first.times -= 1;
             if first.times == 0 {
-                self.inputs.pop_front();
+                self.told.pop_front();
             }
             match input {
                 // Of a frame that began before the beat: no part of its ack.
-                Input::Partial if at < self.asked => continue,
+                Input::Partial if at < link.beat_at => continue,
                 Input::Sent { seq, at } => {
-                    self.reporter.on_sent(seq);
-                    self.inquiry.on_sent(seq, at, 0, None);
+                    link.reporter.on_sent(seq);
+                    link.inquiry.on_sent(seq, at, 0, None);
                 }
-                Input::Heard(_) => self.inquiry.case().on_traffic(at),
                 _ => {}
             }
-            return Some((at, input));
+            link.tell_at(at, input);
+            return true;
         }
     }
 
@@ -258,20 +237,9 @@ impl Follow {
         };
     }
 
-    fn report(&mut self, mut report: Report) {
-        match &mut report {
-            Report::State { loss: Some(loss), .. } => self.blame_send(loss),
-            // Whoever reads of it finds it so.
-            Report::Disconnected { loss, .. } => drop(self.ear.lose(loss.clone())),
-            _ => {}
-        }
-        let Follow { inquiry, pulse, reporter, .. } = self;
-        inquiry.report(report, pulse.rtt(), &mut Elsewhere, reporter);
-    }
-
     /// Nothing came, and `send` hangs: that may be why.
-    fn blame_send(&self, loss: &mut Loss) {
-        let Heartbeat { timeout, write_timeout, .. } = self.heartbeat;
+    fn blame_send(&self, heartbeat: &Heartbeat, loss: &mut Loss) {
+        let Heartbeat { timeout, write_timeout, .. } = *heartbeat;
         let silence = matches!(loss.cause, Cause::AckTimeout | Cause::PartialReply);
         let Some(stuck) = self.ear.stuck().filter(|_| silence) else { return };
         if stuck >= write_timeout.min(timeout / 2) {
@@ -284,9 +252,7 @@ impl Follow {
 }
 
 /// The connection is the application's, and nothing is seen of it.
-struct Elsewhere;
-
-impl Scene for Elsewhere {
+impl Scene for Follow {
     fn look(&self) -> Option<TcpInfo> {
         None
     }

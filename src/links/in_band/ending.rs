@@ -18,7 +18,7 @@ use crate::sys;
 use crate::tcp_info::TcpInfo;
 
 use super::outlet::Command;
-use super::{InBand, Line, Origin};
+use super::{Common, InBand, Line, Medium, Origin};
 
 /// How long a link that is stopped may take to say good-bye; one that is closed has its write
 /// timeout.
@@ -31,24 +31,10 @@ const TICK: Duration = Duration::from_millis(10);
 const READS_AT_ONCE: u32 = 64;
 
 impl InBand {
-    /// A read came to the end. A protocol may know why.
-    pub(super) fn on_end(&mut self, mut loss: Loss) {
-        if loss.cause == Cause::ClosedByPeer {
-            if let Err(said) = self.protocol.closed() {
-                loss = said;
-            }
-        }
-        let cut = self.line.as_ref().map_or(0, |line| line.inbox.rest().len());
-        if cut > 0 {
-            loss.detail = format!("{}, {cut} bytes into a frame", loss.detail);
-        }
-        self.lose(loss);
-    }
-
     /// A writer found the connection broken. What came before is still the application's.
-    pub(super) fn on_broken(&mut self, loss: Loss) {
-        let said = self.read_on().err();
-        self.lose(said.unwrap_or(loss));
+    pub(super) fn on_broken(&mut self, link: &mut Common, loss: Loss) {
+        let said = self.read_on(link).err();
+        self.lose(link, said.unwrap_or(loss));
     }
 
     /// The connection failed while the application takes no frames: nothing can be read, and its
@@ -69,67 +55,71 @@ impl InBand {
 
     /// Whether the peer's kernel has acknowledged anything since the beat was due, also a probe of
     /// its closed window; or was not asked, because its window is closed and no probe is out.
-    pub(super) fn is_vouched_for(&mut self) -> bool {
+    pub(super) fn is_vouched_for(&self, link: &mut Common) -> bool {
         let Some(line) = &self.line else { return false };
         let Ok(info) = TcpInfo::of(&*line.socket) else { return false };
         // A kernel that tells nonsense vouches for nobody.
-        if !self.inquiry.case().believes(&info, Instant::now()) {
+        if !link.inquiry.case().believes(&info, Instant::now()) {
             return false;
         }
         let unsent = info.notsent_bytes.unwrap_or_default();
         // The beat among it. The ages count in ticks of the kernel's clock, 10 ms at the most.
         let all = info.unacked == 0 && unsent == 0;
-        let lately = info.last_ack_recv <= self.beat_at.elapsed() + TICK;
+        let lately = info.last_ack_recv <= link.beat_at.elapsed() + TICK;
         // Bytes wait and none is on its way: for want of a window. One probe of it may be out at
         // any time; two say that nobody answers.
         let waits_for_window = info.unacked == 0 && unsent > 0 && info.probes < 2;
         all || lately || waits_for_window
     }
 
-    pub(super) fn obey(&mut self, command: Command) {
+    pub(super) fn obey(&mut self, link: &mut Common, command: Command) {
         match command {
             Command::Close(told) => {
-                let least = Instant::now() + self.heartbeat.write_timeout + LINGER;
+                let least = Instant::now() + link.heartbeat.write_timeout + LINGER;
                 let until = told.as_ref().map_or(least, |(_, until)| *until);
-                let result = self.say_good_bye(until, LINGER);
+                let result = self.say_good_bye(link, until, LINGER);
                 self.handle.give_up_dialing(); // what was lost is not opened again
-                self.tell(Input::Stop);
+                link.tell(Input::Stop);
                 if let Some((told, _)) = told {
                     let _ = told.send(result); // who asked may have gone
                 }
             }
             Command::HandBack(to, until) => {
-                let result = self.hand_back(until);
+                let result = self.hand_back(link, until);
                 let over = self.outlet.over().is_some();
                 let _ = to.send(result);
                 if over {
-                    self.tell(Input::Stop);
+                    link.tell(Input::Stop);
                 }
             }
         }
     }
 
     /// On request of the coordinator: in good order, as far as that goes quickly.
-    pub(super) fn stop(&mut self) {
+    pub(super) fn part(&mut self, link: &mut Common) {
         let until = Instant::now() + GOOD_BYE;
-        let _ = self.say_good_bye(until, Duration::ZERO); // it is over either way
-        self.tell(Input::Stop);
+        let _ = self.say_good_bye(link, until, Duration::ZERO); // it is over either way
     }
 
     /// What was sent goes out, then the farewell, then the end, all of it until then.
-    fn say_good_bye(&mut self, until: Instant, linger: Duration) -> Result<(), Error> {
-        if let Some(loss) = self.had_ended() {
+    fn say_good_bye(
+        &mut self,
+        link: &mut Common,
+        until: Instant,
+        linger: Duration,
+    ) -> Result<(), Error> {
+        if let Some(loss) = self.had_ended(link) {
             return Err(Error::lost(&loss));
         }
         let closed = Loss::new(Cause::Stopped, "the link was closed");
-        let all = self.finish(&closed, until).and_then(|all| {
+        let all = self.finish(link, &closed, until).and_then(|all| {
             let mut last = Vec::new();
             if self.line.is_some() && all {
                 self.protocol.farewell(&mut last)?;
                 self.outlet.push(&last, None);
                 self.outlet.push_tls_farewell();
             }
-            self.finish(&closed, until)
+            self.finish(link, &closed, until)
         });
         let (result, linger) = match &all {
             Ok(true) => (Ok(()), linger),
@@ -141,7 +131,7 @@ impl InBand {
         let stalled = all.err().filter(|loss| loss.cause == Cause::WriteStalled);
         let broken = self.outlet.broken().filter(|_| result.is_err());
         if let Some(loss) = broken.or(stalled) {
-            self.lose(loss);
+            self.lose(link, loss);
         }
         result
     }
@@ -161,15 +151,15 @@ impl InBand {
     /// # Errors
     ///
     /// The connection is lost; that it took longer than the write timeout is a loss, too.
-    fn finish(&mut self, why: &Loss, until: Instant) -> Result<bool, Loss> {
-        let stalled = Instant::now() + self.heartbeat.write_timeout;
+    fn finish(&mut self, link: &mut Common, why: &Loss, until: Instant) -> Result<bool, Loss> {
+        let stalled = Instant::now() + link.heartbeat.write_timeout;
         let mut until = until.min(stalled);
         loop {
             let step = Instant::now() + GOOD_BYE / 2;
             if self.outlet.finish(why, until.min(step))? {
                 return Ok(true);
             }
-            self.make_room();
+            self.make_room(link);
             if self.handle.is_stopping() {
                 until = until.min(step);
             }
@@ -185,12 +175,12 @@ impl InBand {
 
     /// A peer that is itself blocked in a write reads nothing: what it says is taken, as far as the
     /// application has room for it.
-    fn make_room(&mut self) {
+    fn make_room(&mut self, link: &mut Common) {
         for _ in 0..READS_AT_ONCE {
             self.pump();
             let more = !self.delivery.is_blocked() && matches!(self.read(), Woke::Bytes);
-            match self.next_input() {
-                Ok(Some(input)) => self.tell(input),
+            match self.next_input(link) {
+                Ok(Some(input)) => link.tell(input),
                 Ok(None) if more => {}
                 _ => return,
             }
@@ -218,7 +208,7 @@ impl InBand {
         }
     }
 
-    fn hand_back(&mut self, until: Instant) -> Result<Returned, Error> {
+    fn hand_back(&mut self, link: &mut Common, until: Instant) -> Result<Returned, Error> {
         let why = Loss::new(Cause::Stopped, "the connection was handed back");
         if self.line.is_none() {
             return Err(Error::lost(self.loss.as_ref().unwrap_or(&why)));
@@ -228,17 +218,17 @@ impl InBand {
                 "under TLS the socket alone is of no use: close the link instead",
             ));
         }
-        if let Some(loss) = self.had_ended() {
+        if let Some(loss) = self.had_ended(link) {
             return Err(Error::lost(&loss));
         }
-        match self.finish(&why, until) {
+        match self.finish(link, &why, until) {
             Ok(true) => {}
             Ok(false) => {
                 return Err(self.unwritten()); // half a frame may be out: nobody can go on there
             }
             Err(loss) => {
                 let error = Error::lost(&loss);
-                self.lose(loss);
+                self.lose(link, loss);
                 return Err(error);
             }
         }
@@ -256,7 +246,7 @@ impl InBand {
         #[cfg(target_os = "linux")]
         let _ = socket.set_tcp_notsent_lowat(self.lowat);
         let frames = self.delivery.take_frames();
-        let acks_due = self.pulse.outstanding();
+        let acks_due = link.outstanding();
         let unread = inbox.rest().to_vec();
         let socket = Arc::try_unwrap(socket)
             .or_else(|shared: Arc<Socket>| shared.try_clone())
@@ -265,9 +255,9 @@ impl InBand {
     }
 
     /// The pulse gave the connection up.
-    pub(super) fn close(&mut self) {
+    pub(super) fn hang_up(&mut self, link: &Common) {
         let loss = self.loss.clone().unwrap_or_else(|| Cause::Stopped.into());
-        let over = self.pulse.is_done() || self.heartbeat.after != After::Reconnect;
+        let over = link.pulse.is_done() || link.heartbeat.after != After::Reconnect;
         if self.line.take().is_none() {
             return;
         }

@@ -12,6 +12,7 @@ use crate::net::connection::Woke;
 use crate::net::inbox::Next;
 use crate::protocol::Frame;
 use crate::protocol::guarded::caught;
+use crate::role::Role;
 use crate::sys;
 
 use super::{InBand, Line};
@@ -22,6 +23,7 @@ const MOST_EARLY: usize = 64;
 /// A conversation that is not yet the application's.
 pub(super) struct Greeting<'a> {
     link: &'a mut InBand,
+    role: Role,
     line: &'a mut Line,
     deadline: Instant,
     limit: Duration,
@@ -32,12 +34,13 @@ pub(super) struct Greeting<'a> {
 impl<'a> Greeting<'a> {
     pub(super) fn new(
         link: &'a mut InBand,
+        role: Role,
         line: &'a mut Line,
         limit: Duration,
         connection: u64,
     ) -> Greeting<'a> {
         let deadline = Instant::now() + limit;
-        Greeting { link, line, deadline, limit, early: VecDeque::new(), connection }
+        Greeting { link, role, line, deadline, limit, early: VecDeque::new(), connection }
     }
 
     /// The protocol's own part.
@@ -82,7 +85,7 @@ impl<'a> Greeting<'a> {
                     return link.outlet.data(self.line.inbox.frame_bytes()).map(Some);
                 }
                 Next::Frame(Frame::Beat(seq)) => {
-                    link.answer(seq)?;
+                    link.answer(self.role, seq)?;
                     return Ok(None);
                 }
                 Next::Frame(Frame::Ack(_) | Frame::Own) => return Ok(None),

@@ -8,11 +8,11 @@ use crate::net::inbox::Next;
 use crate::protocol::Frame;
 use crate::pulse::Input;
 
-use super::InBand;
+use super::{Common, InBand};
 
 impl InBand {
     /// What the bytes that came amount to.
-    pub(super) fn next_input(&mut self) -> Result<Option<Input>, Loss> {
+    pub(super) fn next_input(&mut self, link: &mut Common) -> Result<Option<Input>, Loss> {
         let mut heard = false;
         loop {
             if self.delivery.is_blocked() {
@@ -31,12 +31,12 @@ impl InBand {
                 Next::Frame(Frame::Own) => heard = true,
                 Next::Frame(Frame::Beat(seq)) => {
                     heard = true;
-                    self.answer(seq)?;
+                    self.answer(link.heartbeat.role, seq)?;
                 }
                 Next::Frame(Frame::Ack(seq)) => {
                     if let Some((sent, at)) = self.outlet.take_sent() {
-                        let input = self.on_sent(sent, at);
-                        self.tell(input);
+                        let input = self.on_sent(link, sent, at);
+                        link.tell(input);
                     }
                     return Ok(Some(Input::Ack(seq)));
                 }

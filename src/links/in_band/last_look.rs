@@ -8,7 +8,7 @@ use crate::cause::Loss;
 use crate::net::connection::{Woke, end};
 use crate::sys;
 
-use super::InBand;
+use super::{Common, InBand, Medium};
 
 /// Reads of what came before an end: a megabyte.
 const LAST_READS: u32 = 64;
@@ -16,24 +16,24 @@ const LAST_READS: u32 = 64;
 impl InBand {
     /// Whether the connection had ended, whoever found it. Then that is told, and all that came
     /// before the end is the application's.
-    pub(super) fn had_ended(&mut self) -> Option<Loss> {
+    pub(super) fn had_ended(&mut self, link: &mut Common) -> Option<Loss> {
         self.line.as_ref()?;
-        if let Some(loss) = self.inquiry.take_broken() {
-            self.lose(loss.clone());
+        if let Some(loss) = link.inquiry.take_broken() {
+            self.lose(link, loss.clone());
             return Some(loss);
         }
         if let Some(loss) = self.outlet.broken() {
-            self.on_broken(loss.clone());
+            self.on_broken(link, loss.clone());
             return Some(loss);
         }
-        let loss = match self.read_on() {
+        let loss = match self.read_on(link) {
             Ok(end) => end.or_else(|| self.end_behind_unread())?,
             Err(refused) => {
-                self.lose(refused.clone());
+                self.lose(link, refused.clone());
                 return Some(refused);
             }
         };
-        self.on_end(loss.clone());
+        self.on_end(link, loss.clone());
         Some(loss)
     }
 
@@ -43,15 +43,15 @@ impl InBand {
     /// # Errors
     ///
     /// Bytes that the protocol does not allow.
-    pub(super) fn read_on(&mut self) -> Result<Option<Loss>, Loss> {
+    pub(super) fn read_on(&mut self, link: &mut Common) -> Result<Option<Loss>, Loss> {
         for _ in 0..LAST_READS {
             self.pump();
             if self.delivery.is_blocked() {
                 break;
             }
             let woke = self.read();
-            while let Some(input) = self.next_input()? {
-                self.tell(input);
+            while let Some(input) = self.next_input(link)? {
+                link.tell(input);
             }
             match woke {
                 Woke::Bytes => {}

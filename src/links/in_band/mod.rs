@@ -10,7 +10,6 @@ mod greeting;
 mod intake;
 mod last_look;
 pub(crate) mod link;
-mod looks;
 pub(crate) mod outlet;
 mod pending;
 mod waiting;
@@ -24,24 +23,27 @@ use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
 use crate::drive::Seat;
-use crate::drive::inquiry::Inquiry;
+use crate::drive::scene::{Allowed, Scene};
 use crate::heartbeat::Heartbeat;
+use crate::links::connect::set_options;
 use crate::links::dial::Dialer;
+use crate::links::driver::{Common, Driver};
 use crate::links::handle::Handle;
-use crate::links::in_band::link::{LoginHook, Received};
-use crate::links::reporter::Reporter;
+use crate::links::medium::{Due, Medium, Passed};
 use crate::net::connection::Woke;
 use crate::net::inbox::Inbox;
 use crate::net::tls::Layer;
 use crate::protocol::guarded::Guarded;
-use crate::pulse::{Input, Output, Pulse, Report};
-use crate::sys::Bell;
+use crate::pulse::{Input, Patience, Pulse, Report};
+use crate::role::Role;
+use crate::sys::{self, Bell};
 use crate::tcp_info::TcpInfo;
 
 use delivery::Delivery;
 pub(crate) use delivery::To;
 pub(crate) use greeting::Conversation;
 use greeting::Greeting;
+use link::{LoginHook, Received};
 use outlet::{Outlet, Pushed, Remains};
 
 /// Reads past a deadline before it is judged, as on a watched link.
@@ -90,14 +92,11 @@ pub(crate) struct Line {
     overtime: u32,
 }
 
+/// A connection that carries the application's data, and beats between its frames.
 pub(crate) struct InBand {
     handle: Arc<Handle>,
-    reporter: Reporter,
-    inquiry: Inquiry,
-    heartbeat: Heartbeat,
     protocol: Guarded,
     limit: usize,
-    pulse: Pulse,
     outlet: Arc<Outlet>,
     delivery: Delivery,
     bell: Arc<Bell>,
@@ -106,13 +105,8 @@ pub(crate) struct InBand {
     connections: u64,
     /// A beat or an answer on its way out.
     out: Vec<u8>,
-    paused: bool,
-    /// When the beat in flight was due, for asking the peer's kernel.
-    beat_at: Instant,
-    /// How long it is, and what the kernel knew before it.
+    /// How long the beat on its way out is, and what the kernel knew before it.
     beat: (usize, Option<TcpInfo>),
-    /// What happened, to be told to the pulse, one thing at a time.
-    inputs: VecDeque<(Instant, Input)>,
     /// Why the connection ended, for those who read and write.
     loss: Option<Loss>,
     /// The last connection of which the reader was told.
@@ -133,95 +127,178 @@ impl Drop for InBand {
     }
 }
 
-impl InBand {
-    pub(crate) fn new(seat: Seat, plan: Plan, origin: Origin) -> InBand {
-        let Plan { heartbeat, protocol, limit, outlet, to, bell, nagle } = plan;
-        let now = Instant::now();
-        let inquiry = Inquiry::new(&seat, &heartbeat, now);
-        let Seat { handle, shared, seed } = seat;
-        let pulse = Pulse::new(heartbeat.clone(), seed, now);
-        let delivery = Delivery::new(handle.who.id, to, Arc::clone(&shared.readers));
-        let reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
-        handle.set_bell(Arc::clone(&bell));
-        InBand {
-            handle,
-            reporter,
-            inquiry,
-            heartbeat,
-            protocol,
-            limit,
-            pulse,
-            outlet,
-            delivery,
-            bell,
-            origin,
-            line: None,
-            connections: 0,
-            out: Vec::with_capacity(128),
-            paused: false,
-            beat_at: now,
-            beat: (0, None),
-            inputs: VecDeque::new(),
-            loss: None,
-            told: 0,
-            #[cfg(target_os = "linux")]
-            lowat: 0,
-            nagle,
-            remains: None,
-            ended: false,
-        }
-    }
+/// A link on such a connection, to be run.
+pub(crate) fn in_band(seat: Seat, plan: Plan, origin: Origin) -> Driver<InBand> {
+    let Plan { heartbeat, protocol, limit, outlet, to, bell, nagle } = plan;
+    let now = Instant::now();
+    let delivery = Delivery::new(seat.handle.who.id, to, Arc::clone(&seat.shared.readers));
+    let pulse = Pulse::new(heartbeat.clone(), seat.seed, now);
+    let handle = Arc::clone(&seat.handle);
+    handle.set_bell(Arc::clone(&bell));
+    let medium = InBand {
+        handle,
+        protocol,
+        limit,
+        outlet,
+        delivery,
+        bell,
+        origin,
+        line: None,
+        connections: 0,
+        out: Vec::with_capacity(128),
+        beat: (0, None),
+        loss: None,
+        told: 0,
+        #[cfg(target_os = "linux")]
+        lowat: 0,
+        nagle,
+        remains: None,
+        ended: false,
+    };
+    Driver::new(Common::new(seat, heartbeat, pulse, now), medium)
+}
 
-    pub(crate) fn run(mut self) {
-        loop {
-            match self.pulse.poll() {
-                Output::Connect => self.connect(),
-                Output::Beat(seq) => self.beat(seq),
-                Output::Close => self.close(),
-                Output::Report(report) => self.report(report),
-                Output::Wait(until) => match self.inputs.pop_front() {
-                    Some((at, input)) => self.pulse.handle(at, input),
-                    None => self.wait(until),
-                },
-                Output::Done => break,
+impl Medium for InBand {
+    const LOOKS: bool = true;
+
+    fn open(&mut self, link: &mut Common) -> Result<Instant, Loss> {
+        match self.open_line(link) {
+            Ok(()) => Ok(Instant::now()),
+            Err(loss) if loss.cause == Cause::Stopped => Err(loss),
+            Err(loss) => {
+                self.loss = Some(loss.clone());
+                self.close(link);
+                self.outlet.die(&loss, false); // also where no connection came to be
+                Err(loss)
             }
         }
     }
 
-    /// In the order in which they are told, each when all is done that followed from the last.
-    fn tell(&mut self, input: Input) {
-        if let Input::Heard(at) | Input::Wrote(at) = input {
-            self.inquiry.case().on_traffic(at);
-        }
-        self.inputs.push_back((Instant::now(), input));
+    fn is_open(&self) -> bool {
+        self.line.is_some()
     }
 
-    fn report(&mut self, report: Report) {
-        match &report {
+    fn peer(&self) -> Option<SocketAddr> {
+        self.line.as_ref().map(|line| line.peer)
+    }
+
+    fn socket(&self) -> Option<(&Socket, SocketAddr)> {
+        self.line.as_ref().map(|line| (&*line.socket, line.peer))
+    }
+
+    fn beat(&mut self, link: &mut Common, seq: u64) {
+        link.beat_at = Instant::now();
+        match self.push_beat(link, seq) {
+            Ok(Some(input)) => link.tell(input),
+            Ok(None) => {}
+            Err(loss) => self.lose(link, loss),
+        }
+        if seq % ASK_RTO_EVERY == 0 {
+            self.ask_rto(link);
+        }
+    }
+
+    fn close(&mut self, link: &mut Common) {
+        self.hang_up(link);
+    }
+
+    fn take(&mut self, link: &mut Common, _verdict: Option<Instant>) -> Result<bool, Loss> {
+        if let Some(command) = self.outlet.take_command() {
+            self.obey(link, command);
+            return Ok(true);
+        }
+        if let Some((seq, at)) = self.outlet.take_sent() {
+            let input = self.on_sent(link, seq, at);
+            link.tell(input);
+            return Ok(true);
+        }
+        if let Some(input) = self.next_input(link)? {
+            link.tell(input);
+            return Ok(true);
+        }
+        match self.outlet.broken() {
+            Some(loss) if self.line.is_some() => self.on_broken(link, loss),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn wait(&mut self, link: &mut Common, due: &Due) -> Passed {
+        let now = Instant::now();
+        if self.line.is_none() {
+            return self.wait_without_connection(due.any, now);
+        }
+        if due.verdict.is_some_and(|until| until <= now) {
+            return self.read_in_overtime(link);
+        }
+        self.wait_for_line(link, due.any, now)
+    }
+
+    /// What the pulse is to know before it judges.
+    fn tick(&mut self, link: &mut Common) {
+        if let Some(wrote) = self.outlet.wrote() {
+            link.tell(Input::Wrote(wrote));
+        }
+        if link.heartbeat.when_idle {
+            link.tell(Input::Unproven(self.outlet.has_unproven()));
+        }
+        if self.is_kept_from_judging() && self.is_vouched_for(link) {
+            link.tell(Input::Vouched);
+        }
+        link.tell(Input::Tick);
+    }
+
+    fn lose(&mut self, link: &mut Common, loss: Loss) {
+        // What was sent last may be what the peer ended it for.
+        if let Some(wrote) = self.outlet.wrote() {
+            link.tell(Input::Wrote(wrote)); // nothing follows from it
+        }
+        link.tell(Input::Lost(loss));
+    }
+
+    /// A protocol may know why.
+    fn on_end(&mut self, link: &mut Common, mut loss: Loss) {
+        if loss.cause == Cause::ClosedByPeer {
+            if let Err(said) = self.protocol.closed() {
+                loss = said;
+            }
+        }
+        let cut = self.line.as_ref().map_or(0, |line| line.inbox.rest().len());
+        if cut > 0 {
+            loss.detail = format!("{}, {cut} bytes into a frame", loss.detail);
+        }
+        self.lose(link, loss);
+    }
+
+    /// In good order, as far as that goes quickly.
+    fn last_words(&mut self, link: &mut Common) -> bool {
+        self.part(link);
+        false
+    }
+
+    fn adjust(&mut self, heartbeat: &Heartbeat) {
+        if let (Some(line), Origin::Dialed(..)) = (&self.line, &self.origin) {
+            let _ = set_options(&line.socket, heartbeat); // it works without
+        }
+    }
+
+    fn on_report(&mut self, link: &mut Common, report: &mut Report) -> bool {
+        match report {
             // Without either it was no ack: it only could be written.
             Report::Beat { seq, rtt, late } if rtt.is_some() || *late => self.outlet.prove(*seq),
             // Whoever reads and writes hears of the end as the events tell it.
-            Report::Disconnected { loss, .. } => self.loss = Some(self.inquiry.refined(loss)),
+            Report::Disconnected { loss, .. } => self.loss = Some(link.inquiry.refined(loss)),
+            // And need not wait for what is only the last diagnosis.
+            Report::Ended if link.inquiry.is_open() => self.end(),
             _ => {}
         }
-        self.report_with_cause(report);
+        true
     }
+}
 
-    fn connect(&mut self) {
-        match self.open() {
-            Ok(()) => self.tell(Input::Connected),
-            Err(loss) if loss.cause == Cause::Stopped => {} // the next wait ends it
-            Err(loss) => {
-                self.loss = Some(loss.clone());
-                self.close();
-                self.outlet.die(&loss, false); // also where no connection came to be
-                self.tell(Input::Lost(loss));
-            }
-        }
-    }
-
-    fn open(&mut self) -> Result<(), Loss> {
-        self.reporter.peer = None;
+impl InBand {
+    fn open_line(&mut self, link: &mut Common) -> Result<(), Loss> {
+        link.reporter.peer = None;
         let mut inbox = Inbox::with_limit(self.limit);
         let (socket, peer, layer): (_, _, Option<Box<Layer>>) = match &mut self.origin {
             Origin::Adopted { given, .. } => {
@@ -230,13 +307,13 @@ impl InBand {
                 (Arc::new(socket), peer, None)
             }
             Origin::Dialed(dialer, _) => {
-                let (connection, took) = dialer.dial(&self.heartbeat)?;
+                let (connection, took) = dialer.dial(&link.heartbeat)?;
                 if !self.handle.keep_socket() {
                     dialer.hang_up();
                     return Err(Cause::Stopped.into());
                 }
                 // From here on the bell wakes, and the end can be an orderly one.
-                self.reporter.on_dialed(dialer.secure.as_ref(), &connection, took);
+                link.reporter.on_dialed(dialer.secure.as_ref(), &connection, took);
                 let peer = connection.peer;
                 let (socket, layer) = connection.into_parts();
                 if self.nagle {
@@ -250,30 +327,29 @@ impl InBand {
             self.lowat = socket.tcp_notsent_lowat().unwrap_or_default();
             let _ = socket.set_tcp_notsent_lowat(UNSENT); // it is faster with it, and works without
         }
-        self.reporter.peer = Some(peer);
+        link.reporter.peer = Some(peer);
         self.connections += 1;
         self.outlet.begin(Arc::clone(&socket), peer, layer);
         let line = Line { socket, peer, inbox, looked: false, closed: false, overtime: 0 };
-        let early = self.greet(line)?;
+        let early = self.greet(link, line)?;
         if let Origin::Dialed(..) = self.origin {
             self.delivery.push(Received::Connected { connection: self.connections });
         }
         self.told = self.connections;
-        self.begin_inquiry(peer);
         early.into_iter().for_each(|frame| self.delivery.push(Received::Frame(frame)));
         self.outlet.open();
-        self.ask_rto();
+        self.ask_rto(link);
         Ok(())
     }
 
     /// The protocol's opening, the application's login.
-    fn greet(&mut self, mut line: Line) -> Result<VecDeque<Vec<u8>>, Loss> {
-        let (limit, connection) = (self.heartbeat.connect_timeout, self.connections);
+    fn greet(&mut self, link: &Common, mut line: Line) -> Result<VecDeque<Vec<u8>>, Loss> {
+        let (limit, connection) = (link.heartbeat.connect_timeout, self.connections);
         let mut hook = match &mut self.origin {
             Origin::Dialed(_, hook) => hook.take(),
             Origin::Adopted { .. } => None,
         };
-        let mut greeting = Greeting::new(self, &mut line, limit, connection);
+        let mut greeting = Greeting::new(self, link.heartbeat.role, &mut line, limit, connection);
         let result = greeting.open().and_then(|()| match &mut hook {
             Some(hook) => greeting.log_in(hook),
             None => Ok(greeting.into_early()),
@@ -286,24 +362,12 @@ impl InBand {
         result
     }
 
-    fn beat(&mut self, seq: u64) {
-        self.beat_at = Instant::now();
-        match self.push_beat(seq) {
-            Ok(Some(input)) => self.tell(input),
-            Ok(None) => {}
-            Err(loss) => self.lose(loss),
-        }
-        if seq % ASK_RTO_EVERY == 0 {
-            self.ask_rto();
-        }
-    }
-
-    fn push_beat(&mut self, seq: u64) -> Result<Option<Input>, Loss> {
+    fn push_beat(&mut self, link: &mut Common, seq: u64) -> Result<Option<Input>, Loss> {
         // A FIN that nobody looked at would turn into a reset by what is written now.
         let unseen = |line: &Line| !line.looked && !line.inbox.is_fresh();
         if self.line.as_ref().is_some_and(unseen) && !self.delivery.is_blocked() {
             if let Woke::Lost(loss) = self.read() {
-                self.on_end(loss);
+                self.on_end(link, loss);
                 return Ok(None);
             }
         }
@@ -315,7 +379,7 @@ impl InBand {
         if self.outlet.holds_a_beat() {
             return Ok(Some(Input::Skipped(seq)));
         }
-        if let Some(loss) = self.inquiry.take_broken() {
+        if let Some(loss) = link.inquiry.take_broken() {
             return Err(loss);
         }
         self.out.clear();
@@ -323,38 +387,28 @@ impl InBand {
         if self.out.is_empty() {
             return Ok(Some(Input::Stands(seq)));
         }
-        self.beat = (self.out.len(), self.look_before());
+        self.beat = (self.out.len(), self.look_before(link));
         Ok(match self.outlet.push(&self.out, Some(seq)) {
-            Pushed::Sent(at) => Some(self.on_sent(seq, at)),
+            Pushed::Sent(at) => Some(self.on_sent(link, seq, at)),
             Pushed::LeftOut => Some(Input::Skipped(seq)),
             Pushed::Waits | Pushed::NotOpen => None,
         })
     }
 
-    fn on_sent(&mut self, seq: u64, at: Instant) -> Input {
-        self.reporter.on_sent(seq);
+    fn on_sent(&mut self, link: &mut Common, seq: u64, at: Instant) -> Input {
+        link.reporter.on_sent(seq);
         let (bytes, before) = std::mem::take(&mut self.beat);
-        self.inquiry.on_sent(seq, at, bytes, before);
-        if self.heartbeat.role.expects_acks() {
+        link.inquiry.on_sent(seq, at, bytes, before);
+        if link.heartbeat.role.expects_acks() {
             Input::Sent { seq, at }
         } else {
             Input::Stands(seq)
         }
     }
 
-    /// The connection is over.
-    fn lose(&mut self, loss: Loss) {
-        // What was sent last may be what the peer ended it for.
-        if let Some(wrote) = self.outlet.wrote() {
-            self.inquiry.case().on_traffic(wrote);
-            self.pulse.handle(Instant::now(), Input::Wrote(wrote)); // nothing follows from it
-        }
-        self.tell(Input::Lost(loss));
-    }
-
     /// Answers a beat of the peer.
-    fn answer(&mut self, seq: Option<u64>) -> Result<(), Loss> {
-        if self.heartbeat.role.answers() {
+    fn answer(&mut self, role: Role, seq: Option<u64>) -> Result<(), Loss> {
+        if role.answers() {
             self.out.clear();
             self.protocol.ack(seq, &mut self.out)?;
             if !self.out.is_empty() {
@@ -372,50 +426,42 @@ impl InBand {
         woke
     }
 
-    /// One step towards `until`: something that was asked, a frame, bytes, or time that passed.
-    fn wait(&mut self, until: Option<Instant>) {
-        if self.handle.is_stopping() {
-            return self.stop();
+    /// The kernel's own timeout, where the patience goes by it.
+    fn ask_rto(&self, link: &mut Common) {
+        if link.heartbeat.patience == Patience::FromRtt {
+            let rto = self.line.as_ref().and_then(|l| sys::retransmission_timeout(&*l.socket));
+            if let Some(rto) = rto {
+                link.tell(Input::Rto(rto));
+            }
         }
-        if self.handle.is_paused() != self.paused {
-            self.paused = !self.paused;
-            return self.tell(if self.paused { Input::Pause } else { Input::Resume });
-        }
-        if let Some(heartbeat) = self.handle.take_heartbeat() {
-            return self.adjust(heartbeat);
-        }
-        if let Some(command) = self.outlet.take_command() {
-            return self.obey(command);
-        }
-        if let Some((seq, at)) = self.outlet.take_sent() {
-            let input = self.on_sent(seq, at);
-            return self.tell(input);
-        }
-        self.attend();
-        match self.next_input() {
-            Ok(Some(input)) => return self.tell(input),
-            Ok(None) => {}
-            Err(loss) => return self.lose(loss),
-        }
-        if self.line.is_none() {
-            return self.wait_without_connection(until);
-        }
-        if let Some(loss) = self.outlet.broken() {
-            return self.on_broken(loss);
-        }
-        if let Some(loss) = self.inquiry.take_broken() {
-            return self.lose(loss);
-        }
-        let now = Instant::now();
-        if until.is_some_and(|until| until <= now) {
-            return self.read_in_overtime();
-        }
-        let expecting = self.pulse.expecting().is_some();
-        let look = self.inquiry.look_due(expecting, self.beat_at, self.pulse.rtt());
-        if look.is_some_and(|look| look <= now) {
-            return self.look(now);
-        }
-        let due = look.into_iter().chain(self.inquiry.due()).chain(until).min();
-        self.wait_for_line(due, now);
+    }
+
+    /// What the kernel knows just before a beat.
+    fn look_before(&self, link: &Common) -> Option<TcpInfo> {
+        let line = self.line.as_ref().filter(|_| link.inquiry.is_on())?;
+        TcpInfo::of(&*line.socket).ok()
+    }
+}
+
+/// What an inquiry may see of a link that carries data.
+impl Scene for InBand {
+    fn look(&self) -> Option<TcpInfo> {
+        TcpInfo::of(&*self.line.as_ref()?.socket).ok()
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        self.line.as_ref()?.socket.local_addr().ok()?.as_socket()
+    }
+
+    fn is_ours(&self) -> bool {
+        matches!(self.origin, Origin::Dialed(..))
+    }
+
+    fn allowed(&mut self, beat_bytes: usize) -> Result<Allowed, Loss> {
+        let secure = match &self.origin {
+            Origin::Dialed(dialer, _) => dialer.secure.clone(),
+            Origin::Adopted { .. } => None,
+        };
+        Ok(Allowed { secure, ..Allowed::by(&mut self.protocol, beat_bytes)? })
     }
 }

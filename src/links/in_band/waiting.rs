@@ -6,17 +6,19 @@ use std::time::Instant;
 use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
-use crate::heartbeat::Heartbeat;
-use crate::links::connect::set_options;
+use crate::links::driver::Common;
+use crate::links::medium::{Medium, Passed};
 use crate::net::connection::Woke;
-use crate::pulse::Input;
 use crate::sys;
 
-use super::{InBand, Origin, READS_IN_OVERTIME};
+use super::{InBand, READS_IN_OVERTIME};
 
 impl InBand {
-    pub(super) fn wait_without_connection(&mut self, until: Option<Instant>) {
-        let now = Instant::now();
+    pub(super) fn wait_without_connection(
+        &mut self,
+        until: Option<Instant>,
+        now: Instant,
+    ) -> Passed {
         let until = [until, self.leave_reader(now)].into_iter().flatten().min();
         let left = until.map(|until| until.saturating_duration_since(now));
         let none = None::<&Socket>;
@@ -25,7 +27,7 @@ impl InBand {
             _ => {}
         }
         self.pump();
-        self.tick();
+        Passed::Time
     }
 
     /// Hands on what the reader has room for.
@@ -42,12 +44,17 @@ impl InBand {
         blocked.then(|| self.delivery.pause(&self.bell)).flatten().map(|pause| now + pause)
     }
 
-    pub(super) fn wait_for_line(&mut self, until: Option<Instant>, now: Instant) {
+    pub(super) fn wait_for_line(
+        &mut self,
+        link: &mut Common,
+        until: Option<Instant>,
+        now: Instant,
+    ) -> Passed {
         let blocked = self.delivery.is_blocked();
         let pause = self.leave_reader(now);
         let until = [until, self.outlet.stuck_until(), pause].into_iter().flatten().min();
         let left = until.map(|until| until.saturating_duration_since(now));
-        let Some(line) = &mut self.line else { return };
+        let Some(line) = &mut self.line else { return Passed::Something };
         let wants = (!blocked, self.outlet.wants_room(), blocked && !line.closed);
         let woke = match self.outlet.opened(&mut line.inbox).filter(|_| !blocked) {
             Some(woke) => woke,
@@ -74,65 +81,32 @@ impl InBand {
                 }
             },
         };
-        match woke {
-            Woke::Lost(loss) => self.on_end(loss),
-            _ => self.deliver_or_tick(until),
+        if let Woke::Lost(loss) = woke {
+            self.on_end(link, loss);
+            return Passed::Something;
         }
-    }
-
-    fn deliver_or_tick(&mut self, until: Option<Instant>) {
         self.pump();
         let bytes = self.line.as_ref().is_some_and(|line| line.inbox.is_fresh());
-        if !bytes && until.is_some_and(|until| until <= Instant::now()) {
-            self.tick();
+        match until {
+            Some(until) if !bytes && until <= Instant::now() => Passed::Time,
+            _ => Passed::Something,
         }
     }
 
     /// The time is up: what waits to be read is read before anybody is judged.
-    pub(super) fn read_in_overtime(&mut self) {
-        let Some(line) = &mut self.line else { return };
+    pub(super) fn read_in_overtime(&mut self, link: &mut Common) -> Passed {
+        let Some(line) = &mut self.line else { return Passed::Something };
         line.overtime += 1;
         if line.overtime > READS_IN_OVERTIME || self.delivery.is_blocked() {
             line.overtime = 0;
             self.pump();
-            return self.tick();
+            return Passed::Time;
         }
         match self.read() {
-            Woke::Lost(loss) => self.on_end(loss),
+            Woke::Lost(loss) => self.on_end(link, loss),
             Woke::Bytes => {}
-            Woke::Interrupted | Woke::Quiet => self.tick(),
+            Woke::Interrupted | Woke::Quiet => return Passed::Time,
         }
-    }
-
-    /// Whether something was changed from outside since the pulse was told.
-    fn has_turned(&self) -> bool {
-        self.handle.is_paused() != self.paused || self.handle.is_to_adjust()
-    }
-
-    /// Another pace from here on.
-    pub(super) fn adjust(&mut self, heartbeat: Heartbeat) {
-        self.inquiry.set_heartbeat(&heartbeat);
-        if let (Some(line), Origin::Dialed(..)) = (&self.line, &self.origin) {
-            let _ = set_options(&line.socket, &heartbeat); // it works without
-        }
-        self.heartbeat = heartbeat.clone();
-        self.tell(Input::Adjust(Box::new(heartbeat)));
-    }
-
-    /// Time has passed. A pause or a stop that came meanwhile goes first.
-    pub(super) fn tick(&mut self) {
-        if self.handle.is_stopping() || self.has_turned() {
-            return;
-        }
-        if let Some(wrote) = self.outlet.wrote() {
-            self.tell(Input::Wrote(wrote));
-        }
-        if self.heartbeat.when_idle {
-            self.tell(Input::Unproven(self.outlet.has_unproven()));
-        }
-        if self.is_kept_from_judging() && self.is_vouched_for() {
-            self.tell(Input::Vouched);
-        }
-        self.tell(Input::Tick);
+        Passed::Something
     }
 }

@@ -17,20 +17,20 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use log::warn;
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
 use crate::cause::{Cause, Loss};
 use crate::drive::Seat;
-use crate::drive::inquiry::Inquiry;
 use crate::drive::scene::{Allowed, Scene};
 use crate::drive::verdict::{Before, Signs};
 use crate::error::Error;
+use crate::event::Identity;
 use crate::heartbeat::Heartbeat;
-use crate::links::handle::Handle;
+use crate::links::driver::{Common, Driver};
+use crate::links::medium::{Due, Medium, Passed};
 use crate::links::observe::keepalive::Keepalive;
 use crate::links::observe::observed_fd::Known;
-use crate::links::reporter::Reporter;
-use crate::pulse::{Input, Output, Pulse, Report};
+use crate::pulse::{Input, Pulse, Report};
 use crate::role::{After, Role};
 use crate::sys::{Epoll, Interest};
 use crate::tcp_info::TcpInfo;
@@ -89,11 +89,9 @@ impl Sight {
     }
 }
 
+/// A socket of the application's, by what the kernel knows of it.
 pub(crate) struct Observing {
-    handle: Arc<Handle>,
-    reporter: Reporter,
-    inquiry: Inquiry,
-    pulse: Pulse,
+    name: Arc<Identity>,
     socket: Known,
     peer: SocketAddr,
     local: Option<SocketAddr>,
@@ -108,7 +106,6 @@ pub(crate) struct Observing {
     /// Nothing was waited for since the last look.
     is_fresh: bool,
     looked: Instant,
-    paused: bool,
     /// Hung up when all is over, the options put back.
     _over: Sender<()>,
 }
@@ -126,126 +123,139 @@ fn listening(heartbeat: &Heartbeat) -> Heartbeat {
     }
 }
 
-impl Observing {
-    pub(crate) fn new(
-        seat: Seat,
-        sight: Sight,
-        heartbeat: &Heartbeat,
-        over: Sender<()>,
-    ) -> Observing {
-        let now = Instant::now();
-        let inquiry = Inquiry::new(&seat, heartbeat, now);
-        let Seat { handle, shared, seed } = seat;
-        let Sight { socket, peer, local, first, epoll, keepalive, asks } = sight;
-        let mut reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
-        reporter.peer = Some(peer);
-        handle.set_bell(epoll.bell());
-        Observing {
-            handle,
-            reporter,
-            inquiry,
-            pulse: Pulse::new(listening(heartbeat), seed, now),
-            socket,
-            peer,
-            local,
-            epoll,
-            keepalive,
-            asks,
-            interval: heartbeat.interval,
-            before: Before::new(first),
-            signs: Signs::default(),
-            heard: None,
-            is_fresh: false,
-            looked: now,
-            paused: false,
-            _over: over,
-        }
-    }
+/// An observed link, to be run.
+pub(crate) fn observing(
+    seat: Seat,
+    sight: Sight,
+    heartbeat: Heartbeat,
+    over: Sender<()>,
+) -> Driver<Observing> {
+    let now = Instant::now();
+    let Sight { socket, peer, local, first, epoll, keepalive, asks } = sight;
+    seat.handle.set_bell(epoll.bell());
+    let name = Arc::clone(&seat.handle.who);
+    let interval = heartbeat.interval;
+    let pulse = Pulse::new(listening(&heartbeat), seat.seed, now);
+    let mut link = Common::new(seat, heartbeat, pulse, now);
+    link.reporter.peer = Some(peer);
+    let medium = Observing {
+        name,
+        socket,
+        peer,
+        local,
+        epoll,
+        keepalive,
+        asks,
+        interval,
+        before: Before::new(first),
+        signs: Signs::default(),
+        heard: None,
+        is_fresh: false,
+        looked: now,
+        _over: over,
+    };
+    Driver::new(link, medium)
+}
 
-    pub(crate) fn run(&mut self) {
-        loop {
-            match self.pulse.poll() {
-                Output::Connect => self.connect(),
-                Output::Report(report) => self.report(report),
-                Output::Wait(until) => self.wait(until),
-                // The connection is the application's; and who only listens sends no beats.
-                Output::Close | Output::Beat(_) => {}
-                Output::Done => break,
-            }
-        }
-    }
-
-    fn tell(&mut self, input: Input) {
-        self.pulse.handle(Instant::now(), input);
-    }
+impl Medium for Observing {
+    const LOOKS: bool = false;
 
     /// It stands.
-    fn connect(&mut self) {
-        let view = View { last: self.before.last(), local: self.local };
-        self.inquiry.on_connected(Some(self.peer), &view, &self.reporter);
-        self.tell(Input::Connected);
+    fn open(&mut self, _link: &mut Common) -> Result<Instant, Loss> {
+        Ok(Instant::now())
     }
 
-    /// One step towards `until`: a flag, a look, the verdict that is due, or sleep.
-    fn wait(&mut self, until: Option<Instant>) {
-        if self.handle.is_stopping() {
-            let end = self.unseen_end().map_or(Input::Stop, Input::Lost);
-            return self.tell(end);
+    fn is_open(&self) -> bool {
+        true
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        Some(self.peer)
+    }
+
+    /// The error that waits on it is the application's.
+    fn socket(&self) -> Option<(&Socket, SocketAddr)> {
+        None
+    }
+
+    /// Who only listens sends none.
+    fn beat(&mut self, _link: &mut Common, _seq: u64) {}
+
+    /// It is the application's.
+    fn close(&mut self, _link: &mut Common) {}
+
+    /// A look before each verdict: after a stall of our own, too.
+    fn take(&mut self, link: &mut Common, _verdict: Option<Instant>) -> Result<bool, Loss> {
+        if std::mem::replace(&mut self.is_fresh, true) {
+            return Ok(false);
         }
-        if self.handle.is_paused() != self.paused {
-            self.paused = !self.paused;
-            return self.tell(if self.paused { Input::Pause } else { Input::Resume });
+        if let Some(input) = self.look_again(link) {
+            link.tell(input);
         }
-        if !self.inquiry.is_calm() {
-            let view = View { last: self.before.last(), local: self.local };
-            self.inquiry.attend(&view, &mut self.reporter);
-        }
-        // Before each verdict: after a stall of our own, too.
-        if !std::mem::replace(&mut self.is_fresh, true) {
-            if let Some(input) = self.look() {
-                self.tell(input);
-            }
-            return;
-        }
+        Ok(true)
+    }
+
+    fn wait(&mut self, _link: &mut Common, due: &Due) -> Passed {
         self.is_fresh = false;
-        if until.is_some_and(|until| until <= Instant::now()) {
-            // Silence is no news where nobody asked: the kernel's timers may be late, or the
-            // application has switched them off.
-            let asking = self.before.last().is_asking();
-            return self.tell(if asking { Input::Tick } else { Input::Vouched });
+        let now = Instant::now();
+        if due.verdict.is_some_and(|until| until <= now) {
+            return Passed::Time;
         }
-        self.sleep(until);
+        let look = self.looked + LOOK_EVERY;
+        let until = due.any.map_or(look, |until| until.min(look));
+        self.gather(until.saturating_duration_since(now));
+        Passed::Something
+    }
+
+    /// Silence is no news where nobody asked: the kernel's timers may be late, or the application
+    /// has switched them off.
+    fn tick(&mut self, link: &mut Common) {
+        let asking = self.before.last().is_asking();
+        link.tell(if asking { Input::Tick } else { Input::Vouched });
     }
 
     /// How the connection had ended before the observation does, if it had. What the application
     /// did itself before it let go is no news to it.
-    fn unseen_end(&mut self) -> Option<Loss> {
+    fn last_words(&mut self, link: &mut Common) -> bool {
         self.gather(Duration::ZERO);
-        match self.look() {
-            Some(Input::Lost(loss)) if loss.cause != Cause::ClosedByApplication => Some(loss),
-            _ => None,
+        match self.look_again(link) {
+            Some(Input::Lost(loss)) if loss.cause != Cause::ClosedByApplication => {
+                self.lose(link, loss);
+                true
+            }
+            _ => false,
         }
     }
 
-    fn sleep(&mut self, until: Option<Instant>) {
-        let look = self.looked + LOOK_EVERY;
-        let until = until.map_or(look, |until| until.min(look));
-        self.gather(until.saturating_duration_since(Instant::now()));
+    fn on_report(&mut self, _link: &mut Common, report: &mut Report) -> bool {
+        match report {
+            // The observation ends, and not the connection.
+            Report::Disconnected { loss, .. } if loss.cause == Cause::Stopped => return false,
+            Report::State { loss: Some(loss), .. } if loss.cause == Cause::AckTimeout => {
+                *loss = self.with_evidence(loss);
+            }
+            // Whoever hears of the end finds the options as they were.
+            Report::Ended => drop(self.keepalive.take()),
+            _ => {}
+        }
+        true
     }
+}
 
+impl Observing {
     fn gather(&mut self, most: Duration) {
         match self.epoll.wait(Some(most)) {
             Ok(happened) => happened.iter().for_each(|one| self.signs.on_happened(one)),
             Err(error) => {
                 // It cannot: the descriptor is ours. Without it, the looks in between are left.
-                warn!("{}: epoll: {error}", self.handle.who.name);
+                warn!("{}: epoll: {error}", self.name.name);
                 std::thread::park_timeout(LOOK_EVERY);
             }
         }
     }
 
     /// What the kernel knows, as an input for the pulse.
-    fn look(&mut self) -> Option<Input> {
+    fn look_again(&mut self, link: &mut Common) -> Option<Input> {
         let now = Instant::now();
         self.looked = now;
         let look = self.socket.look();
@@ -254,14 +264,14 @@ impl Observing {
             // What the application sent last may be what the peer ended it for.
             if let Ok(look) = &look {
                 let sent = now.checked_sub(look.last_data_sent);
-                sent.into_iter().for_each(|at| self.inquiry.case().on_traffic(at));
+                sent.into_iter().for_each(|at| link.inquiry.case().on_traffic(at));
             }
             return Some(Input::Lost(loss));
         }
         let look = look.ok()?;
         let silent = look.silent();
         let idle = look.last_data_recv.min(look.last_data_sent);
-        self.inquiry.case().on_traffic(now.checked_sub(idle).unwrap_or(now));
+        link.inquiry.case().on_traffic(now.checked_sub(idle).unwrap_or(now));
         if let Some(keepalive) = &mut self.keepalive {
             keepalive.on_look(look.probes, silent);
         }
@@ -285,22 +295,6 @@ impl Observing {
         }
     }
 
-    fn report(&mut self, mut report: Report) {
-        match &mut report {
-            // The observation ends, and not the connection.
-            Report::Disconnected { loss, .. } if loss.cause == Cause::Stopped => return,
-            Report::State { loss: Some(loss), .. } if loss.cause == Cause::AckTimeout => {
-                *loss = self.with_evidence(loss);
-            }
-            // Whoever hears of the end finds the options as they were.
-            Report::Ended => drop(self.keepalive.take()),
-            _ => {}
-        }
-        let Observing { inquiry, pulse, reporter, before, local, .. } = self;
-        let mut view = View { last: before.last(), local: *local };
-        inquiry.report(report, pulse.rtt(), &mut view, reporter);
-    }
-
     fn with_evidence(&self, loss: &Loss) -> Loss {
         Loss::new(loss.cause, format!("{}; {}", loss.detail, self.before.last().evidence()))
     }
@@ -308,14 +302,9 @@ impl Observing {
 
 /// What an inquiry may see of an observed link: the last look. It has no protocol, so a side
 /// connection carries nothing.
-struct View<'a> {
-    last: &'a TcpInfo,
-    local: Option<SocketAddr>,
-}
-
-impl Scene for View<'_> {
+impl Scene for Observing {
     fn look(&self) -> Option<TcpInfo> {
-        Some(self.last.clone())
+        Some(self.before.last().clone())
     }
 
     fn local(&self) -> Option<SocketAddr> {

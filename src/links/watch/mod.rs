@@ -12,41 +12,35 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use socket2::Socket;
+
 use crate::cause::{Cause, Loss};
 use crate::drive::Seat;
-use crate::drive::inquiry::Inquiry;
-use crate::drive::looks::{Found, look_at};
 use crate::drive::overheard::Overheard;
 use crate::drive::scene::{Allowed, Scene};
 use crate::heartbeat::Heartbeat;
 use crate::links::connect::set_options;
 use crate::links::dial::Dialer;
-use crate::links::handle::Handle;
-use crate::links::reporter::Reporter;
+use crate::links::driver::{Common, Driver};
+use crate::links::medium::{Due, Medium, Passed};
 use crate::net::connection::{Connection, Woke};
 use crate::net::inbox::Next;
 use crate::protocol::guarded::Guarded;
 use crate::protocol::{Frame, IdleEnd};
-use crate::pulse::{Input, Output, Patience, Pulse, Report};
+use crate::pulse::{Input, Patience, Pulse, Report};
 use crate::tcp_info::TcpInfo;
 
 /// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats: 0.016 system
 /// calls a beat.
 const ASK_RTO_EVERY: u64 = 64;
 
+/// A connection of keepbeat's own that carries beats alone.
 pub(crate) struct Watch {
-    handle: Arc<Handle>,
     dialer: Dialer,
-    heartbeat: Heartbeat,
     protocol: Guarded,
-    pulse: Pulse,
-    reporter: Reporter,
-    inquiry: Inquiry,
     connection: Option<Connection>,
     /// Since when the connection stands.
     since: Instant,
-    /// When the last beat was written.
-    sent: Instant,
     /// The beat on its way out, or written last; kept, so that no beat allocates.
     out: Vec<u8>,
     /// Where in it the beat begins, behind what opens the conversation.
@@ -61,9 +55,10 @@ pub(crate) struct Watch {
     overheard: Overheard,
     /// That it answers twice was told.
     is_doubled: bool,
-    paused: bool,
     /// The peer announced, with its last ack, that it ends the connection.
     over: bool,
+    /// An end that a write has found. What came before it goes first: it may say why.
+    behind: Option<Loss>,
     /// Bytes came since the last beat went out.
     has_heard: bool,
     /// What the peer has said of its idle limit.
@@ -73,258 +68,242 @@ pub(crate) struct Watch {
 impl Drop for Watch {
     /// However it ends, the socket goes with it.
     fn drop(&mut self) {
-        self.close();
+        self.hang_up();
     }
 }
 
-impl Watch {
-    pub(crate) fn new(
-        seat: Seat,
-        dialer: Dialer,
-        heartbeat: Heartbeat,
-        mut protocol: Guarded,
-    ) -> Watch {
-        let now = Instant::now();
-        let mut inquiry = Inquiry::new(&seat, &heartbeat, now);
-        let scheme = dialer.target.spoken(protocol.scheme());
-        inquiry.case().set_watched(&scheme, &dialer.target);
-        let Seat { handle, shared, seed } = seat;
-        let pulse = Pulse::new(heartbeat.clone(), seed, now);
-        let reporter = Reporter::new(Arc::clone(&handle), Arc::clone(&shared.feed));
+/// A watched link, to be run.
+pub(crate) fn watch(
+    seat: Seat,
+    dialer: Dialer,
+    heartbeat: Heartbeat,
+    mut protocol: Guarded,
+) -> Driver<Watch> {
+    let now = Instant::now();
+    let pulse = Pulse::new(heartbeat.clone(), seat.seed, now);
+    let mut link = Common::new(seat, heartbeat, pulse, now);
+    let scheme = dialer.target.spoken(protocol.scheme());
+    link.inquiry.case().set_watched(&scheme, &dialer.target);
+    let medium = Watch {
+        dialer,
+        protocol,
+        connection: None,
+        since: now,
         // Room for the beats of most protocols from the start.
-        let (connection, out) = (None, Vec::with_capacity(128));
-        Watch {
-            handle,
-            dialer,
-            heartbeat,
-            protocol,
-            pulse,
-            reporter,
-            inquiry,
-            connection,
-            since: now,
-            sent: now,
-            out,
-            beat_at: 0,
-            written: false,
-            held: None,
-            scheme,
-            overheard: Overheard::default(),
-            is_doubled: false,
-            paused: false,
-            over: false,
-            has_heard: false,
-            idle_limit: None,
+        out: Vec::with_capacity(128),
+        beat_at: 0,
+        written: false,
+        held: None,
+        scheme,
+        overheard: Overheard::default(),
+        is_doubled: false,
+        over: false,
+        behind: None,
+        has_heard: false,
+        idle_limit: None,
+    };
+    Driver::new(link, medium)
+}
+
+impl Medium for Watch {
+    const LOOKS: bool = true;
+
+    fn open(&mut self, link: &mut Common) -> Result<Instant, Loss> {
+        let opened = self.dial(link);
+        if opened.is_err() {
+            self.hang_up();
+            link.inquiry.case().set_heard(None);
         }
+        opened
     }
 
-    pub(crate) fn run(&mut self) {
-        loop {
-            match self.pulse.poll() {
-                Output::Connect => self.connect(),
-                Output::Beat(seq) => self.beat(seq),
-                Output::Close => self.close(),
-                Output::Report(report) => self.report(report),
-                Output::Wait(until) => self.wait(until),
-                Output::Done => break,
+    fn is_open(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.connection.as_ref().map(|connection| connection.peer)
+    }
+
+    fn socket(&self) -> Option<(&Socket, SocketAddr)> {
+        self.connection.as_ref().map(|connection| (connection.socket(), connection.peer))
+    }
+
+    fn beat(&mut self, link: &mut Common, seq: u64) {
+        match self.write_beat(link, seq) {
+            Ok(input) => {
+                link.reporter.on_sent(seq);
+                link.tell(input);
             }
+            // Our own shutdown looks like an end, too; the next step ends the link.
+            Err(_) if link.handle.is_shut_by_us() => {}
+            Err(loss) => self.behind = Some(loss),
         }
     }
 
-    fn tell(&mut self, mut input: Input) {
-        if let Input::Lost(loss) = &mut input {
-            self.add_last_words(loss);
-        }
-        let now = Instant::now();
-        if let Input::Ack(_) = input {
-            let frame = self.connection.as_ref().map(|connection| connection.inbox.frame_bytes());
-            self.overheard.on_ack(frame.unwrap_or_default());
-        }
-        self.pulse.handle(now, input);
-    }
-
-    fn report(&mut self, report: Report) {
-        match report {
-            Report::Ended => {
-                let Watch { inquiry, reporter, connection, protocol, dialer, .. } = self;
-                let view = View { connection: connection.as_ref(), protocol, dialer };
-                inquiry.hear_out(&view, reporter);
-            }
-            Report::Missed { .. } => {
-                let heard = self.heard();
-                self.inquiry.case().set_heard(heard);
-            }
-            _ => {}
-        }
-        let Watch { inquiry, pulse, reporter, connection, protocol, dialer, .. } = self;
-        let mut view = View { connection: connection.as_ref(), protocol, dialer };
-        inquiry.report(report, pulse.rtt(), &mut view, reporter);
-    }
-
-    fn connect(&mut self) {
-        match self.open() {
-            Ok(()) => self.tell(Input::Connected),
-            Err(loss) if loss.cause == Cause::Stopped => {} // the next wait ends it
-            Err(loss) => {
-                self.close();
-                self.tell(Input::Lost(loss));
-            }
+    fn close(&mut self, link: &mut Common) {
+        if let Some(socket) = self.hang_up() {
+            link.inquiry.keep(&socket);
         }
     }
 
-    fn open(&mut self) -> Result<(), Loss> {
-        self.reporter.peer = None;
-        let (connection, took) = self.dialer.dial(&self.heartbeat)?;
-        self.reporter.on_dialed(self.dialer.secure.as_ref(), &connection, took);
-        self.reporter.peer = Some(connection.peer);
-        let peer = connection.peer;
-        (self.connection, self.since) = (Some(connection), Instant::now());
-        let Watch { inquiry, reporter, connection, protocol, dialer, .. } = self;
-        let view = View { connection: connection.as_ref(), protocol, dialer };
-        inquiry.on_connected(Some(peer), &view, reporter);
-        self.out.clear();
-        (self.over, self.written, self.held) = (false, false, None);
-        self.overheard.on_connected();
-        self.protocol.connected(&mut self.out)?;
-        self.ask_rto();
-        Ok(())
-    }
-
-    fn ask_rto(&mut self) {
-        if self.heartbeat.patience == Patience::FromRtt {
-            if let Some(rto) = self.connection.as_ref().and_then(Connection::rto) {
-                self.tell(Input::Rto(rto));
-            }
-        }
-    }
-
-    fn close(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.dialer.hang_up();
-            let socket = connection.shared();
-            drop(connection); // with a good-bye, under TLS
-            self.inquiry.keep(&socket);
-        }
-    }
-
-    fn beat(&mut self, seq: u64) {
-        match self.write_beat(seq) {
-            Ok(input) => self.tell(input),
-            // Our own shutdown looks like an end, too; the next wait ends the link.
-            Err(_) if self.handle.is_shut_by_us() => {}
-            Err(loss) => self.tell_behind(loss),
-        }
-    }
-
-    /// What opens the conversation, if this is the first beat, goes out with it, unless the beat
-    /// has to wait for an answer to that.
-    fn write_beat(&mut self, seq: u64) -> Result<Input, Loss> {
-        self.has_heard = false;
-        if let Some(loss) = self.inquiry.take_broken() {
-            return Err(loss);
-        }
-        if std::mem::take(&mut self.written) {
-            self.out.clear();
-        }
-        self.reporter.on_sent(seq);
-        if self.protocol.is_ready()? {
-            return self.write_out(seq);
-        }
-        if let Some(older) = self.held.replace(seq) {
-            self.tell(Input::Skipped(older));
-        }
-        let at = self.write_opening(seq)?;
-        Ok(Input::Sent { seq, at })
-    }
-
-    /// One step towards `until`: a flag, a frame, bytes, or time that passed.
-    fn wait(&mut self, until: Option<Instant>) {
-        // An end that came before the stop is read first.
-        if self.handle.is_shut_by_us() || self.handle.is_stopping() && self.connection.is_none() {
-            return self.tell(Input::Stop);
-        }
-        if self.has_turned() {
-            self.paused = !self.paused;
-            return self.tell(if self.paused { Input::Pause } else { Input::Resume });
-        }
-        if let Some(heartbeat) = self.handle.take_heartbeat() {
-            return self.adjust(heartbeat);
-        }
+    fn take(&mut self, link: &mut Common, _verdict: Option<Instant>) -> Result<bool, Loss> {
         if std::mem::take(&mut self.over) {
-            return self.tell(Input::Renew);
+            link.tell(Input::Renew);
+            return Ok(true);
         }
-        self.attend();
-        if let Some(input) = self.next_input() {
-            let input = self.and_is_it_over(input);
-            return self.tell(input);
-        }
-        // Without a connection there is none to lose: the next beat takes it.
-        if self.connection.is_some() {
-            if let Some(loss) = self.inquiry.take_broken() {
-                return self.tell(Input::Lost(loss));
+        let input = self.next_input(link);
+        let input = match input {
+            Some(Input::Partial) | None if self.behind.is_some() => {
+                self.behind.take().map(|loss| self.ended(link, loss))
             }
-        }
-        let expecting = self.pulse.expecting();
-        let look = self.inquiry.look_due(expecting.is_some(), self.sent, self.pulse.rtt());
-        if look.is_some_and(|look| look <= Instant::now()) && until > look {
-            return self.look();
-        }
-        let until = until.into_iter().chain(self.inquiry.due()).min();
+            input => input,
+        };
+        let Some(input) = input else { return Ok(false) };
+        let input = self.and_is_it_over(link, input);
+        self.tell(link, input);
+        Ok(true)
+    }
+
+    fn wait(&mut self, link: &mut Common, due: &Due) -> Passed {
         let Some(connection) = &mut self.connection else {
-            match until {
+            match due.any {
                 Some(until) => {
                     thread::park_timeout(until.saturating_duration_since(Instant::now()));
                 }
                 None => thread::park(),
             }
-            return self.tick();
+            return Passed::Time;
         };
-        let piece = look.and(expecting.map(|timeout| timeout.min(self.inquiry.attention())));
-        let until = look.into_iter().chain(until).min();
-        match connection.wait(until, piece.or(expecting)) {
+        match connection.wait(due.any, due.piece) {
             Woke::Bytes | Woke::Interrupted => {}
-            Woke::Quiet => self.tick(),
-            // Our own shutdown looks like an end, too.
-            Woke::Lost(_) if self.handle.is_shut_by_us() => {}
+            Woke::Quiet => return Passed::Time,
+            Woke::Lost(loss) => self.on_end(link, loss),
+        }
+        Passed::Something
+    }
+
+    fn lose(&mut self, link: &mut Common, loss: Loss) {
+        self.tell(link, Input::Lost(loss));
+    }
+
+    fn on_end(&mut self, link: &mut Common, loss: Loss) {
+        // Our own shutdown looks like an end, too.
+        if link.handle.is_shut_by_us() {
+            return;
+        }
+        let input = self.last_input(link, loss);
+        self.tell(link, input);
+    }
+
+    /// An end that came before the stop is read.
+    fn last_words(&mut self, link: &mut Common) -> bool {
+        if link.handle.is_shut_by_us() {
+            return false;
+        }
+        match self.take(link, None) {
+            Ok(true) => return true,
+            Ok(false) => {}
+            Err(loss) => self.lose(link, loss),
+        }
+        let Some(connection) = &mut self.connection else { return false };
+        match connection.read_on() {
+            Woke::Bytes => true,
+            Woke::Quiet | Woke::Interrupted => false,
             Woke::Lost(loss) => {
-                let input = self.last_input(loss);
-                self.tell(input);
+                self.on_end(link, loss);
+                true
             }
         }
     }
 
-    /// What side connections have found, and what else is due.
-    fn attend(&mut self) {
-        if !self.inquiry.is_calm() {
-            let Watch { inquiry, reporter, connection, protocol, dialer, .. } = self;
-            let view = View { connection: connection.as_ref(), protocol, dialer };
-            inquiry.attend(&view, reporter);
+    fn adjust(&mut self, heartbeat: &Heartbeat) {
+        if let Some(connection) = &self.connection {
+            let _ = set_options(connection.socket(), heartbeat); // it works without
         }
     }
 
-    /// The beat in flight is not answered as soon as usual: has a router said something?
-    fn look(&mut self) {
-        let thorough = self.inquiry.on_looked(Instant::now());
-        let Some(connection) = &self.connection else { return };
-        let (found, info) = look_at(connection.socket(), connection.peer);
-        let Watch { inquiry, reporter, connection, protocol, dialer, .. } = self;
-        let mut view = View { connection: connection.as_ref(), protocol, dialer };
-        match found {
-            Found::End(loss) if !self.handle.is_shut_by_us() => self.tell(Input::Lost(loss)),
-            Found::End(_) => {}
-            Found::Nothing => inquiry.on_quiet(info, thorough, &mut view, reporter),
-            Found::Icmp(errno) => inquiry.on_icmp(errno, &mut view, reporter),
+    fn on_report(&mut self, link: &mut Common, report: &mut Report) -> bool {
+        if let Report::Missed { .. } = report {
+            let heard = self.heard();
+            link.inquiry.case().set_heard(heard);
         }
+        true
+    }
+}
+
+impl Watch {
+    fn dial(&mut self, link: &mut Common) -> Result<Instant, Loss> {
+        link.reporter.peer = None;
+        let (connection, took) = self.dialer.dial(&link.heartbeat)?;
+        link.reporter.on_dialed(self.dialer.secure.as_ref(), &connection, took);
+        link.reporter.peer = Some(connection.peer);
+        (self.connection, self.since) = (Some(connection), Instant::now());
+        self.out.clear();
+        (self.over, self.written, self.held, self.behind) = (false, false, None, None);
+        self.overheard.on_connected();
+        self.protocol.connected(&mut self.out)?;
+        self.ask_rto(link);
+        Ok(Instant::now())
+    }
+
+    fn tell(&mut self, link: &mut Common, mut input: Input) {
+        if let Input::Lost(loss) = &mut input {
+            self.add_last_words(link, loss);
+        }
+        if let Input::Ack(_) = input {
+            let frame = self.connection.as_ref().map(|connection| connection.inbox.frame_bytes());
+            self.overheard.on_ack(frame.unwrap_or_default());
+        }
+        link.tell(input);
+    }
+
+    fn ask_rto(&self, link: &mut Common) {
+        if link.heartbeat.patience == Patience::FromRtt {
+            if let Some(rto) = self.connection.as_ref().and_then(Connection::rto) {
+                link.tell(Input::Rto(rto));
+            }
+        }
+    }
+
+    /// Closes what is open; its socket, for whoever keeps it.
+    fn hang_up(&mut self) -> Option<Arc<Socket>> {
+        self.behind = None;
+        let connection = self.connection.take()?;
+        self.dialer.hang_up();
+        let socket = connection.shared();
+        drop(connection); // with a good-bye, under TLS
+        Some(socket)
+    }
+
+    /// What opens the conversation, if this is the first beat, goes out with it, unless the beat
+    /// has to wait for an answer to that.
+    fn write_beat(&mut self, link: &mut Common, seq: u64) -> Result<Input, Loss> {
+        self.has_heard = false;
+        if let Some(loss) = link.inquiry.take_broken() {
+            return Err(loss);
+        }
+        if std::mem::take(&mut self.written) {
+            self.out.clear();
+        }
+        if self.protocol.is_ready()? {
+            return self.write_out(link, seq);
+        }
+        if let Some(older) = self.held.replace(seq) {
+            link.tell(Input::Skipped(older));
+        }
+        let at = self.write_opening(link, seq)?;
+        Ok(Input::Sent { seq, at })
     }
 
     /// The peer may have announced the end of the connection with this ack: that is told next.
-    fn and_is_it_over(&mut self, input: Input) -> Input {
+    fn and_is_it_over(&mut self, link: &mut Common, input: Input) -> Input {
         if let Input::Ack(_) = input {
             let limit = self.protocol.idle_limit();
             match self.protocol.is_over().and_then(|over| Ok((over, limit?))) {
                 Ok((over, limit)) => {
                     self.over = over;
-                    self.take_limit(limit);
+                    self.take_limit(link, limit);
                 }
                 Err(loss) => return Input::Lost(loss),
             }
@@ -332,28 +311,28 @@ impl Watch {
         input
     }
 
-    fn take_limit(&mut self, limit: Option<Duration>) {
+    fn take_limit(&mut self, link: &mut Common, limit: Option<Duration>) {
         if limit != self.idle_limit {
             self.idle_limit = limit;
-            limit.into_iter().for_each(|limit| self.tell(Input::IdleLimit(limit)));
+            limit.into_iter().for_each(|limit| link.tell(Input::IdleLimit(limit)));
         }
     }
 
     /// The connection has ended; that may be what makes an ack whole.
-    fn last_input(&mut self, loss: Loss) -> Input {
+    fn last_input(&mut self, link: &mut Common, loss: Loss) -> Input {
         if loss.cause != Cause::ClosedByPeer {
-            return self.ended(loss);
+            return self.ended(link, loss);
         }
         match self.protocol.closed() {
-            Ok(Some(Frame::Ack(seq))) => self.and_is_it_over(Input::Ack(seq)),
-            Ok(_) => self.ended(loss),
-            Err(said) => self.ended(said),
+            Ok(Some(Frame::Ack(seq))) => self.and_is_it_over(link, Input::Ack(seq)),
+            Ok(_) => self.ended(link, loss),
+            Err(said) => self.ended(link, said),
         }
     }
 
     /// The peer has ended the connection. Whether it may is the protocol's to say.
-    fn ended(&mut self, loss: Loss) -> Input {
-        let owes_nothing = self.pulse.expecting().is_none() || !self.has_heard;
+    fn ended(&mut self, link: &Common, loss: Loss) -> Input {
+        let owes_nothing = link.pulse.expecting().is_none() || !self.has_heard;
         let may_be_free = match loss.cause {
             Cause::ClosedByPeer | Cause::Reset => owes_nothing,
             Cause::Renewed => true, // in so many words
@@ -369,38 +348,15 @@ impl Watch {
         }
     }
 
-    /// Whether it was paused or resumed since the pulse was told.
-    fn has_turned(&self) -> bool {
-        self.handle.is_paused() != self.paused
-    }
-
-    /// Another pace from here on.
-    fn adjust(&mut self, heartbeat: Heartbeat) {
-        self.inquiry.set_heartbeat(&heartbeat);
-        if let Some(connection) = &self.connection {
-            let _ = set_options(connection.socket(), &heartbeat); // it works without
-        }
-        self.heartbeat = heartbeat.clone();
-        self.tell(Input::Adjust(Box::new(heartbeat)));
-    }
-
-    /// Time has passed. What came meanwhile from outside, a pause say, goes first: it is in force
-    /// for this beat.
-    fn tick(&mut self) {
-        if !self.has_turned() && !self.handle.is_to_adjust() && !self.handle.is_shut_by_us() {
-            self.tell(Input::Tick);
-        }
-    }
-
     /// What the bytes that came amount to. Data is no life on a watched link and passes by; the
     /// inbox is bounded, so the clock is looked at soon.
-    fn next_input(&mut self) -> Option<Input> {
+    fn next_input(&mut self, link: &mut Common) -> Option<Input> {
         loop {
             let connection = self.connection.as_mut()?;
             let next = connection.inbox.next(&mut self.protocol);
             self.has_heard |= !matches!(next, Ok(Next::Nothing) | Err(_));
             return Some(match next {
-                Ok(Next::Frame(Frame::Own)) => match self.went_on() {
+                Ok(Next::Frame(Frame::Own)) => match self.went_on(link) {
                     Ok(Some(input)) => input,
                     Ok(None) => continue,
                     Err(loss) => Input::Lost(loss),
@@ -411,8 +367,8 @@ impl Watch {
                 }
                 Ok(Next::Frame(Frame::Unasked)) => {
                     self.overheard.push_unasked(connection.inbox.frame_bytes(), Instant::now());
-                    if self.pulse.expecting().is_none() {
-                        self.on_doubled();
+                    if link.pulse.expecting().is_none() {
+                        self.on_doubled(link);
                     }
                     continue;
                 }
@@ -427,8 +383,8 @@ impl Watch {
                 }
                 Ok(Next::Nothing) => return None,
                 Err(loss) => {
-                    let loss = self.rejected(loss);
-                    self.ended(loss)
+                    let loss = self.rejected(link, loss);
+                    self.ended(link, loss)
                 }
             });
         }
@@ -436,19 +392,13 @@ impl Watch {
 }
 
 /// What an inquiry may see of a watched link.
-struct View<'a> {
-    connection: Option<&'a Connection>,
-    protocol: &'a mut Guarded,
-    dialer: &'a Dialer,
-}
-
-impl Scene for View<'_> {
+impl Scene for Watch {
     fn look(&self) -> Option<TcpInfo> {
-        self.connection.and_then(Connection::tcp_info)
+        self.connection.as_ref().and_then(Connection::tcp_info)
     }
 
     fn local(&self) -> Option<SocketAddr> {
-        self.connection?.socket().local_addr().ok()?.as_socket()
+        self.connection.as_ref()?.socket().local_addr().ok()?.as_socket()
     }
 
     fn is_ours(&self) -> bool {
@@ -457,6 +407,6 @@ impl Scene for View<'_> {
 
     fn allowed(&mut self, beat_bytes: usize) -> Result<Allowed, Loss> {
         let secure = self.dialer.secure.clone();
-        Ok(Allowed { secure, ..Allowed::by(self.protocol, beat_bytes)? })
+        Ok(Allowed { secure, ..Allowed::by(&mut self.protocol, beat_bytes)? })
     }
 }

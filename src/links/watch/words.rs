@@ -8,9 +8,8 @@ use crate::diagnose::{AT_ONCE, Heard, Service};
 use crate::drive::overheard::with_words;
 use crate::net::connection::Woke;
 use crate::protocol::FRAME_LIMIT;
-use crate::pulse::Input;
 
-use super::Watch;
+use super::{Common, Watch};
 
 /// So long the end of a connection is waited for behind words that speak of one: it comes in the
 /// same moment as they do, and a wrong reply is still told at once.
@@ -21,30 +20,16 @@ const MOST_BEHIND: u32 = 16;
 
 impl Watch {
     /// The peer answered one beat twice: worth a word, once.
-    pub(super) fn on_doubled(&mut self) {
+    pub(super) fn on_doubled(&mut self, link: &mut Common) {
         if std::mem::replace(&mut self.is_doubled, true) {
             return;
         }
         let Some(heard) = self.heard() else { return };
-        let Watch { inquiry, reporter, .. } = self;
-        inquiry.on_unasked(&heard, reporter);
-    }
-
-    /// An end that a write has found. What came before it goes first: it may say why.
-    pub(super) fn tell_behind(&mut self, loss: Loss) {
-        while let Some(input) = self.next_input() {
-            match input {
-                Input::Partial => break,
-                Input::Lost(_) | Input::Ended { .. } => return self.tell(input),
-                input => self.tell(input),
-            }
-        }
-        let input = self.ended(loss);
-        self.tell(input);
+        link.inquiry.on_unasked(&heard, &mut link.reporter);
     }
 
     /// The peer said what its protocol does not allow.
-    pub(super) fn rejected(&mut self, mut loss: Loss) -> Loss {
+    pub(super) fn rejected(&mut self, link: &Common, mut loss: Loss) -> Loss {
         self.overheard.touch(Instant::now());
         if loss.cause != Cause::WrongReply {
             return loss;
@@ -53,7 +38,7 @@ impl Watch {
             return end;
         }
         // Not even a late ack was to come. Who never answered one speaks another protocol.
-        if self.pulse.outstanding() == 0 && self.overheard.has_answered() {
+        if link.pulse.outstanding() == 0 && self.overheard.has_answered() {
             loss.cause = Cause::UnaskedBytes;
         }
         loss
@@ -93,7 +78,7 @@ impl Watch {
     }
 
     /// What the peer said last goes into what is told of the end, and so does what it is by that.
-    pub(super) fn add_last_words(&mut self, loss: &mut Loss) {
+    pub(super) fn add_last_words(&mut self, link: &mut Common, loss: &mut Loss) {
         let heard = self.heard();
         let is_end = matches!(loss.cause, Cause::ClosedByPeer | Cause::Reset);
         let is_wrong = matches!(loss.cause, Cause::WrongReply | Cause::UnaskedBytes);
@@ -116,6 +101,6 @@ impl Watch {
             }
             _ => {}
         }
-        self.inquiry.case().set_heard(heard);
+        link.inquiry.case().set_heard(heard);
     }
 }
