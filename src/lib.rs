@@ -108,14 +108,11 @@ mod drive;
 mod error;
 mod event;
 mod event_queue;
-mod follower;
 mod heartbeat;
-mod link;
+mod links;
 mod login;
-mod observer;
-mod responder;
+mod net;
 mod role;
-mod snapshot;
 mod state;
 mod sys;
 mod target;
@@ -136,19 +133,19 @@ pub use diagnose::{BeatEnd, BeatRecord, Confidence, Diagnose, Diagnosis, Evidenc
 pub use error::{Error, ErrorKind};
 pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
 pub use event_queue::EventQueue;
-pub use follower::{Follower, Following};
 pub use heartbeat::Heartbeat;
-pub use link::{Adopt, Connect, Link, Login, Received, Returned};
-pub use observer::{Observe, Observed};
+pub use links::follow::follower::{Follower, Following};
+pub use links::in_band::link::{Adopt, Connect, Link, Login, Received, Returned};
+pub use links::observe::observer::{Observe, Observed};
+pub use links::observe::snapshot::Snapshot;
+pub use links::respond::{Responder, ResponderBuilder};
 pub use protocol::{ConnectOnly, Exchange, Framed, Http, Line, Prefix, Protocol, Redis, Steps};
 pub use pulse::{Pace, Patience, Rtt};
-pub use responder::{Responder, ResponderBuilder};
 pub use role::Role;
 pub use session::{
     Body, Eviction, Replay, Response, Session, SessionBuilder, SessionEvent, SessionEventKind,
     SessionStats, Warm,
 };
-pub use snapshot::Snapshot;
 pub use state::State;
 pub use target::Target;
 #[cfg(feature = "tls")]

@@ -7,17 +7,17 @@ use socket2::Socket;
 
 use crate::cause::Loss;
 use crate::drive::Seat;
-use crate::drive::dial::{Dialer, Promise};
-use crate::drive::guarded::Guarded;
-use crate::drive::in_band::outlet::{Meanwhile, Outlet};
-use crate::drive::in_band::{InBand, Origin, Plan, To};
 use crate::drive::limits::Needs;
-use crate::drive::tls::Secure;
 use crate::error::Error;
 use crate::event::LinkId;
 use crate::heartbeat::Heartbeat;
-use crate::link::{Adopt, Connect, Link, Received};
+use crate::links::dial::{Dialer, Promise};
+use crate::links::in_band::link::{Adopt, Connect, Link, Received};
+use crate::links::in_band::outlet::{Meanwhile, Outlet};
+use crate::links::in_band::{Origin, Plan, To, in_band};
+use crate::net::tls::Secure;
 use crate::protocol::Protocol;
+use crate::protocol::guarded::Guarded;
 use crate::role::After;
 use crate::sys::Bell;
 use crate::target::Target;
@@ -137,7 +137,7 @@ impl Coordinator {
         let plan = Plan { heartbeat, protocol, limit, outlet: theirs, to, bell, nagle };
         let handle = self.start(name, target, pace, move |seat| {
             let origin = origin(&seat);
-            InBand::new(seat, plan, origin).run();
+            in_band(seat, plan, origin).run();
         })?;
         let feed = Arc::clone(&self.own.shared.feed);
         Ok(Link::new(handle, feed, outlet, receiver, readable))

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
-use crate::drive::handle::Handle;
 use crate::drive::limits::Room;
 use crate::error::Error;
 use crate::event::LinkId;
+use crate::links::handle::Handle;
 
 /// How long `stop` and `remove` wait for threads. Every thread ends within milliseconds of being
 /// told, but for one inside name resolution, which nothing can wake.

@@ -16,19 +16,19 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded};
 use log::warn;
 
-use crate::drive::dial::{Dialer, Promise};
-use crate::drive::guarded::Guarded;
-use crate::drive::handle::Handle;
 use crate::drive::limits::Needs;
 use crate::drive::queues::Queues;
-use crate::drive::tls::Secure;
-use crate::drive::watch::Watch;
 use crate::drive::{self, Seat, Shared, spawn};
 use crate::error::Error;
 use crate::event::{Event, Identity, LinkId, Status};
 use crate::event_queue::EventQueue;
 use crate::heartbeat::Heartbeat;
+use crate::links::dial::{Dialer, Promise};
+use crate::links::handle::Handle;
+use crate::links::watch::watch;
+use crate::net::tls::Secure;
 use crate::protocol::Protocol;
+use crate::protocol::guarded::Guarded;
 use crate::sys::{Bell, Own};
 use crate::target::Target;
 
@@ -138,7 +138,7 @@ impl Coordinator {
         let body = move |seat: Seat| {
             let (handle, shared) = (Arc::clone(&seat.handle), Arc::clone(&seat.shared));
             let dialer = Dialer { handle, shared, target, secure, promise };
-            Watch::new(seat, dialer, heartbeat, protocol).run();
+            watch(seat, dialer, heartbeat, protocol).run();
         };
         Ok(self.start(name, shown, pace, body)?.who.id)
     }

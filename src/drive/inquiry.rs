@@ -186,12 +186,15 @@ impl Inquiry {
     }
 
     /// Whether there is nothing to attend to.
-    pub(crate) fn is_calm(&self) -> bool {
+    fn is_calm(&self) -> bool {
         self.held.is_none() && !self.asked && self.due().is_none()
     }
 
     /// What has come up since the last time, and what is due.
     pub(crate) fn attend(&mut self, scene: &dyn Scene, reporter: &mut Reporter) {
+        if self.is_calm() {
+            return;
+        }
         self.collect(scene, reporter);
         self.on_due(scene, reporter);
     }

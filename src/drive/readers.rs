@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crossbeam_channel::Sender;
 
-use crate::drive::in_band::To;
 use crate::event::LinkId;
-use crate::link::Received;
+use crate::links::in_band::To;
+use crate::links::in_band::link::Received;
 use crate::sys::Bell;
 
 /// A link whose reader has no room.

@@ -5,6 +5,7 @@ mod connect_only;
 mod escapes;
 mod exchange;
 mod framed;
+pub(crate) mod guarded;
 pub(crate) mod http;
 mod line;
 mod redis;

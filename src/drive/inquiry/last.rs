@@ -36,7 +36,8 @@ impl Inquiry {
         }
     }
 
-    fn is_open(&self) -> bool {
+    /// Whether side connections are being made that may tell more.
+    pub(crate) fn is_open(&self) -> bool {
         self.asked && self.silence.is_some() && !self.slot.is_finished()
     }
 }
