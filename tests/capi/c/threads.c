@@ -172,7 +172,8 @@ static void at_the_end(void *link) {
 static void *ends(void *link) {
   kb_received got;
   got.size = sizeof got;
-  CHECK(kb_link_recv(link, 0, &got) == KB_EBUSY);
+  CHECK(kb_link_recv(link, LIMIT_MS, &got) == KB_OK && is(got, "first"));
+  CHECK(readable(kb_link_fd(link), LIMIT_MS) == 1); /* and the second waits */
   CHECK(pthread_setspecific(key, link) == 0);
   return NULL;
 }
@@ -185,8 +186,10 @@ static void at_thread_end(void) {
   pair(fds);
   CHECK(kb_adopt(c, fds[0], NULL, &beat, &framing, NULL, &link) == KB_OK);
   expect(fds[1], "PING\n");
+  say(fds[1], "first\nsecond\n");
   CHECK(pthread_create(&thread, NULL, ends, link) == 0 && pthread_join(thread, NULL) == 0);
   expect(fds[1], "bye\n");
+  CHECK(is(receive(link, KB_FRAME), "second")); /* not lost to a thread that could not keep it */
   kb_link_free(link);
   close(fds[1]);
 }
