@@ -157,7 +157,7 @@ int kb_watch(kb_coordinator *, const char *target, const char *name, const kb_he
 
 /* The kernel's view of a TCP socket of yours: not a byte is touched. fd stays yours and is never
  * duplicated. Call kb_link_close before close(fd); else it is told as closed-by-application within a
- * second. A number that was used again meanwhile is noticed, and its socket is left alone. */
+ * second, also where a library (libpq) closes it as soon as it reads the peer's end. A number that was used again meanwhile is noticed, and its socket is left alone. */
 int kb_observe(kb_coordinator *, int fd, const char *name, const kb_heartbeat *, void *user,
                kb_link **out);
 

@@ -2,6 +2,7 @@
 //! in `c/` check by themselves; what fails says where.
 
 mod build;
+mod legacy;
 mod programs;
 
 use std::process::Command;
