@@ -106,6 +106,13 @@ impl Error {
         Error::new(Kind::Limit, text)
     }
 
+    /// A descriptor that the system did not give.
+    pub(crate) fn no_descriptor(source: io::Error) -> Error {
+        let text = "no descriptor is left: raise the limit with `ulimit -n`, or LimitNOFILE= of the \
+                    service";
+        Error::limit(text).because(source)
+    }
+
     pub(crate) fn stopped() -> Error {
         Error::new(Kind::Stopped, "the coordinator has stopped: make a new one")
     }

@@ -229,7 +229,7 @@ impl Coordinator {
     /// No descriptor left ([`Error::is_limit`]); a forked child.
     pub fn event_queue(&self, capacity: usize) -> Result<EventQueue, Error> {
         let queues = &self.at_home()?.queues;
-        let bell = Bell::new().map_err(|error| Error::limit(format!("no descriptor: {error}")))?;
+        let bell = Bell::new().map_err(Error::no_descriptor)?;
         let bell = Arc::new(bell);
         let events = queues.add_with(capacity.min(MOST_EVENTS), Some(Arc::clone(&bell)));
         Ok(EventQueue::new(events, bell))

@@ -285,8 +285,7 @@ impl Link {
     pub fn frames_fd(&self) -> Result<BorrowedFd<'_>, Error> {
         let held = self.at_home()?;
         if held.readable.get().is_none() {
-            let bell =
-                Bell::new().map_err(|error| Error::limit(format!("no descriptor: {error}")))?;
+            let bell = Bell::new().map_err(Error::no_descriptor)?;
             let _ = held.readable.set(bell); // another thread may have been faster
             // What came before that was rung for by nobody.
             let bell = held.readable.get().filter(|_| !held.frames.is_empty() || self.is_over());
