@@ -33,6 +33,7 @@ mod scene;
 pub(crate) mod side;
 pub(crate) mod socket;
 pub(crate) mod spawn;
+pub(crate) mod stopping;
 mod suspension;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 pub(crate) mod tls;
