@@ -6,7 +6,7 @@ mod escapes;
 mod exchange;
 mod framed;
 pub(crate) mod http;
-mod line;
+pub(crate) mod line;
 mod redis;
 mod secrets;
 pub(crate) mod shown;
