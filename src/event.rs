@@ -55,7 +55,7 @@ impl Event {
         self.time
     }
 
-    /// The link; none for [`EventKind::Lost`], which concerns a queue, and for a diagnosis that
+    /// The link; none for [`EventKind::Overflowed`], which concerns a queue, and for a diagnosis that
     /// concerns many links.
     pub fn link(&self) -> Option<LinkId> {
         self.link.as_ref().map(|link| link.id)
@@ -190,7 +190,7 @@ pub enum EventKind {
     /// This queue was full: so many events are missing here. [`Coordinator::status`] has the truth.
     ///
     /// [`Coordinator::status`]: crate::Coordinator::status
-    Lost {
+    Overflowed {
         /// How many.
         count: u64,
     },
@@ -209,7 +209,7 @@ impl EventKind {
             EventKind::Disconnected { .. } => "disconnect",
             EventKind::Stalled { .. } | EventKind::Diagnosed { .. } => "diagnosis",
             EventKind::Ended => "end",
-            EventKind::Lost { .. } => "lost",
+            EventKind::Overflowed { .. } => "lost",
         }
     }
 
@@ -287,7 +287,7 @@ impl fmt::Display for EventKind {
                 write!(f, "{}: this process woke {late:.1?} too late", Cause::LocalStall)
             }
             EventKind::Ended => f.write_str("ended"),
-            EventKind::Lost { count } => {
+            EventKind::Overflowed { count } => {
                 write!(f, "{} lost: this queue was full", counted(*count, "event", "events"))
             }
         }

@@ -84,10 +84,14 @@
 //!
 //! # Features
 //!
+//! * `session`, on by default: HTTP sessions, on ureq. Without it there is no ureq in the tree, for
+//!   programs with another one; links with HTTP beats do without it.
 //! * `tls`, on by default: `https://`, for sessions and for targets, and `tls+SCHEME://` targets.
 //! * `gzip`, on by default: responses of a session are asked for compressed.
+//! * `brotli`: responses that are packed with brotli are unpacked. Ask for them with
+//!   `default_header("Accept-Encoding", "br, gzip")`; each may take 16 MiB while it is read.
+//! * `cookies`: a store of cookies for sessions.
 //! * `json`: bodies from and to JSON.
-//! * `socks-proxy`: SOCKS4 and SOCKS5 proxies for sessions.
 //!
 //! `full` is the name for all of them.
 //!
@@ -96,8 +100,14 @@
 //! Tested on Linux. Other Unixes have the code they need and no test
 //! machine; elsewhere it does not compile, and says so.
 
+#![cfg_attr(
+    not(feature = "session"),
+    expect(dead_code, unused_imports, reason = "parts of the foundation serve sessions alone")
+)]
+
 pub mod protocol;
 pub mod pulse;
+#[cfg(feature = "session")]
 pub mod session;
 
 mod cause;
@@ -108,14 +118,11 @@ mod drive;
 mod error;
 mod event;
 mod event_queue;
-mod follower;
 mod heartbeat;
-mod link;
+mod links;
 mod login;
-mod observer;
-mod responder;
+mod net;
 mod role;
-mod snapshot;
 mod state;
 mod sys;
 mod target;
@@ -136,27 +143,30 @@ pub use diagnose::{BeatEnd, BeatRecord, Confidence, Diagnose, Diagnosis, Evidenc
 pub use error::{Error, ErrorKind};
 pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
 pub use event_queue::EventQueue;
-pub use follower::{Follower, Following};
 pub use heartbeat::Heartbeat;
-pub use link::{Adopt, Connect, Link, Login, Received, Returned};
-pub use observer::{Observe, Observed};
+pub use links::follow::follower::{Follower, Following};
+pub use links::in_band::link::{Adopt, Connect, Link, Login, Received, Returned};
+pub use links::observe::observer::{Observe, Observed};
+pub use links::observe::snapshot::Snapshot;
+pub use links::respond::{Responder, ResponderBuilder};
 pub use protocol::{ConnectOnly, Exchange, Framed, Http, Line, Prefix, Protocol, Redis, Steps};
 pub use pulse::{Pace, Patience, Rtt};
-pub use responder::{Responder, ResponderBuilder};
 pub use role::Role;
+#[cfg(feature = "session")]
 pub use session::{
     Body, Eviction, Replay, Response, Session, SessionBuilder, SessionEvent, SessionEventKind,
     SessionStats, Warm,
 };
-pub use snapshot::Snapshot;
 pub use state::State;
 pub use target::Target;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 pub use transport::Transport;
 /// The HTTP client that sessions stand on; [`Session::agent`] is one of its agents.
+#[cfg(feature = "session")]
 pub use ureq;
 /// The types of requests and responses.
+#[cfg(feature = "session")]
 pub use ureq::http;
 
 /// The programs of the README are compiled and run, too.

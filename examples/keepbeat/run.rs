@@ -54,7 +54,7 @@ fn follow(
                 match event.kind() {
                     EventKind::Ended => running -= 1,
                     // Ends may be among what was lost.
-                    EventKind::Lost { .. } => running = still_running(coordinator),
+                    EventKind::Overflowed { .. } => running = still_running(coordinator),
                     _ => {}
                 }
                 order.push(event.link(), event.time(), event, Instant::now());

@@ -114,9 +114,9 @@ pub(crate) trait Facts {
     /// What became of the last attempt to connect.
     fn attempt(&mut self) -> Attempt;
 
-    /// The link is not answered: how many hosts are silent within the window, if this one answers
-    /// on none of its links.
-    fn suspects(&mut self, now: Instant, window: Duration) -> Option<Suspects>;
+    /// The link is not answered, for so long: how many hosts are silent within the window, if this
+    /// one answers on none of its links.
+    fn suspects(&mut self, now: Instant, silent: Duration, window: Duration) -> Option<Suspects>;
 
     /// Asks for side connections, and says what becomes of that; nothing where the protocol
     /// panicked as it was asked what they may carry.

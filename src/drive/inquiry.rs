@@ -138,14 +138,11 @@ impl Inquiry {
         self.due
     }
 
-    /// Whether there is nothing to attend to.
-    pub(crate) fn is_calm(&self) -> bool {
-        self.mind.is_calm()
-    }
-
     /// What has come up since the last time, and what is due.
     pub(crate) fn attend(&mut self, scene: &dyn Scene, reporter: &mut Reporter) {
-        self.see(Saw::Time, Instant::now(), &mut Quiet(scene), reporter);
+        if !self.mind.is_calm() {
+            self.see(Saw::Time, Instant::now(), &mut Quiet(scene), reporter);
+        }
     }
 
     /// A panic of the protocol that came to light here.

@@ -50,7 +50,8 @@ impl Inquiry {
         if is_path_alive(evidence) {
             return;
         }
-        let Some(count) = facts.suspects(now, self.window) else { return };
+        let silent = evidence.silent_us.unwrap_or_default();
+        let Some(count) = facts.suspects(now, silent, self.window) else { return };
         (evidence.suspects, evidence.hosts) = (Some(count.suspects), Some(count.hosts));
         evidence.hosts_well = Some(count.well).filter(|well| *well > 0);
         evidence.network = count.network;

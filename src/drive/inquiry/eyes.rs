@@ -153,8 +153,8 @@ impl Facts for Eyes<'_> {
         self.hands.handle.attempt().clone()
     }
 
-    fn suspects(&mut self, now: Instant, window: Duration) -> Option<Suspects> {
-        let count = self.hands.member.suspect(now, window)?;
+    fn suspects(&mut self, now: Instant, silent: Duration, window: Duration) -> Option<Suspects> {
+        let count = self.hands.member.suspect(now, silent, window)?;
         Some(Suspects {
             suspects: count.suspects,
             hosts: count.hosts,

@@ -31,7 +31,8 @@ impl Inquiry {
         self.see(Saw::Last, Instant::now(), &mut Quiet(scene), reporter);
     }
 
-    fn is_open(&self) -> bool {
+    /// Whether side connections are being made that may tell more.
+    pub(crate) fn is_open(&self) -> bool {
         self.mind.is_waiting() && !self.hands.slot.is_finished()
     }
 }

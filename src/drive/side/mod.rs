@@ -12,14 +12,13 @@ mod spared;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use log::debug;
 
 use crate::diagnose::{Evidence, Kept};
 use crate::drive::handle::Handle;
-use crate::drive::spawn;
+use crate::drive::spawn::{self, Thread};
 use crate::event::Identity;
 
 pub(crate) use budget::Budget;
@@ -124,7 +123,7 @@ impl Slot {
 struct Running {
     handle: Arc<Handle>,
     slot: Arc<Slot>,
-    thread: JoinHandle<()>,
+    thread: Thread,
 }
 
 #[derive(Default)]
@@ -180,7 +179,7 @@ impl Sides {
             answered.finish();
             asker.wake(); // it may wait for nothing else any more
         };
-        match spawn::spawn(format!("keepbeat-why-{}", id.0), spawn::STACK, body) {
+        match spawn::spawn(&format!("keepbeat-why-{}", id.0), spawn::STACK, body) {
             Ok(thread) => {
                 state.running.push(Running { handle, slot, thread });
                 Ok(())
@@ -193,7 +192,7 @@ impl Sides {
     }
 
     /// Tells every thread to end; the threads that nobody waits for yet.
-    pub(crate) fn stop(&self) -> Vec<(Arc<Handle>, JoinHandle<()>)> {
+    pub(crate) fn stop(&self) -> Vec<(Arc<Handle>, Thread)> {
         let mut state = self.state();
         state.stopped = true;
         let running = std::mem::take(&mut state.running);

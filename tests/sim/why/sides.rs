@@ -169,11 +169,17 @@ impl Facts for Eyes<'_> {
         self.attempt.clone()
     }
 
-    fn suspects(&mut self, now: Instant, window: Duration) -> Option<Suspects> {
-        if !std::mem::replace(self.is_suspect, true) {
-            self.shared.roster.suspect(self.host, now, window);
-        }
-        let count = self.shared.roster.count(self.host, now, window)?;
+    fn suspects(&mut self, now: Instant, silent: Duration, window: Duration) -> Option<Suspects> {
+        let is_news = !std::mem::replace(self.is_suspect, true);
+        let roster = &mut self.shared.roster;
+        let count = if is_news && silent > window {
+            roster.suspect_late(self.host, now - silent, window)?
+        } else {
+            if is_news {
+                roster.suspect(self.host, now, window);
+            }
+            roster.count(self.host, now, window)?
+        };
         Some(Suspects {
             suspects: count.suspects,
             hosts: count.hosts,
