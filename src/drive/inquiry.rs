@@ -127,8 +127,7 @@ impl Inquiry {
         self.suspension.on_well();
         self.past = None;
         (self.local, self.is_ours) = (scene.local(), scene.is_ours());
-        // Of a connection that carries data nobody counts the bytes.
-        let wrote = Some(0).filter(|_| self.is_ours && !self.heartbeat.carries_data);
+        let wrote = Some(0).filter(|_| self.is_ours && !scene.carries_data());
         let ledger = Ledger { opened: self.is_ours, wrote, ..Ledger::default() };
         self.case.on_connected(peer, ledger, now);
         let info = scene.look().filter(|info| self.case.believes(info, now));

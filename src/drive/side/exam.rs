@@ -83,7 +83,6 @@ pub(super) fn run(question: Question, handle: &Handle, budget: &Budget, spared: 
     let heartbeat = Heartbeat {
         connect_timeout: patience,
         write_timeout: patience,
-        carries_data: false,
         user_timeout: None,
         ..heartbeat.clone()
     };
@@ -185,7 +184,7 @@ impl Exam<'_> {
         if is_peer {
             slot.on_begun(Some(Instant::now()));
         }
-        let result = connect(self.handle, &[address], secure.as_ref(), &self.heartbeat);
+        let result = connect(self.handle, &[address], secure.as_ref(), &self.heartbeat, false);
         match result.is_ok() || self.handle.has_stood() {
             true if is_peer => slot.on_stood(Instant::now()),
             true => {}
