@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::diagnose::Diagnose;
 use crate::error::Error;
 use crate::pulse::{Pace, Patience};
-use crate::role::{After, Role};
+use crate::role::Role;
 
 /// The policy of one link: how often a beat is sent, how long its ack may take, and what follows.
 ///
@@ -64,11 +64,6 @@ pub struct Heartbeat {
     pub(crate) prove_every: u32,
     pub(crate) expect_every: Option<Duration>,
     pub(crate) diagnose: Diagnose,
-    /// Set by the way in which the link is made.
-    pub(crate) after: After,
-    /// The connection carries the application's data, too: a peer with a closed window is slow, and
-    /// the kernel must not take it for dead.
-    pub(crate) carries_data: bool,
 }
 
 impl Default for Heartbeat {
@@ -93,8 +88,6 @@ impl Default for Heartbeat {
             prove_every: 2,
             expect_every: None,
             diagnose: Diagnose::kernel(),
-            after: After::Reconnect,
-            carries_data: false,
         }
     }
 }
@@ -268,11 +261,6 @@ impl Heartbeat {
         }
     }
 
-    /// On a watched link only acks are.
-    pub(crate) fn any_frame_is_life(&self) -> bool {
-        self.carries_data || self.after != After::Reconnect
-    }
-
     /// The longest silence of the peer that is no miss.
     pub(crate) fn longest_silence(&self) -> Option<Duration> {
         let listens = !self.role.sends();
@@ -371,8 +359,10 @@ impl Heartbeat {
 
     /// What the kernel is told as TCP_USER_TIMEOUT, if anything: never shorter than a verdict of
     /// ours, nor than its own keepalive needs to ask `fall` times, because it overrides that count.
-    pub(crate) fn kernel_patience(&self) -> Option<Duration> {
-        if self.carries_data && self.user_timeout.is_none() {
+    /// Where the connection carries the application's data, too, a peer with a closed window is
+    /// slow, and the kernel must not take it for dead.
+    pub(crate) fn kernel_patience(&self, carries_data: bool) -> Option<Duration> {
+        if carries_data && self.user_timeout.is_none() {
             return None;
         }
         let (idle, interval) = self.kernel_keepalive();

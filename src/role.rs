@@ -47,15 +47,3 @@ impl Role {
         matches!(self, Role::Active | Role::Passive)
     }
 }
-
-/// What follows when a link has fallen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum After {
-    /// The connection is closed, and another opened.
-    Reconnect,
-    /// The connection is closed, and the link is over.
-    End,
-    /// The connection is the application's: it stays, and so does the link, until it ends by
-    /// itself.
-    Stay,
-}

@@ -20,7 +20,6 @@ use crate::links::observe::observer::peer_to_adopt;
 use crate::net::tls::Secure;
 use crate::protocol::Protocol;
 use crate::protocol::guarded::Guarded;
-use crate::role::After;
 use crate::sys::Bell;
 use crate::target::Target;
 
@@ -63,7 +62,6 @@ impl Coordinator {
         let peer = peer_to_adopt(adopt.stream.as_fd())?;
         let target = Target::from(peer).to_string();
         let name = adopt.name.unwrap_or_else(|| target.clone());
-        let heartbeat = Heartbeat { after: After::End, ..heartbeat };
         self.admit(Needs::ADOPT)?;
         let nagle = adopt.nodelay && !adopt.stream.nodelay().unwrap_or(true);
         if nagle {
@@ -99,14 +97,13 @@ impl Coordinator {
         connect.check()?;
         let Connect { target, frames, meanwhile, login, nodelay, deliver } = connect;
         let secure = Secure::of(&target)?;
-        let heartbeat = Heartbeat { carries_data: true, ..heartbeat };
         let (name, shown) = (target.name(), target.to_string());
         self.admit(Needs::CONNECT)?;
         let promise = Promise::new(&self.own.shared);
         let new = New { name, target: shown, frames, deliver, nagle: !nodelay, meanwhile };
         self.link(new, heartbeat, Box::new(protocol), |seat| {
             let (handle, shared) = (Arc::clone(&seat.handle), Arc::clone(&seat.shared));
-            let dialer = Dialer { handle, shared, target, secure, promise };
+            let dialer = Dialer { handle, shared, target, secure, carries_data: true, promise };
             Origin::Dialed(Box::new(dialer), login)
         })
     }

@@ -138,7 +138,7 @@ impl Coordinator {
         let promise = Promise::new(&self.own.shared);
         let body = move |seat: Seat| {
             let (handle, shared) = (Arc::clone(&seat.handle), Arc::clone(&seat.shared));
-            let dialer = Dialer { handle, shared, target, secure, promise };
+            let dialer = Dialer { handle, shared, target, secure, carries_data: false, promise };
             watch(seat, dialer, heartbeat, protocol).run();
         };
         Ok(self.start(name, shown, pace, body)?.who.id)

@@ -67,7 +67,7 @@ impl Inquiry {
         }
         let is_ours = scene.is_ours();
         // Of a connection that carries data nobody counts the bytes.
-        let wrote = Some(0).filter(|_| is_ours && !self.hands.heartbeat.carries_data);
+        let wrote = Some(0).filter(|_| is_ours && !scene.carries_data());
         let ledger = Ledger { opened: is_ours, wrote, ..Ledger::default() };
         self.hands.on_connected(peer, scene);
         let saw = Saw::Connected { peer, ledger, took: reporter.took() };

@@ -19,6 +19,11 @@ pub(crate) trait Scene {
         false
     }
 
+    /// Whether it carries the application's data as well, so that nobody counts the bytes.
+    fn carries_data(&self) -> bool {
+        false
+    }
+
     /// What may be said on another connection, beside a beat of so many bytes. A loss is a panic of
     /// the protocol.
     fn allowed(&mut self, beat_bytes: usize) -> Result<Allowed, Loss>;

@@ -29,6 +29,7 @@ pub(crate) fn connect(
     addresses: &[SocketAddr],
     secure: Option<&Secure>,
     heartbeat: &Heartbeat,
+    carries_data: bool,
 ) -> Result<Connection, Loss> {
     let deadline = Instant::now() + heartbeat.connect_timeout;
     let addresses = &addresses[..addresses.len().min(MOST_ADDRESSES)];
@@ -36,7 +37,7 @@ pub(crate) fn connect(
     for (tried, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / (addresses.len() - tried) as u32;
-        let result = open(handle, *address, share, secure, heartbeat);
+        let result = open(handle, *address, share, secure, heartbeat, carries_data);
         // In a handshake the peer may have ended it before we did.
         if handle.gives_up_dialing() && (result.is_ok() || handle.is_shut_by_us()) {
             if result.is_ok() {
@@ -69,6 +70,7 @@ fn open(
     share: Duration,
     secure: Option<&Secure>,
     heartbeat: &Heartbeat,
+    carries_data: bool,
 ) -> Result<Connection, Loss> {
     let deadline = Instant::now() + share;
     let failed = |error: io::Error| connect_loss(&error, address);
@@ -86,7 +88,7 @@ fn open(
         if listens {
             sys::listen_to_icmp(&*socket, address.is_ipv6(), false).map_err(failed)?;
         }
-        set_options(&socket, heartbeat).map_err(failed)?;
+        set_options(&socket, heartbeat, carries_data).map_err(failed)?;
         let connection = Connection::new(Arc::clone(&socket), address, heartbeat.write_timeout)
             .map_err(failed)?;
         match secure {
@@ -183,14 +185,18 @@ fn wait_connected(handle: &Handle, socket: &Socket, deadline: Instant) -> io::Re
 }
 
 /// After the connect: both limits of the kernel would cut that short.
-pub(crate) fn set_options(socket: &Socket, heartbeat: &Heartbeat) -> io::Result<()> {
+pub(crate) fn set_options(
+    socket: &Socket,
+    heartbeat: &Heartbeat,
+    carries_data: bool,
+) -> io::Result<()> {
     // The kernel's keepalive is all there is for a protocol without beats.
     let (idle, interval) = heartbeat.kernel_keepalive();
     let keepalive =
         TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(heartbeat.fall);
     socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(heartbeat.kernel_patience())?;
+    socket.set_tcp_user_timeout(heartbeat.kernel_patience(carries_data))?;
     // Older kernels do not know it, and do without.
     let _ = sys::set_longest_rto(socket, LONGEST_RTO);
     Ok(())

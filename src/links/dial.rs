@@ -21,6 +21,8 @@ pub(crate) struct Dialer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) target: Target,
     pub(crate) secure: Option<Secure>,
+    /// The connection carries the application's data as well.
+    pub(crate) carries_data: bool,
     pub(crate) promise: Promise,
 }
 
@@ -58,7 +60,8 @@ impl Dialer {
         let start = Instant::now();
         let (host, port) = (self.target.host(), self.target.port());
         let addresses = resolve::addresses(&self.handle, &*self.shared.resolve, host, port)?;
-        let connection = connect(&self.handle, &addresses, self.secure.as_ref(), heartbeat)?;
+        let secure = self.secure.as_ref();
+        let connection = connect(&self.handle, &addresses, secure, heartbeat, self.carries_data)?;
         self.promise.set_open(true);
         Ok((connection, start.elapsed()))
     }

@@ -3,13 +3,13 @@
 //! Who waits for whom: each lock here is held for some nanoseconds and never while another is taken
 //! or a system call may block, so nobody waits for a link that is blocked.
 
-use std::fmt;
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
 use socket2::Socket;
 
 use crate::diagnose::Attempt;
@@ -19,46 +19,94 @@ use crate::heartbeat::Heartbeat;
 use crate::sys::{self, Bell};
 use crate::tcp_info::TcpInfo;
 
+/// What is true of a link now, each a bit of its own: some are said by its thread and some to it.
+#[derive(Debug, Default)]
+struct Flags(AtomicU16);
+
+/// To the link: it is to end.
+const STOP: u16 = 1;
+/// The connection had ended by itself when the link was first told to end.
+const HAD_ENDED: u16 = 1 << 1;
+/// To the link: it is to be closed, so a connection that is being opened is of no use any more.
+const CLOSING: u16 = 1 << 2;
+/// To the link: no beats.
+const PAUSED: u16 = 1 << 3;
+/// To the link: its heartbeat was changed.
+const ADJUSTED: u16 = 1 << 4;
+/// The application holds nothing of the link any more.
+const RELEASED: u16 = 1 << 5;
+/// By the link: it looks a name up, which nobody can wake.
+const RESOLVING: u16 = 1 << 6;
+/// By the link: it waits for the application's `send`, which nobody can wake.
+const SENDING: u16 = 1 << 7;
+/// By the link: the peer has accepted the last connection that was tried.
+const STOOD: u16 = 1 << 8;
+/// By the link: its thread is in its last instructions.
+const LEFT: u16 = 1 << 9;
+
+impl Flags {
+    fn set(&self, flag: u16) {
+        self.0.fetch_or(flag, Ordering::SeqCst);
+    }
+
+    /// Whether it was set before.
+    fn clear(&self, flag: u16) -> bool {
+        self.0.fetch_and(!flag, Ordering::SeqCst) & flag != 0
+    }
+
+    fn turn(&self, flag: u16, on: bool) {
+        if on {
+            self.set(flag);
+        } else {
+            self.clear(flag);
+        }
+    }
+
+    /// Whether one of these is set.
+    fn has(&self, flags: u16) -> bool {
+        self.0.load(Ordering::SeqCst) & flags != 0
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Handle {
     pub(crate) who: Arc<Identity>,
-    stop: AtomicBool,
-    /// The connection had ended by itself when the link was first told to end.
-    had_ended: AtomicBool,
-    closing: AtomicBool,
-    paused: AtomicBool,
-    resolving: AtomicBool,
-    released: AtomicBool,
-    left: AtomicBool,
-    sending: AtomicBool,
-    stood: AtomicBool,
+    flags: Flags,
     attempt: Mutex<Attempt>,
     socket: Mutex<Option<Arc<Socket>>>,
-    bell: Mutex<Option<Arc<Bell>>>,
+    /// What the link waits at beside its socket; without one it is parked.
+    bell: Mutex<Option<Wake>>,
     thread: OnceLock<Thread>,
     /// The link's second thread, if it has one.
     sender: OnceLock<ThreadId>,
-    waker: OnceLock<Waker>,
     status: Mutex<Status>,
     pace: Option<Pace>,
+}
+
+/// What wakes a link that waits at it. Neither blocks, and one ring is enough.
+#[derive(Clone, Debug)]
+pub(crate) enum Wake {
+    /// In poll or epoll.
+    Bell(Arc<Bell>),
+    /// At a channel.
+    Channel(Sender<()>),
+}
+
+impl Wake {
+    fn ring(&self) {
+        match self {
+            Wake::Bell(bell) => bell.ring(),
+            Wake::Channel(bell) => drop(bell.try_send(())),
+        }
+    }
 }
 
 /// The heartbeat of a link, which others may change while it runs.
 #[derive(Debug)]
 struct Pace {
     heartbeat: Mutex<Heartbeat>,
-    changed: AtomicBool,
     /// How much too late its thread may be woken, at most.
     slack: Duration,
-}
-
-/// Wakes a link that waits for something else than its socket.
-struct Waker(Box<dyn Fn() + Send + Sync>);
-
-impl fmt::Debug for Waker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Waker")
-    }
 }
 
 impl Handle {
@@ -66,21 +114,12 @@ impl Handle {
         let status = Mutex::new(Status::new(&who, Instant::now()));
         Handle {
             who: Arc::new(who),
-            stop: AtomicBool::new(false),
-            had_ended: AtomicBool::new(false),
-            closing: AtomicBool::new(false),
-            paused: AtomicBool::new(false),
-            resolving: AtomicBool::new(false),
-            released: AtomicBool::new(false),
-            left: AtomicBool::new(false),
-            sending: AtomicBool::new(false),
-            stood: AtomicBool::new(false),
+            flags: Flags::default(),
             attempt: Mutex::default(),
             socket: Mutex::new(None),
             bell: Mutex::new(None),
             thread: OnceLock::new(),
             sender: OnceLock::new(),
-            waker: OnceLock::new(),
             status,
             pace: None,
         }
@@ -88,8 +127,8 @@ impl Handle {
 
     /// The same of a link whose heartbeat can be changed while it runs.
     pub(crate) fn with_pace(who: Identity, heartbeat: Heartbeat, slack: Duration) -> Handle {
-        let (heartbeat, changed) = (Mutex::new(heartbeat), AtomicBool::new(false));
-        Handle { pace: Some(Pace { heartbeat, changed, slack }), ..Handle::new(who) }
+        let heartbeat = Mutex::new(heartbeat);
+        Handle { pace: Some(Pace { heartbeat, slack }), ..Handle::new(who) }
     }
 
     /// Said once by the link's thread, before anything else.
@@ -107,10 +146,10 @@ impl Handle {
         if let Some(socket) = &*socket {
             // Asked first: after the shutdown nobody can tell whose end it was.
             if !self.is_stopping() && self.has_stood() && TcpInfo::has_ended(socket) {
-                self.had_ended.store(true, Ordering::SeqCst);
+                self.flags.set(HAD_ENDED);
             }
         }
-        self.stop.store(true, Ordering::SeqCst);
+        self.flags.set(STOP);
         if let Some(socket) = &*socket {
             // NotConnected: it has not begun to connect, or is over; then there is nothing to wake.
             let _ = socket.shutdown(Shutdown::Both);
@@ -128,41 +167,30 @@ impl Handle {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
-        if let Some(Waker(wake)) = self.waker.get() {
-            wake();
-        }
     }
 
     /// The link is to be closed, and no frame waits for a connection: one that is being opened is
     /// given up. One that stands is not touched.
     pub(crate) fn give_up_dialing(&self) {
         let socket = self.socket();
-        self.closing.store(true, Ordering::SeqCst);
+        self.flags.set(CLOSING);
         if let Some(socket) = &*socket {
             let _ = socket.shutdown(Shutdown::Both); // it may not have begun to connect
         }
         drop(socket);
-        if let Some(thread) = self.thread.get() {
-            thread.unpark();
-        }
+        self.wake();
     }
 
     /// Whether opening a connection is of no use any more.
     pub(crate) fn gives_up_dialing(&self) -> bool {
-        self.is_stopping() || self.closing.load(Ordering::SeqCst)
+        self.flags.has(STOP | CLOSING)
     }
 
     /// The connection stands: from here on it is not shut down by a close. False if it was already.
     pub(crate) fn keep_socket(&self) -> bool {
         let mut socket = self.socket();
         *socket = None;
-        !self.closing.load(Ordering::SeqCst)
-    }
-
-    /// Said once by the link's thread, before it first asks whether it is stopping: how to wake it.
-    /// Must not block.
-    pub(crate) fn set_waker(&self, wake: impl Fn() + Send + Sync + 'static) {
-        let _ = self.waker.set(Waker(Box::new(wake)));
+        !self.flags.has(CLOSING)
     }
 
     /// Said once by the link's second thread.
@@ -171,17 +199,17 @@ impl Handle {
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::SeqCst)
+        self.flags.has(STOP)
     }
 
     /// Whether an end of the connection that is met now is our own shutdown, and nobody's doing.
     pub(crate) fn is_shut_by_us(&self) -> bool {
-        self.is_stopping() && !self.had_ended.load(Ordering::SeqCst)
+        self.is_stopping() && !self.flags.has(HAD_ENDED)
     }
 
     /// In force from the next planned beat on: nobody is woken.
     pub(crate) fn set_paused(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Relaxed);
+        self.flags.turn(PAUSED, paused);
         self.status().paused = paused;
     }
 
@@ -200,7 +228,7 @@ impl Handle {
         let wanted = current.at_pace_of(heartbeat);
         wanted.check()?;
         *current = wanted;
-        pace.changed.store(true, Ordering::SeqCst);
+        self.flags.set(ADJUSTED);
         drop(current);
         self.wake();
         Ok(())
@@ -209,7 +237,7 @@ impl Handle {
     /// For the link's own thread: what its heartbeat was changed to.
     pub(crate) fn take_heartbeat(&self) -> Option<Heartbeat> {
         let pace = self.pace.as_ref()?;
-        if !pace.changed.swap(false, Ordering::SeqCst) {
+        if !self.flags.clear(ADJUSTED) {
             return None;
         }
         let heartbeat = pace.heartbeat.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -217,35 +245,35 @@ impl Handle {
         Some(heartbeat)
     }
 
-    /// Whether that would be something.
+    /// Whether it was changed since that was last taken.
     pub(crate) fn is_to_adjust(&self) -> bool {
-        self.pace.as_ref().is_some_and(|pace| pace.changed.load(Ordering::Relaxed))
+        self.flags.has(ADJUSTED)
     }
 
     pub(crate) fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Relaxed)
+        self.flags.has(PAUSED)
     }
 
     /// Runs `f`, which cannot be woken, and says so to whoever asks.
     pub(crate) fn resolving<T>(&self, f: impl FnOnce() -> T) -> T {
-        self.resolving.store(true, Ordering::SeqCst);
+        self.flags.set(RESOLVING);
         let result = f();
-        self.resolving.store(false, Ordering::SeqCst);
+        self.flags.clear(RESOLVING);
         result
     }
 
     pub(crate) fn is_resolving(&self) -> bool {
-        self.resolving.load(Ordering::SeqCst)
+        self.flags.has(RESOLVING)
     }
 
     /// Whether the peer has taken the connection that is being opened, TLS and login not counted.
     pub(crate) fn set_stood(&self, stood: bool) {
-        self.stood.store(stood, Ordering::Relaxed);
+        self.flags.turn(STOOD, stood);
     }
 
-    /// Whether it took the last one that was tried.
+    /// Whether the peer accepted the last TCP connect.
     pub(crate) fn has_stood(&self) -> bool {
-        self.stood.load(Ordering::Relaxed)
+        self.flags.has(STOOD)
     }
 
     /// What became of the last attempt to connect; the link's thread alone writes it.
@@ -255,14 +283,14 @@ impl Handle {
 
     /// Waits, by `f`, for the application's `send`, which cannot be woken; says so to whoever asks.
     pub(crate) fn waiting_for_send<T>(&self, f: impl FnOnce() -> T) -> T {
-        self.sending.store(true, Ordering::SeqCst);
+        self.flags.set(SENDING);
         let result = f();
-        self.sending.store(false, Ordering::SeqCst);
+        self.flags.clear(SENDING);
         result
     }
 
     pub(crate) fn is_waiting_for_send(&self) -> bool {
-        self.sending.load(Ordering::SeqCst)
+        self.flags.has(SENDING)
     }
 
     /// The last word of the link's thread: from here on a join takes no time.
@@ -270,20 +298,20 @@ impl Handle {
         // Whoever still holds the link holds no descriptor by it.
         *self.socket() = None;
         *self.bell() = None;
-        self.left.store(true, Ordering::SeqCst);
+        self.flags.set(LEFT);
     }
 
     pub(crate) fn has_left(&self) -> bool {
-        self.left.load(Ordering::SeqCst)
+        self.flags.has(LEFT)
     }
 
     /// The application has let go of what it held of this link: its status goes with its thread.
     pub(crate) fn release(&self) {
-        self.released.store(true, Ordering::SeqCst);
+        self.flags.set(RELEASED);
     }
 
     pub(crate) fn is_released(&self) -> bool {
-        self.released.load(Ordering::SeqCst)
+        self.flags.has(RELEASED)
     }
 
     /// Whether the caller is a thread of this link, which must not wait for itself.
@@ -301,13 +329,13 @@ impl Handle {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The bell that `stop` rings, for a link that waits in poll or epoll, or whose socket must not
-    /// be shut down. Look at the flag after it.
-    pub(crate) fn set_bell(&self, bell: Arc<Bell>) {
+    /// The bell that `wake` rings, for a link that waits in poll, in epoll or at a channel. Said by
+    /// the link's thread before it first asks whether it is stopping.
+    pub(crate) fn set_bell(&self, bell: Wake) {
         *self.bell() = Some(bell);
     }
 
-    fn bell(&self) -> MutexGuard<'_, Option<Arc<Bell>>> {
+    fn bell(&self) -> MutexGuard<'_, Option<Wake>> {
         self.bell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -12,21 +12,33 @@ use crate::protocol::{Frame, Framing, IdleEnd, Protocol};
 
 pub(crate) struct Guarded(Option<Box<dyn Protocol>>);
 
+/// Methods of the protocol whose answers go on as they are, behind the guard.
+macro_rules! as_they_are {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+        $(pub(crate) fn $name(&mut self, $($argument: $type),*) -> Result<$answer, Loss> {
+            self.guard(|protocol| protocol.$name($($argument),*))
+        })*
+    };
+}
+
 impl Guarded {
     pub(crate) fn new(protocol: Box<dyn Protocol>) -> Guarded {
         Guarded(Some(protocol))
     }
 
-    pub(crate) fn connected(&mut self, out: &mut Vec<u8>) -> Result<(), Loss> {
-        self.guard(|protocol| protocol.connected(out))
-    }
-
-    pub(crate) fn beat(&mut self, seq: u64, out: &mut Vec<u8>) -> Result<(), Loss> {
-        self.guard(|protocol| protocol.beat(seq, out))
-    }
-
-    pub(crate) fn ack(&mut self, seq: Option<u64>, out: &mut Vec<u8>) -> Result<(), Loss> {
-        self.guard(|protocol| protocol.ack(seq, out))
+    as_they_are! {
+        connected(out: &mut Vec<u8>) -> ();
+        beat(seq: u64, out: &mut Vec<u8>) -> ();
+        ack(seq: Option<u64>, out: &mut Vec<u8>) -> ();
+        is_over() -> bool;
+        idle_end() -> IdleEnd;
+        idle_limit() -> Option<Duration>;
+        framing() -> Box<dyn Framing>;
+        limit() -> usize;
+        is_ready() -> bool;
+        reply(out: &mut Vec<u8>) -> ();
+        farewell(out: &mut Vec<u8>) -> ();
+        redact(bytes: &[u8]) -> Vec<u8>;
     }
 
     pub(crate) fn parse(&mut self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, Loss> {
@@ -40,40 +52,8 @@ impl Guarded {
         }
     }
 
-    pub(crate) fn is_over(&mut self) -> Result<bool, Loss> {
-        self.guard(|protocol| protocol.is_over())
-    }
-
-    pub(crate) fn idle_end(&mut self) -> Result<IdleEnd, Loss> {
-        self.guard(|protocol| protocol.idle_end())
-    }
-
-    pub(crate) fn idle_limit(&mut self) -> Result<Option<Duration>, Loss> {
-        self.guard(|protocol| protocol.idle_limit())
-    }
-
     pub(crate) fn closed(&mut self) -> Result<Option<Frame>, Loss> {
         self.guard(|protocol| protocol.closed())?.map_err(|rejected| rejected.0)
-    }
-
-    pub(crate) fn framing(&mut self) -> Result<Box<dyn Framing>, Loss> {
-        self.guard(|protocol| protocol.framing())
-    }
-
-    pub(crate) fn limit(&mut self) -> Result<usize, Loss> {
-        self.guard(|protocol| protocol.limit())
-    }
-
-    pub(crate) fn is_ready(&mut self) -> Result<bool, Loss> {
-        self.guard(|protocol| protocol.is_ready())
-    }
-
-    pub(crate) fn reply(&mut self, out: &mut Vec<u8>) -> Result<(), Loss> {
-        self.guard(|protocol| protocol.reply(out))
-    }
-
-    pub(crate) fn farewell(&mut self, out: &mut Vec<u8>) -> Result<(), Loss> {
-        self.guard(|protocol| protocol.farewell(out))
     }
 
     pub(crate) fn fresh(&mut self) -> Result<Option<Guarded>, Loss> {
@@ -87,10 +67,6 @@ impl Guarded {
     /// None for a protocol that panics over it: it will do so over more.
     pub(crate) fn scheme(&mut self) -> Option<&'static str> {
         self.guard(|protocol| protocol.scheme()).ok().flatten()
-    }
-
-    pub(crate) fn redact(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Loss> {
-        self.guard(|protocol| protocol.redact(bytes))
     }
 
     /// Unwind safety: after a panic the protocol is only dropped, never called again.

@@ -75,7 +75,6 @@ pub(super) fn run(asked: Asked, handle: &Handle, budget: &Budget, spared: &Spare
     let heartbeat = Heartbeat {
         connect_timeout: patience,
         write_timeout: patience,
-        carries_data: false,
         user_timeout: None,
         ..heartbeat
     };
@@ -189,7 +188,7 @@ impl Exam<'_> {
         if is_peer {
             slot.on_begun(Some(Instant::now()));
         }
-        let result = connect(self.handle, &[address], secure.as_ref(), &self.heartbeat);
+        let result = connect(self.handle, &[address], secure.as_ref(), &self.heartbeat, false);
         let has_stood = result.is_ok() || self.handle.has_stood();
         if is_peer && has_stood {
             slot.on_stood(Instant::now());

@@ -25,7 +25,7 @@ use crate::drive::Seat;
 use crate::drive::scene::{Allowed, Scene};
 use crate::heartbeat::Heartbeat;
 use crate::links::driver::{Common, Driver};
-use crate::links::handle::Handle;
+use crate::links::handle::{Handle, Wake};
 use crate::links::medium::{Due, Medium, Passed};
 use crate::pulse::{Input, Pulse, Report};
 use crate::state::State;
@@ -69,10 +69,7 @@ pub(crate) struct Follow {
 pub(crate) fn follow(seat: Seat, from: Followed) -> Driver<Follow> {
     let Followed { heartbeat, ear, rung, opening, send, stack, transport } = from;
     let handle = Arc::clone(&seat.handle);
-    let bell = ear.bell();
-    handle.set_waker(move || {
-        let _ = bell.try_send(());
-    });
+    handle.set_bell(Wake::Channel(ear.bell()));
     // Not since this thread runs: what was told before counts.
     let now = ear.since;
     let pulse = Pulse::staying(heartbeat.clone(), seat.seed, now);

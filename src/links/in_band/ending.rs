@@ -13,7 +13,6 @@ use crate::error::Error;
 use crate::links::in_band::link::{LINGER, Returned};
 use crate::net::connection::{Woke, end, loss_of};
 use crate::pulse::Input;
-use crate::role::After;
 use crate::sys;
 use crate::tcp_info::TcpInfo;
 
@@ -257,7 +256,7 @@ impl InBand {
     /// The pulse gave the connection up.
     pub(super) fn hang_up(&mut self, link: &Common) {
         let loss = self.loss.clone().unwrap_or_else(|| Cause::Stopped.into());
-        let over = link.pulse.is_done() || link.heartbeat.after != After::Reconnect;
+        let over = link.pulse.is_done() || !self.origin.conduct().reconnects();
         if self.line.take().is_none() {
             return;
         }

@@ -28,13 +28,13 @@ use crate::heartbeat::Heartbeat;
 use crate::links::connect::set_options;
 use crate::links::dial::Dialer;
 use crate::links::driver::{Common, Driver};
-use crate::links::handle::Handle;
+use crate::links::handle::{Handle, Wake};
 use crate::links::medium::{Due, Medium, Passed};
 use crate::net::connection::Woke;
 use crate::net::inbox::Inbox;
 use crate::net::tls::Layer;
 use crate::protocol::guarded::Guarded;
-use crate::pulse::{Input, Patience, Pulse, Report};
+use crate::pulse::{Conduct, Input, Patience, Pulse, Report};
 use crate::role::Role;
 use crate::sys::{self, Bell};
 use crate::tcp_info::TcpInfo;
@@ -66,6 +66,15 @@ pub(crate) enum Origin {
         nagle: bool,
     },
     Dialed(Box<Dialer>, Option<LoginHook>),
+}
+
+impl Origin {
+    fn conduct(&self) -> Conduct {
+        match self {
+            Origin::Adopted { .. } => Conduct::Adopt,
+            Origin::Dialed(..) => Conduct::Connect,
+        }
+    }
 }
 
 /// What a link is made of.
@@ -132,9 +141,9 @@ pub(crate) fn in_band(seat: Seat, plan: Plan, origin: Origin) -> Driver<InBand> 
     let Plan { heartbeat, protocol, limit, outlet, to, bell, nagle } = plan;
     let now = Instant::now();
     let delivery = Delivery::new(seat.handle.who.id, to, Arc::clone(&seat.shared.readers));
-    let pulse = Pulse::new(heartbeat.clone(), seat.seed, now);
+    let pulse = Pulse::of(origin.conduct(), heartbeat.clone(), seat.seed, now);
     let handle = Arc::clone(&seat.handle);
-    handle.set_bell(Arc::clone(&bell));
+    handle.set_bell(Wake::Bell(Arc::clone(&bell)));
     let medium = InBand {
         handle,
         protocol,
@@ -278,7 +287,7 @@ impl Medium for InBand {
 
     fn adjust(&mut self, heartbeat: &Heartbeat) {
         if let (Some(line), Origin::Dialed(..)) = (&self.line, &self.origin) {
-            let _ = set_options(&line.socket, heartbeat); // it works without
+            let _ = set_options(&line.socket, heartbeat, true); // it works without
         }
     }
 
@@ -455,6 +464,10 @@ impl Scene for InBand {
 
     fn is_ours(&self) -> bool {
         matches!(self.origin, Origin::Dialed(..))
+    }
+
+    fn carries_data(&self) -> bool {
+        true
     }
 
     fn allowed(&mut self, beat_bytes: usize) -> Result<Allowed, Loss> {

@@ -27,11 +27,12 @@ use crate::error::Error;
 use crate::event::Identity;
 use crate::heartbeat::Heartbeat;
 use crate::links::driver::{Common, Driver};
+use crate::links::handle::Wake;
 use crate::links::medium::{Due, Medium, Passed};
 use crate::links::observe::keepalive::Keepalive;
 use crate::links::observe::observed_fd::Known;
 use crate::pulse::{Input, Pulse, Report};
-use crate::role::{After, Role};
+use crate::role::Role;
 use crate::sys::{Epoll, Interest};
 use crate::tcp_info::TcpInfo;
 
@@ -118,7 +119,6 @@ fn listening(heartbeat: &Heartbeat) -> Heartbeat {
         expect_every: Some(heartbeat.interval),
         timeout: heartbeat.interval.min(LONGEST_TIMEOUT),
         jitter: 0.0,
-        after: After::Stay,
         ..heartbeat.clone()
     }
 }
@@ -132,10 +132,10 @@ pub(crate) fn observing(
 ) -> Driver<Observing> {
     let now = Instant::now();
     let Sight { socket, peer, local, first, epoll, keepalive, asks } = sight;
-    seat.handle.set_bell(epoll.bell());
+    seat.handle.set_bell(Wake::Bell(epoll.bell()));
     let name = Arc::clone(&seat.handle.who);
     let interval = heartbeat.interval;
-    let pulse = Pulse::new(listening(&heartbeat), seat.seed, now);
+    let pulse = Pulse::staying(listening(&heartbeat), seat.seed, now);
     let mut link = Common::new(seat, heartbeat, pulse, now);
     link.reporter.peer = Some(peer);
     let medium = Observing {

@@ -219,7 +219,7 @@ impl Medium for Watch {
 
     fn adjust(&mut self, heartbeat: &Heartbeat) {
         if let Some(connection) = &self.connection {
-            let _ = set_options(connection.socket(), heartbeat); // it works without
+            let _ = set_options(connection.socket(), heartbeat, false); // it works without
         }
     }
 
