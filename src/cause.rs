@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::drive::socket::cause_of;
+use crate::net::connection::cause_of;
 
 macro_rules! causes {
     ($($name:ident, $word:literal, $sentence:literal, $confirm:literal, $change:literal;)*) => {

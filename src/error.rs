@@ -19,6 +19,8 @@ pub struct Error {
     cause: Option<Cause>,
     /// The request may have run, in full or in part.
     ran: bool,
+    /// Its time was up, whatever else it is.
+    late: bool,
 }
 
 /// The kinds of [`Error`], for a `match` or a table. Later versions may add kinds.
@@ -89,7 +91,7 @@ pub(crate) enum Kind {
 
 impl Error {
     fn new(kind: Kind, text: impl Into<String>) -> Error {
-        Error { kind, text: text.into(), source: None, cause: None, ran: false }
+        Error { kind, text: text.into(), source: None, cause: None, ran: false, late: false }
     }
 
     pub(crate) fn invalid(text: impl Into<String>) -> Error {
@@ -104,6 +106,13 @@ impl Error {
 
     pub(crate) fn limit(text: impl Into<String>) -> Error {
         Error::new(Kind::Limit, text)
+    }
+
+    /// A descriptor that the system did not give.
+    pub(crate) fn no_descriptor(source: io::Error) -> Error {
+        let text = "no descriptor is left: raise the limit with `ulimit -n`, or LimitNOFILE= of the \
+                    service";
+        Error::limit(text).because(source)
     }
 
     pub(crate) fn stopped() -> Error {
@@ -165,6 +174,11 @@ impl Error {
     /// Records whether something was sent, now or before, that may have run.
     pub(crate) fn having_run(self, ran: bool) -> Error {
         Error { ran: self.ran | ran, ..self }
+    }
+
+    /// Records whether the time limit was the reason.
+    pub(crate) fn being_late(self, late: bool) -> Error {
+        Error { late: self.late | late, ..self }
     }
 
     /// The kind of the error.
@@ -234,9 +248,10 @@ impl Error {
     /// Whether a time limit passed: of a request; of [`Link::send`](crate::Link::send) and
     /// [`send_deadline`](crate::Link::send_deadline), where nothing of the frame was sent; or of
     /// [`Link::close_within`](crate::Link::close_within) and
-    /// [`into_stream_within`](crate::Link::into_stream_within).
+    /// [`into_stream_within`](crate::Link::into_stream_within). A request that found no connection
+    /// in time is also [`is_connect`](Error::is_connect), or [`is_limit`](Error::is_limit).
     pub fn is_timeout(&self) -> bool {
-        matches!(self.kind, Kind::Timeout | Kind::Unsent)
+        self.late || matches!(self.kind, Kind::Timeout | Kind::Unsent)
     }
 
     /// Whether [`Link::try_send`](crate::Link::try_send) would have had to wait. Nothing was sent.

@@ -55,8 +55,8 @@ impl Event {
         self.time
     }
 
-    /// The link. None for [`EventKind::Lost`], which is about a queue, and for a diagnosis of many
-    /// links.
+    /// The link. None for [`EventKind::Overflowed`], which is about a queue, and for a diagnosis of
+    /// many links.
     pub fn link(&self) -> Option<LinkId> {
         self.link.as_ref().map(|link| link.id)
     }
@@ -193,7 +193,7 @@ pub enum EventKind {
     /// state.
     ///
     /// [`Coordinator::status`]: crate::Coordinator::status
-    Lost {
+    Overflowed {
         /// How many.
         count: u64,
     },
@@ -212,7 +212,7 @@ impl EventKind {
             EventKind::Disconnected { .. } => "disconnect",
             EventKind::Stalled { .. } | EventKind::Diagnosed { .. } => "diagnosis",
             EventKind::Ended => "end",
-            EventKind::Lost { .. } => "lost",
+            EventKind::Overflowed { .. } => "lost",
         }
     }
 
@@ -290,7 +290,7 @@ impl fmt::Display for EventKind {
                 write!(f, "{}: this process woke {late:.1?} too late", Cause::LocalStall)
             }
             EventKind::Ended => f.write_str("ended"),
-            EventKind::Lost { count } => {
+            EventKind::Overflowed { count } => {
                 write!(f, "{} lost: this queue was full", counted(*count, "event", "events"))
             }
         }

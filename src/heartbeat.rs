@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::diagnose::Diagnose;
 use crate::error::Error;
 use crate::pulse::{Pace, Patience};
-use crate::role::{After, Role};
+use crate::role::Role;
 
 /// The policy of one link: how often a beat is sent, how long its ack may take, and what happens
 /// when none comes.
@@ -66,11 +66,6 @@ pub struct Heartbeat {
     pub(crate) prove_every: u32,
     pub(crate) expect_every: Option<Duration>,
     pub(crate) diagnose: Diagnose,
-    /// Set by the call that makes the link.
-    pub(crate) after: After,
-    /// The connection also carries the application's data: then a peer with a closed window is
-    /// slow, and the kernel must not take it for dead.
-    pub(crate) carries_data: bool,
 }
 
 impl Default for Heartbeat {
@@ -95,8 +90,6 @@ impl Default for Heartbeat {
             prove_every: 2,
             expect_every: None,
             diagnose: Diagnose::kernel(),
-            after: After::Reconnect,
-            carries_data: false,
         }
     }
 }
@@ -272,11 +265,6 @@ impl Heartbeat {
         }
     }
 
-    /// Whether any whole frame is a sign of life; on a watched link only acks are.
-    pub(crate) fn any_frame_is_life(&self) -> bool {
-        self.carries_data || self.after != After::Reconnect
-    }
-
     /// The longest silence of the peer before it counts as a miss.
     pub(crate) fn longest_silence(&self) -> Option<Duration> {
         let listens = !self.role.sends();
@@ -376,8 +364,10 @@ impl Heartbeat {
 
     /// The value for TCP_USER_TIMEOUT, if it is set: never shorter than our own verdict takes, nor
     /// than the keepalive needs to ask `fall` times, because the user timeout overrides that count.
-    pub(crate) fn kernel_patience(&self) -> Option<Duration> {
-        if self.carries_data && self.user_timeout.is_none() {
+    /// If the connection also carries the application's data, there is none by default: a peer with
+    /// a closed window is slow, and the kernel must not take it for dead.
+    pub(crate) fn kernel_patience(&self, carries_data: bool) -> Option<Duration> {
+        if carries_data && self.user_timeout.is_none() {
             return None;
         }
         let (idle, interval) = self.kernel_keepalive();

@@ -85,11 +85,14 @@
 //!
 //! # Features
 //!
+//! * `session`, on by default: HTTP sessions, on ureq. Without it there is no ureq in the tree, for
+//!   programs that use another version. Links with HTTP beats do not need it.
 //! * `tls`, on by default: `https://` for sessions and targets, and `tls+SCHEME://` targets.
 //! * `gzip`, on by default: sessions ask for compressed responses and unpack them.
+//! * `brotli`: sessions unpack brotli, too. Ask for it with `default_header("Accept-Encoding", "br,
+//!   gzip")`; each response may take 16 MiB while it is read.
+//! * `cookies`: a store of cookies for sessions.
 //! * `json`: request and response bodies from and to JSON.
-//! * `socks-proxy`: has no effect any more, because sessions always have SOCKS proxies. The name is
-//!   kept so that old manifests still build.
 //!
 //! `full` turns all of them on.
 //!
@@ -98,8 +101,14 @@
 //! Tested on Linux. Other Unixes have the code they need and no test machine. Elsewhere the crate
 //! does not compile, and says so.
 
+#![cfg_attr(
+    not(feature = "session"),
+    expect(dead_code, unused_imports, reason = "parts of the foundation serve sessions alone")
+)]
+
 pub mod protocol;
 pub mod pulse;
+#[cfg(feature = "session")]
 pub mod session;
 
 mod cause;
@@ -110,14 +119,11 @@ mod drive;
 mod error;
 mod event;
 mod event_queue;
-mod follower;
 mod heartbeat;
-mod link;
+mod links;
 mod login;
-mod observer;
-mod responder;
+mod net;
 mod role;
-mod snapshot;
 mod state;
 mod sys;
 mod target;
@@ -138,27 +144,30 @@ pub use diagnose::{BeatEnd, BeatRecord, Confidence, Diagnose, Diagnosis, Evidenc
 pub use error::{Error, ErrorKind};
 pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
 pub use event_queue::EventQueue;
-pub use follower::{Follower, Following};
 pub use heartbeat::Heartbeat;
-pub use link::{Adopt, Connect, Link, Login, Received, Returned};
-pub use observer::{Observe, Observed};
+pub use links::follow::follower::{Follower, Following};
+pub use links::in_band::link::{Adopt, Connect, Link, Login, Received, Returned};
+pub use links::observe::observer::{Observe, Observed};
+pub use links::observe::snapshot::Snapshot;
+pub use links::respond::{Responder, ResponderBuilder};
 pub use protocol::{ConnectOnly, Exchange, Framed, Http, Line, Prefix, Protocol, Redis, Steps};
 pub use pulse::{Pace, Patience, Rtt};
-pub use responder::{Responder, ResponderBuilder};
 pub use role::Role;
+#[cfg(feature = "session")]
 pub use session::{
     Body, Eviction, Replay, Response, Session, SessionBuilder, SessionEvent, SessionEventKind,
     SessionStats, Warm,
 };
-pub use snapshot::Snapshot;
 pub use state::State;
 pub use target::Target;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 pub use transport::Transport;
 /// The HTTP client that sessions use; [`Session::agent`] is one of its agents.
+#[cfg(feature = "session")]
 pub use ureq;
 /// The types of HTTP requests and responses.
+#[cfg(feature = "session")]
 pub use ureq::http;
 
 /// The programs of the README are compiled as doc tests.

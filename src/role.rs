@@ -48,15 +48,3 @@ impl Role {
         matches!(self, Role::Active | Role::Passive)
     }
 }
-
-/// What happens after a link went Down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum After {
-    /// The connection is closed, and another one opened.
-    Reconnect,
-    /// The connection is closed, and the link is over.
-    End,
-    /// The connection belongs to the application: connection and link stay until the connection
-    /// ends by itself.
-    Stay,
-}

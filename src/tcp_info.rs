@@ -188,7 +188,7 @@ impl TcpInfo {
     /// Whether the peer opened the connection, if that is visible: on a connection that was opened
     /// from here, the opening counts as one byte.
     pub(crate) fn is_accepted(&self) -> bool {
-        self.unacked == 0 && self.unsent() == 0 && self.acked_past_data() == Some(0)
+        !self.is_outstanding() && self.acked_past_data() == Some(0)
     }
 
     /// Our bytes that were written and not yet acknowledged; off by one at most.
@@ -201,10 +201,15 @@ impl TcpInfo {
         Some(on_the_way + u64::from(self.unsent()))
     }
 
+    /// Whether our bytes wait to be sent, or to be acknowledged.
+    pub(crate) fn is_outstanding(&self) -> bool {
+        self.unacked > 0 || self.unsent() > 0
+    }
+
     /// Whether something of ours waits for an answer of the peer's kernel. If nothing does, silence
     /// means nothing.
     pub(crate) fn is_asking(&self) -> bool {
-        self.unacked > 0 || self.probes > 0 || self.unsent() > 0
+        self.is_outstanding() || self.probes > 0
     }
 
     /// Whether the peer's receive window is closed and bytes wait for it to open.
@@ -228,7 +233,7 @@ impl TcpInfo {
             n => facts.push(format!("{n} {more}")),
         };
         // With bytes in the queue the probes test the window or the way out, not an idle peer.
-        match self.unsent() > 0 || self.unacked > 0 {
+        match self.is_outstanding() {
             true => say(self.probes.into(), "probe unanswered", "probes unanswered"),
             false => {
                 let (one, more) = ("keepalive probe unanswered", "keepalive probes unanswered");

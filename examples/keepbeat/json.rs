@@ -47,7 +47,7 @@ pub fn event(event: &Event) -> String {
             let line = line.loss(Some(loss)).value("lived_ms", lived).value("beats", beats);
             if *expected { line.value("expected", true).end() } else { line.end() }
         }
-        EventKind::Lost { count } => line.value("count", count).end(),
+        EventKind::Overflowed { count } => line.value("count", count).end(),
         EventKind::Stalled { late, diagnosis: None } => diagnosed(line, &stalled(*late)),
         kind => match kind.diagnosis() {
             Some(diagnosis) => diagnosed(line, diagnosis),

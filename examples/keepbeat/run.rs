@@ -54,7 +54,7 @@ fn follow(
                 match event.kind() {
                     EventKind::Ended => running -= 1,
                     // Events of an end may be among the lost ones.
-                    EventKind::Lost { .. } => running = still_running(coordinator),
+                    EventKind::Overflowed { .. } => running = still_running(coordinator),
                     _ => {}
                 }
                 order.push(event.link(), event.time(), event, Instant::now());

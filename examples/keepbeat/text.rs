@@ -301,7 +301,7 @@ impl Text {
                 let who = if cause == Some(Cause::LocalStall) { "process" } else { "machine" };
                 news(Trouble, STALL, cause, format!("this {who} woke {} late", short(*late)))
             }
-            EventKind::Lost { count } => {
+            EventKind::Overflowed { count } => {
                 let events = if *count == 1 { "1 event".into() } else { format!("{count} events") };
                 let words = format!("{events}, because these lines were read too slowly");
                 news(Trouble, LOST, None, words)

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use keepbeat::Received;
 use keepbeat::crossbeam_channel::{RecvTimeoutError, TryRecvError};
 
-use crate::call::{BUSY, END, Fail, INVALID, Outcome, TIMEOUT, call, limit, value};
+use crate::call::{BUSY, END, Fail, Outcome, TIMEOUT, call, descriptor, limit};
 use crate::causes;
 use crate::handles;
-use crate::layout::{Grows, fill};
+use crate::layout::{Grows, clear, fill};
 use crate::link::{Left, Link};
 use crate::text::{bytes, owned};
 
@@ -95,7 +95,7 @@ fn of(received: Received) -> Item {
 ///
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kb_link_send(
+pub unsafe extern "C-unwind" fn kb_link_send(
     link: *mut c_void,
     data: *const c_void,
     len: usize,
@@ -128,11 +128,13 @@ pub unsafe extern "C" fn kb_link_send(
 
 /// A descriptor for what was received.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_link_fd(link: *mut c_void) -> c_int {
-    value(INVALID, || Ok(handles::link(link)?.frames()?.frames_fd()?.as_raw_fd()))
+pub extern "C-unwind" fn kb_link_fd(link: *mut c_void) -> c_int {
+    descriptor(|| Ok(handles::link(link)?.frames()?.frames_fd()?.as_raw_fd()))
 }
 
 fn receive(link: &Link, limit: Option<Duration>) -> Outcome<Item> {
+    // Asked before anything is taken that could then not be kept.
+    DATA.try_with(|_| ()).map_err(|_| Fail::invalid("this thread has ended: nothing is kept"))?;
     let over = || Fail::new(END, "the link is over, and all was taken");
     if let Some(left) = link.next_left() {
         return Ok(match left.ok_or_else(over)? {
@@ -166,24 +168,25 @@ fn receive(link: &Link, limit: Option<Duration>) -> Outcome<Item> {
 ///
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kb_link_recv(
+pub unsafe extern "C-unwind" fn kb_link_recv(
     link: *mut c_void,
     timeout_ms: c_int,
     to: *mut Item,
 ) -> c_int {
     call(|| {
         // SAFETY: asked of the caller. Looked at before anything is taken.
-        unsafe { fill(to, Item::default()) }?;
-        let limit = limit(timeout_ms)?;
-        let item = receive(&*handles::link(link)?, limit)?;
-        // SAFETY: as above; but its size is what was filled, no more than there was.
+        let cleared = unsafe { clear(to) };
+        let link = handles::link(link)?;
+        cleared?;
+        let item = receive(&link, limit(timeout_ms)?)?;
+        // SAFETY: as above.
         unsafe { fill(to, item) }
     })
 }
 
 /// The peer is known to have read so far.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_link_answered(link: *mut c_void, number: u64) -> c_int {
+pub extern "C-unwind" fn kb_link_answered(link: *mut c_void, number: u64) -> c_int {
     call(|| {
         handles::link(link)?.frames()?.answered(number);
         Ok(())

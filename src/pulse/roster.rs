@@ -214,11 +214,10 @@ impl<H: Host> Roster<H> {
         let (Some(since), Some((first, _))) = (since, silent.first()) else { return (0, None) };
         let common = silent.iter().map(|(host, _)| shared(**first, **host)).min().unwrap_or(0);
         let (mut well, mut is_apart) = (0, common > 0);
-        for (host, _) in self.hosts.iter().filter(|(_, entry)| entry.heard.is_after(since)) {
-            if self.hosts[host].silent_since.is_none() {
-                well += 1;
-                is_apart &= shared(**first, *host) < common;
-            }
+        let is_well = |entry: &Entry| entry.silent_since.is_none() && entry.heard.is_after(since);
+        for (host, _) in self.hosts.iter().filter(|(_, entry)| is_well(entry)) {
+            well += 1;
+            is_apart &= shared(**first, *host) < common;
         }
         (well, is_apart.then_some((**first, common)))
     }

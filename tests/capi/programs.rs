@@ -22,6 +22,21 @@ fn what_cannot_work_is_refused_with_a_code_and_a_sentence() {
 }
 
 #[test]
+fn numbers_at_their_ends_and_structs_of_nonsense_are_refused_or_work() {
+    both_ways("bounds", &[]);
+}
+
+#[test]
+fn what_is_no_connection_is_refused_and_each_descriptor_has_one_owner() {
+    both_ways("descriptors", &[]);
+}
+
+#[test]
+fn threads_are_cancelled_interrupted_and_small_and_callbacks_may_call_back() {
+    both_ways("threads", &[]);
+}
+
+#[test]
 fn structs_that_have_grown_or_not_yet_grown_are_understood() {
     both_ways("grown", &[]);
 }
@@ -68,6 +83,7 @@ fn the_log_goes_where_the_program_says() {
     // A port where nobody listens: that is worth a line.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     both_ways("log", &[&format!("tcp://{free}")]);
+    both_ways("log", &[]);
 }
 
 /// As their Makefile builds them, against a peer that answers and then goes.
