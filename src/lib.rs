@@ -89,8 +89,8 @@
 //!   programs that use another version. Links with HTTP beats do not need it.
 //! * `tls`, on by default: `https://` for sessions and targets, and `tls+SCHEME://` targets.
 //! * `gzip`, on by default: sessions ask for compressed responses and unpack them.
-//! * `brotli`: sessions unpack brotli, too. Ask for it with `default_header("Accept-Encoding", "br,
-//!   gzip")`; each response may take 16 MiB while it is read.
+//! * `brotli`: sessions unpack brotli, too. Ask for it with
+//!   `default_header("Accept-Encoding", "br, gzip")`; each response may take 16 MiB while it is read.
 //! * `cookies`: a store of cookies for sessions.
 //! * `json`: request and response bodies from and to JSON.
 //!
