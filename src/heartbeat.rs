@@ -364,8 +364,8 @@ impl Heartbeat {
 
     /// The value for TCP_USER_TIMEOUT, if it is set: never shorter than our own verdict takes, nor
     /// than the keepalive needs to ask `fall` times, because the user timeout overrides that count.
-    /// If the connection also carries the application's data, there is none by default: a peer with
-    /// a closed window is slow, and the kernel must not take it for dead.
+    /// A connection that also carries the application's data has none by default: a peer with a
+    /// closed window is slow, and the kernel must not take it for dead.
     pub(crate) fn kernel_patience(&self, carries_data: bool) -> Option<Duration> {
         if carries_data && self.user_timeout.is_none() {
             return None;

@@ -85,13 +85,13 @@
 //!
 //! # Features
 //!
-//! * `session`, on by default: HTTP sessions, on ureq. Without it there is no ureq in the tree, for
-//!   programs that use another version. Links with HTTP beats do not need it.
+//! * `session`, on by default: HTTP sessions, on ureq. Without it the crate does not depend on ureq,
+//!   and a program may use another version of it; links with HTTP beats still work.
 //! * `tls`, on by default: `https://` for sessions and targets, and `tls+SCHEME://` targets.
 //! * `gzip`, on by default: sessions ask for compressed responses and unpack them.
-//! * `brotli`: sessions unpack brotli, too. Ask for it with
-//!   `default_header("Accept-Encoding", "br, gzip")`; each response may take 16 MiB while it is read.
-//! * `cookies`: a store of cookies for sessions.
+//! * `brotli`: sessions unpack responses that are packed with brotli. Ask for them with
+//!   `default_header("Accept-Encoding", "br, gzip")`; each may take 16 MiB while it is read.
+//! * `cookies`: a cookie store for sessions.
 //! * `json`: request and response bodies from and to JSON.
 //!
 //! `full` turns all of them on.

@@ -201,7 +201,7 @@ impl TcpInfo {
         Some(on_the_way + u64::from(self.unsent()))
     }
 
-    /// Whether our bytes wait to be sent, or to be acknowledged.
+    /// Whether bytes of ours wait to be sent, or to be acknowledged.
     pub(crate) fn is_outstanding(&self) -> bool {
         self.unacked > 0 || self.unsent() > 0
     }

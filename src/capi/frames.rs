@@ -58,22 +58,28 @@ impl Default for Item {
     }
 }
 
+/// So much of a thread's room stays, where its frames are smaller again.
+const MOST_KEPT: usize = 64 * 1024;
+
 thread_local! {
     /// What this thread received last: C looks at it until the next.
     static DATA: RefCell<(Vec<u8>, CString)> = RefCell::default();
 }
 
-/// Keeps the data of an item for C.
-fn keep(kind: i32, data: Vec<u8>) -> Item {
+/// Keeps the data of an item for C: a copy of this thread's own, or tools that know nothing of the
+/// library's locks would see a race between the thread that read it and the program.
+fn keep(kind: i32, data: &[u8]) -> Item {
     DATA.with_borrow_mut(|kept| {
-        kept.0 = data;
+        kept.0.clear();
+        kept.0.extend_from_slice(data);
+        kept.0.shrink_to(data.len().max(MOST_KEPT));
         Item { kind, data: kept.0.as_ptr().cast(), len: kept.0.len(), ..Item::default() }
     })
 }
 
 fn of(received: Received) -> Item {
     match received {
-        Received::Frame(data) => keep(1, data),
+        Received::Frame(data) => keep(1, &data),
         Received::Connected { connection } => {
             Item { kind: 2, number: connection, ..Item::default() }
         }
@@ -138,8 +144,8 @@ fn receive(link: &Link, limit: Option<Duration>) -> Outcome<Item> {
     let over = || Fail::new(END, "the link is over, and all was taken");
     if let Some(left) = link.next_left() {
         return Ok(match left.ok_or_else(over)? {
-            Left::Frame(data) => keep(1, data),
-            Left::Rest(data, acks) => Item { number: acks, ..keep(4, data) },
+            Left::Frame(data) => keep(1, &data),
+            Left::Rest(data, acks) => Item { number: acks, ..keep(4, &data) },
         });
     }
     let frames = link.frames()?;

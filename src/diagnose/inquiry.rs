@@ -9,6 +9,8 @@
 //! [`Facts`] in the middle of a judgement, and not outputs that would cut it in two. What is told
 //! comes out of `poll`, in order.
 //!
+//! What evidence is built in is cold: it would lie across the stack of every healthy beat.
+//!
 //! The policy, and where it stands:
 //!
 //! * when a beat that waits is looked at, and how thoroughly: [`looks`]
@@ -375,11 +377,16 @@ impl Inquiry {
             self.explain(evidence, now);
         }
         if self.case.has_turned_lossy() {
-            let evidence = self.case.lossy(now, facts.look().as_ref());
-            let diagnosis = Diagnosis::of(evidence);
-            if self.case.is_news(&diagnosis, now) {
-                self.acts.push_back(Act::Tell(Arc::new(diagnosis)));
-            }
+            self.warn_of_loss(now, facts);
+        }
+    }
+
+    #[cold]
+    fn warn_of_loss(&mut self, now: Instant, facts: &mut dyn Facts) {
+        let evidence = self.case.lossy(now, facts.look().as_ref());
+        let diagnosis = Diagnosis::of(evidence);
+        if self.case.is_news(&diagnosis, now) {
+            self.acts.push_back(Act::Tell(Arc::new(diagnosis)));
         }
     }
 
@@ -400,6 +407,7 @@ fn window(heartbeat: &Heartbeat) -> Duration {
 }
 
 /// This process itself was away: nobody else is to blame.
+#[cold]
 fn away(late: Duration, suspended: Option<Duration>) -> Arc<Diagnosis> {
     Arc::new(Diagnosis::of(Evidence {
         word: Some(Cause::LocalStall),

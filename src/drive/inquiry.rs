@@ -1,7 +1,7 @@
 //! The acting half of a diagnosis: takes the looks that the pure [inquiry](crate::diagnose) asks
 //! for, asks side connections, tells the reporter. What is asked and what is told is decided there.
 
-mod eyes;
+mod facts;
 mod last;
 
 use std::net::SocketAddr;
@@ -21,11 +21,11 @@ use crate::heartbeat::Heartbeat;
 use crate::pulse::{Report, Rtt};
 use crate::tcp_info::TcpInfo;
 
-use eyes::{Eyes, Hands};
+use facts::{LinkFacts, Tools};
 
 pub(crate) struct Inquiry {
-    mind: diagnose::Inquiry,
-    hands: Hands,
+    policy: diagnose::Inquiry,
+    tools: Tools,
     looker: Looker,
     /// When something is to be looked at again, without any beat.
     due: Option<Instant>,
@@ -34,8 +34,8 @@ pub(crate) struct Inquiry {
 impl Inquiry {
     pub(crate) fn new(seat: &Seat, heartbeat: &Heartbeat, now: Instant) -> Inquiry {
         Inquiry {
-            mind: diagnose::Inquiry::new(heartbeat, &seat.handle.who.target, now),
-            hands: Hands::new(seat, heartbeat),
+            policy: diagnose::Inquiry::new(heartbeat, &seat.handle.who.target, now),
+            tools: Tools::new(seat, heartbeat),
             looker: Looker::new(Arc::clone(&seat.shared.lookers)),
             due: None,
         }
@@ -43,16 +43,16 @@ impl Inquiry {
 
     /// Another pace from here on.
     pub(crate) fn set_heartbeat(&mut self, heartbeat: &Heartbeat) {
-        self.mind.set_heartbeat(heartbeat);
-        self.hands.heartbeat = heartbeat.clone();
+        self.policy.set_heartbeat(heartbeat);
+        self.tools.heartbeat = heartbeat.clone();
     }
 
     pub(crate) fn is_on(&self) -> bool {
-        self.mind.is_on()
+        self.policy.is_on()
     }
 
     pub(crate) fn case(&mut self) -> &mut Case {
-        self.mind.case()
+        self.policy.case()
     }
 
     /// A connection stands, before the pulse is told.
@@ -69,14 +69,14 @@ impl Inquiry {
         // Of a connection that carries data nobody counts the bytes.
         let wrote = Some(0).filter(|_| is_ours && !scene.carries_data());
         let ledger = Ledger { opened: is_ours, wrote, ..Ledger::default() };
-        self.hands.on_connected(peer, scene);
+        self.tools.on_connected(peer, scene);
         let saw = Saw::Connected { peer, ledger, took: reporter.took() };
         self.see(saw, Instant::now(), &mut Quiet(scene), reporter);
     }
 
     /// A beat was written.
     pub(crate) fn on_sent(&mut self, seq: u64, at: Instant, bytes: usize, before: Option<TcpInfo>) {
-        self.mind.case().on_sent(seq, at, bytes, before);
+        self.policy.case().on_sent(seq, at, bytes, before);
     }
 
     /// When the beat in flight is to be looked at, while one waits.
@@ -90,17 +90,17 @@ impl Inquiry {
         if sent.is_none() {
             self.looker.stop();
         }
-        self.mind.look_due(sent, rtt.avg())
+        self.policy.look_due(sent, rtt.avg())
     }
 
     /// How long after a beat that one is.
     pub(crate) fn attention(&self) -> Duration {
-        self.mind.attention()
+        self.policy.attention()
     }
 
     /// The beat in flight is being looked at; whether that is to be a thorough look.
     pub(crate) fn on_looked(&mut self, now: Instant) -> bool {
-        self.mind.on_looked(now, self.looker.look())
+        self.policy.on_looked(now, self.looker.look())
     }
 
     /// A router or firewall said something of the live connection.
@@ -127,8 +127,8 @@ impl Inquiry {
     /// The connection is given up after a silence: its socket may tell more.
     pub(crate) fn keep(&mut self, socket: &Arc<Socket>) {
         let now = Instant::now();
-        if self.mind.keeps_old(now) {
-            self.hands.relic = Some(Relic::new(Arc::clone(socket)));
+        if self.policy.keeps_old(now) {
+            self.tools.relic = Some(Relic::new(Arc::clone(socket)));
             self.due = Some(now);
         }
     }
@@ -140,14 +140,14 @@ impl Inquiry {
 
     /// What has come up since the last time, and what is due.
     pub(crate) fn attend(&mut self, scene: &dyn Scene, reporter: &mut Reporter) {
-        if !self.mind.is_calm() {
+        if !self.policy.is_calm() {
             self.see(Saw::Time, Instant::now(), &mut Quiet(scene), reporter);
         }
     }
 
     /// A panic of the protocol that came to light here.
     pub(crate) fn take_broken(&mut self) -> Option<Loss> {
-        self.hands.broken.take()
+        self.tools.broken.take()
     }
 
     /// A report of the pulse, with what it calls for.
@@ -160,7 +160,7 @@ impl Inquiry {
     ) {
         let now = Instant::now();
         if self.is_on() {
-            self.hands.on_report(&report, now);
+            self.tools.on_report(&report, now);
         }
         if matches!(report, Report::Disconnected { .. }) {
             self.looker.stop();
@@ -176,7 +176,7 @@ impl Inquiry {
 
     /// The loss as the events tell it.
     pub(crate) fn refined(&self, loss: &Loss) -> Loss {
-        self.mind.refined(loss)
+        self.policy.refined(loss)
     }
 
     /// Has it judged, and does what follows; what goes with a report.
@@ -187,20 +187,20 @@ impl Inquiry {
         scene: &mut dyn Scene,
         reporter: &Reporter,
     ) -> Option<Arc<diagnose::Diagnosis>> {
-        let mut eyes = Eyes { hands: &mut self.hands, scene };
-        self.mind.handle(now, saw, &mut eyes);
+        let mut facts = LinkFacts { tools: &mut self.tools, scene };
+        self.policy.handle(now, saw, &mut facts);
         let mut why = None;
         loop {
-            match self.mind.poll() {
+            match self.policy.poll() {
                 Act::Tell(diagnosis) => reporter.diagnosed(diagnosis),
                 Act::Note(diagnosis) => reporter.note(diagnosis),
                 Act::Alarm(diagnosis) => reporter.alarm(diagnosis),
                 Act::Met(word, met) => reporter.met(word, &met.0, met.1),
                 Act::Report(with) => why = with,
-                Act::Over { answered, lived } => self.hands.on_over(answered, lived),
-                Act::Part { lived } => self.hands.on_parted(lived),
-                Act::Spare(peer) => self.hands.shared.sides.spared.add(peer),
-                Act::LetGo => self.hands.relic = None,
+                Act::Over { answered, lived } => self.tools.on_over(answered, lived),
+                Act::Part { lived } => self.tools.on_parted(lived),
+                Act::Spare(peer) => self.tools.shared.sides.spared.add(peer),
+                Act::LetGo => self.tools.relic = None,
                 Act::Wait(until) => {
                     self.due = until;
                     return why;

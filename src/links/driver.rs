@@ -7,7 +7,8 @@
 //! 1. `Connect`: the medium opens a connection, its conversation and login included; then the
 //!    inquiry takes its first look; then `Connected`. A failed attempt is `Lost`; one that a stop
 //!    cut short is nothing, and step 4 follows.
-//! 2. `Beat`, `Close`: the medium's. `Report`: the medium first, which may add to it; the inquiry
+//! 2. `Beat`: a panic of the protocol that the inquiry met, or else the medium's. `Close`: the
+//!    medium's. `Report`: the medium first, which may add to it; the inquiry
 //!    waits for side connections where the link ends; then the inquiry, and through it the
 //!    reporter.
 //! 3. `Wait`: the oldest input that was told and not yet handed to the pulse. With none left, one
@@ -105,7 +106,7 @@ impl<M: Medium> Driver<M> {
         loop {
             match self.link.pulse.poll() {
                 Output::Connect => self.connect(),
-                Output::Beat(seq) => self.medium.beat(&mut self.link, seq),
+                Output::Beat(seq) => self.beat(seq),
                 Output::Close => self.medium.close(&mut self.link),
                 Output::Report(report) => self.report(report),
                 Output::Wait(until) => match self.link.inputs.pop_front() {
@@ -126,6 +127,14 @@ impl<M: Medium> Driver<M> {
             }
             Err(loss) if loss.cause == Cause::Stopped => {}
             Err(loss) => link.tell(Input::Lost(loss)),
+        }
+    }
+
+    fn beat(&mut self, seq: u64) {
+        let Driver { medium, link } = self;
+        match link.inquiry.take_broken() {
+            Some(loss) => medium.lose(link, loss),
+            None => medium.beat(link, seq),
         }
     }
 

@@ -16,6 +16,7 @@ mod link;
 mod manners;
 mod noticing;
 mod observe;
+mod order;
 mod peer;
 mod protocols;
 mod recordings;

@@ -49,6 +49,7 @@ impl Attempt {
 }
 
 impl Inquiry {
+    #[cold]
     pub(super) fn on_disconnected(
         &mut self,
         loss: &mut Loss,
@@ -90,6 +91,7 @@ impl Inquiry {
     }
 
     /// The peer ended the connection as it did before. That is explained once, and counted.
+    #[cold]
     pub(super) fn on_regular_end(
         &mut self,
         loss: &mut Loss,

@@ -12,6 +12,7 @@ use crate::diagnose::evidence::Evidence;
 
 impl Inquiry {
     /// The state turns for the worse: what is told with that.
+    #[cold]
     pub(super) fn on_trouble(
         &mut self,
         loss: &mut Loss,
@@ -44,6 +45,7 @@ impl Inquiry {
     }
 
     /// What was silent is explained by what came after it.
+    #[cold]
     pub(super) fn explain(&mut self, evidence: Evidence, now: Instant) {
         let (diagnosis, news) = self.case.diagnose_past(evidence, now);
         self.case.learn(&diagnosis);
@@ -54,6 +56,7 @@ impl Inquiry {
         }
     }
 
+    #[cold]
     pub(super) fn tell(&mut self, evidence: Evidence, now: Instant) {
         let (diagnosis, news) = self.case.diagnose(evidence, now);
         self.case.learn(&diagnosis);

@@ -20,8 +20,8 @@ impl Inquiry {
         if !self.is_open() {
             return;
         }
-        let until = Instant::now() + (2 * self.hands.heartbeat.timeout).clamp(LEAST, MOST);
-        while self.is_open() && !self.hands.handle.is_stopping() {
+        let until = Instant::now() + (2 * self.tools.heartbeat.timeout).clamp(LEAST, MOST);
+        while self.is_open() && !self.tools.handle.is_stopping() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -33,6 +33,6 @@ impl Inquiry {
 
     /// Whether side connections are being made that may tell more.
     pub(crate) fn is_open(&self) -> bool {
-        self.mind.is_waiting() && !self.hands.slot.is_finished()
+        self.policy.is_waiting() && !self.tools.slot.is_finished()
     }
 }

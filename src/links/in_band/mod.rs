@@ -388,9 +388,6 @@ impl InBand {
         if self.outlet.holds_a_beat() {
             return Ok(Some(Input::Skipped(seq)));
         }
-        if let Some(loss) = link.inquiry.take_broken() {
-            return Err(loss);
-        }
         self.out.clear();
         self.protocol.beat(seq, &mut self.out)?;
         if self.out.is_empty() {

@@ -135,6 +135,7 @@ impl Medium for Watch {
                 link.reporter.on_sent(seq);
                 link.tell(input);
             }
+            Err(loss) if loss.cause == Cause::ProtocolPanicked => self.lose(link, loss),
             // Our own shutdown looks like an end, too; the next step ends the link.
             Err(_) if link.handle.is_shut_by_us() => {}
             Err(loss) => self.behind = Some(loss),
@@ -280,9 +281,6 @@ impl Watch {
     /// has to wait for an answer to that.
     fn write_beat(&mut self, link: &mut Common, seq: u64) -> Result<Input, Loss> {
         self.has_heard = false;
-        if let Some(loss) = link.inquiry.take_broken() {
-            return Err(loss);
-        }
         if std::mem::take(&mut self.written) {
             self.out.clear();
         }

@@ -6,6 +6,7 @@
 //! runs that one alone.
 
 mod fate;
+mod harmless;
 mod kernel;
 mod link;
 mod path;
@@ -20,6 +21,7 @@ use crate::cause::Cause;
 use crate::diagnose::Confidence;
 
 use fate::{Kind, Meanwhile, is_harmless};
+use harmless::Blind;
 use link::Told;
 use world::{Params, World};
 
@@ -188,6 +190,13 @@ fn one_fault_after_another_is_told_once_asked_seldom_and_blamed_on_what_was_ther
         let world = chaos(seed);
         world.check();
         world.expect_up();
+    }
+}
+
+#[test]
+fn whatever_is_seen_is_harmless_at_any_time() {
+    for seed in seeds(0..200) {
+        Blind::run(seed, 500);
     }
 }
 

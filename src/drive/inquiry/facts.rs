@@ -20,7 +20,7 @@ use crate::state::State;
 use crate::tcp_info::TcpInfo;
 
 /// What the inquiry of a link has to do with.
-pub(super) struct Hands {
+pub(super) struct Tools {
     pub(super) handle: Arc<Handle>,
     pub(super) shared: Arc<Shared>,
     pub(super) heartbeat: Heartbeat,
@@ -39,14 +39,14 @@ pub(super) struct Hands {
     pub(super) broken: Option<Loss>,
 }
 
-impl Drop for Hands {
+impl Drop for Tools {
     /// Nobody wants to know any more what side connections find.
     fn drop(&mut self) {
         self.slot.close();
     }
 }
 
-impl Hands {
+impl Tools {
     fn ask(&self, question: Question, allowed: Allowed) -> Kept {
         let asked = Asked {
             link: Arc::clone(&self.handle),
@@ -58,8 +58,8 @@ impl Hands {
         self.shared.sides.ask(asked).map_or_else(|kept| kept, |()| Kept::Pending)
     }
 
-    pub(super) fn new(seat: &Seat, heartbeat: &Heartbeat) -> Hands {
-        Hands {
+    pub(super) fn new(seat: &Seat, heartbeat: &Heartbeat) -> Tools {
+        Tools {
             handle: Arc::clone(&seat.handle),
             shared: Arc::clone(&seat.shared),
             heartbeat: heartbeat.clone(),
@@ -126,35 +126,35 @@ impl Hands {
 }
 
 /// What can be seen of a link now.
-pub(super) struct Eyes<'a> {
-    pub(super) hands: &'a mut Hands,
+pub(super) struct LinkFacts<'a> {
+    pub(super) tools: &'a mut Tools,
     pub(super) scene: &'a mut dyn Scene,
 }
 
-impl Facts for Eyes<'_> {
+impl Facts for LinkFacts<'_> {
     fn look(&mut self) -> Option<TcpInfo> {
         self.scene.look()
     }
 
     fn own_side(&mut self, peer: Option<SocketAddr>) -> OwnSide {
-        let Hands { shared, local, is_ours, .. } = &*self.hands;
+        let Tools { shared, local, is_ours, .. } = &*self.tools;
         shared.interfaces.look(*local, peer, *is_ours)
     }
 
     fn suspended(&mut self) -> Option<Duration> {
-        self.hands.suspension.since_well()
+        self.tools.suspension.since_well()
     }
 
     fn suspended_since_stall(&mut self) -> Option<Duration> {
-        self.hands.suspension.on_stall()
+        self.tools.suspension.on_stall()
     }
 
     fn attempt(&mut self) -> Attempt {
-        self.hands.handle.attempt().clone()
+        self.tools.handle.attempt().clone()
     }
 
     fn suspects(&mut self, now: Instant, silent: Duration, window: Duration) -> Option<Suspects> {
-        let count = self.hands.member.suspect(now, silent, window)?;
+        let count = self.tools.member.suspect(now, silent, window)?;
         Some(Suspects {
             suspects: count.suspects,
             hosts: count.hosts,
@@ -165,31 +165,31 @@ impl Facts for Eyes<'_> {
     }
 
     fn ask(&mut self, question: Question) -> Option<Kept> {
-        let Eyes { hands, scene } = self;
+        let LinkFacts { tools, scene } = self;
         // Where no beat is sent, the protocol need not be asked.
         let allowed = match question.connecting {
             true => Ok(Allowed::default()),
             false => scene.allowed(question.beat_bytes),
         };
         match allowed {
-            Ok(allowed) => Some(hands.ask(question, allowed)),
+            Ok(allowed) => Some(tools.ask(question, allowed)),
             Err(loss) => {
-                hands.broken = Some(loss);
+                tools.broken = Some(loss);
                 None
             }
         }
     }
 
     fn found(&mut self) -> Option<Evidence> {
-        self.hands.slot.take()
+        self.tools.slot.take()
     }
 
     fn met(&mut self, acked: bool) -> Option<Instant> {
-        let Hands { slot, past, .. } = &*self.hands;
+        let Tools { slot, past, .. } = &*self.tools;
         Some(slot).filter(|_| acked).or(past.as_ref()).and_then(|slot| slot.met())
     }
 
     fn old(&mut self) -> Option<(TcpInfo, bool)> {
-        self.hands.relic.as_ref()?.look()
+        self.tools.relic.as_ref()?.look()
     }
 }
