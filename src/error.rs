@@ -248,8 +248,8 @@ impl Error {
     /// Whether a time limit passed: of a request; of [`Link::send`](crate::Link::send) and
     /// [`send_deadline`](crate::Link::send_deadline), where nothing of the frame was sent; or of
     /// [`Link::close_within`](crate::Link::close_within) and
-    /// [`into_stream_within`](crate::Link::into_stream_within). A request that found no connection in
-    /// time is also [`is_connect`](Error::is_connect), or [`is_limit`](Error::is_limit).
+    /// [`into_stream_within`](crate::Link::into_stream_within). A request that found no connection
+    /// in time is also [`is_connect`](Error::is_connect), or [`is_limit`](Error::is_limit).
     pub fn is_timeout(&self) -> bool {
         self.late || matches!(self.kind, Kind::Timeout | Kind::Unsent)
     }

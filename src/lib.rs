@@ -85,8 +85,8 @@
 //!
 //! # Features
 //!
-//! * `session`, on by default: HTTP sessions, on ureq. Without it the crate does not depend on ureq,
-//!   and a program may use another version of it; links with HTTP beats still work.
+//! * `session`, on by default: HTTP sessions, on ureq. Without it the crate does not depend on
+//!   ureq, and a program may use another version of it; links with HTTP beats still work.
 //! * `tls`, on by default: `https://` for sessions and targets, and `tls+SCHEME://` targets.
 //! * `gzip`, on by default: sessions ask for compressed responses and unpack them.
 //! * `brotli`: sessions unpack responses that are packed with brotli. Ask for them with
