@@ -110,8 +110,8 @@ impl Error {
 
     /// A descriptor that the system did not give.
     pub(crate) fn no_descriptor(source: io::Error) -> Error {
-        let text = "no descriptor is left: raise the limit with `ulimit -n`, or LimitNOFILE= of the \
-                    service";
+        let text = "no descriptor is left: raise the limit with `ulimit -n`, or LimitNOFILE= of \
+                    the service";
         Error::limit(text).because(source)
     }
 
