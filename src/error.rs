@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 
 use crate::cause::{Cause, Loss};
-use crate::protocol::Rejected;
+use crate::link_id::LinkId;
 
 /// What a call of this crate could not do. The text has the numbers and the remedy.
 ///
@@ -132,7 +132,7 @@ impl Error {
         Error::new(Kind::Forked, text)
     }
 
-    pub(crate) fn unknown(link: crate::LinkId) -> Error {
+    pub(crate) fn unknown(link: LinkId) -> Error {
         Error::new(Kind::UnknownLink, format!("{link} is not known here, or was removed"))
     }
 
@@ -314,11 +314,3 @@ impl From<std::convert::Infallible> for Error {
 }
 
 impl StdError for Loss {}
-
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl StdError for Rejected {}

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-use crate::cause::{Cause, Loss};
+use crate::cause::{Cause, Loss, cause_of};
 use crate::diagnose::Attempt;
 use crate::heartbeat::Heartbeat;
 use crate::links::handle::Handle;
-use crate::net::connection::{Connection, cause_of};
+use crate::net::connection::Connection;
 use crate::net::tls::Secure;
 use crate::sys::{self, Icmp, Ready};
 use crate::tcp_info::TcpInfo;
