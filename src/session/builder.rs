@@ -17,8 +17,8 @@ use super::core::{Core, Parts};
 use super::defaults::Common;
 use super::dial::Options;
 use super::names::Names;
-use super::places::Bounds;
 use super::pool::Pool;
+use super::pool::places::Bounds;
 use super::proxy::{self, Proxies, Proxy};
 use super::replay::Replay;
 use super::request::{Inner, Settings, TIMES};
@@ -350,7 +350,7 @@ impl SessionBuilder {
         let configs =
             (config::inner(), config::outer(&settings, self.user_agent.as_str(), &proxies));
         let core = Core::new(Parts {
-            pool: Pool::new(self.bounds),
+            pool: Pool::new(self.bounds, fastrand::u64(..)),
             names: Names::new(self.resolve),
             options,
             proxies,

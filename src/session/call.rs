@@ -6,15 +6,18 @@ use std::time::{Duration, Instant};
 
 use super::cancel::Canceller;
 use super::conn::Conn;
+use super::core::Taken;
 use super::inbound::Head;
 use super::limits::Limits;
-use super::places::{SlotId, Taken, Want};
+use super::pool::places::{Key, SlotId, Want};
 use super::proxy::Route;
 use super::trouble::Trouble;
 
 /// What the connection of a request is to be and to send.
 #[derive(Debug)]
 pub(crate) struct Order {
+    /// Where to.
+    pub(crate) key: Key,
     /// What it may be.
     pub(crate) want: Want,
     /// This very connection, and no other.
@@ -22,8 +25,7 @@ pub(crate) struct Order {
     pub(crate) limits: Limits,
     pub(crate) cancel: Option<Canceller>,
     pub(crate) outbound: Outbound,
-    /// How it reaches its server; none if that is still to be found out.
-    pub(crate) route: Option<Route>,
+    pub(crate) route: Route,
 }
 
 /// The head of a request as it goes out, in place of ureq's.

@@ -110,7 +110,7 @@ impl Conn {
         shared: bool,
         limits: Limits,
     ) -> Conn {
-        let buffers = core.pool().spare.take();
+        let buffers = core.pool().spare().take();
         Conn {
             core: Arc::clone(core),
             used,

@@ -19,7 +19,7 @@ use super::eviction::Eviction;
 use super::failure::{self, Asked};
 use super::inbound::Head;
 use super::limits::{LOOK, Limits};
-use super::places::Want;
+use super::pool::places::{Key, Want};
 use super::proxy::Route;
 use super::redirect::{self, Next};
 use super::replay::{self, Attempt};
@@ -206,13 +206,15 @@ impl Inner {
     ) -> Result<Arrived, Error> {
         let method = &parts.asked.method;
         let (mut replayed, mut begun) = (false, false);
+        let nowhere = || Error::invalid(format!("{}: it has no host", parts.asked));
+        let key = Key::of_checked(&parts.asked.uri).ok_or_else(nowhere)?;
         loop {
             let replayable = parts.replay.allows(method) && body.is_rewindable();
             let idle_at_most = if behind && !replayable { JUST_USED } else { Duration::MAX };
             let to_the_last =
                 self.settings.use_to_the_last && replayable && replay::is_safe(method);
             let want = Want { fresh: replayed, to_the_last, idle_at_most };
-            let order = self.order(parts, body, limits, want);
+            let order = self.order(key.clone(), parts, body, limits, want);
             let mut failed = match self.once(parts, body, order) {
                 Ok((head, conn)) => {
                     #[cfg(feature = "cookies")]
@@ -244,13 +246,20 @@ impl Inner {
                 return Err(error.being_late(late).having_run(begun));
             }
             (replayed, begun) = (true, attempt.begun);
-            self.tell_replay(parts, outcome);
+            self.tell_replay(&key, parts, outcome);
         }
     }
 
     /// What the connection is to be and to send.
-    pub(super) fn order(&self, parts: &Parts, body: &Body, limits: Limits, want: Want) -> Order {
-        let route = self.route(&parts.asked.uri);
+    pub(super) fn order(
+        &self,
+        key: Key,
+        parts: &Parts,
+        body: &Body,
+        limits: Limits,
+        want: Want,
+    ) -> Order {
+        let route = self.route(&key);
         #[cfg(feature = "cookies")]
         let cookie = self.cookie_for(parts);
         #[cfg(not(feature = "cookies"))]
@@ -266,18 +275,17 @@ impl Inner {
         };
         let cancel = parts.cancel.clone();
         let outbound = request.outbound();
-        Order { want, pinned: None, limits, cancel, outbound, route: Some(route) }
+        Order { key, want, pinned: None, limits, cancel, outbound, route }
     }
 
-    fn route(&self, uri: &Uri) -> Route {
+    fn route(&self, key: &Key) -> Route {
         if self.core.proxies.are_none() {
             return Route::Direct;
         }
-        let https = uri.scheme_str() == Some("https");
-        match Address::of(uri) {
+        match Address::read(key.authority.as_str()) {
             Ok(address) => {
-                let port = address.port_for(https);
-                self.core.proxies.route(https, address.host, port)
+                let port = address.port_for(key.https);
+                self.core.proxies.route(key.https, address.host, port)
             }
             Err(_) => Route::Direct, // the connector refuses it
         }
@@ -327,7 +335,8 @@ impl Inner {
     ) -> Result<(), ureq::Error> {
         let mut request = HttpRequest::new(body);
         *request.method_mut() = parts.asked.method.clone();
-        *request.uri_mut() = root_of(&parts.asked.uri)?;
+        // The order knows where to. ureq would write the URL into its log, and ask it for more.
+        *request.uri_mut() = Uri::from_static("http://session/");
         let headers = request.headers_mut();
         match framed {
             Framed::Nothing => {}
@@ -343,21 +352,14 @@ impl Inner {
         self.agent.run(request).map(drop)
     }
 
-    fn tell_replay(&self, parts: &Parts, outcome: &Outcome) {
+    fn tell_replay(&self, key: &Key, parts: &Parts, outcome: &Outcome) {
         let idle = outcome.used.and_then(|used| used.idle).unwrap_or_default();
         debug!("{} is sent again", parts.asked);
         let kind = SessionEventKind::Replayed { method: parts.asked.method.clone(), idle };
-        self.core.pool().replayed(&parts.asked.uri, kind);
+        self.core.pool().replayed(key, kind);
     }
 }
 
 fn has_body(framed: Framed) -> bool {
     !matches!(framed, Framed::Nothing | Framed::Length(0))
-}
-
-/// The URL without its path: that may hold secrets, and ureq writes it into its log.
-fn root_of(uri: &Uri) -> Result<Uri, ureq::Error> {
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(ureq::http::uri::PathAndQuery::from_static("/"));
-    Ok(Uri::from_parts(parts).map_err(ureq::http::Error::from)?)
 }

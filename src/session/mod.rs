@@ -109,7 +109,6 @@ mod facts;
 mod failure;
 mod form;
 mod hops;
-mod host;
 mod idle_limit;
 mod inbound;
 mod limits;
@@ -118,7 +117,6 @@ mod multipart;
 mod names;
 mod open;
 mod pipe;
-mod places;
 mod pool;
 mod proxy;
 mod redirect;
@@ -221,7 +219,7 @@ impl Session {
         if self.inner.core.is_forked() {
             return crossbeam_channel::never(); // the lock may be held for ever
         }
-        self.inner.core.pool().teller.events()
+        self.inner.core.events()
     }
 
     /// The agent, for whatever ureq can do. It uses the same connections; but what it sends is not

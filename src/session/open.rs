@@ -11,7 +11,7 @@ use super::cancel::{Canceller, Hold};
 use super::core::Core;
 use super::dial::{Dialled, Unanswered, dial, is_exhausted};
 use super::pipe::{Pipe, Plain};
-use super::places::SlotId;
+use super::pool::places::SlotId;
 use super::proxy::{self, Goal, Kind, Proxy, Route};
 use super::source::dial_unix;
 

@@ -19,6 +19,9 @@ use crate::error::{Error, Kind};
 /// What `text` and `bytes` read at most, unless told otherwise.
 const LIMIT: u64 = 64 * 1024 * 1024;
 
+/// Room for a body of known length is made at once up to this.
+const MADE_AT_ONCE: u64 = 1024 * 1024;
+
 /// The response to a request.
 ///
 /// Statuses are values: a 404 is a response like any other, unless
@@ -176,10 +179,8 @@ impl Response {
     /// [`limit`](Response::limit).
     pub fn bytes(&mut self) -> Result<Vec<u8>, Error> {
         let limit = self.limit;
-        let known = self.body.left().unwrap_or(0).min(limit).min(1024 * 1024);
-        let mut bytes = Vec::with_capacity(known as usize);
-        let read = (&mut self.body).take(limit.saturating_add(1)).read_to_end(&mut bytes);
-        read.map_err(|error| failure::of_body(error, &self.body.request))?;
+        let bytes = self.body.all_but(limit);
+        let bytes = bytes.map_err(|error| failure::of_body(error, &self.body.request))?;
         if bytes.len() as u64 > limit {
             let text = format!(
                 "{}: its response is longer than {limit} bytes: raise the `limit`, or read it \
@@ -293,6 +294,28 @@ impl Reader {
             return None;
         }
         self.source.conn()?.framing.left()
+    }
+
+    /// All of it, or a little more than the limit.
+    fn all_but(&mut self, limit: u64) -> io::Result<Vec<u8>> {
+        let most = limit.saturating_add(1);
+        let known = self.left().filter(|left| *left <= MADE_AT_ONCE.min(limit));
+        let mut bytes = vec![0; known.unwrap_or(0) as usize];
+        let mut at = 0;
+        while at < bytes.len() {
+            match self.read(&mut bytes[at..]) {
+                Ok(0) => break,
+                Ok(n) => at += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(at);
+        // Where the length was known, this is where its end is seen.
+        if !self.ended {
+            self.take(most - at as u64).read_to_end(&mut bytes)?;
+        }
+        Ok(bytes)
     }
 }
 

@@ -11,19 +11,16 @@ use ureq::http::Method;
 
 use super::body::Body;
 use super::call::Order;
+use super::core::Taken;
 use super::eviction::Eviction;
 use super::failure::Asked;
 use super::limits::Limits;
 use super::pipe::Probe;
-use super::places::{Key, Taken, Want};
-use super::pool::Pool;
+use super::pool::places::{Key, Want};
 use super::replay::Replay;
 use super::request::{Inner, Parts};
 use crate::drive::spawn;
 use crate::sys;
-
-/// Where no limit is known, a connection is asked this often: firewalls forget after some minutes.
-const UNKNOWN: Duration = Duration::from_secs(30);
 
 /// A heartbeat that takes longer has found a dead connection.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -144,7 +141,7 @@ fn run(warm: &Warm, inner: &Weak<Inner>, stop: &Receiver<()>) {
 /// returns to it, or not.
 fn beat(warm: &Warm, inner: &Inner, key: &Key, mut taken: Taken) {
     // Whatever lies there already is no answer to this.
-    if !matches!(taken.pipe.probe(), Probe::Quiet) {
+    if !matches!(taken.conn.probe(), Probe::Quiet) {
         return inner.core.leave_unused(taken, Eviction::UnexpectedBytes);
     }
     let scheme = if key.https { "https" } else { "http" };
@@ -156,7 +153,8 @@ fn beat(warm: &Warm, inner: &Inner, key: &Key, mut taken: Taken) {
     let limits = Limits { deadline, connect: ANSWER, first_byte: None, silence: None };
     let want = Want { fresh: false, to_the_last: false, idle_at_most: Duration::ZERO };
     let mut body = Body::empty();
-    let order = Order { pinned: Some(taken), ..inner.order(&parts, &body, limits, want) };
+    let order =
+        Order { pinned: Some(taken), ..inner.order(key.clone(), &parts, &body, limits, want) };
     match inner.once(&parts, &mut body, order) {
         Ok((_, mut conn)) => {
             conn.drain();
@@ -166,34 +164,5 @@ fn beat(warm: &Warm, inner: &Inner, key: &Key, mut taken: Taken) {
             let error = failed.told(&parts.asked);
             debug!("a heartbeat failed: {error}");
         }
-    }
-}
-
-impl Pool {
-    /// A connection that should be asked now, taken out; else when to look again.
-    fn due(&mut self, at_most: Duration, now: Instant) -> (Option<(Key, Taken)>, Option<Instant>) {
-        let mut next: Option<Instant> = None;
-        for index in 0..self.hosts.len() {
-            let wanted = self.bounds.idle_timeout;
-            let host = &self.hosts[index];
-            let Some(newest) = host.idle.last().copied() else { continue };
-            if now.saturating_duration_since(host.asked) >= at_most {
-                continue;
-            }
-            let (at, key) = (host.idle.len() - 1, host.key.clone());
-            let said = self.member(newest).said(now);
-            let limit = self.hosts[index].limit.usable(now, wanted, false, said);
-            let beat = (limit * 3 / 4).min(UNKNOWN);
-            let due = now + beat.saturating_sub(self.member(newest).idle_for(now));
-            // What is beyond its limit is not used any more, not even for this.
-            if self.member(newest).idle_for(now) >= limit {
-                continue;
-            }
-            if due <= now {
-                return (Some((key, self.take(index, at, now))), None);
-            }
-            next = Some(next.map_or(due, |next| next.min(due)));
-        }
-        (None, next)
     }
 }
