@@ -36,6 +36,7 @@ pub(super) const SILENCE: Duration = Duration::from_secs(60);
 /// Settings of a [`Session`].
 ///
 /// Every setting has a default that suits most; [`build`](SessionBuilder::build) checks them all.
+#[must_use = "there is no session before `build`"]
 pub struct SessionBuilder {
     bounds: Bounds,
     timeout: Option<Duration>,

@@ -195,7 +195,7 @@ impl Names {
                 Err(text) => Err((ErrorKind::Other, format!("`{host}`: the resolver {text}"))),
             });
         };
-        spawn::spawn("keepbeat-resolve".to_owned(), STACK, body).map(drop)
+        spawn::spawn("keepbeat-resolve", STACK, body).map(drop)
     }
 }
 

@@ -40,6 +40,7 @@ const SAVED: u32 = 10 * COST;
 /// let session = Session::builder().retry(retry).timeout(Duration::from_secs(20)).build()?;
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
+#[must_use = "nothing is sent again before a session or a request has it"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
     times: u32,

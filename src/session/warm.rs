@@ -106,7 +106,7 @@ impl Warmer {
         let (sender, receiver) = bounded(0);
         let warm = self.warm.clone();
         let body = move || run(&warm, &inner, &receiver);
-        if let Err(error) = spawn::spawn("keepbeat-warm".to_owned(), STACK, body) {
+        if let Err(error) = spawn::spawn("keepbeat-warm", STACK, body) {
             warn!("connections are not kept warm: {error}");
         }
         *stop = Some(sender);

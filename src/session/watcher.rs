@@ -8,7 +8,6 @@
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
@@ -16,7 +15,7 @@ use log::{debug, warn};
 use super::core::Core;
 use super::pool::Look;
 use super::pool::places::{Seen, SlotId};
-use crate::drive::spawn;
+use crate::drive::spawn::{self, Thread};
 use crate::sys::{self, Epoll, Happened, Interest};
 
 /// The watcher calls nothing of the user's.
@@ -27,7 +26,7 @@ pub(crate) struct Watcher {
     epoll: Option<Arc<Epoll>>,
     stop: Arc<AtomicBool>,
     started: AtomicBool,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<Thread>>,
     /// The process that it was made in.
     generation: u64,
 }
@@ -67,7 +66,7 @@ impl Watcher {
         let (epoll, stop) = (Arc::clone(epoll), Arc::clone(&self.stop));
         let core = Arc::downgrade(core);
         let body = move || run(&epoll, &stop, &core);
-        match spawn::spawn("keepbeat-idle".to_owned(), STACK, body) {
+        match spawn::spawn("keepbeat-idle", STACK, body) {
             Ok(thread) => {
                 *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
             }
@@ -100,7 +99,7 @@ impl Drop for Watcher {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // The last holder of the session may have been the watcher itself, for a moment.
-            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+            if !thread.is_current() && thread.join().is_err() {
                 warn!("the watcher of idle connections had panicked");
             }
         }
