@@ -452,7 +452,7 @@ impl SessionBuilder {
             fields.push((header::USER_AGENT, name));
         }
         fields.push((header::ACCEPT, HeaderValue::from_static("*/*")));
-        // It goes without saying; but to who says it, Apache tells its idle limit.
+        // HTTP/1.1 does not need it, but Apache sends its idle limit only to clients that send this.
         fields.push((header::CONNECTION, HeaderValue::from_static("keep-alive")));
         if cfg!(feature = "gzip") {
             fields.push((header::ACCEPT_ENCODING, HeaderValue::from_static("gzip")));

@@ -16,9 +16,9 @@ use super::trouble::Trouble;
 /// What the connection of a request is to be and to send.
 #[derive(Debug)]
 pub(crate) struct Order {
-    /// Where to.
+    /// Which host it leads to.
     pub(crate) key: Key,
-    /// What it may be.
+    /// Which kept connection it may be.
     pub(crate) want: Want,
     /// This very connection, and no other.
     pub(crate) pinned: Option<Taken>,
@@ -35,7 +35,7 @@ pub(crate) struct Outbound {
     /// A body that is there already follows, and may go out with it.
     pub(crate) body_follows: bool,
     pub(crate) is_head: bool,
-    /// It says that it is the last one on its connection.
+    /// It has `Connection: close`.
     pub(crate) closes: bool,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Outcome {
 /// How far the exchange on a connection came.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Story {
-    /// The kernel took a byte of the request, or may have.
+    /// The kernel took at least one byte of the request, or may have.
     pub(crate) begun: bool,
     /// A byte of an answer came.
     pub(crate) answered: bool,
@@ -81,7 +81,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Box<Call>>> = const { RefCell::new(None) };
 }
 
-/// None once the thread's own destructors run.
+/// Returns none while the thread's destructors run.
 fn with_current<T>(f: impl FnOnce(&mut Option<Box<Call>>) -> T) -> Option<T> {
     CURRENT.try_with(|current| f(&mut current.borrow_mut())).ok()
 }
@@ -95,7 +95,7 @@ pub(crate) fn is_possible() -> bool {
     CURRENT.try_with(|_| ()).is_ok()
 }
 
-/// Puts things back however the run ends. A body may send requests of its own while it is read.
+/// Restores the outer call however the run ends: a body may send requests while it is read.
 struct Within(Option<Box<Call>>);
 
 impl Drop for Within {
@@ -134,13 +134,13 @@ pub(crate) fn note(note: impl FnOnce(&mut Outcome)) {
     });
 }
 
-/// Runs code of the user in the middle of a request: what it sends itself is none of this one's.
+/// Runs code of the user in the middle of a request. Requests that it sends are separate calls.
 pub(crate) fn aside<T>(user: impl FnOnce() -> T) -> T {
     let _within = Within(set_current(None));
     user()
 }
 
-/// Nobody reads what is left of the body that is being sent on this thread.
+/// The server does not read the rest of the body that this thread is sending.
 pub(crate) fn note_unwanted() {
     with_current(|call| {
         if let Some(call) = call {

@@ -39,7 +39,7 @@ struct State {
     sockets: Mutex<Vec<Arc<TcpStream>>>,
     /// In a forked child the sockets are the parent's.
     generation: u64,
-    /// Gone once it has cancelled: that wakes who waits at the bell.
+    /// Dropped when it cancels, which wakes every thread that waits on the bell.
     ringer: Mutex<Option<Sender<()>>>,
     bell: Receiver<()>,
 }

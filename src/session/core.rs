@@ -9,21 +9,21 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
-use super::buffers::{Buffers, Spare};
+use super::buffers::{Buffers, Line, Spare};
 use super::cancel::Canceller;
-use super::conn::Line;
+
 use super::dial::Options;
 use super::event::{SessionEvent, SessionStats, Teller};
 use super::eviction::Eviction;
 use super::names::Names;
-use super::pipe::Pipe;
-use super::pool::places::{self, Checkout, Key, Opened, Seen, SlotId, Want};
-use super::pool::{Acts, Keeps};
+use super::pipe::{Pipe, closed};
+use super::pool::act::{Acts, Look};
+use super::pool::places::{self, Checkout, Keeps, Key, Opened, Seen, SlotId, Want};
 use super::proxy::Proxies;
 use super::trouble::Trouble;
 use super::watcher::Watcher;
 use crate::protocol::http::hint::Hint;
-use crate::sys;
+use crate::sys::{self, Happened};
 
 /// What the pool of a session keeps.
 pub(crate) struct Kept;
@@ -53,14 +53,14 @@ pub(crate) struct Core {
     pub(crate) names: Names,
     pub(crate) options: Options,
     pub(crate) proxies: Proxies,
-    /// What a proxy is told of us.
+    /// The `User-Agent` that a proxy is sent with CONNECT.
     pub(crate) user_agent: Option<String>,
     #[cfg(feature = "tls")]
     pub(crate) secure: Secure,
     pub(crate) watcher: Watcher,
-    /// As in the pool, for whoever waits elsewhere.
+    /// The same as in the pool, for threads that wait without its lock.
     closed: AtomicBool,
-    /// The process that it was made in.
+    /// The fork generation of the process that made it.
     generation: u64,
 }
 
@@ -144,7 +144,7 @@ impl Core {
         before
     }
 
-    /// A panic under this lock is a bug of ours; the counts are still good enough to go on.
+    /// A panic under this lock is our own bug, and the counts are still good enough to continue.
     pub(crate) fn pool(&self) -> Held<'_> {
         Held { core: self, state: Some(self.lock()) }
     }
@@ -160,11 +160,11 @@ impl Core {
         state.teller.events()
     }
 
-    /// A kept connection that was looked at just now, or room for a new one.
+    /// Returns a kept connection that was just probed, or room for a new one.
     ///
     /// # Errors
     ///
-    /// All stay in use until then, or there was a shutdown.
+    /// All connections stayed in use until `until`, or the session was shut down.
     pub(crate) fn checkout(
         &self,
         key: &Key,
@@ -236,10 +236,30 @@ impl Core {
         pool.give_back(id, pipe, since, hint, now);
         let ring = pool.must_ring(now);
         drop(pool);
-        self.watcher.start(self);
+        if !self.watcher.has_started() {
+            let core = Arc::downgrade(self);
+            self.watcher.start(move |happened| Some(core.upgrade()?.look(happened)));
+        }
         if ring {
             self.watcher.ring();
         }
+    }
+
+    /// The watcher's look at what ended, and at what time has done. How long it may sleep then.
+    fn look(&self, happened: &[Happened]) -> Option<Duration> {
+        let looks = match happened.is_empty() {
+            true => Vec::new(),
+            false => self.pool().happened(happened, Instant::now()),
+        };
+        for Look { id, mut conn, ended } in looks {
+            let seen = match conn.probe().seen() {
+                // The kernel has told an end: it is there, whatever hides it.
+                Seen::Quiet if ended => Seen::Closed,
+                seen => seen,
+            };
+            self.pool().looked(id, conn, seen, Instant::now());
+        }
+        self.pool().look(Instant::now())
     }
 
     /// A connection comes back that cannot be used again.
@@ -373,10 +393,6 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.let_go();
     }
-}
-
-pub(crate) fn closed() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the agent was shut down")
 }
 
 /// A place in the pool that becomes free again unless a connection comes to stand in it.

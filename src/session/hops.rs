@@ -1,5 +1,5 @@
-//! The run of a request: hop by hop, each sent once, and once more if that is safe. The one place
-//! that knows what ran, until when all of it has to be over, and what goes along.
+//! Runs a request: hop by hop, each hop once, and a second time if that is safe. Only this file
+//! knows what has run, the deadline of the whole, and which headers and body go along.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,14 +32,14 @@ use crate::error::{Error, Kind};
 /// the first hop cannot be repeated.
 const JUST_USED: Duration = Duration::from_millis(500);
 
-/// No answer: what ureq said of it, and what we know.
+/// A request without an answer: ureq's error, and what our transport noted.
 pub(super) struct Failed {
     error: Option<ureq::Error>,
     outcome: Outcome,
 }
 
 impl Failed {
-    /// What a person reads of it.
+    /// The error for the user.
     pub(super) fn told(mut self, asked: &Asked) -> Error {
         failure::of(self.error, &mut self.outcome, asked)
     }
@@ -60,7 +60,7 @@ impl Inner {
             return Err(Error::forked_session());
         }
         if !call::is_possible() {
-            // In the destructor of a thread-local: it takes another thread, which has its own.
+            // This is the destructor of a thread-local. A new thread has thread-locals of its own.
             return thread::scope(|scope| {
                 let run = || self.follow(&mut parts, &mut body);
                 scope.spawn(run).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -140,7 +140,7 @@ impl Inner {
         }
     }
 
-    /// One hop, as often as the session tries it.
+    /// Runs one hop, with all retries that the session allows.
     fn try_hop(
         &self,
         parts: &Parts,
@@ -179,7 +179,8 @@ impl Inner {
         }
     }
 
-    /// Waits, unless it is cancelled or shut down: what comes next finds that itself.
+    /// Waits, and returns early when the request is cancelled or the session shut down; the next
+    /// attempt then fails by itself.
     fn pause(&self, wait: Duration, cancel: Option<&Canceller>) {
         let until = Instant::now() + wait;
         while Instant::now() < until && !self.core.is_closed() {
@@ -196,7 +197,7 @@ impl Inner {
         }
     }
 
-    /// One hop: once, and once more if that is safe.
+    /// Runs one hop, and runs it again on a fresh connection if that is safe.
     fn hop(
         &self,
         parts: &Parts,
@@ -242,7 +243,7 @@ impl Inner {
                 let error = failed.told(&parts.asked);
                 debug!("{} failed, idle before: {idle:?}", parts.asked);
                 let late = error.is_limit() && limits.is_over();
-                // Whatever became of the second, the first may have run.
+                // Whatever happened to the second attempt, the first one may have run.
                 return Err(error.being_late(late).having_run(begun));
             }
             (replayed, begun) = (true, attempt.begun);
@@ -250,7 +251,7 @@ impl Inner {
         }
     }
 
-    /// What the connection is to be and to send.
+    /// Describes the connection that the request needs, and the head that it sends.
     pub(super) fn order(
         &self,
         key: Key,
@@ -302,21 +303,21 @@ impl Inner {
         let (result, mut outcome, order) =
             call::during(order, || self.run_ureq(parts, body, framed));
         if let Some(taken) = order.and_then(|order| order.pinned) {
-            // It failed before it asked for a connection: the place must not stay taken.
+            // ureq failed before it asked for a connection: free the pinned one.
             self.core.leave_unused(taken, Eviction::NotReusable);
         }
         match (result, outcome.arrived.take()) {
             (Ok(_), Some((head, conn))) => Ok((head, conn)),
             (result, arrived) => {
                 if let Some((_, mut conn)) = arrived {
-                    conn.spoil(); // nobody knows how much of the request went out
+                    conn.spoil(); // how much of the request was sent is unknown
                 }
                 Err(Box::new(Failed { error: result.err(), outcome }))
             }
         }
     }
 
-    /// ureq sees where to, and what steers it; all else is in the head that goes out for its own.
+    /// ureq sees the method and the headers that frame the body. The real head replaces its own.
     fn run_ureq(&self, parts: &Parts, body: &mut Body, framed: Framed) -> Result<(), ureq::Error> {
         match framed {
             Framed::Nothing => self.run_with(parts, framed, ()),
@@ -335,7 +336,7 @@ impl Inner {
     ) -> Result<(), ureq::Error> {
         let mut request = HttpRequest::new(body);
         *request.method_mut() = parts.asked.method.clone();
-        // The order knows where to. ureq would write the URL into its log, and ask it for more.
+        // The real URL is in the order: ureq would write it into its log.
         *request.uri_mut() = Uri::from_static("http://session/");
         let headers = request.headers_mut();
         match framed {

@@ -184,7 +184,7 @@ impl<'a> Opening<'a> {
         let stream: Arc<TcpStream> = Arc::new(stream);
         self.core.opening(self.id, &stream)?;
         if let Some(cancel) = self.cancel {
-            self.hold = Some(cancel.hold(&stream).ok_or_else(super::core::closed)?);
+            self.hold = Some(cancel.hold(&stream).ok_or_else(super::pipe::closed)?);
         }
         self.found = Some(Found { peer, took });
         Ok(Box::new(Plain::new(stream)))

@@ -92,6 +92,10 @@ pub(crate) fn timed_out() -> io::Error {
     ErrorKind::WouldBlock.into()
 }
 
+pub(crate) fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the agent was shut down")
+}
+
 /// How much longer than wanted a read timeout may stand: 1/32, so that the little that a request
 /// after another has less of its time costs no system call.
 const SLACK: u32 = 32;

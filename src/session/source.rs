@@ -97,7 +97,7 @@ pub(super) fn dial_unix(
     let address = SockAddr::unix(path)?;
     loop {
         if closed() {
-            return Err(super::core::closed());
+            return Err(super::pipe::closed());
         }
         match socket.connect(&address) {
             Ok(()) => break,

@@ -7,14 +7,12 @@
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use log::{debug, warn};
 
-use super::core::Core;
-use super::pool::Look;
-use super::pool::places::{Seen, SlotId};
+use super::pool::places::SlotId;
 use crate::drive::spawn::{self, Thread};
 use crate::sys::{self, Epoll, Happened, Interest};
 
@@ -57,15 +55,22 @@ impl Watcher {
         added.is_ok()
     }
 
-    /// Something is idle: the thread is there from now on.
-    pub(crate) fn start(&self, core: &Arc<Core>) {
+    pub(crate) fn has_started(&self) -> bool {
+        self.started.load(Ordering::Acquire)
+    }
+
+    /// Something is idle: the thread is there from now on. It looks at what happened, is told how
+    /// long to sleep then, and ends when nobody is left to look for.
+    pub(crate) fn start(
+        &self,
+        look: impl Fn(&[Happened]) -> Option<Option<Duration>> + Send + 'static,
+    ) {
         let Some(epoll) = &self.epoll else { return };
         if self.started.swap(true, Ordering::AcqRel) {
             return;
         }
         let (epoll, stop) = (Arc::clone(epoll), Arc::clone(&self.stop));
-        let core = Arc::downgrade(core);
-        let body = move || run(&epoll, &stop, &core);
+        let body = move || run(&epoll, &stop, look);
         match spawn::spawn("keepbeat-idle", STACK, body) {
             Ok(thread) => {
                 *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
@@ -98,7 +103,7 @@ impl Drop for Watcher {
         self.ring();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // The last holder of the session may have been the watcher itself, for a moment.
+            // The watcher itself may have dropped the last handle of the session.
             if !thread.is_current() && thread.join().is_err() {
                 warn!("the watcher of idle connections had panicked");
             }
@@ -106,7 +111,7 @@ impl Drop for Watcher {
     }
 }
 
-fn run(epoll: &Epoll, stop: &AtomicBool, core: &Weak<Core>) {
+fn run(epoll: &Epoll, stop: &AtomicBool, look: impl Fn(&[Happened]) -> Option<Option<Duration>>) {
     debug!("the watcher of idle connections begins");
     let mut wait = Some(Duration::ZERO);
     while !stop.load(Ordering::Acquire) {
@@ -114,25 +119,7 @@ fn run(epoll: &Epoll, stop: &AtomicBool, core: &Weak<Core>) {
             Ok(happened) => happened,
             Err(error) => return warn!("idle connections are not watched any more: {error}"),
         };
-        let Some(core) = core.upgrade() else { return };
-        wait = look(&core, &happened);
+        let Some(next) = look(&happened) else { return };
+        wait = next;
     }
-}
-
-/// What ended, and what time has done. How long the watcher may sleep then.
-fn look(core: &Core, happened: &[Happened]) -> Option<Duration> {
-    let looks = if happened.is_empty() {
-        Vec::new()
-    } else {
-        core.pool().happened(happened, Instant::now())
-    };
-    for Look { id, mut conn, ended } in looks {
-        let seen = match conn.probe().seen() {
-            // The kernel has told an end: it is there, whatever hides it.
-            Seen::Quiet if ended => Seen::Closed,
-            seen => seen,
-        };
-        core.pool().looked(id, conn, seen, Instant::now());
-    }
-    core.pool().look(Instant::now())
 }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::super::event::SessionEventKind;
-use super::places::{Grant, SlotId};
-use super::{Keeps, Pool};
+use super::places::{Grant, Keeps, SlotId};
 use crate::sys::Interest;
 
 /// What is to be done, in this order.
@@ -13,7 +12,7 @@ pub(crate) struct Acts<K: Keeps> {
     pub(crate) tells: Vec<(Arc<str>, SessionEventKind)>,
     /// Sockets that are to be watched for something else.
     pub(crate) watches: Vec<(SlotId, K::Socket, Interest)>,
-    /// Connections to close. Those without a heir are counted until [`Pool::left`] is told.
+    /// Connections to close. Those without a heir are counted until the pool is told that they left.
     pub(crate) closes: Vec<Close<K::Conn>>,
     /// To whom somebody waits, what it waited for.
     pub(crate) grants: Vec<(K::Waiter, Grant<K::Conn>)>,
@@ -30,6 +29,14 @@ pub(crate) struct Close<C> {
     pub(crate) has_heir: bool,
 }
 
+/// A connection that is to be looked at, and given back with what was seen.
+pub(crate) struct Look<C> {
+    pub(crate) id: SlotId,
+    pub(crate) conn: C,
+    /// The kernel has told its end.
+    pub(crate) ended: bool,
+}
+
 impl<K: Keeps> Default for Acts<K> {
     fn default() -> Acts<K> {
         Acts {
@@ -43,28 +50,11 @@ impl<K: Keeps> Default for Acts<K> {
 }
 
 impl<K: Keeps> Acts<K> {
-    fn are_none(&self) -> bool {
+    pub(super) fn are_none(&self) -> bool {
         self.closes.is_empty()
             && self.tells.is_empty()
             && self.watches.is_empty()
             && self.grants.is_empty()
             && self.lines.is_empty()
-    }
-}
-
-impl<K: Keeps> Pool<K> {
-    /// What is to be done, if there is anything.
-    pub(crate) fn acts(&mut self) -> Option<Acts<K>> {
-        (!self.acts.are_none()).then(|| std::mem::take(&mut self.acts))
-    }
-
-    pub(super) fn tell(&mut self, host: usize, kind: SessionEventKind) {
-        if self.has_listener {
-            self.acts.tells.push((Arc::clone(&self.hosts[host].name), kind));
-        }
-    }
-
-    pub(super) fn say(&mut self, level: log::Level, host: usize, what: &str) {
-        self.acts.lines.push((level, format!("{} {what}", self.hosts[host].name)));
     }
 }

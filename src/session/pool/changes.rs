@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::super::event::SessionEventKind;
 use super::super::eviction::Eviction;
+use super::Pool;
 use super::act::Close;
-use super::places::{Grant, Idle, Key, Opened, Seen, SlotId, Taken, Want};
-use super::{Keeps, Pool};
+use super::places::{Grant, Idle, Keeps, Key, Opened, Seen, SlotId, Taken, Want};
 use crate::protocol::http::hint::Hint;
 
 impl<K: Keeps> Pool<K> {

@@ -2,7 +2,7 @@
 //! and what is let go. Pure: it does not know what it keeps, time and chance are given to it, and
 //! what is to be done is returned as [`Acts`], to be done when its lock is free.
 
-mod act;
+pub(crate) mod act;
 mod changes;
 mod host;
 pub(crate) mod places;
@@ -11,27 +11,17 @@ mod tests;
 mod watch;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::event::{SessionEventKind, SessionStats};
 use super::eviction::Eviction;
-pub(crate) use act::Acts;
+use act::Acts;
 use host::Host;
-use places::{Bounds, Checkout, Grant, Key, Member, Slot, SlotId, Taken, Want};
-pub(crate) use watch::Look;
+use places::{Bounds, Checkout, Grant, Keeps, Key, Member, Slot, SlotId, Taken, Want};
 
 /// Hosts that are remembered for what was learnt of them. Beyond it, blank ones are forgotten.
 const REMEMBERED: usize = 4096;
-
-/// What a pool keeps without knowing what it is.
-pub(crate) trait Keeps {
-    /// A connection.
-    type Conn;
-    /// By which a connection in use can be ended, and an idle one watched.
-    type Socket: Clone;
-    /// By which somebody who waits is told.
-    type Waiter;
-}
 
 struct Waiter<W> {
     number: u64,
@@ -84,6 +74,21 @@ impl<K: Keeps> Pool<K> {
             look_again: None,
             random: fastrand::Rng::with_seed(seed),
         }
+    }
+
+    /// What is to be done, if there is anything.
+    pub(crate) fn acts(&mut self) -> Option<Acts<K>> {
+        (!self.acts.are_none()).then(|| std::mem::take(&mut self.acts))
+    }
+
+    fn tell(&mut self, host: usize, kind: SessionEventKind) {
+        if self.has_listener {
+            self.acts.tells.push((Arc::clone(&self.hosts[host].name), kind));
+        }
+    }
+
+    fn say(&mut self, level: log::Level, host: usize, what: &str) {
+        self.acts.lines.push((level, format!("{} {what}", self.hosts[host].name)));
     }
 
     /// A connection for a request, or room for one, or a place in the queue for this waiter.

@@ -8,7 +8,16 @@ use ureq::http::uri::Authority;
 
 use super::super::authority::Address;
 use super::super::idle_limit::lately;
-use super::Keeps;
+
+/// What a pool keeps without knowing what it is.
+pub(crate) trait Keeps {
+    /// A connection.
+    type Conn;
+    /// By which a connection in use can be ended, and an idle one watched.
+    type Socket: Clone;
+    /// By which somebody who waits is told.
+    type Waiter;
+}
 
 /// How many connections, and how long.
 #[derive(Clone, Debug)]

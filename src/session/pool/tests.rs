@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use super::act::Look;
 use super::places::Seen;
 use super::*;
 use crate::protocol::http::hint::Hint;

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::super::event::SessionEventKind;
 use super::super::eviction::Eviction;
-use super::places::{Key, Seen, SlotId, Taken};
-use super::{Keeps, Pool};
+use super::Pool;
+use super::act::Look;
+use super::places::{Keeps, Key, Seen, SlotId, Taken};
 use crate::sys::{Happened, Interest};
 
 /// An idle connection is in steady use until it has been idle for so long. Bytes are watched for
@@ -15,14 +16,6 @@ pub(super) const STEADY: Duration = Duration::from_millis(50);
 /// Where no limit is known, a connection is kept warm this often: firewalls forget after some
 /// minutes.
 const UNKNOWN: Duration = Duration::from_secs(30);
-
-/// A connection that is to be looked at, and given back with what was seen.
-pub(crate) struct Look<C> {
-    pub(crate) id: SlotId,
-    pub(crate) conn: C,
-    /// The kernel has told its end.
-    pub(crate) ended: bool,
-}
 
 impl<K: Keeps> Pool<K> {
     /// The kernel tells something of these. Those that are idle have to be looked at.

@@ -87,7 +87,7 @@ fn failed(error: io::Error, timeout: &NextTimeout) -> Error {
     }
 }
 
-/// Trouble, told to the session past ureq, or to who uses the agent itself.
+/// Reports trouble: to the session past ureq, or as ureq's error to users of the agent.
 fn reported(trouble: Trouble, ours: bool, timeout: &NextTimeout, in_body: bool) -> Error {
     if ours {
         call::note(|outcome| outcome.trouble = Some(trouble));
@@ -96,11 +96,11 @@ fn reported(trouble: Trouble, ours: bool, timeout: &NextTimeout, in_body: bool) 
     as_ureq(trouble, timeout, in_body)
 }
 
-/// Trouble as ureq's own error, for who uses the agent itself.
+/// Trouble as ureq's own error, for users of the agent.
 fn as_ureq(trouble: Trouble, timeout: &NextTimeout, in_body: bool) -> Error {
     match trouble {
         Trouble::Late | Trouble::Silent(_) => Error::Timeout(timeout.reason),
-        Trouble::Shut => Error::Io(super::core::closed()),
+        Trouble::Shut => Error::Io(super::pipe::closed()),
         Trouble::Full => Error::Timeout(timeout.reason),
         Trouble::Unconnected(error) => failed(error, timeout),
         Trouble::Ended(error) if !in_body => Error::Io(error),
@@ -238,7 +238,7 @@ impl PoolConnector {
         call::goes_out_on(used);
         let mut conn = Conn::new(&self.core, used, pipe, shared, order.limits);
         conn.held(hold);
-        // Only where ureq's own head has to be changed, it matters.
+        // ureq's own head has to be changed only for requests of the agent.
         let forward = match route {
             Route::Forward(proxy) if !ours => Some((proxy, key)),
             _ => None,
@@ -249,7 +249,7 @@ impl PoolConnector {
         Ok(Lease::new(conn, ours, forward))
     }
 
-    /// A kept connection, in the hands of who may cancel the request, if anybody may.
+    /// A kept connection, registered with the request's canceller if it has one.
     fn kept(
         &self,
         taken: Taken,

@@ -12,8 +12,7 @@ use ureq::unversioned::transport::{
     TransportAdapter,
 };
 
-use super::super::buffers::Buffers;
-use super::super::conn::Line;
+use super::super::buffers::{Buffers, Line};
 use super::super::facts::Facts;
 use super::super::pipe::{Pipe, Probe, Unwritten};
 use super::{allowed, failed};
