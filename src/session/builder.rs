@@ -16,22 +16,19 @@ use super::core::Secure;
 use super::core::{Core, Parts};
 use super::defaults::Common;
 use super::dial::Options;
+use super::limits::TIMES;
 use super::names::Names;
 use super::pool::Pool;
 use super::pool::places::Bounds;
 use super::proxy::{self, Proxies, Proxy};
 use super::replay::Replay;
-use super::request::{Inner, Settings, TIMES};
+use super::request::{Inner, Settings};
 use super::retry::Retry;
 use super::source::Source;
 use super::warm::{Warm, Warmer};
 use super::wire::config;
 use crate::drive::resolve::{self, Resolve};
 use crate::error::Error;
-
-/// Without a `timeout`, a server that is silent for so long in the middle of an exchange has
-/// failed.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
 /// Settings of a [`Session`].
 ///

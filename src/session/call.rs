@@ -2,14 +2,14 @@
 //! runs on its caller's thread from beginning to end.
 
 use std::cell::RefCell;
-use std::time::{Duration, Instant};
 
 use super::cancel::Canceller;
 use super::conn::Conn;
 use super::core::Taken;
+use super::exchange::{Outbound, Story, Used};
 use super::inbound::Head;
 use super::limits::Limits;
-use super::pool::places::{Key, SlotId, Want};
+use super::pool::places::{Key, Want};
 use super::proxy::Route;
 use super::trouble::Trouble;
 
@@ -28,17 +28,6 @@ pub(crate) struct Order {
     pub(crate) route: Route,
 }
 
-/// The head of a request as it goes out, in place of ureq's.
-#[derive(Debug, Default)]
-pub(crate) struct Outbound {
-    pub(crate) head: Vec<u8>,
-    /// A body that is there already follows, and may go out with it.
-    pub(crate) body_follows: bool,
-    pub(crate) is_head: bool,
-    /// It has `Connection: close`.
-    pub(crate) closes: bool,
-}
-
 /// What became of it.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
@@ -48,24 +37,6 @@ pub(crate) struct Outcome {
     pub(crate) trouble: Option<Trouble>,
     /// The answer, and the connection that its body is on.
     pub(crate) arrived: Option<(Head, Conn)>,
-}
-
-/// How far the exchange on a connection came.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Story {
-    /// The kernel took at least one byte of the request, or may have.
-    pub(crate) begun: bool,
-    /// A byte of an answer came.
-    pub(crate) answered: bool,
-}
-
-/// The connection a request went out on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Used {
-    pub(crate) id: SlotId,
-    /// None: it was opened for this request.
-    pub(crate) idle: Option<Duration>,
-    pub(crate) born: Instant,
 }
 
 #[derive(Debug)]

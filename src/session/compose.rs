@@ -3,7 +3,7 @@
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use super::body::Body;
-use super::call::Outbound;
+use super::exchange::Outbound;
 use super::location::push_encoded;
 use super::proxy::Route;
 use crate::protocol::http::fields;

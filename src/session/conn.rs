@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::buffers::Line;
-use super::call::{self, Outbound, Story, Used};
 use super::cancel::Hold;
 use super::core::Core;
 use super::eviction::Eviction;
+use super::exchange::{Outbound, Story, Used};
 use super::facts::Facts;
 use super::inbound::{Door, Framing, Head, Look};
 use super::limits::Limits;
@@ -170,6 +170,11 @@ impl Conn {
         self.send(|line, most| line.pipe.write_all(&head, most))
     }
 
+    /// Whether the server has answered, and reads no more of the request.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
     fn send(
         &mut self,
         write: impl FnOnce(&mut Line, Option<Duration>) -> Result<(), Unwritten>,
@@ -189,7 +194,6 @@ impl Conn {
         if unwritten.answered && before | unwritten.begun {
             log::debug!("the server answered before it had read the whole request");
             self.deaf = true;
-            call::note_unwanted();
             return Ok(());
         }
         Err(match unwritten.error.kind() {

@@ -1,6 +1,7 @@
 //! Runs a request: hop by hop, each hop once, and a second time if that is safe. Only this file
 //! knows what has run, the deadline of the whole, and which headers and body go along.
 
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,16 +17,18 @@ use super::compose::{Framed, Request};
 use super::conn::Conn;
 use super::event::SessionEventKind;
 use super::eviction::Eviction;
-use super::failure::{self, Asked};
+use super::failure;
 use super::inbound::Head;
 use super::limits::{LOOK, Limits};
 use super::pool::places::{Key, Want};
 use super::proxy::Route;
 use super::redirect::{self, Next};
 use super::replay::{self, Attempt};
-use super::request::{Inner, Parts, checked};
+use super::request::{Inner, Parts, RequestBuilder};
 use super::response::{Exchange, Response};
 use super::retry::{self, Came};
+use super::url::{Asked, checked};
+use super::warming;
 use crate::error::{Error, Kind};
 
 /// Behind a redirect of what may not run twice, only a connection that was just used is used again:
@@ -42,6 +45,41 @@ impl Failed {
     /// The error for the user.
     pub(super) fn told(mut self, asked: &Asked) -> Error {
         failure::of(self.error, &mut self.outcome, asked)
+    }
+}
+
+impl RequestBuilder {
+    /// Sends the request and waits for the head of the response.
+    ///
+    /// # Errors
+    ///
+    /// * [`is_invalid`](Error::is_invalid): it cannot be sent as it is.
+    /// * [`is_connect`](Error::is_connect): no connection came to be.
+    /// * [`is_limit`](Error::is_limit): all connections stayed in use, or this machine has no
+    ///   descriptor left.
+    /// * [`is_timeout`](Error::is_timeout): the time was up, or the server fell silent.
+    /// * [`is_stale`](Error::is_stale): the server closed the kept connection in the same moment,
+    ///   and the request may not be sent twice.
+    /// * [`is_stopped`](Error::is_stopped): the agent was shut down.
+    /// * [`is_cancelled`](Error::is_cancelled): its canceller ended it.
+    /// * [`is_forked`](Error::is_forked): the session was made by the process that this one was
+    ///   forked from.
+    /// * Otherwise the server answered with no HTTP, or not at all; or the body could not be read,
+    ///   or ended before its announced length.
+    ///
+    /// A status is no error; see [`Response::error_for_status`].
+    pub fn send(self) -> Result<Response, Error> {
+        let RequestBuilder { inner, parts, mut body } = self;
+        if inner.core.is_forked() {
+            return Err(Error::forked_session()); // its locks may be held for ever
+        }
+        let mut parts = parts?;
+        parts.complete(&inner.settings.common, &mut body)?;
+        inner.core.requests.fetch_add(1, Ordering::Relaxed);
+        if let Some(warmer) = &inner.warmer {
+            warming::start(warmer, &inner);
+        }
+        inner.run(parts, body)
     }
 }
 
@@ -358,6 +396,23 @@ impl Inner {
         debug!("{} is sent again", parts.asked);
         let kind = SessionEventKind::Replayed { method: parts.asked.method.clone(), idle };
         self.core.pool().replayed(key, kind);
+    }
+}
+
+#[cfg(feature = "cookies")]
+impl Inner {
+    /// What goes along with a request that has no `Cookie` of its own.
+    fn cookie_for(&self, parts: &Parts) -> Option<String> {
+        let cookies = self.settings.cookies.as_ref()?;
+        let own = parts.headers.contains_key(header::COOKIE);
+        (!own).then(|| cookies.header_for(&parts.asked.uri)).flatten()
+    }
+
+    /// Keeps what an answer sets.
+    fn take_cookies(&self, asked: &Asked, head: &Head) {
+        if let Some(cookies) = &self.settings.cookies {
+            cookies.take(&asked.uri, head);
+        }
     }
 }
 

@@ -105,6 +105,7 @@ mod defaults;
 mod dial;
 mod event;
 mod eviction;
+mod exchange;
 mod facts;
 mod failure;
 mod form;
@@ -124,11 +125,15 @@ mod replay;
 mod request;
 mod response;
 mod retry;
+mod setters;
 mod source;
 #[cfg(feature = "tls")]
 mod tls;
 mod trouble;
+mod unix;
+mod url;
 mod warm;
+mod warming;
 mod watcher;
 mod wire;
 

@@ -13,7 +13,7 @@ use super::dial::{Dialled, Unanswered, dial, is_exhausted};
 use super::pipe::{Pipe, Plain};
 use super::pool::places::SlotId;
 use super::proxy::{self, Goal, Kind, Proxy, Route};
-use super::source::dial_unix;
+use super::unix::dial_unix;
 
 /// Which addresses of a name are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ureq::http::{HeaderMap, StatusCode, Uri, Version, header};
 
@@ -11,9 +12,10 @@ use super::charset;
 use super::conn::Conn;
 use super::decode::Source;
 use super::facts::Facts;
-use super::failure::{self, Asked};
+use super::failure;
 use super::inbound::{Coding, Head};
 use super::trouble::Trouble;
+use super::url::Asked;
 use crate::error::{Error, Kind};
 
 /// What `text` and `bytes` read at most, unless told otherwise.
@@ -214,6 +216,45 @@ impl Response {
     /// The body alone, to be read elsewhere.
     pub fn into_reader(self) -> Reader {
         self.body
+    }
+}
+
+impl Response {
+    /// This end of the connection; none over a Unix socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.exchange.facts.local
+    }
+
+    /// The other end of the connection: the server's, or that of the proxy before it; none over a
+    /// Unix socket.
+    ///
+    /// ```
+    /// # use std::io::{Read, Write};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let address = server.local_addr()?;
+    /// # std::thread::spawn(move || {
+    /// #     let mut stream = server.accept().unwrap().0;
+    /// #     stream.read(&mut [0; 1024]).unwrap();
+    /// #     stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+    /// # });
+    /// let session = keepbeat::Session::new()?;
+    /// let response = session.get(format!("http://{address}/")).send()?;
+    /// assert_eq!(response.peer_addr(), Some(address));
+    /// assert_eq!((response.tls_version(), response.reused()), (None, false));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.exchange.facts.peer
+    }
+
+    /// `TLS 1.3` or `TLS 1.2`; none without TLS.
+    pub fn tls_version(&self) -> Option<&'static str> {
+        self.exchange.facts.tls
+    }
+
+    /// When the certificate of the other end expires; none without TLS.
+    pub fn certificate_expires(&self) -> Option<SystemTime> {
+        self.exchange.facts.expires
     }
 }
 

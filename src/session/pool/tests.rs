@@ -32,7 +32,7 @@ fn bounds(max_per_host: usize, max_total: usize) -> Bounds {
 }
 
 fn key(host: usize) -> Key {
-    Key { https: false, authority: format!("h{host}.test").parse().unwrap() }
+    Key { https: false, authority: format!("h{host}.test").parse().expect("a name") }
 }
 
 fn secs(n: u64) -> Duration {
@@ -94,7 +94,7 @@ fn room_is_made_by_the_oldest_which_is_closed_before_another_is_opened() {
     else {
         panic!("there is room")
     };
-    let acts = pool.acts().unwrap();
+    let acts = pool.acts().expect("something is to be done");
     let closes: Vec<_> = acts.closes.iter().map(|close| (close.conn, close.has_heir)).collect();
     assert_eq!(closes, [(1, true)]);
     assert_eq!((pool.stats.open, pool.leaving), (2, 0));
@@ -106,14 +106,14 @@ fn a_place_counts_until_its_connection_is_closed() {
     idle(&mut pool, 0, &[1], now);
     pool.look(now + secs(90));
     assert_eq!((pool.stats.open, pool.leaving), (0, 1), "it is let go, and not closed yet");
-    let acts = pool.acts().unwrap();
+    let acts = pool.acts().expect("something is to be done");
     assert!(!acts.closes[0].has_heir);
     // Another thread comes in between.
     let waits = pool.checkout(&key(0), ANY, now + secs(90), || 7);
     assert!(matches!(waits, Checkout::Wait(1)), "{waits:?}");
     assert!(pool.acts().is_none());
     pool.left(&[acts.closes[0].id], now + secs(90));
-    let acts = pool.acts().unwrap();
+    let acts = pool.acts().expect("something is to be done");
     assert!(matches!(acts.grants[..], [(7, Grant::Open(_))]));
 }
 
@@ -126,7 +126,7 @@ fn one_that_is_looked_at_is_nobodys_meanwhile() {
     let look = |pool: &mut Pool<Numbers>| {
         let mut looks = pool.happened(&happened, now);
         assert_eq!(looks.len(), 1);
-        looks.pop().unwrap()
+        looks.pop().expect("one")
     };
     let Look { id, conn, .. } = look(&mut pool);
     assert!(matches!(get(&mut pool, 0, now), Grant::Open(_)), "not the one that is looked at");
@@ -239,7 +239,8 @@ impl World {
                 }
             }
             for (waiter, grant) in acts.grants {
-                let at = self.waiting.iter().position(|(other, ..)| *other == waiter).unwrap();
+                let at =
+                    self.waiting.iter().position(|(other, ..)| *other == waiter).expect("it waits");
                 let (_, number, host) = self.waiting.remove(at);
                 let first =
                     self.waiting.iter().all(|(_, other, of)| *of != host || *other > number);

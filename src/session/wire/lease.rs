@@ -13,7 +13,7 @@ use super::super::inbound::Head;
 use super::super::pool::places::Key;
 use super::super::proxy::Proxy;
 use super::super::trouble::Trouble;
-use super::{allowed, reported};
+use super::words::{allowed, reported};
 
 /// The transport of one request.
 #[derive(Debug)]
@@ -51,6 +51,13 @@ impl Lease {
         self.conn.as_mut().expect("it is taken by the drop alone")
     }
 
+    /// Tells the body of the request that the server does not read the rest of it.
+    fn note_deaf(&mut self) {
+        if self.conn().is_deaf() {
+            call::note_unwanted();
+        }
+    }
+
     fn limit(&mut self, timeout: &NextTimeout) {
         if !self.ours {
             self.conn().limits.silence = allowed(timeout);
@@ -71,7 +78,9 @@ impl Lease {
             return self.await_body();
         }
         let for_100 = (timeout.reason == Timeout::Await100).then(|| allowed(timeout)).flatten();
-        match self.conn().answer(for_100)? {
+        let arrived = self.conn().answer(for_100);
+        self.note_deaf();
+        match arrived? {
             Arrived::Continue => {
                 self.show(Cow::Borrowed(b"HTTP/1.1 100 Continue\r\n\r\n"));
             }
@@ -131,7 +140,9 @@ impl Transport for Lease {
                 self.conn().replace(head);
             }
         }
-        self.conn().transmit(amount).map_err(|trouble| self.fail(trouble, &timeout))
+        let sent = self.conn().transmit(amount);
+        self.note_deaf();
+        sent.map_err(|trouble| self.fail(trouble, &timeout))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {

@@ -17,6 +17,7 @@ pub(crate) mod config;
 mod lease;
 #[cfg(feature = "tls")]
 mod own_tls;
+mod words;
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -27,16 +28,16 @@ use std::time::{Duration, Instant, SystemTime};
 use ureq::config::{Config, IpFamily};
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::time::Duration as Lapse;
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, ShutdownHandle};
 use ureq::{Agent, Error};
 
 use super::authority::Address;
-use super::call::{self, Order, Outbound, Used};
+use super::call::{self, Order};
 use super::cancel::{Canceller, Hold};
 use super::conn::Conn;
 use super::core::{Core, Place, Taken};
 use super::eviction::Eviction;
+use super::exchange::{Outbound, Used};
 use super::limits::{FOR_EVER, Limits};
 use super::open::{Family, Opening};
 use super::pipe::Pipe;
@@ -47,6 +48,7 @@ use asked::{has_own_tls, own_proxy};
 use lease::Lease;
 #[cfg(feature = "tls")]
 use own_tls::with_tls_of_request;
+use words::{allowed, reported};
 
 /// An agent whose connections come from the pool of this core: for the requests of the session.
 pub(crate) fn agent(core: &Arc<Core>, config: Config) -> Agent {
@@ -69,44 +71,6 @@ fn made(core: &Arc<Core>, config: Config, registers: bool) -> Agent {
         registers: AtomicBool::new(registers),
     };
     Agent::with_parts(config, connector, NoResolver)
-}
-
-/// The wait that ureq allows.
-fn allowed(timeout: &NextTimeout) -> Option<Duration> {
-    match timeout.after {
-        Lapse::Exact(after) => Some(after.min(FOR_EVER)),
-        Lapse::NotHappening => None,
-    }
-}
-
-/// An error of ours as ureq's: a wait that ended by time is ureq's own timeout.
-fn failed(error: io::Error, timeout: &NextTimeout) -> Error {
-    match error.kind() {
-        ErrorKind::WouldBlock => Error::Timeout(timeout.reason),
-        _ => Error::Io(error),
-    }
-}
-
-/// Reports trouble: to the session past ureq, or as ureq's error to users of the agent.
-fn reported(trouble: Trouble, ours: bool, timeout: &NextTimeout, in_body: bool) -> Error {
-    if ours {
-        call::note(|outcome| outcome.trouble = Some(trouble));
-        return Error::ConnectionFailed;
-    }
-    as_ureq(trouble, timeout, in_body)
-}
-
-/// Trouble as ureq's own error, for users of the agent.
-fn as_ureq(trouble: Trouble, timeout: &NextTimeout, in_body: bool) -> Error {
-    match trouble {
-        Trouble::Late | Trouble::Silent(_) => Error::Timeout(timeout.reason),
-        Trouble::Shut => Error::Io(super::pipe::closed()),
-        Trouble::Full => Error::Timeout(timeout.reason),
-        Trouble::Unconnected(error) => failed(error, timeout),
-        Trouble::Ended(error) if !in_body => Error::Io(error),
-        // Some kinds are an orderly end of a body to ureq, and these are none.
-        other => Error::Io(io::Error::other(other)),
-    }
 }
 
 /// Names are looked up when a connection is opened, so nothing is looked up before a request.
