@@ -269,7 +269,8 @@ mod tests {
 
     #[test]
     fn a_stack_that_is_too_small_is_made_large_enough() {
-        let thread = Thread::spawn("small", 1, || assert!(std::hint::black_box([0_u8; 4096]).len() > 1));
+        let thread =
+            Thread::spawn("small", 1, || assert!(std::hint::black_box([0_u8; 4096]).len() > 1));
         assert!(thread.unwrap().join().is_ok());
     }
 

@@ -12,20 +12,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::far_end::{ACK, BEAT};
-use crate::measure::{Epoll, Figures, INTERVAL, Run, Usage};
 use crate::measure::{self, resident};
+use crate::measure::{Epoll, Figures, INTERVAL, Run, Usage};
 use crate::ours;
 
 /// In the order of their turns. All others are compared with the first.
-pub const NAMES: [&str; 7] = [
-    "naive",
-    "keepbeat",
-    "keepbeat-bare",
-    "floor",
-    "floor-slack",
-    "floor-slack-batch",
-    "epoll",
-];
+pub const NAMES: [&str; 7] =
+    ["naive", "keepbeat", "keepbeat-bare", "floor", "floor-slack", "floor-slack-batch", "epoll"];
 
 /// Those that an older version knows, too.
 pub const BEFORE: [&str; 2] = ["keepbeat", "keepbeat-bare"];
