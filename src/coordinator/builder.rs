@@ -24,6 +24,7 @@ use super::{Coordinator, Inner, MOST_EVENTS};
 const MOST_SIDES: usize = 64;
 
 /// Settings of a [`Coordinator`].
+#[must_use = "nothing runs before `build`"]
 pub struct Builder {
     events: usize,
     connects_per_second: u32,

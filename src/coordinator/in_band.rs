@@ -1,5 +1,6 @@
 //! Links on connections that carry the application's data: handed over, or opened by keepbeat.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
@@ -7,18 +8,18 @@ use socket2::Socket;
 
 use crate::cause::Loss;
 use crate::drive::Seat;
-use crate::drive::dial::{Dialer, Promise};
-use crate::drive::guarded::Guarded;
-use crate::drive::in_band::outlet::{Meanwhile, Outlet};
-use crate::drive::in_band::{InBand, Origin, Plan, To};
 use crate::drive::limits::Needs;
-use crate::drive::tls::Secure;
 use crate::error::Error;
 use crate::event::LinkId;
 use crate::heartbeat::Heartbeat;
-use crate::link::{Adopt, Connect, Link, Received};
+use crate::links::dial::{Dialer, Promise};
+use crate::links::in_band::link::{Adopt, Connect, Link, Received};
+use crate::links::in_band::outlet::{Meanwhile, Outlet};
+use crate::links::in_band::{Origin, Plan, To, in_band};
+use crate::links::observe::observer::peer_to_adopt;
+use crate::net::tls::Secure;
 use crate::protocol::Protocol;
-use crate::role::After;
+use crate::protocol::guarded::Guarded;
 use crate::sys::Bell;
 use crate::target::Target;
 
@@ -46,7 +47,8 @@ impl Coordinator {
     ///
     /// # Errors
     ///
-    /// A heartbeat or setting that cannot work; a stream that is not connected; no room on this
+    /// A heartbeat or setting that cannot work; a socket that is no connection of TCP, or none any
+    /// more ([`Error::is_invalid`]); no room on this
     /// machine for another descriptor, thread or mapping ([`Error::is_limit`]); a coordinator that
     /// has stopped.
     pub fn adopt(
@@ -57,13 +59,9 @@ impl Coordinator {
     ) -> Result<Link, Error> {
         let adopt = stream.into();
         adopt.check()?;
-        let peer = adopt
-            .stream
-            .peer_addr()
-            .map_err(|error| Error::io("the stream that is handed over is not connected", error))?;
+        let peer = peer_to_adopt(adopt.stream.as_fd())?;
         let target = Target::from(peer).to_string();
         let name = adopt.name.unwrap_or_else(|| target.clone());
-        let heartbeat = Heartbeat { after: After::End, ..heartbeat };
         self.admit(Needs::ADOPT)?;
         let nagle = adopt.nodelay && !adopt.stream.nodelay().unwrap_or(true);
         if nagle {
@@ -99,14 +97,13 @@ impl Coordinator {
         connect.check()?;
         let Connect { target, frames, meanwhile, login, nodelay, deliver } = connect;
         let secure = Secure::of(&target)?;
-        let heartbeat = Heartbeat { carries_data: true, ..heartbeat };
         let (name, shown) = (target.name(), target.to_string());
         self.admit(Needs::CONNECT)?;
         let promise = Promise::new(&self.own.shared);
         let new = New { name, target: shown, frames, deliver, nagle: !nodelay, meanwhile };
         self.link(new, heartbeat, Box::new(protocol), |seat| {
             let (handle, shared) = (Arc::clone(&seat.handle), Arc::clone(&seat.shared));
-            let dialer = Dialer { handle, shared, target, secure, promise };
+            let dialer = Dialer { handle, shared, target, secure, carries_data: true, promise };
             Origin::Dialed(Box::new(dialer), login)
         })
     }
@@ -124,7 +121,7 @@ impl Coordinator {
         let panicked = |loss: Loss| Error::invalid(loss.detail);
         let (framing, limit) =
             (protocol.framing().map_err(panicked)?, protocol.limit().map_err(panicked)?);
-        let bell = Bell::new().map_err(|error| Error::limit(format!("no descriptor: {error}")))?;
+        let bell = Bell::new().map_err(Error::no_descriptor)?;
         let bell = Arc::new(bell);
         let (write_timeout, rung) = (heartbeat.write_timeout, Arc::clone(&bell));
         let outlet = Arc::new(Outlet::new(framing, limit, write_timeout, meanwhile, rung));
@@ -137,7 +134,7 @@ impl Coordinator {
         let plan = Plan { heartbeat, protocol, limit, outlet: theirs, to, bell, nagle };
         let handle = self.start(name, target, pace, move |seat| {
             let origin = origin(&seat);
-            InBand::new(seat, plan, origin).run();
+            in_band(seat, plan, origin).run();
         })?;
         let feed = Arc::clone(&self.own.shared.feed);
         Ok(Link::new(handle, feed, outlet, receiver, readable))

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
-use crate::drive::handle::Handle;
 use crate::drive::limits::Room;
 use crate::drive::spawn::Thread;
 use crate::drive::stopping::Patience;
 use crate::error::Error;
 use crate::event::LinkId;
+use crate::links::handle::Handle;
 
 /// The lock is held while a link is started or looked up, never while one is waited for.
 #[derive(Default)]

@@ -15,9 +15,6 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded};
 use log::warn;
 
-use crate::drive::dial::{Dialer, Promise};
-use crate::drive::guarded::Guarded;
-use crate::drive::handle::Handle;
 use crate::drive::limits::Needs;
 use crate::drive::queues::Queues;
 use crate::drive::spawn::{self, Thread};
@@ -29,7 +26,12 @@ use crate::error::Error;
 use crate::event::{Event, Identity, LinkId, Status};
 use crate::event_queue::EventQueue;
 use crate::heartbeat::Heartbeat;
+use crate::links::dial::{Dialer, Promise};
+use crate::links::handle::Handle;
+use crate::links::watch::watch;
+use crate::net::tls::Secure;
 use crate::protocol::Protocol;
+use crate::protocol::guarded::Guarded;
 use crate::sys::{Bell, Own};
 use crate::target::Target;
 
@@ -70,6 +72,7 @@ const MOST_EVENTS: usize = 1 << 20;
 /// coordinator.stop()?;
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
+#[must_use = "dropping it stops its links"]
 pub struct Coordinator {
     own: Own<Inner>,
 }
@@ -137,8 +140,8 @@ impl Coordinator {
         let promise = Promise::new(&self.own.shared);
         let body = move |seat: Seat| {
             let (handle, shared) = (Arc::clone(&seat.handle), Arc::clone(&seat.shared));
-            let dialer = Dialer { handle, shared, target, secure, promise };
-            Watch::new(seat, dialer, heartbeat, protocol).run();
+            let dialer = Dialer { handle, shared, target, secure, carries_data: false, promise };
+            watch(seat, dialer, heartbeat, protocol).run();
         };
         Ok(self.start(name, shown, pace, body)?.who.id)
     }
@@ -202,9 +205,9 @@ impl Coordinator {
     /// events use [`subscribe`](Coordinator::subscribe). After [`stop`](Coordinator::stop) it ends.
     ///
     /// Changes arrive at once, acks within a quarter of a second (each with its own time). A queue
-    /// that is full loses the newest events and says how many ([`EventKind::Lost`]).
+    /// that is full loses the newest events and says how many ([`EventKind::Overflowed`]).
     ///
-    /// [`EventKind::Lost`]: crate::EventKind::Lost
+    /// [`EventKind::Overflowed`]: crate::EventKind::Overflowed
     pub fn events(&self) -> &Receiver<Event> {
         &self.own.events
     }
@@ -229,7 +232,7 @@ impl Coordinator {
     /// No descriptor left ([`Error::is_limit`]); a forked child.
     pub fn event_queue(&self, capacity: usize) -> Result<EventQueue, Error> {
         let queues = &self.at_home()?.queues;
-        let bell = Bell::new().map_err(|error| Error::limit(format!("no descriptor: {error}")))?;
+        let bell = Bell::new().map_err(Error::no_descriptor)?;
         let bell = Arc::new(bell);
         let events = queues.add_with(capacity.min(MOST_EVENTS), Some(Arc::clone(&bell)));
         Ok(EventQueue::new(events, bell))

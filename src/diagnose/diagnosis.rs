@@ -148,6 +148,9 @@ impl Diagnosis {
             return false;
         }
         let (ours, theirs) = (&self.evidence, &later.evidence);
+        if decide::is_dead_since(ours, theirs) {
+            return false;
+        }
         if self.confidence() < Confidence::Likely {
             // That nothing is known yet takes nothing back.
             let unknown = later.cause() == Cause::AckTimeout && self.cause() != Cause::AckTimeout;

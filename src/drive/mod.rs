@@ -2,44 +2,32 @@
 //! runs one loop: poll the pulse, do what it says, tell it what happened. One file per kind of
 //! link.
 
-mod attempt;
 pub(crate) mod certificate;
-pub(crate) mod clients;
-mod connect;
 mod coordinator;
-pub(crate) mod dial;
 pub(crate) mod feed;
-pub(crate) mod follow;
 pub(crate) mod gate;
-pub(crate) mod guarded;
-pub(crate) mod handle;
-pub(crate) mod in_band;
-pub(crate) mod inbox;
-mod inquiry;
-pub(crate) mod keepalive;
-pub(crate) mod known;
+pub(crate) mod inquiry;
 pub(crate) mod limits;
-mod looks;
+pub(crate) mod looks;
 mod member;
-pub(crate) mod observe;
-mod overheard;
+pub(crate) mod overheard;
 mod own_side;
 pub(crate) mod queues;
 pub(crate) mod readers;
 mod relic;
-mod reporter;
 pub(crate) mod resolve;
-mod scene;
+pub(crate) mod scene;
 pub(crate) mod side;
-pub(crate) mod socket;
 pub(crate) mod spawn;
 pub(crate) mod stopping;
 mod suspension;
-#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
-pub(crate) mod tls;
-mod verdict;
-pub(crate) mod watch;
+pub(crate) mod verdict;
 mod zone;
+
+// Files that stand here take what has moved by its old path.
+pub(crate) use crate::links::{connect, handle, reporter};
+pub(crate) use crate::net::{connection as socket, inbox, tls};
+pub(crate) use crate::protocol::guarded;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64};

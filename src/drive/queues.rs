@@ -66,7 +66,7 @@ impl Queue {
     /// The same, in the place that is kept for it.
     fn tell_lost_at_last(&mut self) {
         if self.lost > 0 {
-            let kind = EventKind::Lost { count: self.lost };
+            let kind = EventKind::Overflowed { count: self.lost };
             let event =
                 Event { time: SystemTime::now(), link: None, peer: None, certificate: None, kind };
             // Full is impossible; a reader that has gone need not know.
@@ -184,11 +184,11 @@ mod tests {
         let read: Vec<_> = slow.try_iter().collect();
         assert_eq!(read.len(), 2);
         assert!(!queues.tell_lost());
-        assert_eq!(slow.recv().unwrap().kind(), &EventKind::Lost { count: 8 });
+        assert_eq!(slow.recv().unwrap().kind(), &EventKind::Overflowed { count: 8 });
         queues.deliver(&mut events(1), 5);
         queues.tell_lost();
         assert_eq!(slow.recv().unwrap().kind(), &EventKind::Ended);
-        assert_eq!(slow.recv().unwrap().kind(), &EventKind::Lost { count: 5 });
+        assert_eq!(slow.recv().unwrap().kind(), &EventKind::Overflowed { count: 5 });
     }
 
     #[test]
@@ -199,7 +199,10 @@ mod tests {
         assert_eq!(slow.len(), 2);
         queues.close();
         let kinds: Vec<_> = slow.iter().map(|event| event.kind().clone()).collect();
-        assert_eq!(kinds, [EventKind::Ended, EventKind::Ended, EventKind::Lost { count: 23 }]);
+        assert_eq!(
+            kinds,
+            [EventKind::Ended, EventKind::Ended, EventKind::Overflowed { count: 23 }]
+        );
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::drive::feed::Knock;
-use crate::drive::in_band::To;
 use crate::event::LinkId;
-use crate::link::Received;
+use crate::links::in_band::To;
+use crate::links::in_band::link::Received;
 use crate::sys::Bell;
 
 /// A link whose reader has no room.

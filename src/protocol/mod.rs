@@ -5,8 +5,9 @@ mod connect_only;
 mod escapes;
 mod exchange;
 mod framed;
+pub(crate) mod guarded;
 pub(crate) mod http;
-mod line;
+pub(crate) mod line;
 mod redis;
 mod secrets;
 pub(crate) mod shown;
@@ -309,6 +310,8 @@ impl Framing for AsIs {
     }
 }
 
+// A method that is not forwarded would silently be the default, whatever the protocol says.
+#[deny(clippy::missing_trait_methods)]
 impl<P: Protocol + ?Sized> Protocol for Box<P> {
     fn beat(&mut self, seq: u64, out: &mut Vec<u8>) {
         (**self).beat(seq, out)

@@ -143,6 +143,12 @@ pub(crate) fn is_path_alive(evidence: &Evidence) -> bool {
         )
 }
 
+/// Whether the later evidence takes back that the earlier had arrived: what is sent behind it is
+/// sent again in vain since.
+pub(crate) fn is_dead_since(earlier: &Evidence, later: &Evidence) -> bool {
+    silence::is_acked(earlier) && silence::has_died_since(later)
+}
+
 /// Whether this cause blames somebody for more than a bad path or a slow process: it must not have
 /// been so, if the connection is well again by itself.
 pub(crate) fn accuses(cause: Cause) -> bool {

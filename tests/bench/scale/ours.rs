@@ -23,7 +23,7 @@ pub fn run(name: &str, run: &Run) -> Figures {
             EventKind::State { to: State::Up, .. } => up += 1,
             EventKind::Beat { .. } => all += 1,
             // What was lost may have been a link that came up.
-            EventKind::Lost { .. } => up = all_up(&coordinator),
+            EventKind::Overflowed { .. } => up = all_up(&coordinator),
             _ => {}
         }
     }
@@ -66,7 +66,7 @@ fn beats_until(coordinator: &Coordinator, until: Instant) -> u64 {
     while let Ok(event) = coordinator.events().recv_deadline(until) {
         match event.kind() {
             EventKind::Beat { .. } => beats += 1,
-            EventKind::Lost { count } => eprintln!("the benchmark has lost {count} events"),
+            EventKind::Overflowed { count } => eprintln!("the benchmark has lost {count} events"),
             _ => {}
         }
         if Instant::now() >= until {
