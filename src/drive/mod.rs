@@ -76,12 +76,11 @@ pub(crate) struct Seat {
 }
 
 /// The whole life of a link's thread.
-pub(crate) fn run(seat: Seat, interval: Duration, body: impl FnOnce(Seat)) {
-    seat.handle.enter();
-    sys::set_timer_slack(handle::slack(seat.shared.timer_slack, interval));
-    let _leaving =
-        Leaving { handle: Arc::clone(&seat.handle), feed: Arc::clone(&seat.shared.feed) };
-    body(seat);
+pub(crate) fn run(handle: Arc<Handle>, shared: &Shared, interval: Duration, body: impl FnOnce()) {
+    handle.enter();
+    sys::set_timer_slack(handle::slack(shared.timer_slack, interval));
+    let _leaving = Leaving { handle, feed: Arc::clone(&shared.feed) };
+    body();
 }
 
 /// Says that the thread is over, however it ends.
