@@ -130,8 +130,7 @@ impl Coordinator {
         let pace = Pace::Of(heartbeat.clone());
         let theirs = Arc::clone(&ear);
         let from = Followed { heartbeat, ear: theirs, rung, opening, send, stack, transport };
-        let body = move |seat| follow(seat, from).run();
-        let handle = self.start(name, String::new(), pace, body)?;
+        let handle = self.start(name, String::new(), pace, |seat| follow(seat, from))?;
         Ok(Follower::new(handle, ear, Arc::clone(&self.own.shared.feed)))
     }
 }

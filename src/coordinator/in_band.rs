@@ -132,9 +132,9 @@ impl Coordinator {
         };
         let (pace, theirs) = (Pace::Of(heartbeat.clone()), Arc::clone(&outlet));
         let plan = Plan { heartbeat, protocol, limit, outlet: theirs, to, bell, nagle };
-        let handle = self.start(name, target, pace, move |seat| {
+        let handle = self.start(name, target, pace, |seat| {
             let origin = origin(&seat);
-            in_band(seat, plan, origin).run();
+            in_band(seat, plan, origin)
         })?;
         let feed = Arc::clone(&self.own.shared.feed);
         Ok(Link::new(handle, feed, outlet, receiver, readable))

@@ -25,7 +25,9 @@ use crate::event::{Event, Identity, LinkId, Status};
 use crate::event_queue::EventQueue;
 use crate::heartbeat::Heartbeat;
 use crate::links::dial::{Dialer, Promise};
+use crate::links::driver::Driver;
 use crate::links::handle::Handle;
+use crate::links::medium::Medium;
 use crate::links::watch::watch;
 use crate::net::tls::Secure;
 use crate::protocol::Protocol;
@@ -136,12 +138,12 @@ impl Coordinator {
         let (name, shown) = (target.name(), target.to_string());
         self.admit(Needs::WATCH)?;
         let promise = Promise::new(&self.own.shared);
-        let body = move |seat: Seat| {
+        let make = move |seat: Seat| {
             let (handle, shared) = (Arc::clone(&seat.handle), Arc::clone(&seat.shared));
             let dialer = Dialer { handle, shared, target, secure, carries_data: false, promise };
-            watch(seat, dialer, heartbeat, protocol).run();
+            watch(seat, dialer, heartbeat, protocol)
         };
-        Ok(self.start(name, shown, pace, body)?.who.id)
+        Ok(self.start(name, shown, pace, make)?.who.id)
     }
 
     /// Whether [`watch`](Coordinator::watch) would take this target and heartbeat. Nothing is
@@ -155,20 +157,16 @@ impl Coordinator {
     }
 
     /// Starts the thread of a link, of whatever kind. One without a name gets a number.
-    fn start(
+    ///
+    /// The link is made here and not on its own thread: what that takes of the stack, three pages,
+    /// would stay with each of them for life.
+    fn start<M: Medium + Send + 'static>(
         &self,
         name: String,
         target: String,
         pace: Pace,
-        body: impl FnOnce(Seat) + Send + 'static,
+        make: impl FnOnce(Seat) -> Driver<M>,
     ) -> Result<Arc<Handle>, Error> {
-        let mut links = self.links()?;
-        if links.stopped {
-            return Err(Error::stopped());
-        }
-        let feed = &self.own.shared.feed;
-
-        let running = feed.links.load(Ordering::SeqCst);
         let id = LinkId(self.own.next.fetch_add(1, Ordering::Relaxed));
         let name = if name.is_empty() { format!("follow-{}", id.0) } else { name };
         let who = Identity { id, name, target };
@@ -182,10 +180,17 @@ impl Coordinator {
         let handle = Arc::new(handle);
         let seed = self.own.seed ^ id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let (theirs, shared) = (Arc::clone(&handle), Arc::clone(&self.own.shared));
-        let seat = Seat { handle: theirs, shared, seed };
-        feed.links.fetch_add(1, Ordering::SeqCst);
+        let mut driver = Box::new(make(Seat { handle: theirs, shared, seed }));
+        let (theirs, shared) = (Arc::clone(&handle), Arc::clone(&self.own.shared));
+        let body = move || drive::run(theirs, &shared, interval, move || driver.run());
         let thread = format!("keepbeat-{}", id.0);
-        match spawn::spawn(&thread, self.own.stack, move || drive::run(seat, interval, body)) {
+        let mut links = self.links()?;
+        if links.stopped {
+            return Err(Error::stopped());
+        }
+        let feed = &self.own.shared.feed;
+        let running = feed.links.fetch_add(1, Ordering::SeqCst);
+        match spawn::spawn(&thread, self.own.stack, body) {
             Ok(thread) => {
                 let running = Running { handle: Arc::clone(&handle), thread: Some(thread) };
                 links.running.insert(id, running);

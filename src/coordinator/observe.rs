@@ -103,8 +103,8 @@ impl Coordinator {
         let (sight, name, target) = socket.into().prepare(&heartbeat)?;
         let (socket, interval) = (sight.socket, heartbeat.interval);
         let (over, is_over) = Observed::channel();
-        let body = move |seat| observing(seat, sight, heartbeat, over).run();
-        let handle = self.start(name, target, Pace::Fixed(interval), body)?;
+        let make = |seat| observing(seat, sight, heartbeat, over);
+        let handle = self.start(name, target, Pace::Fixed(interval), make)?;
         Ok(Observed::new(handle, Arc::clone(&self.own.shared.feed), socket, is_over))
     }
 }

@@ -151,13 +151,29 @@ impl Case {
         self.on_next_connected(now);
     }
 
-    /// A beat was written; `before` is what the kernel knew just before it.
+    /// Whether the kernel is to be asked before the next beat is written.
+    pub(crate) fn asks_kernel(&self) -> bool {
+        self.is_on() && self.connection.asks(self.path)
+    }
+
+    /// More came than an answer in one piece of one segment.
+    pub(crate) fn on_more(&mut self) {
+        self.connection.more_came = true;
+    }
+
+    /// A beat was written; `before` is what the kernel knew just before it, where it was asked.
     pub(crate) fn on_sent(&mut self, seq: u64, at: Instant, bytes: usize, before: Option<TcpInfo>) {
         if !self.is_on() {
             return;
         }
-        let before = before.filter(|before| self.believes(before, at));
+        let mut before = before.filter(|before| self.believes(before, at));
         self.recorder.on_sent(seq, at, before.as_ref());
+        if self.asks_kernel() {
+            self.connection.unasked = 0;
+        } else {
+            self.connection.unasked += 1;
+            before = before.or_else(|| self.connection.work_out());
+        }
         if std::mem::take(&mut self.connection.in_time) {
             let last = self.connection.last.as_ref().and_then(|last| last.before.as_ref());
             self.path.on_round(before.as_ref(), last, self.connection.ledger.wrote.is_none());
@@ -215,6 +231,7 @@ impl Case {
         now: Instant,
     ) {
         self.connection.in_time = !late && self.connection.missed.misses == 0;
+        self.connection.on_quick(rtt);
         // Of a late one nobody knows that, unless it was looked at meanwhile.
         if self.trouble.acked.is_some() || late && self.trouble.seen.is_none() {
             return;

@@ -259,10 +259,7 @@ impl Inquiry {
             Saw::Answered { seq, rtt, late } => self.on_answered((seq, rtt, late), now, facts),
             Saw::Icmp(errno) => self.on_icmp(errno, now, facts),
             Saw::Quiet { info, thorough } => self.on_quiet(info, thorough, now, facts),
-            Saw::Unasked(heard) => {
-                let evidence = self.case.doubled(heard, now);
-                self.tell(evidence, now);
-            }
+            Saw::Unasked(heard) => self.on_unasked(heard, now),
             Saw::Time => {
                 self.collect(now, facts);
                 self.on_due(now, facts);
@@ -307,6 +304,15 @@ impl Inquiry {
         self.judged = Some(None);
     }
 
+    #[cold]
+    #[inline(never)]
+    fn on_unasked(&mut self, heard: &Heard, now: Instant) {
+        let evidence = self.case.doubled(heard, now);
+        self.tell(evidence, now);
+    }
+
+    #[cold]
+    #[inline(never)]
     fn on_connected(
         &mut self,
         peer: Option<SocketAddr>,
@@ -336,16 +342,7 @@ impl Inquiry {
                 why = self.on_trouble(loss, *to == State::Down, now, facts);
             }
             Report::State { loss: None, .. } => self.on_up(),
-            Report::Missed { seq, timeout, misses, cause, .. } => {
-                self.case.on_missed(*seq, *misses, *cause);
-                let detail = format!("no ack of beat {seq} within {timeout:?}");
-                self.on_silence(Loss::new(*cause, detail), now, facts);
-            }
-            Report::Silent { silent, misses } => {
-                self.case.on_silent(*misses);
-                let detail = format!("nothing received for {silent:.1?}");
-                self.on_silence(Loss::new(Cause::AckTimeout, detail), now, facts);
-            }
+            Report::Missed { .. } | Report::Silent { .. } => self.on_miss(report, now, facts),
             Report::Disconnected { loss, regular: Some(regular), .. } => {
                 self.on_regular_end(loss, *regular, now, facts);
             }
@@ -357,6 +354,23 @@ impl Inquiry {
             Report::Connected { .. } | Report::Beat { .. } | Report::Ended => {}
         }
         self.judged = Some(why);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn on_miss(&mut self, report: &Report, now: Instant, facts: &mut dyn Facts) {
+        let loss = match report {
+            Report::Missed { seq, timeout, misses, cause, .. } => {
+                self.case.on_missed(*seq, *misses, *cause);
+                Loss::new(*cause, format!("no ack of beat {seq} within {timeout:?}"))
+            }
+            Report::Silent { silent, misses } => {
+                self.case.on_silent(*misses);
+                Loss::new(Cause::AckTimeout, format!("nothing received for {silent:.1?}"))
+            }
+            _ => return,
+        };
+        self.on_silence(loss, now, facts);
     }
 
     fn on_up(&mut self) {
@@ -373,8 +387,8 @@ impl Inquiry {
     ) {
         self.case.on_ack(seq, rtt, late, now);
         self.end_trouble(true);
-        if let Some(evidence) = self.case.on_next_beat(true, None) {
-            self.explain(evidence, now);
+        if self.case.has_open() {
+            self.explain_by_answer(now);
         }
         if self.case.has_turned_lossy() {
             self.warn_of_loss(now, facts);
@@ -382,6 +396,15 @@ impl Inquiry {
     }
 
     #[cold]
+    #[inline(never)]
+    fn explain_by_answer(&mut self, now: Instant) {
+        if let Some(evidence) = self.case.on_next_beat(true, None) {
+            self.explain(evidence, now);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
     fn warn_of_loss(&mut self, now: Instant, facts: &mut dyn Facts) {
         let evidence = self.case.lossy(now, facts.look().as_ref());
         let diagnosis = Diagnosis::of(evidence);

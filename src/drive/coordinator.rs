@@ -102,3 +102,36 @@ impl Leaving {
         links == 0 || self.patience.is_over(now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventKind;
+    use crate::sys::Bell;
+    use std::time::SystemTime;
+
+    #[test]
+    fn changes_that_come_together_wake_their_reader_once_a_millisecond() {
+        let (feed, reports) = Feed::new();
+        let (feed, queues, quit) = (Arc::new(feed), Arc::<Queues>::default(), Arc::default());
+        let bell = Arc::new(Bell::new().unwrap());
+        let events = queues.add_with(10_000, Some(Arc::clone(&bell)));
+        let running = {
+            let (feed, queues, quit) = (Arc::clone(&feed), Arc::clone(&queues), Arc::clone(&quit));
+            thread::spawn(move || run(feed, reports, queues, quit, Arc::default(), |_| ()))
+        };
+        let start = Instant::now();
+        for _ in 0..2000 {
+            let (time, kind) = (SystemTime::now(), EventKind::Ended);
+            feed.push(Event { time, link: None, peer: None, certificate: None, kind }, true);
+            thread::yield_now(); // it may be handed out at once
+        }
+        quit.store(true, Ordering::SeqCst);
+        feed.knock.knock();
+        running.join().unwrap();
+        let most = start.elapsed().as_millis() as u64 + 2; // the first one, and the end
+        assert_eq!(events.len(), 2000);
+        let rings = bell.clear();
+        assert!(rings <= most, "{rings} wake-ups in {most} ms");
+    }
+}

@@ -101,3 +101,31 @@ impl Feed {
         self.lost.swap(0, Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_knock_is_kept_for_whoever_waits_later_and_many_are_one() {
+        let knock = Knock::default();
+        knock.knock();
+        knock.knock();
+        knock.wait(None); // would wait for ever
+        let (start, short) = (Instant::now(), Duration::from_millis(5));
+        knock.wait(Some(short));
+        assert!(start.elapsed() >= short, "the second knock was the same");
+    }
+
+    #[test]
+    fn a_knock_wakes_who_waits() {
+        let knock = Arc::new(Knock::default());
+        let waits = Arc::clone(&knock);
+        let waiting = thread::spawn(move || waits.wait(None));
+        while knock.thread.get().is_none() {
+            thread::yield_now();
+        }
+        knock.knock();
+        waiting.join().unwrap();
+    }
+}

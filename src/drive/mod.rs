@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) resolve: Box<Resolve>,
     pub(crate) timer_slack: Duration,
+    /// Links wait for a free processor.
+    pub(crate) background: bool,
     /// Sockets that links will want and that are not open at this moment.
     pub(crate) promised: AtomicU64,
     pub(crate) readers: Arc<Readers>,
@@ -76,12 +78,14 @@ pub(crate) struct Seat {
 }
 
 /// The whole life of a link's thread.
-pub(crate) fn run(seat: Seat, interval: Duration, body: impl FnOnce(Seat)) {
-    seat.handle.enter();
-    sys::set_timer_slack(handle::slack(seat.shared.timer_slack, interval));
-    let _leaving =
-        Leaving { handle: Arc::clone(&seat.handle), feed: Arc::clone(&seat.shared.feed) };
-    body(seat);
+pub(crate) fn run(handle: Arc<Handle>, shared: &Shared, interval: Duration, body: impl FnOnce()) {
+    handle.enter();
+    sys::set_timer_slack(handle::slack(shared.timer_slack, interval));
+    if shared.background {
+        sys::run_in_background();
+    }
+    let _leaving = Leaving { handle, feed: Arc::clone(&shared.feed) };
+    body();
 }
 
 /// Says that the thread is over, however it ends.

@@ -45,23 +45,24 @@ pub(crate) fn connect(
             }
             return Err(Cause::Stopped.into());
         }
-        match (result, &mut failed) {
-            (Ok(connection), _) => return Ok(connection),
-            (Err(loss), None) => failed = Some(loss),
-            // Where somebody answered, that is the news; its detail keeps its word in front.
-            (Err(loss), Some(all)) if all.cause == Cause::TlsFailed => {
-                all.detail = format!("{}; {}", all.detail, loss.detail);
-            }
-            (Err(loss), Some(all)) if loss.cause == Cause::TlsFailed => {
-                *all = Loss::new(loss.cause, format!("{}; {}", loss.detail, all.detail));
-            }
-            (Err(loss), Some(all)) => {
-                all.cause = loss.cause;
-                all.detail = format!("{}; {}", all.detail, loss.detail);
-            }
+        match result {
+            Ok(connection) => return Ok(connection),
+            Err(loss) => failed = Some(both(failed, loss)),
         }
     }
     Err(failed.unwrap_or_else(|| Loss::new(Cause::NameNotResolved, "the name has no address")))
+}
+
+/// What the addresses of a name came to so far, and the next one.
+#[cold]
+fn both(all: Option<Loss>, loss: Loss) -> Loss {
+    let Some(all) = all else { return loss };
+    // Where somebody answered, that is the news; its detail keeps its word in front.
+    let cause = if all.cause == Cause::TlsFailed { all.cause } else { loss.cause };
+    let tls_is_last = cause == Cause::TlsFailed && all.cause != Cause::TlsFailed;
+    let (first, then) =
+        if tls_is_last { (loss.detail, all.detail) } else { (all.detail, loss.detail) };
+    Loss::new(cause, format!("{first}; {then}"))
 }
 
 fn open(
@@ -96,15 +97,20 @@ fn open(
             None => Ok(connection),
         }
     });
-    result.map_err(|loss| {
-        handle.set_socket(None);
-        let icmp = sys::take_icmp(&*socket);
-        let has_stood = handle.has_stood();
-        let info = TcpInfo::of(&*socket).ok().filter(|_| has_stood);
-        let said = icmp.as_ref().map(|icmp| (icmp.kind, icmp.code));
-        *handle.attempt() = Attempt { address: Some(address), icmp: said, has_stood, info };
-        icmp.map_or(loss, |icmp| icmp_loss(icmp, address))
-    })
+    result.map_err(|loss| why_it_failed(handle, &socket, address, loss))
+}
+
+/// Apart from what succeeds: its stack would stay with the link's thread for life.
+#[cold]
+#[inline(never)]
+fn why_it_failed(handle: &Handle, socket: &Socket, address: SocketAddr, loss: Loss) -> Loss {
+    handle.set_socket(None);
+    let icmp = sys::take_icmp(socket);
+    let has_stood = handle.has_stood();
+    let info = TcpInfo::of(socket).ok().filter(|_| has_stood);
+    let said = icmp.as_ref().map(|icmp| (icmp.kind, icmp.code));
+    *handle.attempt() = Attempt { address: Some(address), icmp: said, has_stood, info };
+    icmp.map_or(loss, |icmp| icmp_loss(icmp, address))
 }
 
 /// What a router or firewall said of the attempt.

@@ -7,7 +7,7 @@ pub(crate) mod driver;
 pub(crate) mod follow;
 pub(crate) mod handle;
 pub(crate) mod in_band;
-mod medium;
+pub(crate) mod medium;
 pub(crate) mod observe;
 pub(crate) mod reporter;
 pub(crate) mod respond;

@@ -78,13 +78,19 @@ impl Reporter {
             return;
         }
         if let Some(left) = self.certificate.warning(Instant::now(), SystemTime::now) {
-            let peer = self.peer.map_or_else(|| self.handle.who.target.clone(), |p| p.to_string());
-            let evidence = self.certificate.evidence(left, peer, SystemTime::now());
-            // Not in the status: why the link is not Up is another question.
-            let kind = EventKind::Diagnosed { diagnosis: Arc::new(Diagnosis::of(evidence)) };
-            self.log(&kind);
-            self.push(kind);
+            self.warn_of_certificate(left);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn warn_of_certificate(&mut self, left: Duration) {
+        let peer = self.peer.map_or_else(|| self.handle.who.target.clone(), |p| p.to_string());
+        let evidence = self.certificate.evidence(left, peer, SystemTime::now());
+        // Not in the status: why the link is not Up is another question.
+        let kind = EventKind::Diagnosed { diagnosis: Arc::new(Diagnosis::of(evidence)) };
+        self.log(&kind);
+        self.push(kind);
     }
 
     /// What was worked out beside the events of the link.

@@ -235,6 +235,11 @@ impl Connection {
         Arc::clone(&self.socket)
     }
 
+    /// Whether it is under TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.layer.is_some()
+    }
+
     /// When the certificate of the peer expires, if there is one.
     pub(crate) fn certificate_expires(&self) -> Option<SystemTime> {
         self.layer.as_ref()?.certificate_expires()

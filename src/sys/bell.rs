@@ -76,7 +76,8 @@ impl Bell {
 
 impl Bell {
     /// Takes the first item of a queue for which this bell, if there is one, was rung after each
-    /// batch of items and at the end. It rings on while something waits, and for ever after the end.
+    /// batch of items and at the end. It rings on while something waits, and for ever after the
+    /// end.
     pub(crate) fn take<T>(bell: Option<&Bell>, queue: &Receiver<T>) -> Result<T, TryRecvError> {
         let first = queue.try_recv();
         let (Some(bell), Err(_)) = (bell, &first) else { return first };

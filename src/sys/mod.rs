@@ -32,7 +32,7 @@ pub(crate) use process::Own;
 pub(crate) use queue::queue_drops;
 pub(crate) use spawn::Thread;
 pub(crate) use tcp::{peek_now, recv_now, retransmission_timeout, set_longest_rto, tcp_info};
-pub(crate) use thread::set_timer_slack;
+pub(crate) use thread::{run_in_background, set_timer_slack};
 
 #[cfg(not(unix))]
 compile_error!("keepbeat needs a Unix: it waits in poll(2). It is tested on Linux.");

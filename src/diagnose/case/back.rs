@@ -37,13 +37,20 @@ pub(super) struct Back {
 }
 
 impl Case {
-    /// The first answer after a silence.
+    /// An answer: the first after a silence begins a story.
     pub(super) fn begin_back(&mut self, now: Instant) {
+        if self.connection.missed.misses > 0 {
+            self.begin_back_after_silence(now);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn begin_back_after_silence(&mut self, now: Instant) {
         let told = self.story.told.as_ref().filter(|told| !told.is_warning());
         // A silence that ended a connection before this one did not end here.
-        let was_silent = self.connection.missed.misses > 0;
         let Connection { first, back, .. } = &self.connection;
-        let (Some(first), None, true) = (first, back, was_silent) else { return };
+        let (Some(first), None) = (first, back) else { return };
         // What was told and may well have ended so needs no other story.
         let sure = told.filter(|told| told.confidence() >= Confidence::Likely);
         if sure.is_some_and(|told| !accuses(told.cause())) {

@@ -5,8 +5,15 @@ use std::time::{Duration, Instant};
 
 use super::back::Back;
 use super::next::Opening;
+use super::path::Path;
 use crate::diagnose::belief::Ledger;
 use crate::tcp_info::TcpInfo;
+
+/// As long as all is well the kernel is asked before each so many beats alone.
+const ASK_EVERY: u32 = 20;
+
+/// So many beats of a connection are asked about before any is left out.
+const ASK_AT_FIRST: u64 = 4;
 
 /// A beat on its way, or the first of those that were not answered.
 #[derive(Clone, Debug)]
@@ -16,6 +23,7 @@ pub(super) struct Sent {
     pub(super) bytes: u32,
     /// For how long nothing had gone either way before it.
     pub(super) idle: Duration,
+    /// What the kernel knew before it, as it was asked or can be worked out.
     pub(super) before: Option<TcpInfo>,
     /// Bytes before it that were not acknowledged, beats not counted.
     pub(super) ahead: Option<u64>,
@@ -59,6 +67,12 @@ pub(super) struct Connection {
     pub(super) last: Option<Sent>,
     /// The last beat was answered in time, and none before it waits.
     pub(super) in_time: bool,
+    /// So soon that nothing can have been sent again meanwhile.
+    pub(super) quick: bool,
+    /// More came since the last beat than an answer in one piece.
+    pub(super) more_came: bool,
+    /// Beats since the kernel was asked.
+    pub(super) unasked: u32,
     pub(super) missed: Missed,
     /// What this process knows of it without asking the kernel.
     pub(super) ledger: Ledger,
@@ -85,6 +99,9 @@ impl Connection {
             first: None,
             last: None,
             in_time: false,
+            quick: false,
+            more_came: false,
+            unasked: 0,
             missed: Missed::default(),
             ledger,
             opening: Opening::default(),
@@ -93,9 +110,50 @@ impl Connection {
         }
     }
 
+    /// Whether the kernel is to be asked before the next beat.
+    ///
+    /// What it would say can be worked out from what it said last, where since then each beat was
+    /// answered sooner than the kernel sends again, in one small segment, and nothing else went
+    /// either way: then nothing was sent again, doubled, lost or out of order. A path on which that
+    /// has happened lately is asked about each time, and so is a young connection.
+    pub(super) fn asks(&self, path: Path) -> bool {
+        let is_known = self.last.as_ref().is_some_and(|last| last.before.is_some());
+        let is_clean = self.quick && !self.more_came && self.outstanding == 0 && path.is_clean();
+        let is_young = self.ledger.wrote.is_none() || self.ledger.answers < ASK_AT_FIRST;
+        is_young || !is_known || !is_clean || self.unasked + 1 >= ASK_EVERY
+    }
+
+    /// What the kernel would have said before this beat, where it was not asked.
+    pub(super) fn work_out(&self) -> Option<TcpInfo> {
+        let last = self.last.as_ref()?;
+        let bytes = u64::from(last.bytes);
+        let before = last.before.clone()?;
+        Some(TcpInfo {
+            // The answer to the last beat has acknowledged it.
+            unacked: 0,
+            notsent_bytes: before.notsent_bytes.map(|_| 0),
+            bytes_acked: before.bytes_acked.map(|acked| acked + bytes),
+            bytes_sent: before.bytes_sent.map(|sent| sent + bytes),
+            // Of these nobody here knows.
+            bytes_received: None,
+            segs_in: None,
+            data_segs_in: None,
+            rwnd_limited: None,
+            ..before
+        })
+    }
+
+    /// That beat was answered after so long.
+    pub(super) fn on_quick(&mut self, rtt: Option<Duration>) {
+        let before = self.last.as_ref().and_then(|last| last.before.as_ref());
+        let quick = rtt.zip(before).is_some_and(|(rtt, before)| 2 * rtt < before.rto);
+        self.quick = quick && self.in_time;
+    }
+
     /// A beat was written; `before` is what the kernel knew just before it.
     pub(super) fn on_sent(&mut self, seq: u64, at: Instant, bytes: usize, before: Option<TcpInfo>) {
         let idle = at.saturating_duration_since(self.busy);
+        (self.quick, self.more_came) = (false, false);
         // A link of our own carries nothing else.
         let has_data = self.ledger.wrote.is_none();
         self.ledger.wrote = self.ledger.wrote.map(|wrote| wrote + bytes as u64);
@@ -161,5 +219,127 @@ impl Connection {
         let sent = unique(info)?.saturating_sub(unique(before)?);
         let beats = last.beats_out.saturating_sub(first.beats_out) + first.bytes;
         Some(sent <= beats.into() && !before.is_outstanding())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Case;
+    use super::*;
+    use crate::diagnose::settings::Diagnose;
+
+    const S: Duration = Duration::from_secs(1);
+    const MS: Duration = Duration::from_millis(1);
+
+    /// What the kernel says of a connection on which so many beats of nine bytes were answered.
+    fn told(beats: u64) -> TcpInfo {
+        TcpInfo::calm(|info| {
+            (info.bytes_acked, info.bytes_sent) = (Some(1 + 9 * beats), Some(9 * beats));
+            (info.bytes_retrans, info.notsent_bytes) = (Some(0), Some(0));
+            (info.rto, info.bytes_received, info.segs_in) = (200 * MS, Some(13), Some(2));
+        })
+    }
+
+    struct Beats {
+        case: Case,
+        start: Instant,
+        beats: u64,
+        asked: u64,
+    }
+
+    impl Beats {
+        fn new() -> Beats {
+            let start = Instant::now();
+            let mut case = Case::new(Diagnose::kernel(), S, "tcp://10.0.0.5:7000", start);
+            let ledger = Ledger { opened: true, wrote: Some(0), ..Ledger::default() };
+            case.on_connected(None, ledger, start);
+            Beats { case, start, beats: 0, asked: 0 }
+        }
+
+        /// One more beat; whether the kernel was asked before it.
+        fn send(&mut self) -> bool {
+            let asks = self.case.asks_kernel();
+            self.asked += u64::from(asks);
+            let before = asks.then(|| told(self.beats));
+            self.beats += 1;
+            self.case.on_sent(self.beats, self.start + self.beats as u32 * S, 9, before);
+            asks
+        }
+
+        fn answer(&mut self, took: Duration) {
+            let at = self.start + self.beats as u32 * S + took;
+            self.case.on_ack(self.beats, Some(took), false, at);
+        }
+
+        fn rounds(&mut self, count: u32) {
+            for _ in 0..count {
+                self.send();
+                self.answer(MS);
+            }
+        }
+    }
+
+    #[test]
+    fn as_long_as_all_is_well_the_kernel_is_asked_now_and_then_alone() {
+        let mut link = Beats::new();
+        link.rounds(1000);
+        assert!(link.asked >= 50 && link.asked <= 56, "asked {} times", link.asked);
+    }
+
+    #[test]
+    fn what_it_would_have_said_before_a_beat_is_worked_out() {
+        let mut link = Beats::new();
+        link.rounds(10);
+        assert!(!link.send());
+        let sent = link.case.connection.last.clone().unwrap();
+        let before = sent.before.unwrap();
+        let known = |info: &TcpInfo| (info.bytes_acked, info.bytes_sent, info.total_retransmits);
+        assert_eq!(known(&before), known(&told(10)));
+        assert_eq!((before.segs_in, sent.acked_at), (None, Some(1 + 9 * 11)));
+        let lost = TcpInfo { unacked: 1, total_retransmits: 3, ..told(10) };
+        assert_eq!(link.case.connection.sent_again(&lost), 3);
+        assert!(!link.case.connection.is_beat_acked(&lost));
+        assert!(link.case.connection.is_beat_acked(&told(11)));
+    }
+
+    #[test]
+    fn whatever_is_not_as_usual_has_the_kernel_asked_before_the_next_beat() {
+        let unusual: [fn(&mut Beats); 5] = [
+            |link| {
+                link.send();
+                link.answer(150 * MS); // it may have been sent again
+            },
+            |link| {
+                link.send();
+                link.case.on_more();
+                link.answer(MS);
+            },
+            |link| {
+                link.send(); // and no answer
+            },
+            |link| {
+                link.send();
+                link.case.on_missed(link.beats, 1, crate::cause::Cause::AckTimeout);
+                link.answer(MS);
+            },
+            |link| {
+                link.rounds(10);
+                while !link.case.asks_kernel() {
+                    link.rounds(1);
+                }
+                let lossy = TcpInfo { total_retransmits: 1, ..told(link.beats) };
+                link.beats += 1;
+                let at = link.start + link.beats as u32 * S;
+                link.case.on_sent(link.beats, at, 9, Some(lossy));
+                link.answer(MS);
+            },
+        ];
+        for (n, happens) in unusual.into_iter().enumerate() {
+            let mut link = Beats::new();
+            link.rounds(10);
+            assert!(!link.case.asks_kernel());
+            happens(&mut link);
+            assert!(link.case.asks_kernel(), "case {n}");
+        }
     }
 }

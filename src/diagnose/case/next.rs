@@ -147,6 +147,11 @@ impl Case {
         Some(told)
     }
 
+    /// Whether a death by silence waits to be explained by the next connection.
+    pub(crate) fn has_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// The first beat on the next connection has ended.
     pub(crate) fn on_next_beat(&mut self, acked: bool, info: Option<&TcpInfo>) -> Option<Evidence> {
         let mut open = self.open.take()?;

@@ -41,6 +41,7 @@ impl Inquiry {
 
     /// The time for that has come.
     #[cold]
+    #[inline(never)]
     pub(super) fn on_due(&mut self, now: Instant, facts: &mut dyn Facts) {
         if self.case.back_due().is_some_and(|due| due <= now) {
             let info = facts.look();

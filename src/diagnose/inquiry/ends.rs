@@ -50,6 +50,7 @@ impl Attempt {
 
 impl Inquiry {
     #[cold]
+    #[inline(never)]
     pub(super) fn on_disconnected(
         &mut self,
         loss: &mut Loss,
@@ -92,6 +93,7 @@ impl Inquiry {
 
     /// The peer ended the connection as it did before. That is explained once, and counted.
     #[cold]
+    #[inline(never)]
     pub(super) fn on_regular_end(
         &mut self,
         loss: &mut Loss,

@@ -10,6 +10,7 @@ use crate::tcp_info::TcpInfo;
 impl Inquiry {
     /// A miss: the looks are taken now, and the words go with the state, if that turns.
     #[cold]
+    #[inline(never)]
     pub(super) fn on_silence(&mut self, loss: Loss, now: Instant, facts: &mut dyn Facts) {
         let info = facts.look();
         if let Some(evidence) = self.case.on_next_beat(false, info.as_ref()) {
@@ -34,6 +35,7 @@ impl Inquiry {
 
     /// A router or firewall said something of the live connection.
     #[cold]
+    #[inline(never)]
     pub(super) fn on_icmp(&mut self, errno: i32, now: Instant, facts: &mut dyn Facts) {
         let info = facts.look();
         if !self.case.on_icmp(errno, now, info.as_ref()) {
@@ -53,6 +55,7 @@ impl Inquiry {
 
     /// The beat in flight was looked at, and nobody has said anything.
     #[cold]
+    #[inline(never)]
     pub(super) fn on_quiet(
         &mut self,
         info: Option<TcpInfo>,
@@ -80,6 +83,7 @@ impl Inquiry {
     /// No ack in time, and no miss: where the beat is held up by what the peer does not read, that
     /// is worth a word.
     #[cold]
+    #[inline(never)]
     pub(super) fn on_alive(&mut self, now: Instant, facts: &mut dyn Facts) {
         self.case.on_alive();
         let info = facts.look();
@@ -95,6 +99,7 @@ impl Inquiry {
     /// What side connections have found since the last time goes into the diagnosis, with what the
     /// kernel knows of the connection by now.
     #[cold]
+    #[inline(never)]
     pub(super) fn collect(&mut self, now: Instant, facts: &mut dyn Facts) {
         self.flush();
         if let Some(evidence) = self.take_found(now, facts) {
@@ -105,6 +110,7 @@ impl Inquiry {
     /// The last verdict of a link whose rounds are over: it is news also where it leaves cause and
     /// confidence as they were.
     #[cold]
+    #[inline(never)]
     pub(super) fn on_last(&mut self, now: Instant, facts: &mut dyn Facts) {
         self.flush();
         if let Some(evidence) = self.take_found(now, facts) {

@@ -13,6 +13,7 @@ use crate::diagnose::evidence::Evidence;
 impl Inquiry {
     /// The state turns for the worse: what is told with that.
     #[cold]
+    #[inline(never)]
     pub(super) fn on_trouble(
         &mut self,
         loss: &mut Loss,
@@ -46,6 +47,7 @@ impl Inquiry {
 
     /// What was silent is explained by what came after it.
     #[cold]
+    #[inline(never)]
     pub(super) fn explain(&mut self, evidence: Evidence, now: Instant) {
         let (diagnosis, news) = self.case.diagnose_past(evidence, now);
         self.case.learn(&diagnosis);
@@ -57,6 +59,7 @@ impl Inquiry {
     }
 
     #[cold]
+    #[inline(never)]
     pub(super) fn tell(&mut self, evidence: Evidence, now: Instant) {
         let (diagnosis, news) = self.case.diagnose(evidence, now);
         self.case.learn(&diagnosis);

@@ -34,6 +34,9 @@ use crate::tcp_info::TcpInfo;
 /// calls a beat.
 const ASK_RTO_EVERY: u64 = 64;
 
+/// What fits into one segment on any path: of so much nothing can come out of order.
+const ONE_SEGMENT: usize = 500;
+
 /// A connection of keepbeat's own that carries beats alone.
 pub(crate) struct Watch {
     dialer: Dialer,
@@ -254,7 +257,11 @@ impl Watch {
         }
         if let Input::Ack(_) = input {
             let frame = self.connection.as_ref().map(|connection| connection.inbox.frame_bytes());
-            self.overheard.on_ack(frame.unwrap_or_default());
+            let frame = frame.unwrap_or_default();
+            if frame.len() > ONE_SEGMENT {
+                link.inquiry.case().on_more();
+            }
+            self.overheard.on_ack(frame);
         }
         link.tell(input);
     }
@@ -353,6 +360,9 @@ impl Watch {
             let connection = self.connection.as_mut()?;
             let next = connection.inbox.next(&mut self.protocol);
             self.has_heard |= !matches!(next, Ok(Next::Nothing) | Err(_));
+            if !matches!(next, Ok(Next::Nothing | Next::Frame(Frame::Ack(_)))) {
+                link.inquiry.case().on_more();
+            }
             return Some(match next {
                 Ok(Next::Frame(Frame::Own)) => match self.went_on(link) {
                     Ok(Some(input)) => input,

@@ -17,8 +17,19 @@ use crate::measure::{Epoll, Figures, INTERVAL, Run, Usage};
 use crate::ours;
 
 /// In the order of their turns. All others are compared with the first.
-pub const NAMES: [&str; 7] =
-    ["naive", "keepbeat", "keepbeat-bare", "floor", "floor-slack", "floor-slack-batch", "epoll"];
+pub const NAMES: [&str; 11] = [
+    "naive",
+    "keepbeat",
+    "keepbeat-bare",
+    "keepbeat-background",
+    "keepbeat-bare-background",
+    "keepbeat-no-slack",
+    "floor",
+    "floor-slack",
+    "floor-batch",
+    "floor-slack-batch",
+    "epoll",
+];
 
 /// Those that an older version knows, too.
 pub const BEFORE: [&str; 2] = ["keepbeat", "keepbeat-bare"];
@@ -29,6 +40,10 @@ pub fn run(name: &str, run: &Run) -> Figures {
         "floor" => threads(run, eager),
         "floor-slack" => threads(run, |stream, shared, spread| {
             measure::set_slack(Duration::from_millis(5));
+            eager(stream, shared, spread);
+        }),
+        "floor-batch" => threads(run, |stream, shared, spread| {
+            measure::set_batch();
             eager(stream, shared, spread);
         }),
         "floor-slack-batch" => threads(run, |stream, shared, spread| {
@@ -52,7 +67,7 @@ struct Shared {
 fn threads(run: &Run, body: fn(&TcpStream, &Shared, Duration)) -> Figures {
     let mut figures = Figures::default();
     let shared = Arc::new(Shared::default());
-    let (before, begin) = (resident(), Instant::now());
+    let (before, begin, usage) = (resident(), Instant::now(), Usage::now());
     let address = run.address;
     let mut all = Vec::with_capacity(run.links);
     for n in 0..run.links {
@@ -74,12 +89,14 @@ fn threads(run: &Run, body: fn(&TcpStream, &Shared, Duration)) -> Figures {
         thread::sleep(Duration::from_millis(1)); // between two looks
     }
     figures.set("start", begin.elapsed().as_secs_f64());
+    figures.set("start cpu", usage.seconds());
     measure_beats(run, &shared, before, &mut figures);
-    let begin = Instant::now();
+    let (begin, usage) = (Instant::now(), Usage::now());
     let streams = all.iter().filter_map(|(stream, _)| stream.get());
     streams.for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
     all.into_iter().for_each(|(_, thread)| drop(thread.join()));
     figures.set("stop", begin.elapsed().as_secs_f64());
+    figures.set("stop cpu", usage.seconds());
     figures.set("all beats", shared.beats.load(Ordering::SeqCst) as f64);
     figures
 }
@@ -132,7 +149,7 @@ fn eager(stream: &TcpStream, shared: &Shared, spread: Duration) {
 /// One thread for all of them; beats that are due within a millisecond go out together.
 fn one_loop(run: &Run) -> Figures {
     let mut figures = Figures::default();
-    let (before, begin) = (resident(), Instant::now());
+    let (before, begin, usage) = (resident(), Instant::now(), Usage::now());
     let epoll = Epoll::new();
     let mut streams = Vec::with_capacity(run.links);
     let mut due = BinaryHeap::with_capacity(run.links);
@@ -143,6 +160,7 @@ fn one_loop(run: &Run) -> Figures {
         streams.push(stream);
     }
     figures.set("start", begin.elapsed().as_secs_f64());
+    figures.set("start cpu", usage.seconds());
     let start = Instant::now();
     due.extend((0..run.links).map(|n| {
         let spread = INTERVAL.mul_f64(n as f64 / run.links as f64);
@@ -169,9 +187,10 @@ fn one_loop(run: &Run) -> Figures {
     let beats = beat(start + 2 * INTERVAL + Duration::from_secs(run.seconds));
     usage.cost(beats, &mut figures);
     figures.set("memory", (resident() - before) / run.links as f64);
-    let begin = Instant::now();
+    let (begin, usage) = (Instant::now(), Usage::now());
     drop(streams);
     figures.set("stop", begin.elapsed().as_secs_f64());
+    figures.set("stop cpu", usage.seconds());
     figures.set("all beats", (few + beats) as f64);
     figures
 }

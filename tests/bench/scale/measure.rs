@@ -85,6 +85,11 @@ impl Usage {
         Usage { cpu, switches: usage.ru_nvcsw + usage.ru_nivcsw }
     }
 
+    /// The processor time since then, in seconds.
+    pub fn seconds(self) -> f64 {
+        (Usage::now().cpu - self.cpu).as_secs_f64()
+    }
+
     /// What `beats` have cost since then.
     pub fn cost(self, beats: u64, figures: &mut Figures) {
         let now = Usage::now();

@@ -14,7 +14,7 @@ pub fn run(name: &str, run: &Run) -> Figures {
         return fill(&coordinator, run, &beat);
     }
     let mut figures = Figures::default();
-    let (before, begin) = (resident(), Instant::now());
+    let (before, begin, usage) = (resident(), Instant::now(), Usage::now());
     (0..run.links).for_each(|_| watch(&coordinator, run, &beat).expect("a link"));
     let (mut up, mut all) = (0, 0);
     while up < run.links {
@@ -28,6 +28,7 @@ pub fn run(name: &str, run: &Run) -> Figures {
         }
     }
     figures.set("start", begin.elapsed().as_secs_f64());
+    figures.set("start cpu", usage.seconds());
     all += beats_until(&coordinator, Instant::now() + 2 * INTERVAL);
     let usage = Usage::now();
     let beats = beats_until(&coordinator, Instant::now() + Duration::from_secs(run.seconds));
@@ -35,9 +36,10 @@ pub fn run(name: &str, run: &Run) -> Figures {
     figures.set("memory", (resident() - before) / run.links as f64);
     figures.set("all beats", (all + beats) as f64);
     figures.set("missed", coordinator.statuses().iter().map(|s| s.missed as f64).sum());
-    let begin = Instant::now();
+    let (begin, usage) = (Instant::now(), Usage::now());
     let left = left_behind(coordinator.stop());
     figures.set("stop", begin.elapsed().as_secs_f64());
+    figures.set("stop cpu", usage.seconds());
     figures.set("left", left);
     figures
 }
@@ -47,6 +49,9 @@ fn settings(name: &str, builder: Builder, beat: Heartbeat) -> (Builder, Heartbea
     match name {
         "keepbeat" => (builder, beat),
         "keepbeat-bare" => (builder, beat.diagnose(Diagnose::off())),
+        "keepbeat-background" => (builder.background(true), beat),
+        "keepbeat-bare-background" => (builder.background(true), beat.diagnose(Diagnose::off())),
+        "keepbeat-no-slack" => (builder.timer_slack(Duration::from_micros(50)), beat),
         other => panic!("no contestant is called {other}"),
     }
 }

@@ -17,8 +17,19 @@ pub fn print(links: usize, rounds: usize, found: &[(&str, &Vec<Figures>)]) {
     println!("\n{links} links at one beat a second, medians of {rounds} rounds, own process only");
     println!("`to naive` is the processor time of a beat in comparison, round by round");
     println!(
-        "{:<24} {:>8} {:>8} {:>9} {:>9} {:>8} {:>8} {:>6} {:>7}",
-        "", "CPU us", "to naive", "switches", "KiB/link", "start s", "stop s", "left", "missed"
+        "{:<26} {:>7} {:>8} {:>8} {:>8} {:>8} {:>9} {:>7} {:>8} {:>5} {:>6} {:>8}",
+        "",
+        "CPU us",
+        "to naive",
+        "switches",
+        "KiB/link",
+        "start s",
+        "start CPU",
+        "stop s",
+        "stop CPU",
+        "left",
+        "missed",
+        "late ms"
     );
     let (_, first) = found[0];
     for (name, rounds) in found {
@@ -27,15 +38,19 @@ pub fn print(links: usize, rounds: usize, found: &[(&str, &Vec<Figures>)]) {
         // Whoever was left behind once was left behind.
         let left = rounds.iter().map(|figures| figures.get("left")).fold(f64::NAN, f64::max);
         println!(
-            "{name:<24} {:>8.1} {:>8.2} {:>9.2} {:>9.1} {:>8.3} {:>8.3} {:>6.0} {:>7.0}",
+            "{name:<26} {:>7.1} {:>8.2} {:>8.2} {:>8.1} {:>8.3} {:>9.3} {:>7.3} {:>8.3} {:>5.0} \
+             {:>6.0} {:>8.1}",
             of("cpu"),
             middle(ratios.collect()),
             of("switches"),
             of("memory"),
             of("start"),
+            of("start cpu"),
             of("stop"),
+            of("stop cpu"),
             left,
             of("missed"),
+            of("late") / 1e3,
         );
     }
 }
