@@ -15,7 +15,7 @@ pub struct Error {
     kind: Kind,
     text: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
-    /// Of a connection that never stood.
+    /// Why there is no connection.
     cause: Option<Cause>,
     /// The request may have run, all of it or a part.
     ran: bool,
@@ -76,7 +76,7 @@ pub(crate) enum Kind {
     Forked,
     UnknownLink,
     LeftBehind,
-    Lost(Cause),
+    Lost,
     Busy,
     Unsent,
     Io,
@@ -140,7 +140,7 @@ impl Error {
 
     /// No connection stands, or never will again.
     pub(crate) fn lost(loss: &Loss) -> Error {
-        Error::new(Kind::Lost(loss.cause), format!("the link is down: {loss}"))
+        Error::new(Kind::Lost, format!("the link is down: {loss}")).caused_by(Some(loss.cause))
     }
 
     pub(crate) fn busy(text: impl Into<String>) -> Error {
@@ -184,7 +184,7 @@ impl Error {
             Kind::Forked => ErrorKind::Forked,
             Kind::UnknownLink => ErrorKind::UnknownLink,
             Kind::LeftBehind => ErrorKind::LeftBehind,
-            Kind::Lost(_) => ErrorKind::Down,
+            Kind::Lost => ErrorKind::Down,
             Kind::Busy => ErrorKind::Busy,
             Kind::Unsent | Kind::Timeout => ErrorKind::Timeout,
             Kind::Io => ErrorKind::Io,
@@ -254,10 +254,7 @@ impl Error {
     /// Why there is no connection: of a link that is down, or of a request, where that is known
     /// in a word ([`ProxyFailed`](Cause::ProxyFailed), [`TlsFailed`](Cause::TlsFailed)).
     pub fn cause(&self) -> Option<Cause> {
-        match self.kind {
-            Kind::Lost(cause) => Some(cause),
-            _ => self.cause,
-        }
+        self.cause
     }
 
     /// A request: the server closed the kept connection as it went out, and it may not be sent

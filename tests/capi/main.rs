@@ -21,10 +21,8 @@ fn calls(header: &str) -> Vec<String> {
         .filter(|line| !line.trim_start().starts_with('*') && !line.starts_with("/*"))
         .filter(|line| !line.starts_with(' ') && !line.starts_with("typedef"))
         .filter_map(|line| {
-            let start = line.find("kb_").filter(|_| line.contains('('))?;
             let before = &line[..line.find('(')?];
-            let name = before.rfind("kb_").map_or(start, |at| at);
-            Some(before[name..].to_owned())
+            Some(before[before.rfind("kb_")?..].to_owned())
         })
         .collect();
     calls.sort();
