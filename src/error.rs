@@ -15,7 +15,7 @@ pub struct Error {
     kind: Kind,
     text: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
-    /// Why the connection was never opened.
+    /// Why there is no connection.
     cause: Option<Cause>,
     /// The request may have run, in full or in part.
     ran: bool,
@@ -78,7 +78,7 @@ pub(crate) enum Kind {
     Forked,
     UnknownLink,
     LeftBehind,
-    Lost(Cause),
+    Lost,
     Busy,
     Unsent,
     Io,
@@ -142,7 +142,7 @@ impl Error {
 
     /// The link has no connection, now or for good.
     pub(crate) fn lost(loss: &Loss) -> Error {
-        Error::new(Kind::Lost(loss.cause), format!("the link is down: {loss}"))
+        Error::new(Kind::Lost, format!("the link is down: {loss}")).caused_by(Some(loss.cause))
     }
 
     pub(crate) fn busy(text: impl Into<String>) -> Error {
@@ -191,7 +191,7 @@ impl Error {
             Kind::Forked => ErrorKind::Forked,
             Kind::UnknownLink => ErrorKind::UnknownLink,
             Kind::LeftBehind => ErrorKind::LeftBehind,
-            Kind::Lost(_) => ErrorKind::Down,
+            Kind::Lost => ErrorKind::Down,
             Kind::Busy => ErrorKind::Busy,
             Kind::Unsent | Kind::Timeout => ErrorKind::Timeout,
             Kind::Io => ErrorKind::Io,
@@ -262,10 +262,7 @@ impl Error {
     /// Why there is no connection: for a link that is down, and for a request where a word is known
     /// ([`ProxyFailed`](Cause::ProxyFailed), [`TlsFailed`](Cause::TlsFailed)).
     pub fn cause(&self) -> Option<Cause> {
-        match self.kind {
-            Kind::Lost(cause) => Some(cause),
-            _ => self.cause,
-        }
+        self.cause
     }
 
     /// Whether the server closed the kept connection as a request went out that may not be sent

@@ -54,7 +54,10 @@ enum {
   KB_EPANIC = -9,   /* a bug of the library */
   KB_EFORKED = -10, /* the handle is the parent's */
   KB_EEND = -11,    /* nothing more will come */
-  KB_EIO = -12      /* the operating system said no */
+  KB_EIO = -12,     /* the operating system said no */
+  KB_ECONNECT = -13, /* of a request: no connection came to be */
+  KB_ESTALE = -14,  /* of a request: the kept connection ended as it went out */
+  KB_EHTTP = -15    /* of a request: what came is no answer, or broke off */
 };
 const char *kb_last_error(void);   /* this thread's, until its next call that fails; never NULL */
 const char *kb_strerror(int code); /* what the code means, in general; static */
@@ -277,6 +280,51 @@ int kb_link_close(kb_link *, int timeout_ms);
  * being connected; where what was begun could not be written, it is. */
 int kb_link_release(kb_link *, int timeout_ms, int *fd);
 void kb_link_free(kb_link *); /* ends it if need be, and waits for nobody */
+
+/* --- HTTP sessions --- requests on kept connections, which are not used once they have died. Only
+ * in a library that was built with FEATURES=session; in any other these calls are there, and refuse:
+ * kb_session_new is KB_EINVAL. For https:// with FEATURES=tls,session. */
+typedef struct kb_session kb_session;
+typedef struct kb_response kb_response;
+typedef struct {
+  size_t size;
+  uint32_t timeout_ms;            /* of a whole request, body included; none */
+  uint32_t connect_timeout_ms;    /* 10000 */
+  uint32_t first_byte_timeout_ms; /* none */
+  uint32_t silence_timeout_ms;    /* none: in the middle of an answer */
+  uint32_t idle_timeout_ms;       /* 90000: kept connections are closed after it */
+  uint32_t max_per_host;          /* no limit, as in the two below */
+  uint32_t max_idle_per_host;
+  uint32_t max_total;
+  uint32_t max_redirects; /* 10; KB_NONE */
+  uint8_t no_proxy;       /* 1: those of the environment are passed over */
+  uint8_t reserved[3];
+  const char *user_agent;
+  const char *proxy; /* NULL: that of the environment */
+} kb_session_settings;
+int kb_session_new(const kb_session_settings *, kb_session **out); /* NULL: the defaults */
+void kb_session_free(kb_session *);
+
+/* Sends, and waits for the head of the answer; a status is no error. headers: "Name: value" each,
+ * NULL behind the last, or NULL. body NULL: none. timeout_ms is for all of it, the reading of the
+ * body included; -1: that of the session. May be called from many threads on one session. */
+int kb_request(kb_session *, const char *method, const char *url, const char *const *headers,
+               const void *body, size_t len, int timeout_ms, kb_response **out);
+/* Of this thread's last kb_request, where it failed. 0: no byte of it had left, so it can be sent
+ * again whatever it does. 1: the server may have run it. */
+int kb_request_may_have_run(void);
+int kb_response_status(const kb_response *);          /* 200; 0: no such response */
+const char *kb_response_url(const kb_response *);     /* after redirects, without its query */
+const char *kb_response_header(const kb_response *, const char *name); /* the first; NULL: none */
+/* All of them, one after the other: KB_EEND behind the last. */
+int kb_response_field(const kb_response *, size_t i, const char **name, const char **value);
+int64_t kb_response_idle_ns(const kb_response *); /* of its kept connection; -1: a fresh one */
+int kb_response_replayed(const kb_response *); /* 1: sent twice, since a kept connection had ended */
+/* The next piece of the body; *n is 0 at its end. Waits within the time of its request. */
+int kb_response_read(kb_response *, void *into, size_t room, size_t *n);
+/* All that is left of it, which lives until kb_response_free. most 0: 10 MiB; longer is KB_EHTTP. */
+int kb_response_body(kb_response *, size_t most, const void **data, size_t *len);
+void kb_response_free(kb_response *);
 
 #ifdef __cplusplus
 }

@@ -4,6 +4,7 @@
 mod build;
 mod legacy;
 mod programs;
+mod session;
 
 use std::process::Command;
 
@@ -20,10 +21,8 @@ fn calls(header: &str) -> Vec<String> {
         .filter(|line| !line.trim_start().starts_with('*') && !line.starts_with("/*"))
         .filter(|line| !line.starts_with(' ') && !line.starts_with("typedef"))
         .filter_map(|line| {
-            let start = line.find("kb_").filter(|_| line.contains('('))?;
             let before = &line[..line.find('(')?];
-            let name = before.rfind("kb_").map_or(start, |at| at);
-            Some(before[name..].to_owned())
+            Some(before[before.rfind("kb_")?..].to_owned())
         })
         .collect();
     calls.sort();
@@ -47,7 +46,7 @@ fn the_header_is_c99_and_every_cxx() {
 
 #[test]
 fn the_shared_library_shows_the_calls_of_the_header_and_nothing_else() {
-    let library = built().join("libkeepbeat.so.0");
+    let library = built().join("libkeepbeat.so.0"); // with the calls of sessions, which refuse
     let output = Command::new("nm").args(["-D", "--defined-only"]).arg(&library).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let mut shown: Vec<String> = text

@@ -50,11 +50,11 @@ impl Protocol for Counting {
         self.0.parse(bytes)
     }
 
-    fn answer(&mut self, beat: &[u8], out: &mut Vec<u8>) {
-        self.0.answer(beat, out);
+    fn ack(&mut self, seq: Option<u64>, out: &mut Vec<u8>) {
+        self.0.ack(seq, out);
     }
 
-    fn framing(&self) -> Option<Box<dyn Framing>> {
+    fn framing(&self) -> Box<dyn Framing> {
         self.0.framing()
     }
 }

@@ -97,7 +97,7 @@ impl Follower {
 
     /// In a forked child nothing may be locked.
     fn ear(&self) -> Result<&Ear, Error> {
-        if self.inner.is_forked() { Err(Error::forked()) } else { Ok(&self.inner.ear) }
+        self.inner.at_home().map(|inner| &*inner.ear).ok_or_else(Error::forked)
     }
 
     /// The number of the link, as in its events.

@@ -227,10 +227,7 @@ impl Observed {
     /// [`Error::is_left_behind`]: the thread is still busy after 0.9 s, on a machine that is
     /// starved. It has been told, and ends by itself.
     pub fn stop(&self) -> Result<(), Error> {
-        if self.own.is_forked() {
-            return Err(Error::forked());
-        }
-        let Watcher { handle, over, .. } = &*self.own;
+        let Watcher { handle, over, .. } = self.own.at_home().ok_or_else(Error::forked)?;
         handle.stop();
         if handle.is_current_thread() {
             return Ok(());

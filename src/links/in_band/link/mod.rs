@@ -145,7 +145,7 @@ impl Link {
 
     /// In a forked child nothing may be locked or written.
     fn at_home(&self) -> Result<&Held, Error> {
-        if self.held.is_forked() { Err(Error::forked()) } else { Ok(&self.held) }
+        self.held.at_home().ok_or_else(Error::forked)
     }
 
     /// Its number within its coordinator.
