@@ -131,6 +131,7 @@ fn is_own(address: IpAddr) -> bool {
 }
 
 /// A connect that `stop` can end: it shuts the socket down, which wakes the poll.
+#[inline(never)]
 fn establish(
     handle: &Handle,
     socket: &Socket,

@@ -57,7 +57,7 @@ impl Common {
     pub(crate) fn new(seat: Seat, heartbeat: Heartbeat, pulse: Pulse, now: Instant) -> Common {
         let inquiry = Inquiry::new(&seat, &heartbeat, now);
         let reporter = Reporter::new(Arc::clone(&seat.handle), Arc::clone(&seat.shared.feed));
-        let (paused, inputs) = (false, VecDeque::new());
+        let (paused, inputs) = (false, VecDeque::with_capacity(2));
         let handle = seat.handle;
         Common { handle, heartbeat, pulse, reporter, inquiry, beat_at: now, paused, inputs }
     }
