@@ -153,7 +153,7 @@ void kb_event_free(kb_event *);
 
 /* Opens a connection of its own to target ("redis://10.0.0.5:6379"), beats on it, opens it again.
  * send NULL: as the scheme of the target says; else these bytes, and expect is how the answer
- * begins. send NULL and expect given: nothing is sent, and the peer greets so. */
+ * begins (NULL: whatever comes). send NULL and expect given: nothing is sent, and the peer greets so. */
 int kb_watch(kb_coordinator *, const char *target, const char *name, const kb_heartbeat *,
              const void *send, size_t send_len, const void *expect, size_t expect_len, void *user,
              kb_link **out);

@@ -115,6 +115,8 @@ static void targets(void) {
   for (i = 0; i < sizeof some / sizeof *some; i++) {
     sane(kb_watch(c, some[i], some[i], NULL, NULL, 0, NULL, 0, NULL, &link), &link);
   }
+  REFUSED(kb_watch(c, "tcp://u:p@h:7", NULL, NULL, NULL, 0, NULL, 0, NULL, &link), KB_EINVAL,
+          "has no login");
   memset(text, 'h', sizeof text - 1);
   sane(kb_watch(c, text, text, NULL, NULL, 0, NULL, 0, NULL, &link), &link);
   sane(kb_watch(c, "127.0.0.1:1", text, NULL, text, sizeof text, text, sizeof text, NULL, &link), &link);
