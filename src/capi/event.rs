@@ -97,7 +97,7 @@ pub extern "C-unwind" fn kb_event_kind(event: *const c_void) -> c_int {
         EventKind::Disconnected { .. } => 8,
         EventKind::Stalled { .. } => 9,
         EventKind::Ended => 10,
-        EventKind::Lost { .. } => 11,
+        EventKind::Overflowed { .. } => 11,
         _ => 0,
     })
 }
@@ -150,7 +150,7 @@ pub extern "C-unwind" fn kb_event_number(event: *const c_void) -> u64 {
         }
         EventKind::Silent { misses, .. } => u64::from(*misses),
         EventKind::Disconnected { beats, .. } => *beats,
-        EventKind::Lost { count } => *count,
+        EventKind::Overflowed { count } => *count,
         _ => 0,
     })
 }

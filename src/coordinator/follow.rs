@@ -3,14 +3,14 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::drive::follow::ear::Ear;
-use crate::drive::follow::{Follow, Followed};
-use crate::drive::guarded::Guarded;
 use crate::drive::limits::Needs;
 use crate::error::Error;
-use crate::follower::{Follower, Following};
 use crate::heartbeat::Heartbeat;
+use crate::links::follow::follower::{Follower, Following};
+use crate::links::follow::intake::Ear;
+use crate::links::follow::{Followed, follow};
 use crate::protocol::Protocol;
+use crate::protocol::guarded::Guarded;
 
 use super::{Coordinator, Pace};
 
@@ -130,8 +130,7 @@ impl Coordinator {
         let pace = Pace::Of(heartbeat.clone());
         let theirs = Arc::clone(&ear);
         let from = Followed { heartbeat, ear: theirs, rung, opening, send, stack, transport };
-        let body = move |seat| Follow::new(seat, from).run();
-        let handle = self.start(name, String::new(), pace, body)?;
+        let handle = self.start(name, String::new(), pace, |seat| follow(seat, from))?;
         Ok(Follower::new(handle, ear, Arc::clone(&self.own.shared.feed)))
     }
 }

@@ -8,19 +8,18 @@ use socket2::Socket;
 
 use crate::cause::Loss;
 use crate::drive::Seat;
-use crate::drive::dial::{Dialer, Promise};
-use crate::drive::guarded::Guarded;
-use crate::drive::in_band::outlet::{Meanwhile, Outlet};
-use crate::drive::in_band::{InBand, Origin, Plan, To};
 use crate::drive::limits::Needs;
-use crate::drive::tls::Secure;
 use crate::error::Error;
 use crate::event::LinkId;
 use crate::heartbeat::Heartbeat;
-use crate::link::{Adopt, Connect, Link, Received};
-use crate::observer::peer_to_adopt;
+use crate::links::dial::{Dialer, Promise};
+use crate::links::in_band::link::{Adopt, Connect, Link, Received};
+use crate::links::in_band::outlet::{Meanwhile, Outlet};
+use crate::links::in_band::{Origin, Plan, To, in_band};
+use crate::links::observe::observer::peer_to_adopt;
+use crate::net::tls::Secure;
 use crate::protocol::Protocol;
-use crate::role::After;
+use crate::protocol::guarded::Guarded;
 use crate::sys::Bell;
 use crate::target::Target;
 
@@ -63,7 +62,6 @@ impl Coordinator {
         let peer = peer_to_adopt(adopt.stream.as_fd())?;
         let target = Target::from(peer).to_string();
         let name = adopt.name.unwrap_or_else(|| target.clone());
-        let heartbeat = Heartbeat { after: After::End, ..heartbeat };
         self.admit(Needs::ADOPT)?;
         let nagle = adopt.nodelay && !adopt.stream.nodelay().unwrap_or(true);
         if nagle {
@@ -99,14 +97,13 @@ impl Coordinator {
         connect.check()?;
         let Connect { target, frames, meanwhile, login, nodelay, deliver } = connect;
         let secure = Secure::of(&target)?;
-        let heartbeat = Heartbeat { carries_data: true, ..heartbeat };
         let (name, shown) = (target.name(), target.to_string());
         self.admit(Needs::CONNECT)?;
         let promise = Promise::new(&self.own.shared);
         let new = New { name, target: shown, frames, deliver, nagle: !nodelay, meanwhile };
         self.link(new, heartbeat, Box::new(protocol), |seat| {
             let (handle, shared) = (Arc::clone(&seat.handle), Arc::clone(&seat.shared));
-            let dialer = Dialer { handle, shared, target, secure, promise };
+            let dialer = Dialer { handle, shared, target, secure, carries_data: true, promise };
             Origin::Dialed(Box::new(dialer), login)
         })
     }
@@ -135,9 +132,9 @@ impl Coordinator {
         };
         let (pace, theirs) = (Pace::Of(heartbeat.clone()), Arc::clone(&outlet));
         let plan = Plan { heartbeat, protocol, limit, outlet: theirs, to, bell, nagle };
-        let handle = self.start(name, target, pace, move |seat| {
+        let handle = self.start(name, target, pace, |seat| {
             let origin = origin(&seat);
-            InBand::new(seat, plan, origin).run();
+            in_band(seat, plan, origin)
         })?;
         let feed = Arc::clone(&self.own.shared.feed);
         Ok(Link::new(handle, feed, outlet, receiver, readable))

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::drive::limits::Needs;
-use crate::drive::observe::Observing;
 use crate::error::Error;
 use crate::heartbeat::Heartbeat;
-use crate::observer::{Observe, Observed};
+use crate::links::observe::observer::{Observe, Observed};
+use crate::links::observe::observing;
 
 use super::{Coordinator, Pace};
 
@@ -103,8 +103,8 @@ impl Coordinator {
         let (sight, name, target) = socket.into().prepare(&heartbeat)?;
         let (socket, interval) = (sight.socket, heartbeat.interval);
         let (over, is_over) = Observed::channel();
-        let body = move |seat| Observing::new(seat, sight, &heartbeat, over).run();
-        let handle = self.start(name, target, Pace::Fixed(interval), body)?;
+        let make = |seat| observing(seat, sight, heartbeat, over);
+        let handle = self.start(name, target, Pace::Fixed(interval), make)?;
         Ok(Observed::new(handle, Arc::clone(&self.own.shared.feed), socket, is_over))
     }
 }

@@ -2,43 +2,32 @@
 //! runs one loop: poll the pulse, do what it says, tell it what happened. One file per kind of
 //! link.
 
-mod attempt;
 pub(crate) mod certificate;
-pub(crate) mod clients;
-mod connect;
 mod coordinator;
-pub(crate) mod dial;
 pub(crate) mod feed;
-pub(crate) mod follow;
 pub(crate) mod gate;
-pub(crate) mod guarded;
-pub(crate) mod handle;
-pub(crate) mod in_band;
-pub(crate) mod inbox;
-mod inquiry;
-pub(crate) mod keepalive;
-pub(crate) mod known;
+pub(crate) mod inquiry;
 pub(crate) mod limits;
-mod looks;
+pub(crate) mod looks;
 mod member;
-pub(crate) mod observe;
-mod overheard;
+pub(crate) mod overheard;
 mod own_side;
 pub(crate) mod queues;
 pub(crate) mod readers;
 mod relic;
-mod reporter;
 pub(crate) mod resolve;
-mod scene;
+pub(crate) mod scene;
 pub(crate) mod side;
-pub(crate) mod socket;
 pub(crate) mod spawn;
+pub(crate) mod stopping;
 mod suspension;
-#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
-pub(crate) mod tls;
-mod verdict;
-pub(crate) mod watch;
+pub(crate) mod verdict;
 mod zone;
+
+// Files that stand here take what has moved by its old path.
+pub(crate) use crate::links::{connect, handle, reporter};
+pub(crate) use crate::net::{connection as socket, inbox, tls};
+pub(crate) use crate::protocol::guarded;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -68,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) resolve: Box<Resolve>,
     pub(crate) timer_slack: Duration,
+    /// Links wait for a free processor.
+    pub(crate) background: bool,
     /// Sockets that links will want and that are not open at this moment.
     pub(crate) promised: AtomicU64,
     pub(crate) readers: Arc<Readers>,
@@ -87,12 +78,14 @@ pub(crate) struct Seat {
 }
 
 /// The whole life of a link's thread.
-pub(crate) fn run(seat: Seat, interval: Duration, body: impl FnOnce(Seat)) {
-    seat.handle.enter();
-    sys::set_timer_slack(handle::slack(seat.shared.timer_slack, interval));
-    let _leaving =
-        Leaving { handle: Arc::clone(&seat.handle), feed: Arc::clone(&seat.shared.feed) };
-    body(seat);
+pub(crate) fn run(handle: Arc<Handle>, shared: &Shared, interval: Duration, body: impl FnOnce()) {
+    handle.enter();
+    sys::set_timer_slack(handle::slack(shared.timer_slack, interval));
+    if shared.background {
+        sys::run_in_background();
+    }
+    let _leaving = Leaving { handle, feed: Arc::clone(&shared.feed) };
+    body();
 }
 
 /// Says that the thread is over, however it ends.

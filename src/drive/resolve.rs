@@ -4,9 +4,9 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 use crate::cause::{Cause, Loss};
-use crate::drive::guarded::caught;
-use crate::drive::handle::Handle;
 use crate::drive::zone;
+use crate::links::handle::Handle;
+use crate::protocol::guarded::caught;
 use crate::sys::{self, NameFault, NameFaultKind};
 
 /// How names become addresses.

@@ -4,20 +4,20 @@
 use std::net::SocketAddr;
 
 use crate::cause::{Cause, Loss};
-use crate::drive::known::Gone;
+use crate::links::observe::observed_fd::Gone;
 use crate::sys::Happened;
 use crate::tcp_info::{TcpInfo, TcpState};
 
 /// What epoll said since the last look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Signs {
+pub(crate) struct Signs {
     ended: bool,
     hung_up: bool,
     failed: bool,
 }
 
 impl Signs {
-    pub(super) fn on_happened(&mut self, happened: &Happened) {
+    pub(crate) fn on_happened(&mut self, happened: &Happened) {
         self.ended |= happened.ended;
         self.hung_up |= happened.hung_up;
         self.failed |= happened.failed;
@@ -31,30 +31,30 @@ impl Signs {
 
 /// The looks before, as far as they say how a connection ends.
 #[derive(Clone, Debug)]
-pub(super) struct Before {
+pub(crate) struct Before {
     last: TcpInfo,
     /// The most that was acknowledged past the data, while the connection was established.
     most: Option<i64>,
 }
 
 impl Before {
-    pub(super) fn new(first: TcpInfo) -> Before {
+    pub(crate) fn new(first: TcpInfo) -> Before {
         let most = first.acked_past_data();
         Before { last: first, most }
     }
 
-    pub(super) fn last(&self) -> &TcpInfo {
+    pub(crate) fn last(&self) -> &TcpInfo {
         &self.last
     }
 
     /// A look at a connection that goes on.
-    pub(super) fn keep(&mut self, look: TcpInfo) {
+    pub(crate) fn keep(&mut self, look: TcpInfo) {
         self.most = self.most.max(look.acked_past_data());
         self.last = look;
     }
 
     /// How the connection has ended, if it has.
-    pub(super) fn end(
+    pub(crate) fn end(
         &self,
         look: &Result<TcpInfo, Gone>,
         signs: Signs,

@@ -5,8 +5,9 @@ mod connect_only;
 mod escapes;
 mod exchange;
 mod framed;
+pub(crate) mod guarded;
 pub(crate) mod http;
-mod line;
+pub(crate) mod line;
 mod redis;
 mod secrets;
 pub(crate) mod shown;
@@ -21,6 +22,7 @@ pub use line::Line;
 pub use redis::Redis;
 pub use steps::Steps;
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::cause::{Cause, Loss};
@@ -89,6 +91,14 @@ impl Rejected {
         Rejected(Loss::new(Cause::LoginRefused, detail))
     }
 }
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Rejected {}
 
 /// What it means that the peer ends the connection while it owes no answer: while no beat is in
 /// flight, or before the first byte of its answer, on a connection that had rested before.
@@ -309,6 +319,8 @@ impl Framing for AsIs {
     }
 }
 
+// A method that is not forwarded would silently be the default, whatever the protocol says.
+#[deny(clippy::missing_trait_methods)]
 impl<P: Protocol + ?Sized> Protocol for Box<P> {
     fn beat(&mut self, seq: u64, out: &mut Vec<u8>) {
         (**self).beat(seq, out)

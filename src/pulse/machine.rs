@@ -14,11 +14,11 @@ use fastrand::Rng;
 
 use crate::cause::{Cause, Loss};
 use crate::heartbeat::Heartbeat;
-use crate::role::After;
 use crate::state::State;
 
 use super::backoff::Backoff;
 use super::beats::Beats;
+use super::conduct::Conduct;
 use super::doubt::Doubt;
 use super::ends::Ends;
 use super::health::Health;
@@ -117,6 +117,7 @@ enum Purpose {
 #[derive(Debug)]
 pub struct Pulse {
     heartbeat: Heartbeat,
+    conduct: Conduct,
     rng: Rng,
     now: Instant,
     phase: Phase,
@@ -157,6 +158,11 @@ impl Pulse {
     ///
     /// If the heartbeat cannot work: ask [`Heartbeat::check`] first.
     pub fn new(heartbeat: Heartbeat, seed: u64, now: Instant) -> Pulse {
+        Pulse::of(Conduct::Watch, heartbeat, seed, now)
+    }
+
+    /// A pulse for a link that is made in this way.
+    pub(crate) fn of(conduct: Conduct, heartbeat: Heartbeat, seed: u64, now: Instant) -> Pulse {
         heartbeat.check().expect("the heartbeat has been checked");
         let health = Health::new(heartbeat.fall, heartbeat.rise);
         let mut pulse = Pulse {
@@ -187,6 +193,7 @@ impl Pulse {
             unproven: false,
             beaten: now,
             heartbeat,
+            conduct,
         };
         pulse.open();
         pulse
@@ -199,7 +206,7 @@ impl Pulse {
     ///
     /// If the heartbeat cannot work: ask [`Heartbeat::check`] first.
     pub fn staying(heartbeat: Heartbeat, seed: u64, now: Instant) -> Pulse {
-        Pulse::new(Heartbeat { after: After::Stay, ..heartbeat }, seed, now)
+        Pulse::of(Conduct::Stay, heartbeat, seed, now)
     }
 
     /// Takes one input. A `now` before an earlier one counts as that one.
@@ -365,7 +372,7 @@ impl Pulse {
         }
         let cause = loss.cause;
         self.disconnect(connection.as_ref(), loss, None);
-        let last = self.heartbeat.after != After::Reconnect;
+        let last = !self.conduct.reconnects();
         if last || cause == Cause::ProtocolPanicked || self.rounds == Some(0) {
             self.report(Report::Ended);
             self.phase = Phase::Done;
@@ -423,7 +430,7 @@ impl Pulse {
 
     /// It fell, by silence or by misses. Where the connection is the application's, it stays.
     fn fall(&mut self, loss: Loss) {
-        if self.heartbeat.after != After::Stay {
+        if !self.conduct.stays() {
             return self.lose(loss);
         }
         let from = self.health.state;

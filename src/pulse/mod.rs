@@ -30,6 +30,7 @@
 
 mod backoff;
 mod beats;
+mod conduct;
 mod doubt;
 mod ends;
 mod health;
@@ -45,6 +46,7 @@ use crate::cause::{Cause, Loss};
 use crate::heartbeat::Heartbeat;
 use crate::state::State;
 
+pub(crate) use conduct::Conduct;
 pub use ends::{Regular, Rule};
 pub use machine::Pulse;
 pub use pace::Pace;

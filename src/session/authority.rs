@@ -1,11 +1,13 @@
-//! Where a URL leads: host, port and login, read strictly. `http` and ureq take whatever looks like
-//! an authority, and where its port is no number, they go to port 80 with all that was meant for
-//! another one. Pure.
+//! Host, port and login of a URL, read strictly. `http` and ureq accept whatever looks like an
+//! authority; where the port is not a number, they connect to port 80 and send there what was meant
+//! for another port. Pure.
 
 use std::net::Ipv6Addr;
 
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
+
+use crate::protocol::line;
 
 /// The part of a URL between `//` and the path (RFC 3986, section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +46,7 @@ impl<'a> Address<'a> {
     ///
     /// # Errors
     ///
-    /// As [`read`](Address::read), or there is none.
+    /// As [`read`](Address::read), or the URL has no host.
     pub(crate) fn of(uri: &'a Uri) -> Result<Address<'a>, &'static str> {
         Address::read(uri.authority().map(Authority::as_str).ok_or("it has no host")?)
     }
@@ -137,9 +139,8 @@ fn number(port: &str) -> Result<Option<u16>, &'static str> {
     if port.is_empty() {
         return Ok(None);
     }
-    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-    let number = port.parse::<u16>().ok().filter(|port| digits && *port > 0);
-    number.map(Some).ok_or("its port is no number from 1 to 65535")
+    let number = line::number(port.as_bytes()).and_then(|port| u16::try_from(port).ok());
+    number.filter(|port| *port > 0).map(Some).ok_or("its port is no number from 1 to 65535")
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use super::body::Body;
-use super::call::Outbound;
+use super::exchange::Outbound;
 use super::location::push_encoded;
 use super::proxy::Route;
+use crate::protocol::http::fields;
 
 /// Fields that every request has, unless it has others of the same name.
 #[derive(Debug)]
@@ -43,16 +44,16 @@ impl Defaults {
 /// How the body of a request is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framed {
-    /// There is none, and it is not said.
+    /// No body, and no header about one.
     Nothing,
     Length(u64),
     Chunked,
 }
 
 impl Framed {
-    /// One of them, never both (RFC 9112, section 6.2).
+    /// Chooses one framing, never both (RFC 9112, section 6.2).
     pub(crate) fn of(method: &Method, headers: &HeaderMap, body: &Body) -> Framed {
-        // Those that are made for a body say so even if it is empty.
+        // Methods that usually have a body announce its length even if it is empty.
         let expects_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
         if headers.contains_key(header::TRANSFER_ENCODING) {
             return Framed::Chunked;
@@ -71,6 +72,8 @@ pub(crate) struct Request<'a> {
     pub(crate) uri: &'a Uri,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a Body,
+    /// What the store of cookies sends along.
+    pub(crate) cookie: Option<&'a str>,
     pub(crate) defaults: &'a Defaults,
     pub(crate) route: &'a Route,
 }
@@ -85,8 +88,7 @@ impl Request<'_> {
         let expects = self.headers.contains_key(header::EXPECT);
         let there = self.body.bytes().is_some_and(|bytes| !bytes.is_empty());
         let says_close = |value: &HeaderValue| {
-            let words = value.as_bytes().split(|byte| *byte == b',');
-            words.map(<[u8]>::trim_ascii).any(|word| word.eq_ignore_ascii_case(b"close"))
+            fields::values(value.as_bytes()).any(|word| word.eq_ignore_ascii_case(b"close"))
         };
         Outbound {
             head: self.head(framed),
@@ -121,6 +123,9 @@ impl Request<'_> {
             if !framing && *name != header::HOST {
                 push_field(&mut head, name.as_str(), value.as_bytes());
             }
+        }
+        if let Some(cookie) = self.cookie {
+            push_field(&mut head, "cookie", cookie.as_bytes());
         }
         self.defaults.push_to(&mut head, self.headers);
         match framed {
@@ -183,6 +188,7 @@ mod tests {
             uri: &uri,
             headers: &map,
             body: &body,
+            cookie: None,
             defaults: &defaults,
             route,
         };

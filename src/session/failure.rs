@@ -1,46 +1,14 @@
 //! From what went wrong to what a person reads: which request, what happened, and the remedy.
 
-use std::fmt;
 use std::io::{self, ErrorKind};
 
-use ureq::http::{Method, Uri};
-
-use super::authority::Address;
 use super::body::Unreadable;
 use super::call::Outcome;
 use super::dial::{Unanswered, is_exhausted};
 use super::trouble::{Trouble, is_end};
+use super::url::Asked;
 use crate::cause::Loss;
 use crate::error::{Error, Kind};
-
-/// The request for people: no user, password or query, which may hold secrets.
-pub(crate) fn shown(uri: &Uri) -> String {
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let scheme = uri.scheme_str().unwrap_or("?");
-    let place = match Address::read(authority) {
-        Ok(address) => address.place,
-        // A `/` in a password ends the authority in the middle of it.
-        Err(_) if authority.contains('@') || uri.path().contains('@') => {
-            return format!("{scheme}://...");
-        }
-        Err(_) => authority,
-    };
-    let query = if uri.query().is_some() { "?..." } else { "" };
-    format!("{scheme}://{place}{}{query}", uri.path())
-}
-
-/// A request, to be named if something goes wrong.
-#[derive(Clone)]
-pub(crate) struct Asked {
-    pub(crate) method: Method,
-    pub(crate) uri: Uri,
-}
-
-impl fmt::Display for Asked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method, shown(&self.uri))
-    }
-}
 
 /// What one run of ureq has come to, if not to an answer.
 pub(crate) fn of(error: Option<ureq::Error>, outcome: &mut Outcome, request: &Asked) -> Error {
@@ -60,8 +28,8 @@ fn of_trouble(trouble: Trouble, outcome: &Outcome, request: &Asked) -> Error {
         Trouble::Forked => Error::forked_session(),
         Trouble::Full => error(
             Kind::Limit,
-            "all connections stayed in use for the whole connect timeout: drop responses sooner, \
-             or raise `max_per_host` or `max_total`",
+            "all connections stayed in use for the whole `connect_timeout`, or the `timeout`: drop \
+             responses sooner, or raise `max_per_host` or `max_total`",
         ),
         Trouble::Unconnected(why) => unconnected(why, request),
         Trouble::Late | Trouble::Silent(_) => error(Kind::Timeout, &trouble.to_string()),
@@ -86,12 +54,6 @@ fn of_trouble(trouble: Trouble, outcome: &Outcome, request: &Asked) -> Error {
     }
 }
 
-/// A shutdown or its canceller ended it, wherever it was.
-pub(crate) fn ended_here(trouble: Trouble, outcome: &Outcome, request: &Asked) -> Error {
-    let error = of_trouble(trouble, outcome, request);
-    error.having_run(outcome.story.begun)
-}
-
 fn unconnected(why: io::Error, request: &Asked) -> Error {
     let inner = why.get_ref();
     let unanswered = inner.and_then(|inner| inner.downcast_ref::<Unanswered>());
@@ -106,21 +68,14 @@ fn unconnected(why: io::Error, request: &Asked) -> Error {
     if why.kind() == ErrorKind::InvalidInput {
         return Error::request(Kind::Invalid, format!("{request}: it cannot be sent")).because(why);
     }
-    let error = Error::request(
-        Kind::Connect,
-        match why.kind() {
-            ErrorKind::WouldBlock => {
-                return Error::request(
-                    Kind::Connect,
-                    format!(
-                        "{request}: no connection within the `connect_timeout`, or the `timeout`"
-                    ),
-                );
-            }
-            _ => format!("{request}: no connection"),
-        },
-    );
-    error.because(why).caused_by(cause)
+    if why.kind() == ErrorKind::WouldBlock {
+        let text =
+            format!("{request}: no connection within the `connect_timeout`, or the `timeout`");
+        return Error::request(Kind::Connect, text).being_late(true);
+    }
+    let late = why.kind() == ErrorKind::TimedOut;
+    let error = Error::request(Kind::Connect, format!("{request}: no connection"));
+    error.because(why).caused_by(cause).being_late(late)
 }
 
 fn stale(why: io::Error, outcome: &Outcome, request: &Asked) -> Error {

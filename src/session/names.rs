@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::limits::LOOK;
 use crate::drive::guarded::caught;
 use crate::drive::resolve::Resolve;
 use crate::drive::spawn;
@@ -24,9 +25,6 @@ const MOST: usize = 4096;
 
 /// Lookups at the same time: each has a thread, and nothing can end one that hangs.
 const AT_ONCE: usize = 16;
-
-/// A shutdown is looked for this often while a resolver is silent.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// glibc's resolver needs more than a page or two.
 const STACK: usize = 256 * 1024;
@@ -124,7 +122,7 @@ impl Names {
                 return Err(io::Error::new(ErrorKind::TimedOut, text));
             }
             if closed() {
-                return Err(super::core::closed());
+                return Err(super::pipe::closed());
             }
             let waited = lookup.there.wait_timeout(answer, left.min(LOOK));
             answer = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -153,7 +151,7 @@ impl Names {
             return Ok(lookup);
         }
         let failed = |error: io::Error| {
-            // Nobody asks: those who wait for the answer get this one.
+            // The lookup was not started: waiting threads get this error.
             lookup.end(Err((error.kind(), error.to_string())));
             error
         };
@@ -182,7 +180,7 @@ impl Names {
         (lookup, true)
     }
 
-    /// On a thread of its own, which nobody waits for longer than he wants to.
+    /// Looks the name up on a thread of its own, so that each caller waits only as long as it may.
     fn ask(&self, lookup: &Arc<Lookup>, host: String, port: u16, place: Place) -> io::Result<()> {
         let (lookup, resolve) = (Arc::clone(lookup), Arc::clone(&self.resolve));
         self.lookups.fetch_add(1, Ordering::Relaxed);
@@ -197,7 +195,7 @@ impl Names {
                 Err(text) => Err((ErrorKind::Other, format!("`{host}`: the resolver {text}"))),
             });
         };
-        spawn::spawn("keepbeat-resolve".to_owned(), STACK, body).map(drop)
+        spawn::spawn("keepbeat-resolve", STACK, body).map(drop)
     }
 }
 

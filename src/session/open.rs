@@ -11,9 +11,9 @@ use super::cancel::{Canceller, Hold};
 use super::core::Core;
 use super::dial::{Dialled, Unanswered, dial, is_exhausted};
 use super::pipe::{Pipe, Plain};
-use super::places::SlotId;
+use super::pool::places::SlotId;
 use super::proxy::{self, Goal, Kind, Proxy, Route};
-use super::source::dial_unix;
+use super::unix::dial_unix;
 
 /// Which addresses of a name are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl<'a> Opening<'a> {
 
     /// By a shutdown, or by its canceller.
     fn is_ended(&self) -> bool {
-        self.core.is_closed() || self.cancel.is_some_and(Canceller::has_cancelled)
+        self.core.ended(self.cancel).is_some()
     }
 
     /// For a part of it that has this time.
@@ -184,7 +184,7 @@ impl<'a> Opening<'a> {
         let stream: Arc<TcpStream> = Arc::new(stream);
         self.core.opening(self.id, &stream)?;
         if let Some(cancel) = self.cancel {
-            self.hold = Some(cancel.hold(&stream).ok_or_else(super::core::closed)?);
+            self.hold = Some(cancel.hold(&stream).ok_or_else(super::pipe::closed)?);
         }
         self.found = Some(Found { peer, took });
         Ok(Box::new(Plain::new(stream)))

@@ -23,7 +23,7 @@ const MOST_RECORDS: usize = 16;
 /// What rustls needs to know, with what a server may want to hear before it speaks HTTP/1.1
 /// (RFC 7301).
 pub(crate) fn config(tls: &crate::tls::Tls) -> Result<Arc<ClientConfig>, Error> {
-    let mut config = ClientConfig::clone(&*tls.config()?);
+    let mut config = tls.config()?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
@@ -79,7 +79,7 @@ impl Tls {
         self.flush(left(until)?).map_err(|unwritten| unwritten.error)
     }
 
-    /// Sends what TLS has to say.
+    /// Sends the records that TLS has queued.
     fn flush(&mut self, most: Option<Duration>) -> Result<(), Unwritten> {
         while self.connection.wants_write() {
             self.out.clear();
@@ -159,7 +159,7 @@ impl Pipe for Tls {
             }
             // 0 makes the next turn say how it ended: with a farewell, or without.
             self.receive(left(until)?)?;
-            // The answer to a new key, say; a peer that has gone does not need it.
+            // For example the answer to a new key; a peer that has gone does not need it.
             if self.connection.wants_write() {
                 let _ = self.flush(left(until)?);
             }

@@ -53,6 +53,16 @@ pub(crate) fn set_timer_slack(slack: Duration) {
     let _ = slack;
 }
 
+/// From here on this thread interrupts nobody when it wakes. It works without, too.
+pub(crate) fn run_in_background() {
+    #[cfg(target_os = "linux")]
+    {
+        let param = libc::sched_param { sched_priority: 0 };
+        // SAFETY: a valid parameter, for this thread alone.
+        unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &param) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

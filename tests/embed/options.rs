@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Instant;
 
-use keepbeat::{Adopt, Connect, Coordinator, Received};
+use keepbeat::{Adopt, Connect, Coordinator, Line, Received};
 
 use super::{LIMIT, answer_one, lines, ms, pair, rarely};
 
@@ -70,4 +70,24 @@ fn the_second_of_two_small_frames_does_not_wait_for_the_first() {
         .collect();
     took.sort();
     assert!(took[4] < ms(30), "{took:?}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn links_run_in_the_background_where_that_was_asked_for() {
+    let policy = |background: bool| {
+        let (tell, told) = keepbeat::crossbeam_channel::bounded(1);
+        // Asked on the link's own thread.
+        let resolver = move |_: &str, _: u16| {
+            // SAFETY: it takes an integer.
+            let _ = tell.try_send(unsafe { libc::sched_getscheduler(0) });
+            Ok(Vec::new())
+        };
+        let coordinator =
+            Coordinator::builder().background(background).resolver(resolver).build().unwrap();
+        coordinator.watch("a-name.test:7000", rarely(), Line).unwrap();
+        told.recv_timeout(LIMIT).unwrap()
+    };
+    assert_eq!(policy(false), libc::SCHED_OTHER);
+    assert_eq!(policy(true), libc::SCHED_BATCH);
 }

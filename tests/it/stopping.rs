@@ -332,3 +332,43 @@ fn a_forked_child_cannot_end_the_connections_of_its_parent() {
     let status = coordinator.status(link).unwrap();
     assert_eq!((status.state, status.reconnects), (State::Up, 0), "on the same connection");
 }
+
+/// Protocols that end one after the other, each after a while.
+#[derive(Debug)]
+struct EndsSlowly(std::sync::Arc<std::sync::Mutex<()>>);
+
+impl keepbeat::protocol::Protocol for EndsSlowly {
+    fn beat(&mut self, _: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"heartbeat");
+    }
+
+    fn parse(
+        &mut self,
+        bytes: &[u8],
+    ) -> Result<Option<(keepbeat::protocol::Frame, usize)>, keepbeat::protocol::Rejected> {
+        Ok((bytes.len() >= 13).then_some((keepbeat::protocol::Frame::Ack(None), 13)))
+    }
+}
+
+impl Drop for EndsSlowly {
+    fn drop(&mut self) {
+        let _turn = self.0.lock().unwrap();
+        std::thread::sleep(ms(60)); // the fault
+    }
+}
+
+#[test]
+fn threads_that_go_on_ending_are_waited_for_however_many_there_are() {
+    let acks = Peer::new(|mut visit| visit.ack_for_ever());
+    let coordinator = Coordinator::new().unwrap();
+    let turn = std::sync::Arc::default();
+    for _ in 0..20 {
+        let protocol = EndsSlowly(std::sync::Arc::clone(&turn));
+        coordinator.watch(acks.address, quick(), protocol).unwrap();
+    }
+    eventually("all are up", || {
+        coordinator.statuses().iter().all(|status| status.state == State::Up)
+    });
+    // It takes 1.2 s in all, and a stop has 0.9 s for threads that do not end.
+    coordinator.stop().unwrap();
+}

@@ -123,6 +123,11 @@ impl Path {
         some((self.lossy & ((1 << LOOK_BACK) - 1)).count_ones())
     }
 
+    /// Nothing was lost, doubled or late lately.
+    pub(super) fn is_clean(self) -> bool {
+        self.lossy | self.doubled | self.late == 0
+    }
+
     /// Packets are lost again and again, and were not before.
     pub(super) fn has_turned_lossy(&mut self) -> bool {
         let (was, beats) = (self.is_lossy, self.lossy_lately().unwrap_or(0));

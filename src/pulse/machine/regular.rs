@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use crate::cause::{Cause, Loss};
 use crate::pulse::Regular;
 use crate::pulse::ends::End;
-use crate::role::After;
 use crate::state::State;
 
 use super::{Connection, Extra, Partial, Phase, Pulse, Purpose};
@@ -107,9 +106,8 @@ impl Pulse {
     pub(super) fn regular_end(&mut self, loss: &Loss) -> Option<Regular> {
         let connection = self.connection.as_ref()?;
         let causes = [Cause::ClosedByPeer, Cause::ClosedWithReason, Cause::Reset];
-        let may_be = self.heartbeat.after == After::Reconnect
-            && causes.contains(&loss.cause)
-            && !self.phase.has_begun();
+        let may_be =
+            self.conduct.reconnects() && causes.contains(&loss.cause) && !self.phase.has_begun();
         if !may_be {
             return None;
         }

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
 use crate::pulse::Regular;
-use crate::role::After;
 use crate::state::State;
 
 use super::{Phase, Pulse, Purpose};
@@ -58,7 +57,7 @@ impl Pulse {
     /// It ended where it may.
     pub(super) fn on_ended(&mut self, loss: Loss, repeat: bool) {
         let Some(connection) = &self.connection else { return };
-        if self.heartbeat.after != After::Reconnect {
+        if !self.conduct.reconnects() {
             return self.lose(loss);
         }
         let end = self.end_of(connection, loss.cause);
@@ -115,8 +114,7 @@ impl Pulse {
     /// another one is opened for it.
     pub(super) fn renews_for_beat(&mut self) -> bool {
         let Some(connection) = &self.connection else { return false };
-        let is_ours = self.heartbeat.after == After::Reconnect && !self.heartbeat.carries_data;
-        if connection.acked == 0 || !is_ours {
+        if connection.acked == 0 || self.conduct.carries_data() {
             return false; // what else it carries is not to be lost for a beat
         }
         let idle = connection.traffic.idle(self.now);

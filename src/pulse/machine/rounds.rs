@@ -8,7 +8,6 @@ use crate::heartbeat::Heartbeat;
 use crate::pulse::beats::Acked;
 use crate::pulse::health::Miss;
 use crate::pulse::{Output, Report};
-use crate::role::After;
 use crate::state::State;
 
 use super::{Extra, Partial, Phase, Pulse};
@@ -67,7 +66,7 @@ impl Pulse {
                 self.on_late_ack(beat.seq);
                 // Where any whole frame is life, this one is, too. Without it a peer that once lost
                 // an ack, and so answers one beat behind for ever, would be down for ever.
-                if self.heartbeat.any_frame_is_life() {
+                if self.conduct.any_frame_is_life() {
                     self.on_heard(self.now);
                 }
             }
@@ -181,7 +180,7 @@ impl Pulse {
 
     /// Down, on a connection that stays: beats go on, at their ordinary pace.
     pub(super) fn has_fallen_in_place(&self) -> bool {
-        self.health.state == State::Down && self.heartbeat.after == After::Stay
+        self.health.state == State::Down && self.conduct.stays()
     }
 
     /// The next beat is due, unless it has become needless.

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use crate::heartbeat::Heartbeat;
 use crate::pulse::Report;
-use crate::role::After;
 
 use super::{Phase, Pulse};
 
@@ -69,7 +68,7 @@ impl Pulse {
         let Some(connection) = &self.connection else { return };
         let until = connection.since + self.moment();
         // A connection that is somebody else's stood before.
-        let is_new = connection.acked == 0 && self.heartbeat.after == After::Reconnect;
+        let is_new = connection.acked == 0 && self.conduct.reconnects();
         if is_new && !self.silence.is_judged() && self.now < until {
             self.phase = Phase::Settling { seq, until };
         } else {

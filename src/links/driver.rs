@@ -1,0 +1,246 @@
+//! The only loop of a link, of whatever kind: poll the pulse, do what it says, tell it what
+//! happened. What differs from kind to kind is the [`Medium`].
+//!
+//! The order of the steps. Those of the pulse come first, so that one input is worked off before
+//! the next is told:
+//!
+//! 1. `Connect`: the medium opens a connection, its conversation and login included; then the
+//!    inquiry takes its first look; then `Connected`. A failed attempt is `Lost`; one that a stop
+//!    cut short is nothing, and step 4 follows.
+//! 2. `Beat`: a panic of the protocol that the inquiry met, or else the medium's. `Close`: the
+//!    medium's. `Report`: the medium first, which may add to it; the inquiry
+//!    waits for side connections where the link ends; then the inquiry, and through it the
+//!    reporter.
+//! 3. `Wait`: the oldest input that was told and not yet handed to the pulse. With none left, one
+//!    step outside:
+//! 4. A stop. What had happened before it is told first: a panic that the inquiry met, then the
+//!    medium's last words; then `Stop`.
+//! 5. A pause or its end; another pace. They are in force for the beat that is due now.
+//! 6. The inquiry: what side connections have found, and what is due.
+//! 7. What came: bytes, notes, commands. The medium tells one thing at a time.
+//! 8. A panic that the inquiry met, where a connection stands to be lost by it.
+//! 9. A look at a beat that is not answered as soon as usual; not once the pulse has to judge: what
+//!    waits to be read is read first.
+//! 10. The wait: for bytes, a bell, or the first of all that is due. When the time is up and
+//!     nothing came, `Tick`; unless a stop, a pause or a pace came meanwhile, which goes first.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::cause::{Cause, Loss};
+use crate::drive::Seat;
+use crate::drive::inquiry::Inquiry;
+use crate::drive::looks::{Found, look_at};
+use crate::heartbeat::Heartbeat;
+use crate::links::handle::Handle;
+use crate::links::medium::{Due, Medium, Passed};
+use crate::links::reporter::Reporter;
+use crate::pulse::{Input, Output, Pulse, Report};
+
+/// What every link has, whatever carries it.
+pub(crate) struct Common {
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) pulse: Pulse,
+    pub(crate) reporter: Reporter,
+    pub(crate) inquiry: Inquiry,
+    /// When the beat in flight was written, or was due.
+    pub(crate) beat_at: Instant,
+    /// The pulse knows that the link is paused.
+    paused: bool,
+    /// What happened and when, not yet handed to the pulse.
+    inputs: VecDeque<(Instant, Input)>,
+}
+
+impl Common {
+    pub(crate) fn new(seat: Seat, heartbeat: Heartbeat, pulse: Pulse, now: Instant) -> Common {
+        let inquiry = Inquiry::new(&seat, &heartbeat, now);
+        let reporter = Reporter::new(Arc::clone(&seat.handle), Arc::clone(&seat.shared.feed));
+        let (paused, inputs) = (false, VecDeque::new());
+        let handle = seat.handle;
+        Common { handle, heartbeat, pulse, reporter, inquiry, beat_at: now, paused, inputs }
+    }
+
+    /// Something happened just now.
+    pub(crate) fn tell(&mut self, input: Input) {
+        self.tell_at(Instant::now(), input);
+    }
+
+    /// Something happened then. The pulse takes it once all is done that follows from what was told
+    /// before.
+    pub(crate) fn tell_at(&mut self, at: Instant, input: Input) {
+        if let Input::Heard(at) | Input::Wrote(at) = input {
+            self.inquiry.case().on_traffic(at);
+        }
+        self.inputs.push_back((at, input));
+    }
+
+    /// Beats whose acks may still come.
+    pub(crate) fn outstanding(&self) -> usize {
+        let count = |is: fn(&Input) -> bool| self.inputs.iter().filter(|(_, i)| is(i)).count();
+        let sent = count(|input| matches!(input, Input::Sent { .. }));
+        let acked = count(|input| matches!(input, Input::Ack(_)));
+        (self.pulse.outstanding() + sent).saturating_sub(acked)
+    }
+
+    /// Whether something was changed from outside that the pulse does not know of.
+    fn has_turned(&self) -> bool {
+        self.handle.is_paused() != self.paused || self.handle.is_to_adjust()
+    }
+}
+
+/// One link on its thread.
+pub(crate) struct Driver<M> {
+    medium: M,
+    link: Common,
+}
+
+impl<M: Medium> Driver<M> {
+    pub(crate) fn new(link: Common, medium: M) -> Driver<M> {
+        Driver { medium, link }
+    }
+
+    /// The whole life of the link.
+    pub(crate) fn run(&mut self) {
+        loop {
+            match self.link.pulse.poll() {
+                Output::Connect => self.connect(),
+                Output::Beat(seq) => self.beat(seq),
+                Output::Close => self.medium.close(&mut self.link),
+                Output::Report(report) => self.report(report),
+                Output::Wait(until) => match self.link.inputs.pop_front() {
+                    Some((at, input)) => self.link.pulse.handle(at, input),
+                    None => self.step(until),
+                },
+                Output::Done => break,
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        let Driver { medium, link } = self;
+        match medium.open(link) {
+            Ok(at) => {
+                link.inquiry.on_connected(medium.peer(), &*medium, &link.reporter);
+                link.tell_at(at, Input::Connected);
+            }
+            Err(loss) if loss.cause == Cause::Stopped => {}
+            Err(loss) => link.tell(Input::Lost(loss)),
+        }
+    }
+
+    fn beat(&mut self, seq: u64) {
+        let Driver { medium, link } = self;
+        match link.inquiry.take_broken() {
+            Some(loss) => medium.lose(link, loss),
+            None => medium.beat(link, seq),
+        }
+    }
+
+    fn report(&mut self, mut report: Report) {
+        let Driver { medium, link } = self;
+        if !medium.on_report(link, &mut report) {
+            return;
+        }
+        let Common { inquiry, pulse, reporter, .. } = link;
+        if report == Report::Ended {
+            inquiry.hear_out(&*medium, reporter);
+        }
+        inquiry.report(report, pulse.rtt(), medium, reporter);
+    }
+
+    /// One step outside, towards `until`.
+    fn step(&mut self, until: Option<Instant>) {
+        let Driver { medium, link } = self;
+        if link.handle.is_stopping() {
+            return self.stop();
+        }
+        if link.has_turned() {
+            return self.turn();
+        }
+        link.inquiry.attend(&*medium, &mut link.reporter);
+        match medium.take(link, until) {
+            Ok(false) => {}
+            Ok(true) => return,
+            Err(loss) => return medium.lose(link, loss),
+        }
+        if let Some(loss) = take_broken(medium, link) {
+            return medium.lose(link, loss);
+        }
+        let expecting = link.pulse.expecting();
+        let look = if M::LOOKS {
+            link.inquiry.look_due(expecting.is_some(), link.beat_at, link.pulse.rtt())
+        } else {
+            None
+        };
+        if let Some(look) = look {
+            let now = Instant::now();
+            if look <= now && until.is_none_or(|until| until > now) {
+                return self.look();
+            }
+        }
+        let any = [look, link.inquiry.due(), until].into_iter().flatten().min();
+        let attention = look.map(|_| link.inquiry.attention());
+        let piece = expecting.map(|timeout| attention.map_or(timeout, |a| timeout.min(a)));
+        match medium.wait(link, &Due { verdict: until, any, piece }) {
+            Passed::Time => self.tick(),
+            Passed::Something => {}
+        }
+    }
+
+    #[cold]
+    fn stop(&mut self) {
+        let Driver { medium, link } = self;
+        if let Some(loss) = take_broken(medium, link) {
+            return medium.lose(link, loss);
+        }
+        if !medium.last_words(link) {
+            link.tell(Input::Stop);
+        }
+    }
+
+    /// What was changed from outside.
+    #[cold]
+    fn turn(&mut self) {
+        let Driver { medium, link } = self;
+        if link.handle.is_paused() != link.paused {
+            link.paused = !link.paused;
+            return link.tell(if link.paused { Input::Pause } else { Input::Resume });
+        }
+        let Some(heartbeat) = link.handle.take_heartbeat() else { return };
+        link.inquiry.set_heartbeat(&heartbeat);
+        medium.adjust(&heartbeat);
+        link.heartbeat.clone_from(&heartbeat);
+        link.tell(Input::Adjust(Box::new(heartbeat)));
+    }
+
+    /// The beat in flight is not answered as soon as usual: has a router said something?
+    #[cold]
+    fn look(&mut self) {
+        let Driver { medium, link } = self;
+        let thorough = link.inquiry.on_looked(Instant::now());
+        let Some((socket, peer)) = medium.socket() else { return };
+        let (found, info) = look_at(socket, peer);
+        let Common { inquiry, reporter, .. } = link;
+        match found {
+            Found::Nothing => inquiry.on_quiet(info, thorough, medium, reporter),
+            Found::Icmp(errno) => inquiry.on_icmp(errno, medium, reporter),
+            Found::End(loss) => medium.on_end(link, loss),
+        }
+    }
+
+    /// Time has passed.
+    fn tick(&mut self) {
+        let Driver { medium, link } = self;
+        if !link.handle.is_stopping() && !link.has_turned() {
+            medium.tick(link);
+        }
+    }
+}
+
+/// A panic of the protocol that came to light in the inquiry. Without a connection there is none to
+/// lose: the next beat takes it.
+fn take_broken<M: Medium>(medium: &M, link: &mut Common) -> Option<Loss> {
+    if medium.is_open() { link.inquiry.take_broken() } else { None }
+}
