@@ -3,8 +3,6 @@
 use std::fmt;
 use std::io;
 
-use crate::net::connection::cause_of;
-
 macro_rules! causes {
     ($($name:ident, $word:literal, $sentence:literal, $confirm:literal, $change:literal;)*) => {
         /// Why a beat or a connection failed.
@@ -253,6 +251,21 @@ impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.cause, self.detail)
     }
+}
+
+/// What an error of the kernel means, where it means the same at any time.
+pub(crate) fn cause_of(error: &io::Error) -> Option<Cause> {
+    Some(match error.raw_os_error()? {
+        libc::ECONNREFUSED => Cause::Refused,
+        libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED => Cause::Reset,
+        libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN => Cause::Unreachable,
+        libc::ENETDOWN => Cause::NoLocalRoute,
+        libc::EACCES | libc::EPERM => Cause::Prohibited,
+        libc::EADDRNOTAVAIL | libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => {
+            Cause::LocalResources
+        }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

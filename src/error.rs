@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 
 use crate::cause::{Cause, Loss};
-use crate::protocol::Rejected;
+use crate::identity::LinkId;
 
 /// What a call of this crate could not do, with the numbers and the remedy in its text.
 ///
@@ -123,7 +123,7 @@ impl Error {
         Error::new(Kind::Forked, text)
     }
 
-    pub(crate) fn unknown(link: crate::LinkId) -> Error {
+    pub(crate) fn unknown(link: LinkId) -> Error {
         Error::new(Kind::UnknownLink, format!("{link} is not known here, or was removed"))
     }
 
@@ -300,11 +300,3 @@ impl From<std::convert::Infallible> for Error {
 }
 
 impl StdError for Loss {}
-
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl StdError for Rejected {}

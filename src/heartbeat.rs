@@ -1,12 +1,15 @@
 //! Heartbeat: the policy of one link. How often, how long to wait, how many misses, how to come
 //! back. A plain value; it is checked where it is used, so that setters never fail.
 
+mod strategies;
+
 use std::time::Duration;
 
 use crate::diagnose::Diagnose;
 use crate::error::Error;
-use crate::pulse::{Pace, Patience};
 use crate::role::Role;
+
+pub use strategies::{Pace, Patience};
 
 /// The policy of one link: how often a beat is sent, how long its ack may take, and what follows.
 ///

@@ -2,13 +2,13 @@
 //! that none of the links wakes for it. Also the last words of links for which there was no room.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Sender;
 
 use crate::event::LinkId;
 use crate::links::in_band::To;
-use crate::links::in_band::link::Received;
+use crate::links::in_band::received::Received;
 use crate::sys::Bell;
 
 /// A link whose reader has no room.
@@ -27,7 +27,7 @@ pub(crate) struct Readers {
     /// Something is on the lists.
     wanted: AtomicBool,
     /// Wakes the thread that looks.
-    wake: OnceLock<Sender<()>>,
+    wake: Option<Sender<()>>,
 }
 
 #[derive(Default)]
@@ -38,13 +38,13 @@ struct Lists {
 
 impl Readers {
     pub(crate) fn new(wake: Sender<()>) -> Readers {
-        Readers { wake: OnceLock::from(wake), ..Readers::default() }
+        Readers { wake: Some(wake), ..Readers::default() }
     }
 
     /// From here on they are looked at.
     fn want(&self) {
         if !self.wanted.swap(true, Ordering::SeqCst) {
-            let _ = self.wake.get().map(|wake| wake.try_send(())); // one ring is enough
+            let _ = self.wake.as_ref().map(|wake| wake.try_send(())); // one ring is enough
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use socket2::Socket;
 
-use crate::cause::{Cause, Loss};
+use crate::cause::{Cause, Loss, cause_of};
 use crate::net::inbox::Inbox;
 use crate::net::tls::{Layer, Opened, Secure};
 use crate::protocol::FRAME_LIMIT;
@@ -349,19 +349,4 @@ pub(crate) fn loss_of(error: &io::Error, peer: SocketAddr) -> Loss {
         _ => cause_of(error).unwrap_or(Cause::Reset),
     };
     Loss::new(cause, format!("{peer}: {error}"))
-}
-
-/// What an error of the kernel means, where it means the same at any time.
-pub(crate) fn cause_of(error: &io::Error) -> Option<Cause> {
-    Some(match error.raw_os_error()? {
-        libc::ECONNREFUSED => Cause::Refused,
-        libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED => Cause::Reset,
-        libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN => Cause::Unreachable,
-        libc::ENETDOWN => Cause::NoLocalRoute,
-        libc::EACCES | libc::EPERM => Cause::Prohibited,
-        libc::EADDRNOTAVAIL | libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => {
-            Cause::LocalResources
-        }
-        _ => return None,
-    })
 }

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use crate::cause::Loss;
 use crate::drive::readers::{Readers, Slow};
 use crate::event::LinkId;
-use crate::links::in_band::link::Received;
+use crate::links::in_band::received::Received;
 use crate::sys::Bell;
 
 use super::outlet::Remains;
@@ -21,6 +21,7 @@ const SOON: Duration = Duration::from_micros(500);
 const LATE: Duration = Duration::from_millis(20);
 
 /// Where the frames go.
+#[derive(Clone)]
 pub(crate) enum To {
     /// The link's own queue, with one place more than the capacity, kept for the last word.
     Own { frames: Sender<Received>, capacity: usize, bell: Arc<OnceLock<Bell>> },
@@ -56,16 +57,6 @@ impl To {
                 Err(TrySendError::Full((_, item))) => Err(item),
                 _ => Ok(()),
             },
-        }
-    }
-
-    /// The same end once more, for who looks after it.
-    fn again(&self) -> To {
-        match self {
-            To::Own { frames, capacity, bell } => {
-                To::Own { frames: frames.clone(), capacity: *capacity, bell: Arc::clone(bell) }
-            }
-            To::Shared(frames) => To::Shared(frames.clone()),
         }
     }
 }
@@ -173,7 +164,7 @@ impl Delivery {
         let to = self.to.as_ref()?;
         // Also if it was: what rang may have been something else, or the room was taken by others.
         self.looked_after = true;
-        let slow = Slow { link: self.link, to: to.again(), bell: Arc::clone(bell) };
+        let slow = Slow { link: self.link, to: to.clone(), bell: Arc::clone(bell) };
         self.readers.look_after(slow);
         None
     }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
-use crate::links::in_band::link::{Login, LoginHook};
+use crate::links::in_band::login::{Conversation, Login, LoginHook};
 use crate::net::connection::Woke;
 use crate::net::inbox::Next;
 use crate::protocol::Frame;
@@ -136,18 +136,6 @@ impl<'a> Greeting<'a> {
             _ => Ok(()),
         }
     }
-}
-
-/// What a login does with a new connection.
-pub(crate) trait Conversation {
-    fn connection(&self) -> u64;
-
-    fn peer(&self) -> SocketAddr;
-
-    fn send(&mut self, data: &[u8]) -> Result<(), Loss>;
-
-    /// The next frame of data, whole.
-    fn receive(&mut self) -> Result<Vec<u8>, Loss>;
 }
 
 impl Conversation for Greeting<'_> {

@@ -10,8 +10,10 @@ mod greeting;
 mod intake;
 mod last_look;
 pub(crate) mod link;
+pub(crate) mod login;
 pub(crate) mod outlet;
 mod pending;
+pub(crate) mod received;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -41,10 +43,10 @@ use crate::tcp_info::TcpInfo;
 
 use delivery::Delivery;
 pub(crate) use delivery::To;
-pub(crate) use greeting::Conversation;
 use greeting::Greeting;
-use link::{LoginHook, Received};
+use login::LoginHook;
 use outlet::{Outlet, Pushed, Remains};
+use received::Received;
 
 /// Reads past a deadline before it is judged, as on a watched link.
 const READS_IN_OVERTIME: u32 = 16;

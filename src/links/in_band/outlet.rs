@@ -32,7 +32,7 @@ use crate::protocol::guarded::caught;
 use crate::sys::Bell;
 
 use super::pending::Pending;
-use crate::links::in_band::link::Returned;
+use crate::links::in_band::received::Returned;
 use numbers::Numbers;
 pub(crate) use numbers::Remains;
 use turns::Turns;
@@ -43,6 +43,10 @@ const MOST_PENDING: usize = 64 * 1024;
 
 /// Frames of the queue that go out in one piece after a reconnect: enough for a fast path.
 const ONE_FLUSH: usize = 64 * 1024;
+
+/// How long a closed link waits for the peer to close, too: closing with bytes unread would turn
+/// into a reset that takes our last frames with it.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 

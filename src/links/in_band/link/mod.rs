@@ -1,8 +1,6 @@
 //! Link: a connection that keepbeat looks after and the application talks on. Whole frames out,
 //! whole frames in, beats between them.
 
-mod login;
-mod received;
 mod settings;
 
 use std::fmt;
@@ -17,17 +15,11 @@ use crate::drive::feed::Feed;
 use crate::error::Error;
 use crate::event::{LinkId, Status};
 use crate::links::handle::Handle;
-use crate::links::in_band::outlet::{Command, Outlet, Patience};
+use crate::links::in_band::outlet::{Command, LINGER, Outlet, Patience};
+use crate::links::in_band::received::{Received, Returned};
 use crate::sys::{Bell, Own};
 
-pub use login::Login;
-pub(crate) use login::LoginHook;
-pub use received::{Received, Returned};
 pub use settings::{Adopt, Connect};
-
-/// How long a closed link waits for the peer to close, too: closing with bytes unread would turn
-/// into a reset that takes our last frames with it.
-pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// How long a close with nothing to send waits for name resolution, as a stop does.
 const IN_RESOLUTION: Duration = Duration::from_millis(900);
