@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use socket2::Socket;
 
 use crate::cause::Loss;
-use crate::drive::socket::loss_of;
+use crate::net::read_half::loss_of;
 use crate::tcp_info::{TcpInfo, TcpState};
 
 /// How long after a beat the first look is taken, at least, and how often from then on.

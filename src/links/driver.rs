@@ -36,7 +36,12 @@ use crate::heartbeat::Heartbeat;
 use crate::links::handle::Handle;
 use crate::links::medium::{Due, Medium, Passed};
 use crate::links::reporter::Reporter;
-use crate::pulse::{Input, Output, Pulse, Report};
+use crate::pulse::{Input, Output, Patience, Pulse, Report};
+use crate::sys;
+
+/// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats: 0.016 system
+/// calls a beat.
+const ASK_RTO_EVERY: u64 = 64;
 
 /// What every link has, whatever carries it.
 pub(crate) struct Common {
@@ -122,6 +127,7 @@ impl<M: Medium> Driver<M> {
         let Driver { medium, link } = self;
         match medium.open(link) {
             Ok(at) => {
+                ask_rto(medium, link);
                 link.inquiry.on_connected(medium.peer(), &*medium, &link.reporter);
                 link.tell_at(at, Input::Connected);
             }
@@ -135,6 +141,9 @@ impl<M: Medium> Driver<M> {
         match link.inquiry.take_broken() {
             Some(loss) => medium.lose(link, loss),
             None => medium.beat(link, seq),
+        }
+        if seq % ASK_RTO_EVERY == 0 {
+            ask_rto(medium, link);
         }
     }
 
@@ -236,6 +245,14 @@ impl<M: Medium> Driver<M> {
         if !link.handle.is_stopping() && !link.has_turned() {
             medium.tick(link);
         }
+    }
+}
+
+/// The kernel's own timeout, where the patience goes by it.
+fn ask_rto<M: Medium>(medium: &M, link: &mut Common) {
+    if link.heartbeat.patience == Patience::FromRtt {
+        let rto = medium.socket().and_then(|(socket, _)| sys::retransmission_timeout(socket));
+        rto.into_iter().for_each(|rto| link.tell(Input::Rto(rto)));
     }
 }
 

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
 use crate::links::in_band::login::{Conversation, Login, LoginHook};
-use crate::net::connection::Woke;
 use crate::net::inbox::Next;
+use crate::net::read_half::Woke;
 use crate::protocol::Frame;
 use crate::protocol::guarded::caught;
 use crate::role::Role;
 use crate::sys;
 
-use super::{InBand, Line};
+use super::{InBand, Standing};
 
 /// Frames that may come before a login asks for them: a server's greeting is one.
 const MOST_EARLY: usize = 64;
@@ -24,7 +24,7 @@ const MOST_EARLY: usize = 64;
 pub(super) struct Greeting<'a> {
     link: &'a mut InBand,
     role: Role,
-    line: &'a mut Line,
+    line: &'a mut Standing,
     deadline: Instant,
     limit: Duration,
     early: VecDeque<Vec<u8>>,
@@ -35,7 +35,7 @@ impl<'a> Greeting<'a> {
     pub(super) fn new(
         link: &'a mut InBand,
         role: Role,
-        line: &'a mut Line,
+        line: &'a mut Standing,
         limit: Duration,
         connection: u64,
     ) -> Greeting<'a> {
@@ -80,9 +80,9 @@ impl<'a> Greeting<'a> {
     fn next(&mut self) -> Result<Option<Vec<u8>>, Loss> {
         loop {
             let link = &mut *self.link;
-            match self.line.inbox.next(&mut link.protocol)? {
+            match self.line.read.inbox.next(&mut link.protocol)? {
                 Next::Frame(Frame::Data | Frame::Unasked) => {
-                    return link.outlet.data(self.line.inbox.frame_bytes()).map(Some);
+                    return link.outlet.data(self.line.read.inbox.frame_bytes()).map(Some);
                 }
                 Next::Frame(Frame::Beat(seq)) => {
                     link.answer(self.role, seq)?;
@@ -104,18 +104,18 @@ impl<'a> Greeting<'a> {
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            let (peer, limit) = (self.line.peer, self.limit);
+            let (peer, limit) = (self.line.read.peer, self.limit);
             let detail = format!(
                 "{peer} took the connection, and the login was not through \
                 within {limit:?}"
             );
             return Err(Loss::new(Cause::ConnectTimeout, detail));
         }
-        let woke = match link.outlet.opened(&mut self.line.inbox) {
+        let woke = match link.outlet.opened(&mut self.line.read) {
             Some(woke) => woke,
             None => {
                 let wants = (true, link.outlet.wants_room(), false);
-                let socket = Some(&*self.line.socket);
+                let socket = Some(&*self.line.read.socket);
                 let stirred = sys::wait_link(&*link.bell, socket, wants, Some(left)).map_err(
                     |error: io::Error| Loss::new(Cause::LocalResources, error.to_string()),
                 )?;
@@ -128,7 +128,7 @@ impl<'a> Greeting<'a> {
                 if !stirred.read {
                     return Ok(());
                 }
-                link.outlet.receive(&self.line.socket, &mut self.line.inbox)
+                link.outlet.receive(&mut self.line.read)
             }
         };
         match woke {
@@ -144,7 +144,7 @@ impl Conversation for Greeting<'_> {
     }
 
     fn peer(&self) -> SocketAddr {
-        self.line.peer
+        self.line.read.peer
     }
 
     fn send(&mut self, data: &[u8]) -> Result<(), Loss> {

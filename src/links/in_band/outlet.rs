@@ -25,8 +25,8 @@ use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
 use crate::error::Error;
-use crate::net::connection::{Sent, send_some};
 use crate::net::tls::Layer;
+use crate::net::write_half::{Sent, send_some};
 use crate::protocol::Framing;
 use crate::protocol::guarded::caught;
 use crate::sys::Bell;
@@ -52,7 +52,7 @@ const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)
 
 /// How long a writer is willing to wait.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Patience {
+pub(crate) enum WriteLimit {
     /// Not at all.
     Never,
     /// Until then. What was begun by then goes on without the caller.

@@ -27,12 +27,8 @@ use crate::net::connection::{Connection, Woke};
 use crate::net::inbox::Next;
 use crate::protocol::guarded::Guarded;
 use crate::protocol::{Frame, IdleEnd};
-use crate::pulse::{Input, Patience, Pulse, Report};
+use crate::pulse::{Input, Pulse, Report};
 use crate::tcp_info::TcpInfo;
-
-/// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats: 0.016 system
-/// calls a beat.
-const ASK_RTO_EVERY: u64 = 64;
 
 /// A connection of keepbeat's own that carries beats alone.
 pub(crate) struct Watch {
@@ -122,11 +118,11 @@ impl Medium for Watch {
     }
 
     fn peer(&self) -> Option<SocketAddr> {
-        self.connection.as_ref().map(|connection| connection.peer)
+        self.connection.as_ref().map(|connection| connection.read.peer)
     }
 
     fn socket(&self) -> Option<(&Socket, SocketAddr)> {
-        self.connection.as_ref().map(|connection| (connection.socket(), connection.peer))
+        self.connection.as_ref().map(|connection| (connection.socket(), connection.read.peer))
     }
 
     fn beat(&mut self, link: &mut Common, seq: u64) {
@@ -238,13 +234,12 @@ impl Watch {
         link.reporter.peer = None;
         let (connection, took) = self.dialer.dial(&link.heartbeat)?;
         link.reporter.on_dialed(self.dialer.secure.as_ref(), &connection, took);
-        link.reporter.peer = Some(connection.peer);
+        link.reporter.peer = Some(connection.read.peer);
         (self.connection, self.since) = (Some(connection), Instant::now());
         self.out.clear();
         (self.over, self.written, self.held, self.behind) = (false, false, None, None);
         self.overheard.on_connected();
         self.protocol.connected(&mut self.out)?;
-        self.ask_rto(link);
         Ok(Instant::now())
     }
 
@@ -253,18 +248,11 @@ impl Watch {
             self.add_last_words(link, loss);
         }
         if let Input::Ack(_) = input {
-            let frame = self.connection.as_ref().map(|connection| connection.inbox.frame_bytes());
+            let frame =
+                self.connection.as_ref().map(|connection| connection.read.inbox.frame_bytes());
             self.overheard.on_ack(frame.unwrap_or_default());
         }
         link.tell(input);
-    }
-
-    fn ask_rto(&self, link: &mut Common) {
-        if link.heartbeat.patience == Patience::FromRtt {
-            if let Some(rto) = self.connection.as_ref().and_then(Connection::rto) {
-                link.tell(Input::Rto(rto));
-            }
-        }
     }
 
     /// Closes what is open; its socket, for whoever keeps it.
@@ -351,7 +339,7 @@ impl Watch {
     fn next_input(&mut self, link: &mut Common) -> Option<Input> {
         loop {
             let connection = self.connection.as_mut()?;
-            let next = connection.inbox.next(&mut self.protocol);
+            let next = connection.read.inbox.next(&mut self.protocol);
             self.has_heard |= !matches!(next, Ok(Next::Nothing) | Err(_));
             return Some(match next {
                 Ok(Next::Frame(Frame::Own)) => match self.went_on(link) {
@@ -360,11 +348,12 @@ impl Watch {
                     Err(loss) => Input::Lost(loss),
                 },
                 Ok(Next::Frame(Frame::Data)) => {
-                    self.overheard.push(connection.inbox.frame_bytes(), Instant::now());
+                    self.overheard.push(connection.read.inbox.frame_bytes(), Instant::now());
                     continue;
                 }
                 Ok(Next::Frame(Frame::Unasked)) => {
-                    self.overheard.push_unasked(connection.inbox.frame_bytes(), Instant::now());
+                    self.overheard
+                        .push_unasked(connection.read.inbox.frame_bytes(), Instant::now());
                     if link.pulse.expecting().is_none() {
                         self.on_doubled(link);
                     }
@@ -373,7 +362,10 @@ impl Watch {
                 Ok(Next::Frame(Frame::Ack(seq))) => Input::Ack(seq),
                 Ok(Next::Frame(Frame::Beat(_))) => Input::Lost(Loss::new(
                     Cause::WrongReply,
-                    format!("{} sent a beat in place of an ack: is it an echo?", connection.peer),
+                    format!(
+                        "{} sent a beat in place of an ack: is it an echo?",
+                        connection.read.peer
+                    ),
                 )),
                 Ok(Next::Partial) => {
                     self.overheard.touch(Instant::now());

@@ -15,7 +15,7 @@ use crate::drive::feed::Feed;
 use crate::error::Error;
 use crate::event::{LinkId, Status};
 use crate::links::handle::Handle;
-use crate::links::in_band::outlet::{Command, LINGER, Outlet, Patience};
+use crate::links::in_band::outlet::{Command, LINGER, Outlet, WriteLimit};
 use crate::links::in_band::received::{Received, Returned};
 use crate::sys::{Bell, Own};
 
@@ -174,7 +174,7 @@ impl Link {
     /// its connection is down ([`Error::cause`]); the time was up while others wrote
     /// ([`Error::is_timeout`]); a forked child ([`Error::is_forked`]).
     pub fn send(&self, data: impl AsRef<[u8]>) -> Result<u64, Error> {
-        self.at_home()?.outlet.send(data.as_ref(), Patience::WriteTimeout, None)
+        self.at_home()?.outlet.send(data.as_ref(), WriteLimit::WriteTimeout, None)
     }
 
     /// As [`send`](Link::send), but does not wait: where it would have to, nothing is sent.
@@ -183,7 +183,7 @@ impl Link {
     ///
     /// As `send`; and [`Error::is_busy`] where it would have to wait.
     pub fn try_send(&self, data: impl AsRef<[u8]>) -> Result<u64, Error> {
-        self.at_home()?.outlet.send(data.as_ref(), Patience::Never, None)
+        self.at_home()?.outlet.send(data.as_ref(), WriteLimit::Never, None)
     }
 
     /// As [`send`](Link::send), but waits until `deadline` at most. A frame that was begun by then
@@ -193,7 +193,7 @@ impl Link {
     ///
     /// As `send`; [`Error::is_timeout`] where the deadline passed and nothing of it was sent.
     pub fn send_deadline(&self, data: impl AsRef<[u8]>, deadline: Instant) -> Result<u64, Error> {
-        self.at_home()?.outlet.send(data.as_ref(), Patience::Until(deadline), None)
+        self.at_home()?.outlet.send(data.as_ref(), WriteLimit::Until(deadline), None)
     }
 
     /// As [`send`](Link::send), and tells the number of the frame to `note` before a byte of it has
@@ -232,7 +232,7 @@ impl Link {
         deadline: Option<Instant>,
         note: impl FnOnce(u64),
     ) -> Result<u64, Error> {
-        let patience = deadline.map_or(Patience::WriteTimeout, Patience::Until);
+        let patience = deadline.map_or(WriteLimit::WriteTimeout, WriteLimit::Until);
         let mut note = Some(note);
         let mut once = |number| note.take().into_iter().for_each(|note| note(number));
         self.at_home()?.outlet.send(data.as_ref(), patience, Some(&mut once))
