@@ -1,9 +1,9 @@
-//! A heartbeat on a TLS connection of one's own: the program keeps its reader and its writer,
-//! keepbeat sends `PING` by a function and is told what was read.
+//! A heartbeat on your own TLS connection: the program keeps its reader and its writer, keepbeat
+//! sends `PING` by a function and is told what was read.
 //!
-//! What to copy is [`Tls`]. Both directions need the one rustls connection; but whoever blocks
-//! while holding it, in a read or in a write, stops the other one, and the beats with it. So the
-//! socket is read and written outside its lock, which is held for the cipher alone.
+//! Copy [`Tls`]. Both directions need the one rustls connection. A thread that blocks in a read or
+//! a write while it holds that connection stops the other direction, and the beats with it. So the
+//! socket is read and written outside the lock, which is held only to encrypt and decrypt.
 //!
 //! `cargo run --example follow_tls`
 
@@ -22,9 +22,9 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 /// One connection, for one reader and any number of writers.
 struct Tls {
     socket: TcpStream,
-    /// Held for moments only, and never while the socket blocks.
+    /// Locked for moments only, and never while the socket blocks.
     session: Mutex<ClientConnection>,
-    /// Held by whoever writes, so that records reach the socket in order. Taken before `session`.
+    /// Locked by the writer, so that records reach the socket in order. Locked before `session`.
     sealed: Mutex<Vec<u8>>,
 }
 
@@ -33,19 +33,19 @@ impl Tls {
         let config = ClientConfig::builder().with_root_certificates(trust).with_no_client_auth();
         let mut session = ClientConnection::new(Arc::new(config), "localhost".try_into()?)?;
         let mut socket = TcpStream::connect(server)?;
-        session.complete_io(&mut socket)?; // the handshake, while nobody else is here
-        session.set_buffer_limit(None); // what goes in comes out at once, below
+        session.complete_io(&mut socket)?; // the handshake, before other threads use it
+        session.set_buffer_limit(None); // `send` takes out at once what it puts in
         Ok(Tls { socket, session: Mutex::new(session), sealed: Mutex::default() })
     }
 
-    /// May block, as a socket does, and keeps only other writers waiting.
+    /// May block, as a socket does. Only other writers wait for it.
     fn send(&self, plain: &[u8]) -> io::Result<()> {
         let mut sealed = lock(&self.sealed);
         sealed.clear();
         {
             let mut session = lock(&self.session);
             session.writer().write_all(plain)?;
-            // What TLS itself has to say since the last read goes along.
+            // Records that TLS itself has to send go along.
             while session.wants_write() {
                 session.write_tls(&mut *sealed)?;
             }
@@ -53,7 +53,7 @@ impl Tls {
         (&self.socket).write_all(&sealed)
     }
 
-    /// Waits for bytes, outside every lock; then opens them. False at the end of the connection.
+    /// Waits for bytes without a lock, then decrypts them. False at the end of the connection.
     fn read(&self, plain: &mut Vec<u8>) -> io::Result<bool> {
         let mut bytes = [0; 4096];
         let n = (&self.socket).read(&mut bytes)?;
@@ -74,7 +74,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The program's own reader. It tells what it read, which never waits, and goes on with its work.
+/// The program's own reader. It tells the follower what it read, which never waits, then works on.
 fn read(tls: &Tls, follower: &Follower) {
     let mut plain = Vec::new();
     loop {
@@ -114,7 +114,7 @@ fn main() -> Result<(), AnyError> {
     Ok(coordinator.stop()?)
 }
 
-/// The other end, and whom to trust to meet it. In earnest it is another program.
+/// The other end, and the certificate to trust. Usually it is another program.
 fn serve() -> Result<(SocketAddr, RootCertStore), AnyError> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let certificate: CertificateDer<'static> = made.cert.der().clone();

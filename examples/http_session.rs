@@ -1,5 +1,5 @@
-//! One session, many requests, and a server that closes idle connections after a second: what is
-//! reused, what is learnt, and why no POST runs into a closed connection.
+//! One session, many requests, and a server that closes idle connections after a second. Shows
+//! which connections are reused, what is learnt, and why no POST meets a closed connection.
 //!
 //!     cargo run --example http_session                     # a small server of its own
 //!     cargo run --example http_session https://example.com
@@ -53,7 +53,7 @@ fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// A server such as everybody has one: it keeps connections, but not for long.
+/// A server that keeps connections, but not for long.
 fn serve() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
     let address = listener.local_addr().expect("it is bound");
@@ -65,7 +65,7 @@ fn serve() -> String {
     format!("http://{address}/")
 }
 
-/// Answers until nothing has come for a second.
+/// Answers until no request has come for a second.
 fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     let mut lines = BufReader::new(stream.try_clone()?);

@@ -1,6 +1,7 @@
-//! A client whose own connection carries the beats: lines of data, `PING` and `PONG` between them.
+//! A client whose own connection carries the beats: lines of data, with `PING` and `PONG` between
+//! them.
 //!
-//! `cargo run --example in_band_client`, with `RUST_LOG=trace` in front to see each beat.
+//! `cargo run --example in_band_client`, or with `RUST_LOG=trace` in front to see each beat.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
@@ -17,11 +18,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The application opens its connection as it always did, and hands it over.
     let stream = TcpStream::connect(server)?;
     let coordinator = Coordinator::new()?;
-    // A beat every quarter of a second; `when_idle()` would leave it out while data flows.
+    // A beat every quarter of a second. `when_idle()` would leave beats out while data flows.
     let beat = Heartbeat::every(Duration::from_millis(250)).timeout(Duration::from_secs(2));
     let link = coordinator.adopt(stream, beat, Framed::lines("PING", "PONG")?)?;
 
-    // Any thread may send whole frames. No beat ever goes out in the middle of one.
+    // Any thread may send whole frames. A beat is never sent in the middle of one.
     let writer = link.try_clone()?;
     let writing = thread::spawn(move || -> Result<(), keepbeat::Error> {
         for n in 1..=4 {
@@ -32,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     });
 
-    // What comes is the application's alone, and the last thing says why it ended.
+    // The application receives its own frames only. The last message says why the connection ended.
     for received in link.frames() {
         match received {
             Received::Frame(data) => println!("the server says: {}", String::from_utf8(data)?),

@@ -1,7 +1,7 @@
-//! A server with passive ends: it answers the beats of its clients, expects them to come, and says
-//! which client fell silent.
+//! A server that expects beats: it answers the beats of its clients, and says which client fell
+//! silent.
 //!
-//! `cargo run --example passive_server`, with `RUST_LOG=debug` in front to see more.
+//! `cargo run --example passive_server`, or with `RUST_LOG=debug` in front to see more.
 
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use keepbeat::{Adopt, Coordinator, EventKind, Framed, Heartbeat, Prefix, Role, State};
 
-/// Frames with a length of two bytes in front; those that say `beat` and `ack` are beats.
+/// Frames with a length of two bytes in front. The frames `beat` and `ack` are the heartbeat.
 fn protocol() -> Result<Framed, keepbeat::Error> {
     Framed::prefixed(Prefix::U16Be, "beat", "ack")
 }
 
-/// The same for both ends: how often the client beats is how often the server expects it.
+/// The same for both ends: the server expects beats as often as the client sends them.
 fn heartbeat() -> Heartbeat {
     Heartbeat::every(Duration::from_millis(300)).timeout(Duration::from_millis(300)).fall(2)
 }
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         links.push(link);
     }
 
-    // One place for the news of all clients.
+    // One queue has the events of all clients.
     let mut gone = 0;
     for event in coordinator.events() {
         if let EventKind::State { to, .. } = event.kind() {
@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Two clients: one leaves in good order, the other falls silent with its connection open.
+/// Two clients: one closes its connection, the other falls silent and leaves its connection open.
 fn run_clients(server: SocketAddr) -> Result<(), Box<dyn Error + Send + Sync>> {
     let coordinator = Coordinator::new()?;
     let polite = coordinator.adopt(TcpStream::connect(server)?, heartbeat(), protocol()?)?;
@@ -65,7 +65,7 @@ fn run_clients(server: SocketAddr) -> Result<(), Box<dyn Error + Send + Sync>> {
     rude.send("turning, too")?;
     thread::sleep(Duration::from_secs(1)); // a second of beats, both ways
     polite.close()?;
-    // Handed back, the connection stands, and nobody beats on it any more.
+    // The connection is handed back and stays open, but no more beats are sent on it.
     let hung = rude.into_stream()?;
     thread::sleep(Duration::from_secs(2));
     drop(hung);

@@ -1,6 +1,6 @@
-//! A connection that is opened again, and logs in again, before anything else is sent on it.
+//! A connection that is opened again when it is lost, and logs in before anything else is sent.
 //!
-//! `cargo run --example reconnect_login`, with `RUST_LOG=debug` in front to see more.
+//! `cargo run --example reconnect_login`, or with `RUST_LOG=debug` in front to see more.
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
@@ -19,8 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let coordinator = Coordinator::new()?;
     let beat = Heartbeat::every(Duration::from_millis(300)).timeout(Duration::from_secs(1));
     let machine = Connect::from(server)
-        // Frames that are sent while the connection is down wait for the next one; without a queue
-        // they would be refused, with the cause.
+        // Frames that are sent while the link is down wait for the next connection. Without a queue
+        // `send` would return an error with the cause.
         .queue(100)
         // On each new connection, before frames flow.
         .login(|login| {
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         });
     let link = coordinator.connect(machine, beat, Framed::lines("PING", "PONG")?)?;
 
-    // Each frame has a number, by which the link tells what became of it.
+    // Each frame has a number, by which the link reports what happened to it.
     let mut sent = HashMap::new();
     for n in 1..=6 {
         sent.insert(link.send(format!("order {n}"))?, format!("order {n}"));
@@ -45,8 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 println!("the server says: {}", String::from_utf8_lossy(&data));
                 confirmed.insert(data);
             }
-            // Frames in doubt may have been read or not. It is for the application to know what to
-            // do: orders that carry a number can be sent again.
+            // The peer may have read the frames in doubt or not. The application must know what to
+            // do: these orders have a number, so they can be sent again.
             Received::Lost { loss, in_doubt, .. } => {
                 println!("lost: {loss}; frames {in_doubt:?} are in doubt");
                 for number in in_doubt {
@@ -65,19 +65,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A server that hangs up on each of its first clients, in the middle of the work.
+/// A server that closes the connection of each of its first clients in the middle of the work.
 fn serve() -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     thread::spawn(move || {
         for (nth, stream) in listener.incoming().enumerate() {
-            let _ = stream.and_then(|stream| work(stream, 2 * (nth + 1))); // it is gone
+            let _ = stream.and_then(|stream| work(stream, 2 * (nth + 1))); // the client is gone
         }
     });
     Ok(address)
 }
 
-/// Confirms so many orders, then hangs up.
+/// Confirms this number of orders, then closes the connection.
 fn work(mut stream: TcpStream, mut orders: usize) -> std::io::Result<()> {
     for line in BufReader::new(stream.try_clone()?).lines() {
         let line = line?;

@@ -1,5 +1,5 @@
 //! Events beside other work: the queue of events is a crossbeam `Receiver`, so one `select!` waits
-//! for it, for a clock and for jobs alike. No thread is added for that, and no callback.
+//! for events, a clock and jobs. It needs no further thread and no callback.
 //!
 //! `cargo run --example select_events`
 
@@ -32,8 +32,7 @@ fn main() -> Result<(), Error> {
     loop {
         select! {
             recv(coordinator.events()) -> event => match event {
-                // However long a job keeps this loop, the beats go on: they have threads of their
-                // own.
+                // However long a job keeps this loop busy, the beats go on in their own threads.
                 Ok(event) if matches!(event.kind(), EventKind::Beat { .. }) => {}
                 Ok(event) => println!("event   {event}"),
                 Err(_) => break, // the coordinator was stopped

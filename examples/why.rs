@@ -1,6 +1,6 @@
-//! Why a link failed, for a program: cause, how sure it is, what else it could be, what was
-//! measured, and who should act. The peer here answers three beats on each connection, and then
-//! hangs while its kernel goes on acknowledging.
+//! A diagnosis in a program: the cause, how sure it is, the other possibilities, what was measured,
+//! and who should act. The peer here answers three beats on each connection, then hangs while its
+//! kernel goes on acknowledging.
 //!
 //! `cargo run --example why`
 
@@ -20,7 +20,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let coordinator = Coordinator::new()?;
     let beat = Heartbeat::every(Duration::from_millis(200))
         .timeout(Duration::from_millis(500))
-        // Other connections to the same address tell more. Only where the peer takes them.
+        // Other connections to the same address tell more. Allow them only if the peer accepts
+        // them.
         .diagnose(Diagnose::side_connections());
     let link = coordinator.watch(address, beat, Exchange::new("heartbeat", "heartbeat_ack"))?;
 
@@ -44,7 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Answers three beats, and then takes whatever comes and says nothing.
+/// Answers three beats, then reads everything and says nothing.
 fn hang_after_three(mut stream: TcpStream) -> io::Result<()> {
     thread::spawn(move || -> io::Result<()> {
         let mut beat = [0; 9];

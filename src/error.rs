@@ -1,28 +1,29 @@
-//! Error: what a call could not do. Opaque, with predicates, context and a source.
+//! Error: what a call could not do. Opaque, with predicates, a text and a source.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
 use crate::cause::{Cause, Loss};
-use crate::identity::LinkId;
+use crate::link_id::LinkId;
 
-/// What a call of this crate could not do, with the numbers and the remedy in its text.
+/// What a call of this crate could not do. The text has the numbers and the remedy.
 ///
-/// What happens to a *link* is no error but an [`Event`](crate::Event).
+/// What happens to a *link* is not an error but an [`Event`](crate::Event).
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
     text: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
-    /// Of a connection that never stood.
+    /// Why the connection was never opened.
     cause: Option<Cause>,
-    /// The request may have run, all of it or a part.
+    /// The request may have run, in full or in part.
     ran: bool,
+    /// Its time was up, whatever else it is.
+    late: bool,
 }
 
-/// The kinds of [`Error`], for a `match` or a table, where the predicates would be many. More may
-/// be added.
+/// The kinds of [`Error`], for a `match` or a table. Later versions may add kinds.
 ///
 /// ```
 /// use keepbeat::{Coordinator, ErrorKind, Heartbeat, Line};
@@ -39,31 +40,32 @@ pub enum ErrorKind {
     Invalid,
     /// No room, on this machine or in a session: [`Error::is_limit`].
     Limit,
-    /// The coordinator was stopped before: [`Error::is_stopped`].
+    /// The coordinator or session has stopped: [`Error::is_stopped`].
     Stopped,
-    /// A request: it was ended on request: [`Error::is_cancelled`].
+    /// A request was cancelled: [`Error::is_cancelled`].
     Cancelled,
-    /// This is a forked child, and the handle is its parent's: [`Error::is_forked`].
+    /// This process is a forked child, and the handle belongs to its parent: [`Error::is_forked`].
     Forked,
-    /// No such link: [`Error::is_unknown_link`].
+    /// An unknown or removed link: [`Error::is_unknown_link`].
     UnknownLink,
     /// A thread could not be joined in time: [`Error::is_left_behind`].
     LeftBehind,
     /// The link is down or over: [`Error::cause`] says why.
     Down,
-    /// It would have to wait: [`Error::is_busy`].
+    /// The call would have to wait: [`Error::is_busy`].
     Busy,
-    /// The time was up: [`Error::is_timeout`].
+    /// The time limit passed: [`Error::is_timeout`].
     Timeout,
-    /// The operating system said no; [`source`](std::error::Error::source) is what it said.
+    /// The operating system reported an error, which is the
+    /// [`source`](std::error::Error::source).
     Io,
-    /// A request: no connection came to be.
+    /// A request could not open a connection: [`Error::is_connect`].
     Connect,
-    /// A request: the kept connection ended as it went out.
+    /// The server closed the kept connection as the request went out: [`Error::is_stale`].
     Stale,
-    /// A request: a status that was made an error.
+    /// A status that the program made an error: [`Error::status`].
     Status,
-    /// A request: what came is no answer, or it could not be made.
+    /// The request could not be made, or what came is not a valid answer.
     Http,
 }
 
@@ -89,21 +91,28 @@ pub(crate) enum Kind {
 
 impl Error {
     fn new(kind: Kind, text: impl Into<String>) -> Error {
-        Error { kind, text: text.into(), source: None, cause: None, ran: false }
+        Error { kind, text: text.into(), source: None, cause: None, ran: false, late: false }
     }
 
     pub(crate) fn invalid(text: impl Into<String>) -> Error {
         Error::new(Kind::Invalid, text)
     }
 
-    /// Data that cannot be a frame: for a [`Framing`](crate::protocol::Framing) of one's own. Say
-    /// why, and what to do instead.
+    /// An error for data that cannot be a frame, for your own
+    /// [`Framing`](crate::protocol::Framing). The text should say why, and what to do instead.
     pub fn unfit(text: impl Into<String>) -> Error {
         Error::invalid(text)
     }
 
     pub(crate) fn limit(text: impl Into<String>) -> Error {
         Error::new(Kind::Limit, text)
+    }
+
+    /// A descriptor that the system did not give.
+    pub(crate) fn no_descriptor(source: io::Error) -> Error {
+        let text = "no descriptor is left: raise the limit with `ulimit -n`, or LimitNOFILE= of the \
+                    service";
+        Error::limit(text).because(source)
     }
 
     pub(crate) fn stopped() -> Error {
@@ -131,7 +140,7 @@ impl Error {
         Error::new(Kind::LeftBehind, text)
     }
 
-    /// No connection stands, or never will again.
+    /// The link has no connection, now or for good.
     pub(crate) fn lost(loss: &Loss) -> Error {
         Error::new(Kind::Lost(loss.cause), format!("the link is down: {loss}"))
     }
@@ -148,12 +157,12 @@ impl Error {
         Error::new(Kind::Io, context).because(source)
     }
 
-    /// A request of a session that failed.
+    /// A request of a session failed.
     pub(crate) fn request(kind: Kind, text: impl Into<String>) -> Error {
         Error::new(kind, text)
     }
 
-    /// With what it came from. Its words follow ours.
+    /// Adds the source. Its text follows ours.
     pub(crate) fn because(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
         Error { source: Some(source.into()), ..self }
     }
@@ -162,12 +171,17 @@ impl Error {
         Error { cause, ..self }
     }
 
-    /// Whether something was sent, now or before, that may have run.
+    /// Records whether something was sent, now or before, that may have run.
     pub(crate) fn having_run(self, ran: bool) -> Error {
         Error { ran: self.ran | ran, ..self }
     }
 
-    /// What kind of error it is.
+    /// The same error, marked as one for want of time.
+    pub(crate) fn being_late(self, late: bool) -> Error {
+        Error { late: self.late | late, ..self }
+    }
+
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self.kind {
             Kind::Invalid => ErrorKind::Invalid,
@@ -188,64 +202,65 @@ impl Error {
         }
     }
 
-    /// A setting or a target that cannot work. Trying again does not help.
+    /// Whether a setting, a target or a frame cannot work. Trying again does not help.
     pub fn is_invalid(&self) -> bool {
         self.kind == Kind::Invalid
     }
 
-    /// The machine's limits leave no room: descriptors, threads or mappings. Or a session's own
-    /// limits did for too long: all its connections were in use.
+    /// Whether a limit was reached: the machine has no descriptor, thread or mapping left, or all
+    /// connections of a session were in use for too long.
     pub fn is_limit(&self) -> bool {
         self.kind == Kind::Limit
     }
 
-    /// The coordinator had been stopped before, or the session shut down; or both belong to the
-    /// process that this one was forked from.
+    /// Whether the coordinator had been stopped or the session shut down, or the handle belongs to
+    /// the process that this one was forked from.
     pub fn is_stopped(&self) -> bool {
         matches!(self.kind, Kind::Stopped | Kind::Forked)
     }
 
-    /// A request: its [`Canceller`](crate::session::Canceller) ended it.
+    /// Whether the [`Canceller`](crate::session::Canceller) of a request ended it.
     pub fn is_cancelled(&self) -> bool {
         self.kind == Kind::Cancelled
     }
 
-    /// This process is a forked child: what it has inherited belongs to its parent, and is left
-    /// alone. Nothing was done. Make a new one here.
+    /// Whether this process is a forked child, and the handle belongs to its parent. The call did
+    /// nothing. Make a new handle in the child.
     pub fn is_forked(&self) -> bool {
         self.kind == Kind::Forked
     }
 
-    /// No such link, or no more.
+    /// Whether the link is unknown or was removed.
     pub fn is_unknown_link(&self) -> bool {
         self.kind == Kind::UnknownLink
     }
 
-    /// A thread could not be joined in time. It has been told to end and does so by itself.
+    /// Whether a thread could not be joined in time. It was told to end and does so by itself.
     pub fn is_left_behind(&self) -> bool {
         self.kind == Kind::LeftBehind
     }
 
-    /// A request: no connection came to be.
+    /// Whether a request could not open a connection.
     pub fn is_connect(&self) -> bool {
         self.kind == Kind::Connect
     }
 
-    /// The time was up: of a request, or of [`Link::send`](crate::Link::send) and
-    /// [`send_deadline`](crate::Link::send_deadline); then nothing of the frame was sent. Or that of
+    /// Whether a time limit passed: of a request; of [`Link::send`](crate::Link::send) and
+    /// [`send_deadline`](crate::Link::send_deadline), where nothing of the frame was sent; or of
     /// [`Link::close_within`](crate::Link::close_within) and
-    /// [`into_stream_within`](crate::Link::into_stream_within).
+    /// [`into_stream_within`](crate::Link::into_stream_within). A request that found no connection in
+    /// time is also [`is_connect`](Error::is_connect), or [`is_limit`](Error::is_limit).
     pub fn is_timeout(&self) -> bool {
-        matches!(self.kind, Kind::Timeout | Kind::Unsent)
+        self.late || matches!(self.kind, Kind::Timeout | Kind::Unsent)
     }
 
-    /// [`Link::try_send`](crate::Link::try_send): it would have to wait. Nothing was sent.
+    /// Whether [`Link::try_send`](crate::Link::try_send) would have had to wait. Nothing was sent.
     pub fn is_busy(&self) -> bool {
         self.kind == Kind::Busy
     }
 
-    /// Why there is no connection: of a link that is down, or of a request, where that is known
-    /// in a word ([`ProxyFailed`](Cause::ProxyFailed), [`TlsFailed`](Cause::TlsFailed)).
+    /// Why there is no connection: for a link that is down, and for a request where a word is known
+    /// ([`ProxyFailed`](Cause::ProxyFailed), [`TlsFailed`](Cause::TlsFailed)).
     pub fn cause(&self) -> Option<Cause> {
         match self.kind {
             Kind::Lost(cause) => Some(cause),
@@ -253,21 +268,20 @@ impl Error {
         }
     }
 
-    /// A request: the server closed the kept connection as it went out, and it may not be sent
+    /// Whether the server closed the kept connection as a request went out that may not be sent
     /// twice. The text says how long the connection had been idle, and its age.
     pub fn is_stale(&self) -> bool {
         self.kind == Kind::Stale
     }
 
-    /// A request: whether the server may have run it, or what it was redirected from. False means
-    /// that it certainly did not: no byte of it had left. Then it can be sent again, whatever it
-    /// does.
+    /// Whether the server may have run the request, or the one that it was redirected from. False
+    /// means that the server certainly did not, because no byte of the request had left. Then it is
+    /// safe to send again, whatever it does.
     pub fn may_have_run(&self) -> bool {
         self.ran
     }
 
-    /// A request: the status that
-    /// [`error_for_status`](crate::Response::error_for_status) made an error.
+    /// The status that [`error_for_status`](crate::Response::error_for_status) made an error.
     pub fn status(&self) -> Option<u16> {
         match self.kind {
             Kind::Status(status) => Some(status),
@@ -287,7 +301,7 @@ impl fmt::Display for Error {
 }
 
 impl StdError for Error {
-    /// What is behind the words that `Display` prints: it prints the first source itself.
+    /// The source behind the first one, because `Display` already prints the first.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().and_then(StdError::source)
     }

@@ -1,4 +1,4 @@
-//! What a user is told: events as they happen, and the status of a link at any time.
+//! Events and status: what happens to a link, and how it is at any time.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,13 +8,21 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::cause::{Cause, Loss};
 use crate::counted::counted;
 use crate::diagnose::Diagnosis;
-pub(crate) use crate::identity::{Identity, LinkId};
+pub use crate::link_id::LinkId;
 use crate::pulse::Rtt;
 use crate::state::State;
 
-/// Something that happened.
+/// The part of an event that stays the same for a link.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) id: LinkId,
+    pub(crate) name: String,
+    pub(crate) target: String,
+}
+
+/// Something that happened to a link or a queue.
 ///
-/// `Display` is one readable line: the name, then what happened, with cause and numbers.
+/// `Display` is one readable line: the name, then what happened, with the cause and the numbers.
 #[derive(Clone, Debug)]
 pub struct Event {
     pub(crate) time: SystemTime,
@@ -25,19 +33,19 @@ pub struct Event {
 }
 
 impl Event {
-    /// When it happened, by the clock on the wall. Measured on the link's thread, so it is right
-    /// even where the event is read much later.
+    /// The wall-clock time at which it happened. The link's thread takes the time, so it is right
+    /// even if the event is read much later.
     pub fn time(&self) -> SystemTime {
         self.time
     }
 
-    /// The link; none for [`EventKind::Lost`], which concerns a queue, and for a diagnosis that
-    /// concerns many links.
+    /// The link. None for [`EventKind::Overflowed`], which is about a queue, and for a diagnosis of many
+    /// links.
     pub fn link(&self) -> Option<LinkId> {
         self.link.as_ref().map(|link| link.id)
     }
 
-    /// The name given to the link, or its target.
+    /// The name that was given to the link, or else its target.
     pub fn name(&self) -> &str {
         self.link.as_ref().map_or("keepbeat", |link| &link.name)
     }
@@ -47,13 +55,13 @@ impl Event {
         self.link.as_ref().map_or("", |link| &link.target)
     }
 
-    /// The address of the connection that this is about, if there is or was one.
+    /// The address of the connection that the event is about, if there is or was one.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
 
-    /// When the certificate of the peer expires: for a connection that has just been opened under
-    /// TLS, where the certificate could be read.
+    /// When the peer's certificate expires: set for a connection that was just opened under TLS, if
+    /// the certificate could be read.
     pub fn certificate_expires(&self) -> Option<SystemTime> {
         self.certificate
     }
@@ -74,24 +82,26 @@ impl fmt::Display for Event {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// A connection stands. That is not yet Up.
+    /// A connection was opened. The link is not Up yet.
     Connected {
         /// The number of this attempt since the link was last Up, from 1.
         attempt: u32,
-        /// How long name resolution and connecting took; zero for one that stood before.
+        /// How long name resolution and connecting took. Zero for a connection that was open
+        /// before.
         took: Duration,
     },
     /// An ack came.
     Beat {
         /// The number of the beat.
         seq: u64,
-        /// From written to read; none if it was late, or if the protocol has no ack of its own.
+        /// The time from writing the beat to reading its ack. None if the ack was late, or if the
+        /// protocol has none.
         rtt: Option<Duration>,
-        /// It came after its timeout.
+        /// Whether the ack came after its timeout.
         late: bool,
     },
-    /// The timeout passed without an ack, and that is no miss: other frames of the peer came
-    /// meanwhile, or its kernel acknowledged what was sent. The ack may still come. Only on
+    /// The timeout passed without an ack, and this is no miss, because other frames of the peer
+    /// came meanwhile, or its kernel acknowledged what was sent. The ack may still come. Only on
     /// connections that carry the application's data.
     Alive {
         /// The number of the beat.
@@ -100,7 +110,7 @@ pub enum EventKind {
     /// Nothing was received for longer than the limit says, which counts as a miss. Only on links
     /// that have such a limit ([`Heartbeat::expect_every`](crate::Heartbeat::expect_every)).
     Silent {
-        /// Since the last whole frame.
+        /// The time since the last whole frame.
         silent: Duration,
         /// Misses in a row, this one included.
         misses: u32,
@@ -109,7 +119,7 @@ pub enum EventKind {
     Missed {
         /// The number of the beat.
         seq: u64,
-        /// How long it was waited for.
+        /// How long the link waited for the ack.
         timeout: Duration,
         /// Misses in a row, this one included.
         misses: u32,
@@ -118,55 +128,56 @@ pub enum EventKind {
         /// Beats acked in time, in a row, before it.
         good: u64,
     },
-    /// The state turned.
+    /// The state changed.
     State {
         /// The state before.
         from: State,
         /// The state now.
         to: State,
-        /// Why, unless it turned for the better.
+        /// Why, unless the state changed for the better.
         loss: Option<Loss>,
-        /// Back up: how long it had been down.
+        /// If the link came back up: how long it was down.
         down: Option<Duration>,
-        /// Why, as far as it could be worked out by now; what comes later is told by
-        /// [`Diagnosed`](EventKind::Diagnosed). None where it turned for the better, or where
-        /// diagnosis is [off](crate::Diagnose::off).
+        /// Why, as far as it is known by now; [`Diagnosed`](EventKind::Diagnosed) reports what is
+        /// found later. None if the state changed for the better, or diagnosis is
+        /// [off](crate::Diagnose::off).
         diagnosis: Option<Arc<Diagnosis>>,
     },
-    /// More was worked out of a trouble than an event before has told; or a warning of one that
-    /// is none yet. Without a link where many links are concerned at once.
+    /// A new diagnosis of a failure that an earlier event reported, or a warning: degraded, not
+    /// failed. The event has no link if the diagnosis is about many links at once.
     Diagnosed {
-        /// What.
+        /// The diagnosis.
         diagnosis: Arc<Diagnosis>,
     },
     /// A connection ended, or an attempt to open one failed.
     Disconnected {
         /// Why.
         loss: Loss,
-        /// How long it stood; zero for an attempt that failed.
+        /// How long the connection was open. Zero for an attempt that failed.
         lived: Duration,
         /// Beats acked on it.
         beats: u64,
-        /// No trouble: the peer ended the connection where it may ([`Cause::Renewed`]), or as
-        /// regularly as the one before, after the same pause or at the same age. The state stays,
-        /// and another connection takes the place.
+        /// Whether the end is no failure: the peer ended the connection as its protocol allows
+        /// ([`Cause::Renewed`]), or by its rule, after the same idle time or at the same age as
+        /// before. The state stays, and another connection replaces this one.
         expected: bool,
     },
-    /// Our own process stalled: it woke this much too late. Nobody is convicted for it.
+    /// Our own process stalled and woke too late. The peer is not blamed.
     Stalled {
-        /// How late.
+        /// How much too late it woke.
         late: Duration,
-        /// Whether it was the process, or the whole machine that was suspended. None where
-        /// diagnosis is off.
+        /// Whether the process stalled or the whole machine was suspended. None if diagnosis is
+        /// off.
         diagnosis: Option<Arc<Diagnosis>>,
     },
-    /// The last event of a link: it was removed, its rounds are over, its protocol panicked, the
-    /// connection that it observed has ended, or the coordinator stopped.
+    /// The last event of a link: the link was removed, its rounds are over, its protocol panicked,
+    /// its connection ended for good, or the coordinator stopped.
     Ended,
-    /// This queue was full: so many events are missing here. [`Coordinator::status`] has the truth.
+    /// This queue was full, and events are missing here. [`Coordinator::status`] has the current
+    /// state.
     ///
     /// [`Coordinator::status`]: crate::Coordinator::status
-    Lost {
+    Overflowed {
         /// How many.
         count: u64,
     },
@@ -185,11 +196,11 @@ impl EventKind {
             EventKind::Disconnected { .. } => "disconnect",
             EventKind::Stalled { .. } | EventKind::Diagnosed { .. } => "diagnosis",
             EventKind::Ended => "end",
-            EventKind::Lost { .. } => "lost",
+            EventKind::Overflowed { .. } => "lost",
         }
     }
 
-    /// The cause, where there is one.
+    /// The cause, if the event has one.
     pub fn cause(&self) -> Option<Cause> {
         match self {
             EventKind::Missed { cause, .. } => Some(*cause),
@@ -204,7 +215,7 @@ impl EventKind {
         }
     }
 
-    /// Why, where that was worked out.
+    /// The diagnosis, if the event has one.
     pub fn diagnosis(&self) -> Option<&Arc<Diagnosis>> {
         match self {
             EventKind::State { diagnosis, .. } | EventKind::Stalled { diagnosis, .. } => {
@@ -219,7 +230,7 @@ impl EventKind {
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // It stood before the link was made: handed over, or observed.
+            // The connection was open before the link was made: handed over, or observed.
             EventKind::Connected { took: Duration::ZERO, .. } => f.write_str("connected already"),
             EventKind::Connected { attempt, took } => {
                 write!(f, "connected in {took:.1?} (attempt {attempt})")
@@ -263,14 +274,14 @@ impl fmt::Display for EventKind {
                 write!(f, "{}: this process woke {late:.1?} too late", Cause::LocalStall)
             }
             EventKind::Ended => f.write_str("ended"),
-            EventKind::Lost { count } => {
+            EventKind::Overflowed { count } => {
                 write!(f, "{} lost: this queue was full", counted(*count, "event", "events"))
             }
         }
     }
 }
 
-/// A snapshot of a link: always the truth, however slowly events are read.
+/// The state of a link at one moment. It is current however slowly events are read.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Status {
@@ -282,21 +293,21 @@ pub struct Status {
     pub target: String,
     /// Its state.
     pub state: State,
-    /// Why it is not Up: what was met last. Where a link that is Down fails to come back for
-    /// another reason than it fell for, it is that reason.
+    /// Why the link is not Up. If a link that is Down fails to come back for another reason, this
+    /// is the latest reason.
     pub loss: Option<Loss>,
-    /// Why it is not Up, as far as that could be worked out; of the same trouble as `loss`.
+    /// The diagnosis of `loss`, as far as one was made.
     pub diagnosis: Option<Arc<Diagnosis>>,
-    /// The address it is connected to.
+    /// The address that the link is connected to.
     pub peer: Option<SocketAddr>,
-    /// When the certificate expires that the peer showed last. None without TLS, and where it could
-    /// not be read.
+    /// When the certificate expires that the peer showed last. None without TLS, or if it could not
+    /// be read.
     pub certificate_expires: Option<SystemTime>,
-    /// When it took its state.
+    /// Since when the link has had its state.
     pub since: Instant,
-    /// Beats sent, over its whole life.
+    /// Beats sent, over the whole life of the link.
     pub sent: u64,
-    /// Beats acked, the late ones included.
+    /// Beats acked, late acks included.
     pub acked: u64,
     /// Acks that came after their timeout.
     pub late: u64,
@@ -304,24 +315,24 @@ pub struct Status {
     pub missed: u64,
     /// Connections opened after the first.
     pub reconnects: u64,
-    /// Connections that the peer ended where it may, or as regularly as before, and that were
+    /// Connections that the peer ended as its protocol allows or by its rule, and that were
     /// replaced while the state stayed.
     pub renewals: u64,
     /// Stalls of our own process that were noticed.
     pub stalls: u64,
     /// Round-trip times.
     pub rtt: Rtt,
-    /// Whether it is paused.
+    /// Whether the link is paused.
     pub paused: bool,
-    /// Whether the application leaves the frames of its [`Link`](crate::Link) untaken, so that
-    /// nothing more is read from the connection. Rounds are then judged by what the peer's kernel
-    /// acknowledges alone: our slow reader is not the peer's death.
+    /// Whether the application does not take the frames of its [`Link`](crate::Link), so that
+    /// nothing more is read from the connection. Only what the peer's kernel acknowledges then
+    /// counts, because our slow reader does not mean that the peer is dead.
     pub unread: bool,
-    /// Whether its thread has ended: nothing will change any more.
+    /// Whether the link's thread has ended, so that nothing changes any more.
     pub ended: bool,
-    /// The word of `loss` before it was refined.
+    /// The cause of `loss` before the diagnosis replaced it.
     pub(crate) word: Option<Cause>,
-    /// When it left Connecting.
+    /// When the link left Connecting.
     pub(crate) judged: Option<Instant>,
     pub(crate) alive: Duration,
 }
@@ -355,7 +366,7 @@ impl Status {
         }
     }
 
-    /// The state turned: keeps the account of the time in which the peer answered.
+    /// Changes the state, and adds up the time in which the peer answered.
     pub(crate) fn turn(&mut self, to: State, now: Instant) {
         if self.state.is_alive() {
             self.alive += now.saturating_duration_since(self.since);
@@ -366,9 +377,9 @@ impl Status {
         }
     }
 
-    /// The part of its life, from 0 to 1, in which the link was Up or Suspect. Its life counts from
-    /// the first verdict, the first Up or Down, until `now`, or until it ended; before that verdict
-    /// nothing is known, and the ratio is 0. A link of which every beat was answered has 1.
+    /// The part of the time, from 0 to 1, in which the link was Up or Suspect. The time counts from
+    /// the first verdict (Up or Down) until `now`, or until the link ended. Before the first
+    /// verdict the ratio is 0. If every beat was answered, it is 1.
     pub fn uptime_ratio(&self, now: Instant) -> f64 {
         let Some(judged) = self.judged else { return 0.0 };
         let now = if self.ended { self.since } else { now };
@@ -388,11 +399,11 @@ impl Status {
 /// Something that happened to a client of a [`Responder`](crate::Responder).
 #[derive(Clone, Debug)]
 pub struct ClientEvent {
-    /// When, by the clock on the wall.
+    /// The wall-clock time.
     pub time: SystemTime,
-    /// The client.
+    /// The address of the client.
     pub peer: SocketAddr,
-    /// What.
+    /// What happened.
     pub kind: ClientEventKind,
 }
 
@@ -400,23 +411,23 @@ pub struct ClientEvent {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ClientEventKind {
-    /// It connected.
+    /// The client connected.
     Connected,
-    /// Nothing came from it for so long; it is closed.
+    /// Nothing came from the client for too long, so its connection is closed.
     Silent {
-        /// Since its last whole frame.
+        /// The time since its last whole frame.
         silent: Duration,
     },
-    /// Its connection ended.
+    /// The client's connection ended.
     Disconnected {
         /// Why.
         loss: Loss,
-        /// How long it stood.
+        /// How long the connection was open.
         lived: Duration,
         /// Beats answered.
         beats: u64,
     },
-    /// It was closed at once: there were as many clients as are allowed.
+    /// The client was closed at once, because the limit of clients was reached.
     TurnedAway,
 }
 

@@ -41,6 +41,7 @@ use crate::sys::{Bell, Own};
 /// }
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
+#[must_use = "its events are lost with it"]
 pub struct EventQueue {
     own: Own<Inner>,
 }

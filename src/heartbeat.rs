@@ -1,5 +1,6 @@
-//! Heartbeat: the policy of one link. How often, how long to wait, how many misses, how to come
-//! back. A plain value; it is checked where it is used, so that setters never fail.
+//! Heartbeat: the policy of one link: how often to beat, how long to wait, how many misses to
+//! allow, how to reconnect. A plain value; it is checked where it is used, so that setters never
+//! fail.
 
 mod strategies;
 
@@ -11,10 +12,11 @@ use crate::role::Role;
 
 pub use strategies::{Pace, Patience};
 
-/// The policy of one link: how often a beat is sent, how long its ack may take, and what follows.
+/// The policy of one link: how often a beat is sent, how long its ack may take, and what happens
+/// when none comes.
 ///
-/// The value is checked when a link is made from it ([`Coordinator::watch`]), or by
-/// [`check`](Heartbeat::check); the setters themselves take anything.
+/// The setters accept any value. A value is checked when a link is made from it
+/// ([`Coordinator::watch`]), or by [`check`](Heartbeat::check).
 ///
 /// | setting | default | bounds |
 /// |---|---|---|
@@ -70,7 +72,7 @@ pub struct Heartbeat {
 }
 
 impl Default for Heartbeat {
-    /// Every 30 s, 5 s for an ack, down after three misses in a row.
+    /// A beat every 30 s, 5 s for its ack, Down after three misses in a row.
     fn default() -> Heartbeat {
         Heartbeat {
             interval: Duration::from_secs(30),
@@ -96,21 +98,22 @@ impl Default for Heartbeat {
 }
 
 impl Heartbeat {
-    /// A beat every `interval`, counted from one beat's due time to the next; all else as default.
+    /// A beat every `interval`, counted from the time when one beat is due to the time when the
+    /// next is. Everything else has its default.
     ///
-    /// A shorter interval finds a dead connection sooner and keeps it alive behind stricter
-    /// firewalls; it costs the network and the peer more. The first beat goes out as soon as the
-    /// connection stands, the second at a random moment of the first interval, so that many links
-    /// started together spread out.
+    /// A shorter interval finds a dead connection sooner and keeps connections alive behind
+    /// stricter firewalls, but costs the network and the peer more. The first beat goes out as soon
+    /// as the connection is open, the second at a random moment of the first interval, so that many
+    /// links which start together spread out.
     pub fn every(interval: Duration) -> Heartbeat {
         Heartbeat { interval, ..Heartbeat::default() }
     }
 
     /// The longest wait for the ack of one beat. Default 5 s.
     ///
-    /// Over TCP a lost packet shows as delay: the kernel sends it again after 0.2 s, 0.6 s, 1.4 s.
-    /// A timeout under a second turns a single lost packet into a miss. It may exceed the interval:
-    /// the next beat then waits for the verdict on this one.
+    /// Over TCP a lost packet shows as a delay: the kernel sends it again after 0.2 s, 0.6 s and
+    /// 1.4 s. With a timeout under a second, a single lost packet can be a miss. The timeout may be
+    /// longer than the interval: the next beat then waits for the verdict on this one.
     pub fn timeout(mut self, timeout: Duration) -> Heartbeat {
         self.timeout = timeout;
         self
@@ -118,20 +121,20 @@ impl Heartbeat {
 
     /// Misses in a row until the link is Down. Default 3.
     ///
-    /// The first miss makes it Suspect, and from then on beats follow each other at once, so a dead
-    /// peer is known after at most `1.05 x interval + fall x timeout + 50 ms`.
+    /// The first miss makes the link Suspect. From then on beats follow each other at once, so a
+    /// dead peer is found after at most `1.05 x interval + fall x timeout + 50 ms`.
     pub fn fall(mut self, misses: u32) -> Heartbeat {
         self.fall = misses;
         self
     }
 
-    /// Acks in a row, each in time, until the link is Up. Default 1.
+    /// Acks in time and in a row until the link is Up. Default 1.
     pub fn rise(mut self, acks: u32) -> Heartbeat {
         self.rise = acks;
         self
     }
 
-    /// How far each interval may deviate, as a fraction of it. Default 0.05, that is, 5 % either
+    /// How far each interval may deviate, as a fraction of it. Default 0.05, which is 5 % either
     /// way.
     pub fn jitter(mut self, fraction: f64) -> Heartbeat {
         self.jitter = fraction;
@@ -141,9 +144,9 @@ impl Heartbeat {
     /// The wait before attempt `n` to reconnect is drawn from `0 .. min(cap, base * 2^n)`.
     /// Default 0.5 s and 60 s.
     ///
-    /// "Full jitter", from M. Brooker, *Exponential Backoff and Jitter* (AWS Architecture Blog,
-    /// 2015). The first attempt is immediate if the connection had been Up for one interval, and
-    /// for at least 10 s.
+    /// This is "full jitter", from M. Brooker, *Exponential Backoff and Jitter* (AWS Architecture
+    /// Blog, 2015). The first attempt is immediate if the connection had been Up for one interval,
+    /// and for at least 10 s.
     pub fn backoff(mut self, base: Duration, cap: Duration) -> Heartbeat {
         self.backoff_base = base;
         self.backoff_cap = cap;
@@ -151,25 +154,25 @@ impl Heartbeat {
     }
 
     /// The longest time for one attempt to connect, over all addresses of the name. Default 10 s.
-    /// Each address gets an equal share of what is left. Looking the name up is not part of it: the
-    /// system's resolver has time limits of its own.
+    /// Each address gets an equal share of the time that is left. The lookup of the name does not
+    /// count: the system's resolver has its own time limits.
     pub fn connect_timeout(mut self, timeout: Duration) -> Heartbeat {
         self.connect_timeout = timeout;
         self
     }
 
-    /// The longest time for writing one beat. Default 10 s. It can only pass when the peer does not
-    /// read; the connection is closed then, because half a beat is out.
+    /// The longest time for writing one beat. Default 10 s. It passes only if the peer does not
+    /// read. The connection is then closed, because a part of the beat was sent.
     pub fn write_timeout(mut self, timeout: Duration) -> Heartbeat {
         self.write_timeout = timeout;
         self
     }
 
-    /// How long the kernel keeps sending unacknowledged bytes again before it gives the connection
-    /// up (`TCP_USER_TIMEOUT`). Default: `interval + (fall + 2) x timeout`, at least 10 s and what
-    /// its keepalive needs, so that the kernel does not judge before the heartbeat does (but where
-    /// a stall of our own has stretched the timeouts). A value under one detection (`interval +
-    /// fall x timeout`) or over 24 days is refused.
+    /// How long the kernel keeps retransmitting unacknowledged bytes before it gives up the
+    /// connection (`TCP_USER_TIMEOUT`). Default: `interval + (fall + 2) x timeout`, at least 10 s
+    /// and what its keepalive needs, so that the kernel does not give up before the heartbeat does
+    /// (unless a stall of our own has stretched the timeouts). A value under one detection
+    /// (`interval + fall x timeout`) or over 24 days is refused.
     pub fn user_timeout(mut self, timeout: Duration) -> Heartbeat {
         self.user_timeout = Some(timeout);
         self
@@ -187,66 +190,67 @@ impl Heartbeat {
         self
     }
 
-    /// Ends the link by itself after so many rounds. A round is a beat acked or missed, or an
-    /// attempt to connect that failed. Side connections that are being made then are waited for,
-    /// 10 s at most, so that the last diagnosis has what they find. Default: no end. Its status
-    /// stays until it is removed.
+    /// Ends the link by itself after this number of rounds. A round is a beat that was acked or
+    /// missed, or an attempt to connect that failed. The link then waits up to 10 s for its side
+    /// connections, so that the last diagnosis includes what they find. Default: no end. The status
+    /// of the link stays until the link is removed.
     pub fn rounds(mut self, rounds: u64) -> Heartbeat {
         self.rounds = Some(rounds);
         self
     }
 
-    /// Which end of the conversation this is. Default [`Role::Active`]; a watched link can be no
-    /// other.
+    /// Which end of the conversation this link is. Default [`Role::Active`], the only one for a
+    /// watched link.
     pub fn role(mut self, role: Role) -> Heartbeat {
         self.role = role;
         self
     }
 
-    /// No beat while the connection carried bytes in both directions within the interval (for
-    /// [`Role::SendOnly`]: from here to the peer). For links on the application's own connections;
-    /// default: a beat every interval, whatever else the connection carries.
+    /// Leaves a beat out if the connection carried bytes in both directions within the interval
+    /// (for
+    /// [`Role::SendOnly`]: from here to the peer). For links on the application's own connections.
+    /// Default: a beat every interval, whatever else the connection carries.
     ///
-    /// Traffic keeps a connection as alive as a beat does; what is saved is the beat, and what is
-    /// lost its round-trip time. An ack also proves that the peer has read every frame of the
-    /// application before its beat; so that this is known, too, a beat goes out now and then all
-    /// same: see [`prove_every`](Heartbeat::prove_every).
+    /// Traffic keeps a connection alive as well as a beat does. This saves the beat and loses its
+    /// round-trip time. An ack also proves that the peer has read every frame that the application
+    /// sent before the beat, so a beat goes out now and then all the same: see
+    /// [`prove_every`](Heartbeat::prove_every).
     pub fn when_idle(mut self) -> Heartbeat {
         self.when_idle = true;
         self
     }
 
-    /// With [`when_idle`](Heartbeat::when_idle), while frames of the application are on their way
-    /// of which it is not known that the peer has read them: a beat every so many intervals,
-    /// however busy the connection is. Default 2, at most 1000; 0 for none.
+    /// With [`when_idle`](Heartbeat::when_idle): sends a beat every `intervals` intervals, however
+    /// busy the connection is, while the application has sent frames that the peer may not have
+    /// read. Default 2, at most 1000; 0 for none.
     ///
-    /// So many intervals' worth of frames are in doubt at most when the connection ends. An
-    /// application that tells what was [`answered`](crate::Link::answered) costs no such beat.
+    /// When the connection ends, at most the frames of that many intervals are in doubt. No such
+    /// beat is needed if the application reports what was [`answered`](crate::Link::answered).
     pub fn prove_every(mut self, intervals: u32) -> Heartbeat {
         self.prove_every = intervals;
         self
     }
 
-    /// The limit for nothing received: a whole frame, of whatever kind, must come at least every
-    /// `limit`. When none does the link is Suspect, and Down after `fall` misses, the timeout after
-    /// each other. For links on the application's own connections; 1 ms to 7 days.
+    /// The longest time without a received frame: a whole frame of any kind must come at least
+    /// every `limit`. If none comes, the link is Suspect, and Down after `fall` misses, one
+    /// `timeout` apart. For links on the application's own connections; 1 ms to 7 days.
     ///
-    /// Default: `1.05 x interval + timeout` for roles that only listen, [`Role::Passive`] and
-    /// [`Role::ListenOnly`], so that `interval` is the one of the peer that sends; none for the
-    /// others. The limit for nothing *sent* is the interval itself.
+    /// Default: none for roles that send beats. For [`Role::Passive`] and [`Role::ListenOnly`] it
+    /// is `1.05 x interval + timeout`, where `interval` is the one at which the peer sends. The
+    /// longest time without a *sent* beat is the interval itself.
     pub fn expect_every(mut self, limit: Duration) -> Heartbeat {
         self.expect_every = Some(limit);
         self
     }
 
-    /// How far to go to find out why the link failed. Default [`Diagnose::kernel`]: what this
-    /// machine knows, and no packet more than the heartbeat sends.
+    /// How far to go to find out why the link failed. Default [`Diagnose::kernel`]: only what this
+    /// machine knows, without any packet beyond the heartbeat.
     pub fn diagnose(mut self, diagnose: Diagnose) -> Heartbeat {
         self.diagnose = diagnose;
         self
     }
 
-    /// This one, at the pace of the other: all that can be changed while a link runs.
+    /// These settings at the pace of `other`: everything that can be changed while a link runs.
     pub(crate) fn at_pace_of(&self, other: &Heartbeat) -> Heartbeat {
         let Heartbeat { interval, timeout, fall, rise, jitter, .. } = *other;
         let Heartbeat { backoff_base, backoff_cap, connect_timeout, prove_every, .. } = *other;
@@ -264,18 +268,18 @@ impl Heartbeat {
         }
     }
 
-    /// The longest silence of the peer that is no miss.
+    /// The longest silence of the peer before it counts as a miss.
     pub(crate) fn longest_silence(&self) -> Option<Duration> {
         let listens = !self.role.sends();
         let usual = || self.interval.mul_f64(1.0 + self.jitter) + self.timeout;
         self.expect_every.or_else(|| listens.then(usual))
     }
 
-    /// Whether these settings can work.
+    /// Checks whether these settings can work.
     ///
     /// # Errors
     ///
-    /// Names the first setting that cannot, with the numbers and the remedy.
+    /// Names the first setting that cannot work, with the numbers and the remedy.
     pub fn check(&self) -> Result<(), Error> {
         const DAY: Duration = Duration::from_secs(24 * 3600);
         const HOUR: Duration = Duration::from_secs(3600);
@@ -326,7 +330,7 @@ impl Heartbeat {
         }
     }
 
-    /// A connection that carries nothing else has only one role that makes sense.
+    /// Refuses the settings that make no sense on a connection which carries only beats.
     pub(crate) fn check_watch(&self) -> Result<(), Error> {
         if self.role != Role::Active || self.when_idle || self.expect_every.is_some() {
             return Err(Error::invalid(
@@ -337,7 +341,8 @@ impl Heartbeat {
         Ok(())
     }
 
-    /// What makes sense where keepbeat only looks, and the kernel asks in whole seconds.
+    /// Refuses the settings that make no sense where keepbeat only looks, and intervals that are
+    /// too short for the kernel, which counts in whole seconds.
     pub(crate) fn check_observe(&self) -> Result<(), Error> {
         if !matches!(self.role, Role::Active | Role::ListenOnly)
             || self.when_idle
@@ -360,10 +365,10 @@ impl Heartbeat {
         Ok(())
     }
 
-    /// What the kernel is told as TCP_USER_TIMEOUT, if anything: never shorter than a verdict of
-    /// ours, nor than its own keepalive needs to ask `fall` times, because it overrides that count.
-    /// Where the connection carries the application's data, too, a peer with a closed window is
-    /// slow, and the kernel must not take it for dead.
+    /// The value for TCP_USER_TIMEOUT, if it is set: never shorter than our own verdict takes, nor
+    /// than the keepalive needs to ask `fall` times, because the user timeout overrides that count.
+    /// A connection that also carries the application's data has none by default: a peer with a
+    /// closed window is slow, and the kernel must not take it for dead.
     pub(crate) fn kernel_patience(&self, carries_data: bool) -> Option<Duration> {
         if carries_data && self.user_timeout.is_none() {
             return None;
@@ -375,9 +380,9 @@ impl Heartbeat {
         Some(self.user_timeout.unwrap_or(default).min(LONGEST_USER_TIMEOUT))
     }
 
-    /// When the kernel's own keepalive speaks, and how often: a moment after the next beat was due,
-    /// so that beats keep it quiet; then at the pace of the timeout. Whole seconds, as far as the
-    /// kernel counts.
+    /// When the kernel's keepalive sends its first probe, and how often the next ones: one second
+    /// after the next beat is due, so that beats keep it quiet, then one a timeout. The kernel
+    /// counts whole seconds, up to a maximum.
     pub(crate) fn kernel_keepalive(&self) -> (Duration, Duration) {
         let second = Duration::from_secs(1);
         let idle = self.interval.mul_f64(1.0 + self.jitter) + second;
@@ -385,10 +390,10 @@ impl Heartbeat {
     }
 }
 
-/// The kernel takes no more (MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL).
+/// The kernel's maximum (MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL).
 const LONGEST_KEEPALIVE: Duration = Duration::from_secs(32_767);
 
-/// Milliseconds in a C int are 24.8 days.
+/// The kernel counts milliseconds in a C int, which holds 24.8 days.
 const LONGEST_USER_TIMEOUT: Duration = Duration::from_secs(24 * 24 * 3600);
 
 fn within(name: &str, value: Duration, max: Duration) -> Result<(), Error> {
@@ -403,7 +408,8 @@ fn within(name: &str, value: Duration, max: Duration) -> Result<(), Error> {
 }
 
 fn count(name: &str, value: u32) -> Result<(), Error> {
-    // 100: each miss may leave an ack outstanding, and the room for them is made in advance.
+    // At most 100: each miss may leave an ack outstanding, and the room for them is allocated
+    // first.
     if (1..=100).contains(&value) {
         return Ok(());
     }

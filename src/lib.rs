@@ -1,11 +1,12 @@
-//! keepbeat keeps long-lived connections alive, with heartbeats from blocking threads and HTTP
-//! sessions on ureq, and says when, and why, one has died. No async runtime.
+//! keepbeat keeps long-lived connections alive with heartbeats, and says when one has died, and
+//! why. It uses blocking threads and no async runtime. Its HTTP sessions, on ureq, never hand out a
+//! stale connection.
 //!
 //! # Watch an endpoint
 //!
-//! A [`Coordinator`] holds links. Each link has one thread and one connection, opened by itself: it
-//! sends a beat every so often, waits for the ack, reconnects when the connection is lost, and
-//! reports over a crossbeam channel.
+//! A [`Coordinator`] holds links. Each link has one thread, which opens one connection, sends a
+//! beat at each interval, waits for the ack, reconnects when the connection is lost, and reports
+//! over a crossbeam channel.
 //!
 //! ```
 //! use std::time::Duration;
@@ -33,9 +34,8 @@
 //!
 //! # Send HTTP requests
 //!
-//! A [`Session`] keeps connections and never hands out a stale one: it watches idle connections,
-//! learns when the server closes them, and sends a request again only where that is safe. The
-//! [guide](session) says what that means.
+//! A [`Session`] watches its idle connections, learns when the server closes them, and sends a
+//! request again only where that is safe. The [guide](session) explains what that means.
 //!
 //! ```no_run
 //! let session = keepbeat::Session::new()?;
@@ -45,59 +45,70 @@
 //!
 //! # What to know
 //!
-//! * **State.** [`State::Connecting`] until the first verdict; [`State::Up`] by acks;
-//!   [`State::Suspect`] by a miss; [`State::Down`] by `fall` misses in a row, or at once when the
-//!   connection ends. A connection alone is no Up: a stopped process still accepts.
-//! * **Detection.** Silence is known after at most `1.05 x interval + fall x timeout + 50 ms`; a
-//!   FIN or RST, also between two beats, within milliseconds.
-//! * **Blame.** A thread that woke too late doubts itself first: a stall of our own process is told
-//!   as [`EventKind::Stalled`] and convicts nobody.
-//! * **Cause.** Every event for the worse carries a [`Cause`], a word from a closed list, and a
-//!   sentence with the numbers.
-//! * **Diagnosis.** And why: a [`Diagnosis`] with what else it could be, what was measured, and who
-//!   should act. By default from what this machine's kernel knows; [`Diagnose`] says how far it may
-//!   go.
-//! * **Queues are bounded.** A slow reader of events is told how many it lost, never slows a
-//!   heartbeat, and reads the truth from [`Coordinator::status`] at any time.
+//! * **State.** A link is [`State::Connecting`] until the first verdict, [`State::Up`] after acks,
+//!   [`State::Suspect`] after a miss, and [`State::Down`] after `fall` misses in a row, or at once
+//!   when the connection ends. A connection alone does not make it Up, because a stopped process
+//!   still accepts.
+//! * **Detection.** Silence is reported after at most `1.05 x interval + fall x timeout + 50 ms`; a
+//!   FIN or RST within milliseconds, also between two beats.
+//! * **Own stalls.** A thread that woke too late doubts itself first. A stall of our own process is
+//!   reported as [`EventKind::Stalled`], and the peer is not blamed.
+//! * **Cause.** Every event for the worse carries a [`Cause`], which is a word from a closed list,
+//!   and a sentence with the numbers.
+//! * **Diagnosis.** A [`Diagnosis`] adds the other possibilities, what was measured, and who should
+//!   act. By default it uses what this machine's kernel knows; [`Diagnose`] sets how far it may go.
+//! * **Queues are bounded.** A slow reader of events learns how many it lost, never slows a
+//!   heartbeat, and can read the current state from [`Coordinator::status`] at any time.
 //! * **Stop** joins every thread within a second, also those blocked in connect, read, write or
-//!   backoff; only name resolution and code of one's own that blocks, a protocol or the `send`
-//!   of a follower, cannot be woken, and that is said. Dropping only signals.
-//! * **Fork.** A coordinator belongs to the process that made it; in a forked child it does
+//!   backoff. Name resolution, a protocol that blocks, and a follower's `send` cannot be woken; the
+//!   error then names the thread. Dropping a coordinator only tells the threads to end.
+//! * **Fork.** A coordinator belongs to the process that made it. In a forked child it does
 //!   nothing.
 //!
 //! # The map
 //!
 //! | | |
 //! |---|---|
-//! | [`Coordinator`], [`Heartbeat`], [`Target`] | watch an endpoint, how often, where |
-//! | [`Follower`], [`Following`] | a heartbeat on a connection of the application's own |
-//! | [`Event`], [`Status`], [`Cause`] | what happened, how it is, in a word why |
-//! | [`EventQueue`], [`Link::frames_fd`] | the same for poll and epoll, by a descriptor |
-//! | [`Diagnosis`], [`Evidence`], [`Diagnose`] | why, by what evidence, and how far to go |
-//! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`Steps`], [`ConnectOnly`] | how a beat looks |
-//! | [`Framed`], [`Prefix`] | frames that carry data, and beats among them |
-//! | [`Protocol`] | one of your own |
-//! | [`Responder`] | the other end |
-//! | [`Observed`], [`Observe`], [`Snapshot`] | look at a connection of the application's own |
+//! | [`Coordinator::watch`], [`Heartbeat`], [`Target`] | watch an endpoint: how often, and where |
+//! | [`Coordinator::adopt`], [`connect`](Coordinator::connect), [`Link`] | beats among your data |
+//! | [`Coordinator::follow`], [`Follower`], [`Following`] | beats; you read and write yourself |
+//! | [`Coordinator::observe`], [`Observed`], [`Snapshot`] | watch a socket, touch no byte of it |
+//! | [`Event`], [`Status`], [`Cause`] | what happened, the current state, and why in one word |
+//! | [`EventQueue`], [`Link::frames_fd`] | descriptors for programs that wait in poll or epoll |
+//! | [`Diagnosis`], [`Evidence`], [`Diagnose`] | why, what was measured, and how far to go |
+//! | [`Exchange`], [`Line`], [`Redis`], [`Http`], [`Steps`], [`ConnectOnly`] | what a beat is |
+//! | [`Framed`], [`Prefix`] | frames that carry data, with beats between them |
+//! | [`Protocol`] | a protocol of your own |
+//! | [`Responder`] | the other end, which answers beats |
 //! | [`Session`], [`Response`], [`Replay`] | HTTP with kept connections; [a guide](session) |
 //! | [`pulse`] | the state machine alone, without sockets or clocks |
 //!
 //! # Features
 //!
-//! * `tls`, on by default: `https://`, for sessions and for targets, and `tls+SCHEME://` targets.
-//! * `gzip`, on by default: responses of a session are asked for compressed.
-//! * `json`: bodies from and to JSON.
-//! * `socks-proxy`: SOCKS4 and SOCKS5 proxies for sessions.
+//! * `session`, on by default: HTTP sessions, on ureq. Without it the crate does not depend on ureq,
+//!   and a program may use another version of it; links with HTTP beats still work.
+//! * `tls`, on by default: `https://` for sessions and targets, and `tls+SCHEME://` targets.
+//! * `gzip`, on by default: sessions ask for compressed responses and unpack them.
+//! * `brotli`: sessions unpack responses that are packed with brotli. Ask for them with
+//!   `default_header("Accept-Encoding", "br, gzip")`; each may take 16 MiB while it is read.
+//! * `cookies`: a cookie store for sessions.
+//! * `json`: request and response bodies from and to JSON.
 //!
-//! `full` is the name for all of them.
+//! `full` turns all of them on.
 //!
 //! # Platforms
 //!
-//! Tested on Linux. Other Unixes have the code they need and no test
-//! machine; elsewhere it does not compile, and says so.
+//! Tested on Linux. Other Unixes have the code they need and no test machine. Elsewhere the crate
+//! does not compile, and says so.
+
+#![cfg_attr(
+    not(feature = "session"),
+    expect(dead_code, unused_imports, reason = "parts of the foundation serve sessions alone")
+)]
 
 pub mod protocol;
 pub mod pulse;
+#[cfg(feature = "session")]
 pub mod session;
 
 mod cause;
@@ -109,7 +120,7 @@ mod error;
 mod event;
 mod event_queue;
 mod heartbeat;
-mod identity;
+mod link_id;
 mod links;
 mod login;
 mod net;
@@ -128,14 +139,14 @@ mod transport;
 
 pub use cause::{Cause, Loss};
 pub use coordinator::{Builder, Coordinator};
-/// The channels of events and frames, and their `select!`.
+/// The crate of the channels of events and frames, with its `select!`.
 pub use crossbeam_channel;
 pub use diagnose::{BeatEnd, BeatRecord, Confidence, Diagnose, Diagnosis, Evidence, Fact};
 pub use error::{Error, ErrorKind};
 pub use event::{ClientEvent, ClientEventKind, Event, EventKind, Status};
 pub use event_queue::EventQueue;
 pub use heartbeat::Heartbeat;
-pub use identity::LinkId;
+pub use link_id::LinkId;
 pub use links::follow::follower::{Follower, Following};
 pub use links::in_band::link::{Adopt, Connect, Link};
 pub use links::in_band::login::Login;
@@ -146,6 +157,7 @@ pub use links::respond::{Responder, ResponderBuilder};
 pub use protocol::{ConnectOnly, Exchange, Framed, Http, Line, Prefix, Protocol, Redis, Steps};
 pub use pulse::{Pace, Patience, Rtt};
 pub use role::Role;
+#[cfg(feature = "session")]
 pub use session::{
     Body, Eviction, Replay, Response, Session, SessionBuilder, SessionEvent, SessionEventKind,
     SessionStats, Warm,
@@ -155,12 +167,14 @@ pub use target::Target;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 pub use transport::Transport;
-/// The HTTP client that sessions stand on; [`Session::agent`] is one of its agents.
+/// The HTTP client that sessions use; [`Session::agent`] is one of its agents.
+#[cfg(feature = "session")]
 pub use ureq;
-/// The types of requests and responses.
+/// The types of HTTP requests and responses.
+#[cfg(feature = "session")]
 pub use ureq::http;
 
-/// The programs of the README are compiled and run, too.
+/// The programs of the README are compiled as doc tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

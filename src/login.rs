@@ -19,6 +19,14 @@ pub(crate) fn percent_decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// User and password from `user:password` of a URL; or why they are none.
+#[cfg(feature = "session")]
+pub(crate) fn of_url(login: &str) -> Result<(String, String), &'static str> {
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let pair = percent_decoded(user).zip(percent_decoded(password));
+    pair.ok_or("in user and password write `%` as `%25`")
+}
+
 /// What follows `Basic ` in `Authorization` (RFC 7617); or why it cannot.
 pub(crate) fn basic(user: &str, password: &str) -> Result<String, &'static str> {
     if user.contains(':') {

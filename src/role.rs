@@ -1,15 +1,15 @@
-//! Role: which end of a conversation a link is. Who asks, who answers, who only listens.
+//! Role: which end of a conversation a link is: the one that asks, answers, or only listens.
 
 /// Which end of a conversation a link is, after the roles of Apache MINA's keep-alive filter.
 ///
-/// | role | sends beats | expects acks | answers the peer's beats | expects to hear something |
+/// | role | sends beats | expects acks | answers the peer's beats | expects to receive something |
 /// |---|---|---|---|---|
 /// | [`Active`](Role::Active) | yes | yes | yes | only if [`expect_every`] says so |
 /// | [`Passive`](Role::Passive) | no | no | yes | yes |
 /// | [`SendOnly`](Role::SendOnly) | yes | no | no | only if [`expect_every`] says so |
 /// | [`ListenOnly`](Role::ListenOnly) | no | no | no | yes |
 ///
-/// Set by [`Heartbeat::role`](crate::Heartbeat::role), for links on the application's own
+/// [`Heartbeat::role`](crate::Heartbeat::role) sets the role of links on the application's own
 /// connections: [`adopt`], [`connect`] and [`follow`]. A watched link is always active.
 ///
 /// [`expect_every`]: crate::Heartbeat::expect_every
@@ -19,30 +19,31 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
-    /// Asks and expects answers, as a client does; answers, too, where the peer asks.
+    /// Sends beats and expects acks, as a client does. Answers the beats of the peer, too.
     #[default]
     Active,
-    /// Answers and expects to be asked, as a server does.
+    /// Answers beats and expects them to come, as a server does.
     Passive,
-    /// Sends beats and expects nothing ("deaf speaker"): for peers that take heartbeats and answer
-    /// none. With [`expect_every`](crate::Heartbeat::expect_every) both ends can be so, as in AMQP.
+    /// Sends beats and expects no acks (MINA's "deaf speaker"): for peers that accept heartbeats
+    /// and do not answer them. With [`expect_every`](crate::Heartbeat::expect_every) both ends can
+    /// have this role, as in AMQP.
     SendOnly,
-    /// Sends nothing and expects to hear something ("silent listener").
+    /// Sends nothing and expects to receive something ("silent listener").
     ListenOnly,
 }
 
 impl Role {
-    /// Whether it sends beats of its own.
+    /// Whether the link sends beats of its own.
     pub(crate) fn sends(self) -> bool {
         matches!(self, Role::Active | Role::SendOnly)
     }
 
-    /// Whether it waits for acks of its beats.
+    /// Whether the link waits for acks of its beats.
     pub(crate) fn expects_acks(self) -> bool {
         self == Role::Active
     }
 
-    /// Whether it answers the beats of the peer.
+    /// Whether the link answers the beats of the peer.
     pub(crate) fn answers(self) -> bool {
         matches!(self, Role::Active | Role::Passive)
     }

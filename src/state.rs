@@ -1,18 +1,19 @@
-//! State: how a link is. Four words, from the first verdict to the last.
+//! State: one of four words for how a link is.
 
 use std::fmt;
 
-/// How a link is.
+/// The state of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
-    /// No verdict yet. A connection alone is no Up: a stopped process still accepts.
+    /// No verdict yet. An open connection is not enough for Up: a stopped process still accepts.
     Connecting,
-    /// Beats are acked.
+    /// The peer acks the beats.
     Up,
-    /// The last beats were missed, though not yet `fall` of them.
+    /// The last beats were missed, but fewer than `fall` of them.
     Suspect,
-    /// Lost, or `fall` beats missed in a row. Stays Down through all attempts until acks come.
+    /// The connection was lost, or `fall` beats in a row were missed. The link stays Down through
+    /// all attempts until acks come.
     Down,
 }
 
@@ -27,7 +28,7 @@ impl State {
         }
     }
 
-    /// Up or Suspect: as far as is known, the peer answers.
+    /// Whether it is Up or Suspect: as far as is known, the peer answers.
     pub fn is_alive(self) -> bool {
         matches!(self, State::Up | State::Suspect)
     }

@@ -1,4 +1,4 @@
-//! Target: what a person typed, taken apart: where to connect, and what may be shown.
+//! Target: what a person typed, parsed into where to connect and what may be shown.
 
 mod slips;
 
@@ -13,17 +13,17 @@ use crate::login::percent_decoded;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 
-/// Where a link goes: `host:port`, or a URL `scheme://user:password@host:port`, for `http` and
-/// `https` with a path and a query.
+/// Where a link connects to: `host:port`, or a URL `scheme://user:password@host:port`, for `http`
+/// and `https` with a path and a query.
 ///
-/// The parts a person may see never hold user, password or query. `https://` and any
-/// `tls+SCHEME://` mean TLS (feature `tls`); what a scheme means otherwise is the caller's
-/// business: a link's protocol is given beside its target.
+/// The text that a person may see never has the user, the password or the query. `https://` and
+/// any `tls+SCHEME://` mean TLS (feature `tls`). Otherwise the scheme has no meaning here, because
+/// the caller gives the protocol beside the target.
 ///
-/// Schemes are read in any letters: `HTTP://` is `http://`. `rediss://` is `tls+redis://`, and so
-/// is `valkeys://`. What may follow the port of a Redis URL, a database number and parameters,
-/// changes nothing for a PING and is dropped. An IPv6 address may name its interface, by name or
-/// number, as `[fe80::1%25eth0]` (RFC 6874) or `[fe80::1%eth0]`.
+/// Schemes may have capital letters: `HTTP://` is `http://`. `rediss://` and `valkeys://` are
+/// `tls+redis://`. A database number and parameters may follow the port of a Redis URL; a PING
+/// needs none of them, so only a user and a password are taken from them. An IPv6 address may name
+/// its interface, by name or number, as `[fe80::1%25eth0]` (RFC 6874) or `[fe80::1%eth0]`.
 ///
 /// # Examples
 ///
@@ -50,19 +50,19 @@ pub struct Target {
     host: String,
     port: u16,
     name: Option<String>,
-    /// With its query; at least `/`.
+    /// The path with its query; at least `/`.
     path: String,
     #[cfg(feature = "tls")]
     tls: Option<Arc<Tls>>,
 }
 
 impl Target {
-    /// Takes `text` apart. A missing scheme is `tcp`; a missing port is an error unless the scheme
-    /// has one of its own (`http`: 80, `https`: 443, `redis` and `tls+redis`: 6379).
+    /// Parses `text`. A missing scheme is `tcp`. A missing port is an error unless the scheme has a
+    /// default (`http`: 80, `https`: 443, `redis` and `tls+redis`: 6379).
     ///
     /// # Errors
     ///
-    /// Says which part of the text is missing or wrong. Never repeats a password.
+    /// Says which part of the text is missing or wrong. The error never repeats a password.
     pub fn new(text: &str) -> Result<Target, Error> {
         if let Some(slip) = slips::of(text) {
             return Err(Error::invalid(slip));
@@ -132,8 +132,9 @@ impl Target {
         }
     }
 
-    /// TLS on its connections, with these settings. Without them a target whose scheme means TLS
-    /// trusts the public authorities. The name that the certificate must have is the target's host.
+    /// Uses TLS on the connections to this target, with these settings. Without settings, a target
+    /// whose scheme means TLS trusts the public authorities. The certificate must have the name of
+    /// the target's host.
     ///
     /// # Examples
     ///
@@ -151,13 +152,13 @@ impl Target {
         self
     }
 
-    /// The settings given, if some were.
+    /// The settings that were given, if any.
     #[cfg(feature = "tls")]
     pub(crate) fn tls_settings(&self) -> Option<&Tls> {
         self.tls.as_deref()
     }
 
-    /// Whether its connections are under TLS: the scheme says so, or settings were given.
+    /// Whether connections to this target use TLS: the scheme says so, or settings were given.
     pub fn is_tls(&self) -> bool {
         #[cfg(feature = "tls")]
         let given = self.tls.is_some();
@@ -166,13 +167,14 @@ impl Target {
         given || self.scheme == "https" || self.scheme.starts_with("tls+")
     }
 
-    /// Gives it a name, for events and logs. Without one it is called by its target.
+    /// Gives the target a name for events and logs. The default is the target as `Display` prints
+    /// it.
     pub fn named(mut self, name: impl Into<String>) -> Target {
         self.name = Some(name.into());
         self
     }
 
-    /// The name given, or the target as `Display` prints it.
+    /// The name that was given, or the target as `Display` prints it.
     pub fn name(&self) -> String {
         self.name.clone().unwrap_or_else(|| self.to_string())
     }
@@ -187,8 +189,8 @@ impl Target {
         &self.host
     }
 
-    /// The scheme of what is spoken to it, if a protocol says so of itself: a target that a program
-    /// made of an address has none of its own.
+    /// The scheme of the protocol that is spoken, if the protocol has one: a target that a program
+    /// made of an address has no scheme of its own.
     pub(crate) fn spoken(&self, scheme: Option<&str>) -> String {
         match (scheme, self.is_tls()) {
             (None, _) => self.scheme.clone(),
@@ -205,8 +207,8 @@ impl Target {
         format!("{host}:{}", self.port)
     }
 
-    /// The host as others know it: the zone of an address means something on this machine only, and
-    /// the dot behind a whole name to the resolver.
+    /// The host as other machines know it: without the zone of an address, which means something on
+    /// this machine only, and without the final dot of a name, which is for the resolver.
     pub(crate) fn host_elsewhere(&self) -> &str {
         let host = self.host.split('%').next().unwrap_or_default();
         host.strip_suffix('.').filter(|host| !host.is_empty()).unwrap_or(host)
@@ -217,13 +219,14 @@ impl Target {
         self.port
     }
 
-    /// The path with its query, as it was typed; `/` if there was none. A query may hold secrets:
-    /// print the target instead.
+    /// The path with its query, as it was typed; `/` if there was none. A query may hold secrets,
+    /// so print the target instead.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// What an HTTP request says as `Host`: the port only where it is not that of the scheme.
+    /// The value of the `Host` header: it has a port only if the port is not the default of the
+    /// scheme.
     pub(crate) fn host_header(&self) -> String {
         let host = self.host_elsewhere();
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
@@ -245,7 +248,7 @@ impl Target {
     }
 }
 
-/// The scheme in small letters, and under the name that it has here.
+/// The scheme in small letters, with aliases replaced.
 fn canonical(scheme: &str) -> String {
     let scheme = scheme.to_ascii_lowercase();
     match scheme.as_str() {
@@ -255,15 +258,15 @@ fn canonical(scheme: &str) -> String {
     }
 }
 
-/// What parameters of a Redis URL say of the login.
+/// The login in the parameters of a Redis URL.
 #[derive(Default)]
 struct Query {
     user: Option<String>,
     password: Option<String>,
 }
 
-/// What follows the port of a Redis URL: a database number and parameters. A PING is the same in
-/// every database, and is not slower for a timeout.
+/// Reads what follows the port of a Redis URL: a database number and parameters. Only the login is
+/// kept, because a PING is the same in every database.
 fn database(path: &str) -> Result<Query, String> {
     let (number, parameters) = path.split_once('?').unwrap_or((path, ""));
     let number = number.strip_prefix('/').unwrap_or(number);
@@ -298,7 +301,7 @@ fn usual_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// The path that a request names.
+/// The path of a request.
 fn whole_path(path: &str) -> Result<String, &'static str> {
     if path.contains('#') {
         return Err("a `#` and what follows it never reach a server: leave them out");
@@ -314,8 +317,8 @@ fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// An address in an error may be a password typed in the wrong place: shown only if it looks like
-/// one, a host and a number. Text without a scheme holds no credentials.
+/// An address in an error may be a password that was typed in the wrong place. So it is shown only
+/// if it looks like an address, a host and a number. Text without a scheme has no credentials.
 fn may_be_shown(address: &str, is_url: bool) -> bool {
     let port = address.rsplit_once(':').map_or("", |(_, port)| port);
     let digits = port.bytes().all(|byte| byte.is_ascii_digit());
@@ -355,8 +358,8 @@ fn host_and_port(address: &str) -> Result<(String, Option<u16>), String> {
     }
 }
 
-/// An address with the interface that it is reached by: behind `%25`, as the standard has it for
-/// URLs, or behind `%`, as everybody else does. `%25` alone is the interface with that number.
+/// An address with its interface, behind `%25` as RFC 6874 writes it in URLs, or behind `%` as
+/// other programs do. `%25` alone is the interface with the number 25.
 fn zoned(host: &str) -> Result<String, String> {
     match host.split_once('%') {
         Some((_, "")) => Err("the interface behind the `%` is missing".to_owned()),

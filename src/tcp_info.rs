@@ -1,7 +1,7 @@
-//! TCP_INFO: what the kernel knows of a connection, taken at the offsets of its ABI.
+//! TCP_INFO: what the kernel knows of a connection, read at the offsets of its ABI.
 //!
-//! The C library's own struct ends where the kernel of its day did. Here the length that the kernel
-//! returned decides: a field past it is `None`.
+//! The struct of the C library has only the fields that its kernel had. Here the length that the
+//! kernel returned decides: a field past it is `None`.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use crate::sys;
 
-/// Room for more than any kernel returns today.
+/// More bytes than any kernel returns today.
 pub(crate) const ROOM: usize = 288;
 
-/// What every kernel since 2.6 tells.
+/// The bytes that every kernel since 2.6 returns.
 const LEAST: usize = 104;
 
-/// The state of a connection, by the kernel's numbers.
+/// The state of a connection; the kernel has a number for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TcpState {
     Established,
@@ -50,7 +50,7 @@ impl TcpState {
         }
     }
 
-    /// The word, as RFC 9293 has it.
+    /// The word of RFC 9293.
     pub(crate) fn word(self) -> &'static str {
         match self {
             TcpState::Established => "established",
@@ -69,20 +69,20 @@ impl TcpState {
     }
 }
 
-/// One look of the kernel at a connection. Ages are since the last time, at the moment of the look.
+/// What the kernel knew of a connection at one moment. A `last_` field is the time since then.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(dead_code)] // a diagnosis of silence reads the rest
 pub(crate) struct TcpInfo {
     pub(crate) state: TcpState,
     /// Retransmission timeouts in a row.
     pub(crate) retransmits: u8,
-    /// Probes without an answer: of the keepalive, or of a closed window.
+    /// Probes without an answer, of the keepalive or of a closed window.
     pub(crate) probes: u8,
     pub(crate) backoff: u8,
     pub(crate) rto: Duration,
     /// Segments sent and not yet acknowledged.
     pub(crate) unacked: u32,
-    /// Of them, those that the peer has behind one that is missing.
+    /// How many of `unacked` the peer has received behind a missing one.
     pub(crate) sacked: u32,
     pub(crate) last_data_sent: Duration,
     pub(crate) last_data_recv: Duration,
@@ -90,26 +90,26 @@ pub(crate) struct TcpInfo {
     pub(crate) rtt: Duration,
     pub(crate) rtt_variation: Duration,
     pub(crate) total_retransmits: u32,
-    /// SYN and FIN count as a byte each, where they were acknowledged.
+    /// An acknowledged SYN or FIN counts as one byte.
     pub(crate) bytes_acked: Option<u64>,
-    /// The FIN counts as a byte.
+    /// The FIN counts as one byte.
     pub(crate) bytes_received: Option<u64>,
-    /// Segments of any kind that came.
+    /// Segments received, of any kind.
     pub(crate) segs_in: Option<u32>,
-    /// Bytes that wait in the queue and were not sent yet.
+    /// Bytes in the send queue that were not sent yet.
     pub(crate) notsent_bytes: Option<u32>,
     pub(crate) min_rtt: Option<Duration>,
     pub(crate) data_segs_in: Option<u32>,
-    /// For how long the peer's window held sending up.
+    /// How long the peer's receive window held up sending.
     pub(crate) rwnd_limited: Option<Duration>,
-    /// Retransmissions included, SYN and FIN not.
+    /// With retransmissions, without SYN and FIN.
     pub(crate) bytes_sent: Option<u64>,
     pub(crate) bytes_retrans: Option<u64>,
-    /// Segments of ours that arrived twice, as the peer says.
+    /// Our segments that arrived twice, as the peer reports.
     pub(crate) dsack_dups: Option<u32>,
-    /// Segments that came while one before them was missing.
+    /// Segments received while an earlier one was missing.
     pub(crate) rcv_ooopack: Option<u32>,
-    /// The peer's window.
+    /// The peer's receive window.
     pub(crate) snd_wnd: Option<u32>,
     pub(crate) rehash: Option<u32>,
     pub(crate) total_rto: Option<u16>,
@@ -120,7 +120,7 @@ pub(crate) struct TcpInfo {
 impl TcpInfo {
     /// # Errors
     ///
-    /// `Unsupported` where the kernel tells nothing of this kind; else what is wrong with the
+    /// `Unsupported` if the kernel has no such information; otherwise what is wrong with the
     /// descriptor.
     pub(crate) fn of(socket: &impl AsFd) -> io::Result<TcpInfo> {
         let mut bytes = [0; ROOM];
@@ -128,13 +128,13 @@ impl TcpInfo {
         TcpInfo::parse(told).ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
-    /// Whether the peer, or the kernel, has ended this connection: known, and maybe not yet read.
+    /// Whether the peer or the kernel has ended this connection. The end may not be read yet.
     pub(crate) fn has_ended(socket: &impl AsFd) -> bool {
         let ended = [TcpState::CloseWait, TcpState::LastAck, TcpState::Closed];
         TcpInfo::of(socket).is_ok_and(|info| ended.contains(&info.state))
     }
 
-    /// None if these are too few bytes to be a `tcp_info`.
+    /// None if there are too few bytes for a `tcp_info`.
     pub(crate) fn parse(told: &[u8]) -> Option<TcpInfo> {
         if told.len() < LEAST {
             return None;
@@ -176,7 +176,7 @@ impl TcpInfo {
         })
     }
 
-    /// How long ago the last segment came that the kernel accepted: data, or an acknowledgement.
+    /// The time since the last segment that the kernel accepted: data, or an acknowledgement.
     pub(crate) fn silent(&self) -> Duration {
         self.last_ack_recv.min(self.last_data_recv)
     }
@@ -185,13 +185,13 @@ impl TcpInfo {
         self.notsent_bytes.unwrap_or(0)
     }
 
-    /// Whether the peer opened the connection, where that can be told: on one that was opened from
-    /// here, the opening counts as a byte.
+    /// Whether the peer opened the connection, if that is visible: on a connection that was opened
+    /// from here, the opening counts as one byte.
     pub(crate) fn is_accepted(&self) -> bool {
-        self.unacked == 0 && self.unsent() == 0 && self.acked_past_data() == Some(0)
+        !self.is_outstanding() && self.acked_past_data() == Some(0)
     }
 
-    /// Bytes of ours that were written and not yet acknowledged; off by one at most.
+    /// Our bytes that were written and not yet acknowledged; off by one at most.
     pub(crate) fn bytes_ahead(&self) -> Option<u64> {
         let unique = self.bytes_sent?.saturating_sub(self.bytes_retrans?);
         let on_the_way = match self.unacked {
@@ -201,25 +201,30 @@ impl TcpInfo {
         Some(on_the_way + u64::from(self.unsent()))
     }
 
-    /// Whether anything of ours waits for an answer of the peer's kernel. Silence is no news where
-    /// nothing does.
-    pub(crate) fn is_asking(&self) -> bool {
-        self.unacked > 0 || self.probes > 0 || self.unsent() > 0
+    /// Whether bytes of ours wait to be sent, or to be acknowledged.
+    pub(crate) fn is_outstanding(&self) -> bool {
+        self.unacked > 0 || self.unsent() > 0
     }
 
-    /// The peer's window is closed, and bytes wait for it to open.
+    /// Whether something of ours waits for an answer of the peer's kernel. If nothing does, silence
+    /// means nothing.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.is_outstanding() || self.probes > 0
+    }
+
+    /// Whether the peer's receive window is closed and bytes wait for it to open.
     pub(crate) fn is_window_closed(&self) -> bool {
         self.snd_wnd == Some(0) && self.unsent() > 0
     }
 
-    /// What the peer acknowledged past the data that was sent: its SYN and FIN, as far as they are
-    /// ours. It grows past what it was at rest when our own FIN was acknowledged, and never else.
+    /// How many bytes the peer acknowledged beyond the data that was sent: our SYN and our FIN. On
+    /// an idle connection it grows only when our FIN is acknowledged.
     pub(crate) fn acked_past_data(&self) -> Option<i64> {
         let unique = self.bytes_sent?.wrapping_sub(self.bytes_retrans?);
         Some(self.bytes_acked?.wrapping_sub(unique) as i64)
     }
 
-    /// What is wrong with the connection, in numbers.
+    /// What is wrong with the connection, in words with the numbers.
     pub(crate) fn evidence(&self) -> String {
         let mut facts = Vec::new();
         let mut say = |n: u64, one: &str, more: &str| match n {
@@ -227,8 +232,8 @@ impl TcpInfo {
             1 => facts.push(format!("1 {one}")),
             n => facts.push(format!("{n} {more}")),
         };
-        // With bytes in the queue it is the window, or the way out, that is probed.
-        match self.unsent() > 0 || self.unacked > 0 {
+        // With bytes in the queue the probes test the window or the way out, not an idle peer.
+        match self.is_outstanding() {
             true => say(self.probes.into(), "probe unanswered", "probes unanswered"),
             false => {
                 let (one, more) = ("keepalive probe unanswered", "keepalive probes unanswered");

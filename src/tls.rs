@@ -143,13 +143,13 @@ impl Tls {
     /// For links: each handshake shows the certificate anew. A session that is resumed is not
     /// checked again, and hides that the certificate has expired, or was renewed.
     pub(crate) fn config_of_link(&self) -> Result<Arc<ClientConfig>, Error> {
-        let mut config = ClientConfig::clone(&*self.config()?);
+        let mut config = self.config()?;
         config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
     }
 
     /// What rustls needs to know.
-    pub(crate) fn config(&self) -> Result<Arc<ClientConfig>, Error> {
+    pub(crate) fn config(&self) -> Result<ClientConfig, Error> {
         let failed = |what: &str, error: rustls::Error| Error::invalid(format!("{what}: {error}"));
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -169,13 +169,12 @@ impl Tls {
                 }
             }
         };
-        let config = match &self.client {
-            None => builder.with_no_client_auth(),
+        match &self.client {
+            None => Ok(builder.with_no_client_auth()),
             Some(client) => builder
                 .with_client_auth_cert(client.chain.clone(), client.key.clone_key())
-                .map_err(|error| failed("the client certificate", error))?,
-        };
-        Ok(Arc::new(config))
+                .map_err(|error| failed("the client certificate", error)),
+        }
     }
 }
 

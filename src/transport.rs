@@ -1,20 +1,20 @@
-//! Transport: what carries a connection of which keepbeat sees nothing.
+//! Transport: what carries a followed connection, which keepbeat cannot see.
 
-/// What carries a [followed](crate::Coordinator::follow_as) connection. keepbeat sees nothing of
-/// such a one, so what may be wrong with it, and who should act, depends on this.
+/// What carries a [followed](crate::Coordinator::follow_as) connection. keepbeat cannot see such a
+/// connection, so the diagnosis depends on this: what may be wrong, and who should act.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Transport {
-    /// Nothing is known of it, and no part of a network is blamed.
+    /// Unknown: the diagnosis blames no part of a network.
     #[default]
     Other,
     /// A TCP connection.
     Tcp,
-    /// TLS of the application's own, over TCP.
+    /// The application's own TLS, over TCP.
     Tls,
-    /// A serial line, or what looks like one: a modem, a device on USB.
+    /// A serial line, or what looks like one, for example a modem or a USB device.
     Serial,
-    /// A pipe or a Unix socket: the peer is a process of this machine.
+    /// A pipe or a Unix socket: the peer is a process on this machine.
     Pipe,
 }
 
@@ -22,7 +22,7 @@ impl Transport {
     const ALL: [Transport; 5] =
         [Transport::Other, Transport::Tcp, Transport::Tls, Transport::Serial, Transport::Pipe];
 
-    /// The word, as in the evidence.
+    /// The word for it in the evidence.
     pub fn word(self) -> &'static str {
         match self {
             Transport::Other => "other",
@@ -37,7 +37,7 @@ impl Transport {
         Transport::ALL.into_iter().find(|transport| transport.word() == word)
     }
 
-    /// Whether there is a network on the way.
+    /// Whether the connection crosses a network.
     pub(crate) fn is_network(self) -> bool {
         matches!(self, Transport::Tcp | Transport::Tls)
     }

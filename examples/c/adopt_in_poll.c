@@ -1,6 +1,6 @@
-/* A client with a loop of its own: standard input and a server side by side in one poll. Lines that
- * are typed go to the server, its lines are printed; between them beats, "PING", go out, and their
- * answers, "PONG", come in. The connection is the program's own, handed over.
+/* A client with its own loop: one poll waits for standard input and for a server. Typed lines go to
+ * the server, and its lines are printed. Between them beats ("PING") go out and their answers
+ * ("PONG") come in. The program opens the connection and hands it over.
  *
  *     ./adopt_in_poll 10.0.0.5 7000
  */
@@ -31,7 +31,7 @@ static int dial(const char *host, const char *port) {
   return fd;
 }
 
-/* Prints what has come. 0 once the link is over. */
+/* Prints what has come. Returns 0 once the link is over. */
 static int print_frames(kb_link *link) {
   kb_received got;
   got.size = sizeof got;
@@ -65,7 +65,7 @@ int main(int count, char **args) {
   beat.size = sizeof beat;
   beat.interval_ms = 10000;
   beat.timeout_ms = 2000;
-  beat.when_idle = 1; /* lines that go both ways are as good as beats */
+  beat.when_idle = 1; /* no beat while lines go both ways */
   memset(&lines, 0, sizeof lines);
   lines.size = sizeof lines;
   lines.beat = "PING";

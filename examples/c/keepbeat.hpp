@@ -1,5 +1,4 @@
-// keepbeat for C++17, as it may look in a program of yours: handles that free themselves, errors that
-// are thrown. Nothing is thrown through the library: callbacks are wrapped.
+// keepbeat for C++17, to copy into your program: handles free themselves, and errors are thrown.
 #pragma once
 #include <memory>
 #include <stdexcept>
@@ -27,7 +26,7 @@ struct freed {
 using event = std::unique_ptr<kb_event, freed<kb_event_free>>;
 using link = std::unique_ptr<kb_link, freed<kb_link_free>>;
 
-// A struct of the library with its size set, and the default of everything else.
+// A struct of the library with its size set and defaults for the rest.
 template <class T>
 T sized() {
   T made{};
@@ -53,7 +52,7 @@ class coordinator {
     check(kb_watch(get(), target.c_str(), nullptr, &beat, nullptr, 0, nullptr, 0, user, &made));
     return link(made);
   }
-  // The next event; empty where none waits, or none will come.
+  // The next event; empty if none waits, or none will come.
   event next() {
     kb_event *taken;
     int code = kb_next_event(get(), &taken);

@@ -1,6 +1,6 @@
-/* A server of threads, one for each client, each in a blocking read: an echo. keepbeat observes
- * every client's socket, and touches no byte of it; so the server learns of a client that vanished
- * without a word, and why, while its thread sits in read.
+/* An echo server with one thread for each client, each in a blocking read. keepbeat observes every
+ * client's socket without touching a byte of it. So the server learns that a client vanished, and
+ * why, while its thread sits in read.
  *
  *     ./observed_server 7000
  */
@@ -52,7 +52,7 @@ static void *tell(void *nothing) {
         puts(kb_event_text(event));
         fflush(stdout);
       }
-      /* Silence does not end a read. Who should be thrown out, is: its thread then sees the end. */
+      /* Silence does not end a read. This shutdown does: the client's thread then sees the end. */
       if (kb_event_kind(event) == KB_STATE && kb_event_to(event) == KB_DOWN) {
         struct client *client = kb_event_user(event);
         shutdown(client->fd, SHUT_RDWR);
@@ -70,11 +70,11 @@ static void greet(int fd) {
   kb_heartbeat beat;
   memset(&beat, 0, sizeof beat);
   beat.size = sizeof beat;
-  beat.interval_ms = 5000; /* the longest silence that is none */
+  beat.interval_ms = 5000; /* the longest silence before a miss */
   if (!client) return;
   client->fd = fd;
   if (kb_observe(keepbeat, fd, NULL, &beat, client, &client->link) != KB_OK) {
-    fprintf(stderr, "not observed: %s\n", kb_last_error()); /* it is served all the same */
+    fprintf(stderr, "not observed: %s\n", kb_last_error()); /* the client is served all the same */
     client->link = NULL;
   }
   pthread_attr_init(&detached);

@@ -1,4 +1,4 @@
-// The same as watch.c with the wrapper of keepbeat.hpp: nothing is freed by hand.
+// Watches as watch.c does, with the wrapper of keepbeat.hpp: nothing is freed by hand.
 //
 //     ./raii redis://10.0.0.5:6379
 #include <poll.h>

@@ -35,7 +35,7 @@ int main(int count, char **args) {
     return failed(args[1]);
   }
   while (time(NULL) < end) {
-    struct pollfd wait; /* your other descriptors stand beside it */
+    struct pollfd wait; /* add your other descriptors here */
     kb_event *event;
     wait.fd = kb_event_fd(keepbeat);
     wait.events = POLLIN;

@@ -1,12 +1,12 @@
-//! Signs of life of a run in which nothing happens: seldom, and ever more so. Times are arguments.
+//! Signs of life while nothing happens, at growing intervals. Times are arguments.
 
 use std::time::{Duration, Instant};
 
-/// However quiet it is, twice a day.
+/// The longest pause: twice a day.
 const SELDOMEST: Duration = Duration::from_secs(12 * 3600);
 
 pub struct Alive {
-    /// The first pause; none if no sign of life is wanted.
+    /// The first pause. None if no sign of life is wanted.
     first: Option<Duration>,
     pause: Duration,
     last: Instant,
@@ -17,17 +17,17 @@ impl Alive {
         Alive { first, pause: first.unwrap_or_default(), last: now }
     }
 
-    /// Something was told.
+    /// A line was shown, so the first pause begins again.
     pub fn on_told(&mut self, now: Instant) {
         (self.pause, self.last) = (self.first.unwrap_or_default(), now);
     }
 
-    /// When a sign of life is due.
+    /// When the next sign of life is due.
     pub fn due(&self) -> Option<Instant> {
         self.first.and_then(|_| self.last.checked_add(self.pause))
     }
 
-    /// Whether it is due now; the next one takes twice as long.
+    /// Whether one is due now. The pause before the next one is twice as long.
     pub fn take(&mut self, now: Instant) -> bool {
         if self.due().is_none_or(|due| now < due) {
             return false;

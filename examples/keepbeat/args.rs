@@ -1,5 +1,4 @@
-//! The command line: what was asked for. What it means together with the environment and a file is
-//! worked out in `plan`.
+//! The command line. `plan` combines it with the environment and a file.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -25,7 +24,7 @@ pub enum Ask {
 /// The flags of a run.
 #[derive(Default)]
 pub struct Args {
-    /// As they were typed: a name, if one was given, and the target.
+    /// The targets as they were typed, each with a name if one was given.
     pub targets: Vec<(Option<String>, String)>,
     pub config: Option<PathBuf>,
     pub check_config: bool,
@@ -39,9 +38,9 @@ pub struct Args {
     pub duration: Option<Duration>,
     pub json: bool,
     pub verbosity: Verbosity,
-    /// So long without a line makes one; zero never does.
+    /// A sign of life after this long without a line; zero means never.
     pub alive: Option<Duration>,
-    /// Where diagnoses are recorded, and how long that may become.
+    /// The file of the recording, and how long it may become.
     pub record: Option<PathBuf>,
     record_limit: Option<u64>,
     pub demo: Option<Demo>,
@@ -49,7 +48,7 @@ pub struct Args {
     pub color: Color,
 }
 
-/// How much of what happens is told.
+/// How much of what happens is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Verbosity {
     Quiet,
@@ -58,16 +57,16 @@ pub enum Verbosity {
     Verbose,
 }
 
-/// A demo, and which part of it this process plays.
+/// A demo, and the part of it that this process plays.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Demo {
     /// On loopback.
     Faults,
-    /// Makes a network with a firewall, and starts the others in it.
+    /// Makes a network with a firewall, and starts client and server in it.
     Network,
-    /// Beats, and tells.
+    /// Sends beats, and shows what happens.
     Client,
-    /// Answers.
+    /// Answers the beats.
     Server,
 }
 
@@ -80,7 +79,7 @@ pub enum Color {
 }
 
 impl Color {
-    /// What was asked for, if something was.
+    /// Whether colours are on, if the user said so.
     pub fn wanted(self) -> Option<bool> {
         match self {
             Color::Auto => None,
@@ -90,7 +89,7 @@ impl Color {
     }
 }
 
-/// Flags that are no settings of a target, how they are written, and whether a demo heeds them.
+/// Flags that are not settings of a target, and whether a demo accepts them.
 const FLAGS: [(&str, bool); 18] = [
     ("--config", false),
     ("--check-config", false),
@@ -112,7 +111,7 @@ const FLAGS: [(&str, bool); 18] = [
     ("-v", true),
 ];
 
-/// Takes the command line apart; the first word is the program.
+/// Parses the command line. The first word is the program.
 ///
 /// # Errors
 ///
@@ -181,18 +180,18 @@ fn explain(mut parser: Parser) -> Result<Ask, String> {
 }
 
 impl Args {
-    /// How long a recording may become.
+    /// The size limit of a recording.
     pub fn record_limit(&self) -> u64 {
         self.record_limit.unwrap_or(record::LIMIT)
     }
 
-    /// The command that a word is, where it is the first one.
+    /// The command that a word names, if it is the first word.
     fn command(&self, word: &OsString) -> Option<&'static str> {
         let is_first = self.targets.is_empty() && self.demo.is_none();
         word.to_str().filter(|_| is_first).and_then(commands::of)
     }
 
-    /// The part that the demo behind a firewall gives to itself.
+    /// The part of `demo-firewall` that the demo gives to its own processes.
     fn part(&self, word: &OsString) -> Result<Demo, String> {
         match (self.demo, word.to_str()) {
             (Some(Demo::Network), Some(commands::CLIENT)) => Ok(Demo::Client),
@@ -201,14 +200,14 @@ impl Args {
         }
     }
 
-    /// Flags that contradict each other, or have nobody to heed them.
+    /// Refuses flags that contradict each other or have no effect.
     fn check(&self) -> Result<(), String> {
         if let Some((key, fault)) = self.settings.contradiction() {
             return Err(at(&key.replace('_', "-"), &fault));
         }
         if self.record.is_some() && self.settings.diagnosis == Some(false) {
-            return Err("--record: without a diagnosis there is nothing to record: leave it, or \
-                        --no-diagnosis, out"
+            return Err("--record: with --no-diagnosis there is nothing to record: leave one of \
+                        them out"
                 .to_owned());
         }
         if self.record_limit.is_some() && self.record.is_none() {
@@ -227,11 +226,10 @@ impl Args {
             };
         }
         if self.targets.is_empty() && self.config.is_none() {
-            return Err(
-                "no target was given: write `keepbeat [FLAGS] HOST:PORT`; if it came from \
-                        a shell variable, that variable is not set. `keepbeat demo` runs the demo"
-                    .to_owned(),
-            );
+            return Err("no target was given: write `keepbeat [FLAGS] HOST:PORT`. If the target \
+                        came from a shell variable, that variable is not set. `keepbeat demo` runs \
+                        the demo"
+                .to_owned());
         }
         Ok(())
     }
@@ -336,7 +334,7 @@ fn file(flag: &str, parser: &mut Parser) -> Result<PathBuf, String> {
     }
 }
 
-/// `NAME=TARGET`, where a name has none of the characters that only a target has: the `=` of
+/// `NAME=TARGET`. A name has none of the characters that only a target has, because the `=` of
 /// `redis://:pass=word@host` belongs to the password.
 fn target(value: OsString) -> Result<(Option<String>, String), String> {
     let text = value.string().map_err(|_| "a target is not UTF-8".to_owned())?;
@@ -369,12 +367,12 @@ fn count(text: &str) -> Result<u64, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     match settings::duration(text)? {
-        Duration::ZERO => Err("no time at all: use 1ms or more".to_owned()),
+        Duration::ZERO => Err("a time of 0 cannot work: use 1ms or more".to_owned()),
         time => Ok(time),
     }
 }
 
-/// Less than a megabyte would hold a hundred diagnoses, and is a slip of the finger.
+/// Less than a megabyte would hold only a hundred diagnoses, and is likely a typing error.
 const LEAST_RECORD: u64 = 1 << 20;
 
 /// A number with its unit, as in `64MiB`.

@@ -1,6 +1,6 @@
-//! The columns of readable lines: time, what, which target, cause, detail; and below such a line
-//! what belongs to it. On a terminal they keep to its width: the detail goes on below itself, or
-//! where there is no room beside the columns, below them.
+//! The columns of readable lines: time, event, target, cause, detail; and the lines below that
+//! belong to them. On a terminal they keep to its width: the detail continues below itself, or
+//! below the columns if there is no room beside them.
 
 use std::cell::Cell;
 use std::time::{Duration, SystemTime};
@@ -15,13 +15,13 @@ pub struct Columns {
     pub screen: Screen,
     /// The width of the column of names.
     names: usize,
-    /// The width of the column of causes: that of the longest word, so that none moves the rest.
+    /// The width of the column of causes: that of the longest word.
     causes: usize,
     /// The day of the last line, counted from 1970.
     day: Cell<Option<u64>>,
 }
 
-/// A symbol, what stands for it in plain ASCII, a word and a colour: never a colour alone.
+/// A symbol, its plain ASCII form, a word and a colour. No mark is a colour alone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Mark {
     symbol: char,
@@ -53,19 +53,19 @@ const MARK: usize = 14;
 /// The width of `↳ remedy    `, two columns to the right of the mark above it.
 const BELOW: usize = 12;
 
-/// A detail with less room than this has its own lines.
+/// A detail with less room than this has lines of its own.
 const ROOM: usize = 26;
 
 impl Columns {
     /// For names that are `names` columns wide at most.
     pub fn new(screen: Screen, names: usize) -> Columns {
-        // A connection of keepbeat's own is closed by no application.
+        // No application closes the connections of this program.
         let words = Cause::ALL.iter().filter(|cause| **cause != Cause::ClosedByApplication);
         let causes = words.map(|cause| cause.word().len()).max().unwrap_or(0);
         Columns { screen, names, causes, day: Cell::new(None) }
     }
 
-    /// A line of its own, with the lines on which its detail goes on.
+    /// The line of an event, with the lines on which its detail continues.
     pub fn line(
         &self,
         time: SystemTime,
@@ -93,7 +93,7 @@ impl Columns {
                     (false, word) if !word.is_empty() => format!("{word}: {detail}"),
                     _ => detail,
                 };
-                // Where no cause takes its column, the detail may begin in it.
+                // If there is no cause, the detail may begin in its column.
                 if word.is_empty() && most >= at_cause + ROOM {
                     self.beside(&first, at_cause, &rest, most)
                 } else if rest.is_empty() {
@@ -127,25 +127,25 @@ impl Columns {
         format!("{}\n", self.painted(BOLD, &self.beside("-- ", 3, &text, most)))
     }
 
-    /// The text behind `first`, which takes `at` columns; what does not fit goes on below.
+    /// The text behind `first`, which takes `at` columns. What does not fit continues below.
     pub fn beside(&self, first: &str, at: usize, text: &str, most: usize) -> String {
         let lines = wrapped(text, most.saturating_sub(at).max(1));
         format!("{first}{}", lines.join(&format!("\n{}", " ".repeat(at))))
     }
 
-    /// On a terminal a name that leaves no room for a detail moves its own line alone.
+    /// On a terminal, a name that leaves no room for a detail moves only its own line.
     fn column_of_names(&self) -> usize {
         let beside = CLOCK + MARK + 2 + ROOM;
         self.screen.columns().map_or(self.names, |most| self.names.min(most.saturating_sub(beside)))
     }
 
-    /// Where lines begin that have no room beside the columns.
+    /// The column at which lines begin that have no room beside the columns.
     fn hanging(&self, most: usize) -> usize {
         let beside = CLOCK + MARK;
         if most >= beside + ROOM { beside } else { most / 4 }
     }
 
-    /// The day, where it is another one than that of the line before.
+    /// A line with the date, if the date has changed since the line before.
     fn day(&self, time: SystemTime) -> String {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let day = since.as_secs() / (24 * 3600);
@@ -158,7 +158,7 @@ impl Columns {
         }
     }
 
-    /// In this colour, if there are colours.
+    /// The text in this colour, if colours are on.
     pub fn painted(&self, color: &str, text: &str) -> String {
         if self.screen.colors { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_owned() }
     }
@@ -174,7 +174,7 @@ impl Columns {
     }
 }
 
-/// What stands for a state.
+/// The mark of a state.
 pub fn mark(state: State) -> Mark {
     match state {
         State::Up => Mark::new('●', '*', "up", GREEN),
@@ -190,7 +190,7 @@ pub fn clock(time: SystemTime) -> String {
     text.split_once('T').map_or(text.clone(), |(_, clock)| clock.to_owned())
 }
 
-/// Three or four digits and a unit; from a minute on minutes and seconds.
+/// Three or four digits and a unit; from one minute on, minutes and seconds.
 pub fn short(time: Duration) -> String {
     if time.is_zero() {
         "0s".to_owned()

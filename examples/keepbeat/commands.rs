@@ -1,4 +1,4 @@
-//! The first word of a command line: a command, a target, or a slip of a finger.
+//! The first word of a command line: a command, a target, or a typing error.
 
 use super::nearest;
 use super::shown::typed;
@@ -11,16 +11,16 @@ pub const VERSION: &str = "version";
 
 pub const ALL: [&str; 5] = [DEMO, FIREWALL, EXPLAIN, HELP, VERSION];
 
-/// The words for the parts of the demo behind a firewall, which it gives to itself.
+/// The parts of `demo-firewall`, which the demo gives to its own processes.
 pub const CLIENT: &str = "client";
 pub const SERVER: &str = "server";
 
-/// The command that this word is.
+/// The command that this word names.
 pub fn of(word: &str) -> Option<&'static str> {
     ALL.into_iter().find(|command| *command == word)
 }
 
-/// What is wrong with a target that is no target at all.
+/// What is wrong with a word that is not a target at all.
 pub fn fault(text: &str) -> Option<String> {
     if text.trim().is_empty() {
         return Some(

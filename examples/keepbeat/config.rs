@@ -1,5 +1,5 @@
-//! The configuration file: TOML with `[defaults]` and `[[target]]`. Every fault in it is found, not
-//! the first alone, and each is told with its place.
+//! The configuration file: TOML with `[defaults]` and `[[target]]`. All faults are reported, not
+//! only the first, and each with its place.
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,14 +15,14 @@ use crate::{nearest, schemes, shown};
 /// What `--print-config` prints.
 pub const SAMPLE: &str = include_str!("sample.toml");
 
-/// What a file says.
+/// The content of a file.
 pub struct Config {
     pub source: Source,
     pub defaults: Settings,
-    /// Where the defaults stand.
+    /// The places of the defaults.
     pub places: Places,
     pub targets: Vec<Entry>,
-    /// What is wrong with it so far; what it means is checked by the plan.
+    /// The faults found so far; the plan checks what the settings mean together.
     pub faults: Vec<Fault>,
 }
 
@@ -30,14 +30,14 @@ pub struct Config {
 pub struct Entry {
     pub name: Option<Spanned<String>>,
     pub target: Target,
-    /// Where its URL stands.
+    /// The place of its URL.
     pub span: Range<usize>,
     pub settings: Settings,
-    /// Where the settings stand.
+    /// The places of the settings.
     pub places: Places,
 }
 
-/// Where settings stand, by their keys.
+/// The places of settings, by their keys.
 #[derive(Default)]
 pub struct Places(Vec<(String, Range<usize>)>);
 
@@ -46,7 +46,7 @@ impl Places {
         &self.0
     }
 
-    /// Where the first of these keys stands, if any does.
+    /// The place of the first of these keys that is there.
     pub fn find(&self, keys: &[&str]) -> Option<Range<usize>> {
         let mut all = self.0.iter();
         all.find(|(key, _)| keys.contains(&key.as_str())).map(|(_, span)| span.clone())
@@ -67,7 +67,8 @@ impl Config {
             let span = error.span().unwrap_or(source.text.len()..source.text.len());
             reader.fault(span, format!("not valid TOML: {}", error.message().to_lowercase()));
         }
-        // What was recovered from a broken file misleads: its own faults are enough to begin with.
+        // The parts recovered from broken TOML mislead, so only the faults of the TOML are
+        // reported.
         let broken = !reader.faults.is_empty();
         let (defaults, places, targets) = reader.document(document.get_ref());
         let mut faults = reader.faults;
@@ -150,7 +151,7 @@ impl Reader<'_> {
         Some(Entry { name, target, span, settings, places })
     }
 
-    /// Two settings of one table of which one makes the other useless.
+    /// Reports two settings of one table if one makes the other useless.
     fn contradiction(&mut self, settings: &Settings, table: &DeTable) {
         let Some((key, fault)) = settings.contradiction() else { return };
         if let Some((key, _)) = table.iter().find(|(known, _)| known.get_ref() == key) {
@@ -164,7 +165,7 @@ impl Reader<'_> {
         span.start..span.start + text.find('\n').unwrap_or(text.len())
     }
 
-    /// A number where a duration belongs.
+    /// Reports a number without a unit.
     fn unit(&mut self, value: &Value, number: String) -> Option<String> {
         let what = format!("`{number}` has no unit: write \"{number}s\", or \"{number}ms\"");
         self.fault(value.span(), what);
@@ -243,7 +244,7 @@ impl Reader<'_> {
 
 type Text<'i> = toml::de::DeString<'i>;
 
-/// What a value is, in words.
+/// The kind of a value, in words.
 fn kind(value: &DeValue) -> &'static str {
     match value {
         DeValue::String(_) => "text",
@@ -262,11 +263,11 @@ fn plain(number: &DeInteger) -> String {
     value.map_or_else(|_| number.as_str().to_owned(), |value| value.to_string())
 }
 
-/// Why `name` cannot be the name of a target, if it cannot.
+/// Why `name` cannot be the name of a target, if there is a reason.
 pub fn name_fault(name: &str) -> Option<String> {
     if name.trim().is_empty() {
         return Some("the name is empty: write NAME=TARGET, or leave it out".to_owned());
     }
     let control = name.chars().any(shown::misleads);
-    control.then(|| "a name has no line ends and no other control characters".to_owned())
+    control.then(|| "a name must not have line ends or other control characters".to_owned())
 }

@@ -1,29 +1,29 @@
-//! Many targets that fare alike at about the same time: the first ones have lines of their own, the
-//! others share one. Times are arguments.
+//! Many targets that fare alike at about the same time: the first ones have lines of their own, and
+//! the others share one. Times are arguments.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// So many of them are shown.
+/// How many have lines of their own.
 const SHOWN: usize = 3;
 
-/// Up to so many targets each has its own lines in any case.
+/// Up to this number of targets, each has its own lines in any case.
 pub const FEW: usize = 10;
 
-/// A burst is over when nothing more has come for so long,
+/// A burst is over when nothing more has come for this long.
 const CALM: Duration = Duration::from_secs(5);
 
-/// and is told of at least this often, however long it lasts.
+/// How often a burst is reported at least, however long it lasts.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Those with names in the shared line; of more only the hosts.
+/// Up to this number, the shared line has the names of targets; with more, only hosts.
 const NAMED: usize = 5;
 
-/// Hosts in the shared line.
+/// How many hosts the shared line has.
 const HOSTS: usize = 3;
 
-/// Who a line is about.
+/// The link that a line is about.
 pub struct Member<'a, L> {
     pub link: L,
     pub name: &'a str,
@@ -36,24 +36,24 @@ struct Burst<L> {
     hidden: HashMap<L, (String, String)>,
     last: Instant,
     told: Instant,
-    /// When the first of those without a line came.
+    /// When the first link without a line came.
     first: Instant,
 }
 
 /// Counts who had a line, for each kind of line.
 pub struct Crowd<K, L> {
     bursts: HashMap<K, Burst<L>>,
-    /// There are enough targets for it to matter.
+    /// Whether there are enough targets to share lines.
     many: bool,
 }
 
 impl<K: Clone + Eq + Hash, L: Copy + Eq + Hash> Crowd<K, L> {
-    /// For so many targets.
+    /// For this number of targets.
     pub fn new(targets: usize) -> Crowd<K, L> {
         Crowd { bursts: HashMap::new(), many: targets > FEW }
     }
 
-    /// Whether this line is shown; else it is counted.
+    /// Whether this line is shown. If not, it is counted for the shared line.
     pub fn admits(&mut self, kind: K, member: &Member<L>, now: Instant) -> bool {
         if !self.many {
             return true;
@@ -84,13 +84,13 @@ impl<K: Clone + Eq + Hash, L: Copy + Eq + Hash> Crowd<K, L> {
         false
     }
 
-    /// When there is something to be told.
+    /// When the next shared line is due.
     pub fn due(&self) -> Option<Instant> {
         let hiding = self.bursts.values().filter(|burst| !burst.hidden.is_empty());
         hiding.map(|burst| (burst.last + CALM).min(burst.told + LONGEST)).min()
     }
 
-    /// What is due: kinds of lines, and who had none of them. `all` waits for nothing.
+    /// The shared lines that are due, each with its kind. `all` takes those that are not due, too.
     pub fn take(&mut self, now: Instant, all: bool) -> Vec<(K, String)> {
         let mut told = Vec::new();
         self.bursts.retain(|kind, burst| {
@@ -112,7 +112,7 @@ impl<K: Clone + Eq + Hash, L: Copy + Eq + Hash> Crowd<K, L> {
     }
 }
 
-/// `7 more targets: a, b, ...`, or how many of which host.
+/// `7 more targets: a, b, ...`, or how many on which host.
 fn words<'a>(hidden: impl ExactSizeIterator<Item = &'a (String, String)> + Clone) -> String {
     let n = hidden.len();
     let targets = if n == 1 { "target" } else { "targets" };

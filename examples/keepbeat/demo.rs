@@ -1,6 +1,5 @@
-//! The demo: a peer of our own goes through every fault, and the link to it shows what a fault
-//! looks like. Each act waits for what must follow, so the demo takes as long as that takes and no
-//! longer.
+//! The demo: a peer of our own has one fault after another, and the link to it shows what each
+//! looks like. Each act waits for its events, so the demo takes no longer than they do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,14 +19,14 @@ use crate::script::{LIMIT, Script, Stop};
 
 const INTERVAL: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_millis(300);
-/// Over the timeout, and under two of them, so that the acks of a slow peer are late and no more.
+/// Longer than one timeout and shorter than two, so that the acks of a slow peer are only late.
 const SLOW: Duration = Duration::from_millis(400);
 
-/// Plays the demo. True if every fault was found and healed.
+/// Plays the demo. True if every fault was found and the link came back up.
 ///
 /// # Errors
 ///
-/// Something that had to follow did not, or standard output takes nothing more.
+/// An expected event did not come, or standard output failed.
 pub fn run(args: &Args, record: Option<Record>) -> Result<bool, String> {
     let mut script = Script::new(Output::new(args, record, &["peer".to_owned()]))?;
     let mood = Arc::new(AtomicU8::new(WELL));
@@ -49,8 +48,8 @@ struct Demo<'a> {
 
 impl Demo<'_> {
     fn start(&mut self) -> Result<(), Stop> {
-        // The moods of the peer change too soon for side connections: what one of them meets may be
-        // another mood than the link's.
+        // The peer changes too fast for side connections: one of them could meet another fault than
+        // the link did.
         let heartbeat = Heartbeat::every(INTERVAL)
             .timeout(TIMEOUT)
             .fall(3)
@@ -93,7 +92,7 @@ impl Demo<'_> {
         let words = "the peer closes the connection";
         self.fault(words, Cause::ClosedByPeer, |demo| demo.peer.close_clients())?;
         self.recovery()?;
-        // Two ends at the same age would be a habit of the peer, and no fault.
+        // Two ends at the same age would be a rule of the peer, and no fault.
         self.beats(3)?;
 
         self.act("the peer is gone: nobody listens on its port")?;
@@ -104,7 +103,7 @@ impl Demo<'_> {
         self.act("it is back")?;
         self.bind_again()?;
         self.recovery()?;
-        self.act("every fault was found, named and healed; now: keepbeat HOST:PORT")
+        self.act("every fault was found and named; to watch your own: keepbeat HOST:PORT")
     }
 
     fn act(&mut self, words: &str) -> Result<(), Stop> {
@@ -115,29 +114,29 @@ impl Demo<'_> {
         self.mood.store(mood, Ordering::SeqCst);
     }
 
-    /// Does something to the peer, and sees the link go down for it.
+    /// Does something to the peer, and waits until the link goes down.
     fn fault(&mut self, words: &str, cause: Cause, deed: impl Fn(&Self)) -> Result<(), Stop> {
-        // On a busy machine the link may go down by itself at that very moment: then once more.
+        // On a busy machine the link may go down by itself at that moment. Then try once more.
         for _ in 0..3 {
             self.act(words)?;
             deed(self);
             if self.fall()? == Some(cause) {
                 return Ok(());
             }
-            self.act("that was another fault, of a busy machine; once more")?;
+            self.act("a busy machine caused another fault at that moment; once more")?;
             self.recovery()?;
         }
         Err(Stop::Missing(format!("the link to go down with {cause}")))
     }
 
-    /// Down, and the connection's end. Returns the cause.
+    /// Waits for Down and the end of the connection. Returns the cause.
     fn fall(&mut self) -> Result<Option<Cause>, Stop> {
         let down = self.until("the link to go down", |kind| is_state(kind, State::Down))?;
         self.until("the connection's end", |kind| matches!(kind, EventKind::Disconnected { .. }))?;
         Ok(down.cause())
     }
 
-    /// Up, and two beats in peace.
+    /// Waits for Up and two acks.
     fn recovery(&mut self) -> Result<(), Stop> {
         self.until("the link to come up", |kind| is_state(kind, State::Up))?;
         self.beats(2)
@@ -150,12 +149,12 @@ impl Demo<'_> {
         Ok(())
     }
 
-    /// Shows events until one is a hit, and returns it.
+    /// Shows events until `hit` accepts one, and returns it.
     fn until(&mut self, what: &str, hit: impl Fn(&EventKind) -> bool) -> Result<EventKind, Stop> {
         self.script.until(what, |event| hit(event.kind())).map(|event| event.kind().clone())
     }
 
-    /// Listens again where it did before.
+    /// Listens on the same port again.
     fn bind_again(&mut self) -> Result<(), Stop> {
         let address = self.peer.local_addr();
         let deadline = Instant::now() + LIMIT;
@@ -190,7 +189,7 @@ fn peer(address: SocketAddr, mood: &Arc<AtomicU8>) -> Result<Responder, keepbeat
     Responder::bind(address, protocol)
 }
 
-/// Answers as its mood is.
+/// Answers, or does not, as its mood says.
 struct Moody {
     well: Exchange,
     mood: Arc<AtomicU8>,

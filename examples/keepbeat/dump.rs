@@ -1,15 +1,15 @@
-//! Reads recordings and lines of JSON again, one line at a time.
+//! Reads recordings and lines of JSON, one line at a time.
 
 use std::time::SystemTime;
 
 use keepbeat::{Evidence, Fact};
 use serde_json::{Map, Value};
 
-/// What a line says.
+/// The content of a line.
 pub enum Item {
     Beat(Beat),
     Diagnosis(Box<Recorded>),
-    /// Something else, that is no concern of a diagnosis.
+    /// A line that has nothing to do with a diagnosis.
     Other,
 }
 
@@ -20,7 +20,7 @@ pub struct Beat {
 }
 
 impl Beat {
-    /// A number, under its name.
+    /// The number with this name.
     pub fn number(&self, name: &str) -> Option<u64> {
         self.facts.get(name)?.as_u64()
     }
@@ -31,10 +31,10 @@ impl Beat {
     }
 }
 
-/// A diagnosis as it was made then.
+/// A diagnosis as it was recorded.
 pub struct Recorded {
     pub time: SystemTime,
-    /// Name and target; none where it was about many links.
+    /// Name and target. None if the diagnosis was about many links.
     pub link: Option<(String, String)>,
     pub cause: String,
     pub confidence: String,
@@ -49,7 +49,7 @@ pub struct Recorded {
 pub fn read(line: &str) -> Result<Item, String> {
     let value: Value = serde_json::from_str(line).map_err(|error| no_json(&error))?;
     let Value::Object(object) = value else {
-        return Err("expected an object of JSON, as --record and --json write them".to_owned());
+        return Err("expected a JSON object, as --record and --json write it".to_owned());
     };
     let kind = object.get("record").or(object.get("event")).and_then(Value::as_str);
     match (object.contains_key("record"), kind) {
@@ -99,7 +99,7 @@ fn diagnosis(object: &Map<String, Value>) -> Result<Recorded, String> {
         let set = match fact(value) {
             Some(fact) => evidence.set(name, &fact).map_err(|error| error.to_string()),
             None if is_known(name) => Err(format!("`{value}` cannot be the evidence `{name}`")),
-            None => Ok(()), // of a later version
+            None => Ok(()), // a fact of a later version
         };
         set.map_err(|fault| format!("`evidence`: {fault}"))?;
     }
@@ -121,7 +121,7 @@ fn fact(value: &Value) -> Option<Fact> {
     }
 }
 
-/// Whether this version has evidence of that name.
+/// Whether this version has evidence of this name.
 fn is_known(name: &str) -> bool {
     let mut probe = Evidence::default();
     let facts = [Fact::Flag(true), Fact::Number(0), Fact::Text("x".to_owned())];

@@ -1,5 +1,4 @@
-//! Schemes that people paste and that have no protocol here: what they are answered with, and what
-//! to use meanwhile.
+//! Schemes that people paste and for which keepbeat has no protocol: what to use instead.
 
 use keepbeat::Target;
 
@@ -45,18 +44,18 @@ const SERVICES: [(&str, u16, bool); 38] = [
     ("wss", 443, true),
 ];
 
-/// Words for TLS alone, whatever is spoken in it.
+/// Words for TLS without a protocol inside.
 const TLS: [&str; 3] = ["tls", "ssl", "tcps"];
 
 /// Schemes that name no TCP connection.
 const NO_TCP: [&str; 8] = ["udp", "unix", "file", "serial", "quic", "icmp", "ping", "redis+socket"];
 
-/// What to do with a scheme of somebody else, if it is one. `rest` is what stands behind it, and
-/// may hold a password: of it only host and port are repeated.
+/// What to use instead of this scheme, if it is a known one. `rest` is the text behind it. It may
+/// hold a password, so only its host and port are repeated.
 pub fn advice(scheme: &str, rest: &str) -> Option<String> {
     if NO_TCP.contains(&scheme) {
         return Some(format!(
-            "`{scheme}://` is no TCP connection, and others are not watched here"
+            "`{scheme}://` is not a TCP connection, and keepbeat watches no others"
         ));
     }
     let under_tls = scheme.strip_prefix("tls+");
@@ -84,11 +83,11 @@ pub fn advice(scheme: &str, rest: &str) -> Option<String> {
     ))
 }
 
-/// `host:port`, without whatever else stands there.
+/// `host:port`, without the rest of the URL.
 fn place(rest: &str, port: Option<u16>) -> Option<String> {
     let rest = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
     let address = rest.rsplit_once('@').map_or(rest, |(_, address)| address);
-    // Of several hosts the first.
+    // If there are several hosts, the first.
     let address = address.split(',').next().unwrap_or_default();
     let target = Target::new(address).ok();
     let target = target.or_else(|| Target::new(&format!("{address}:{}", port?)).ok())?;

@@ -1,4 +1,4 @@
-//! Variables that look like settings and are none: a slip of the finger must not pass unseen.
+//! Variables that look like settings and are none, so that a typing error is noticed.
 
 use super::nearest;
 use super::settings::{KEYS, variable};
@@ -6,13 +6,13 @@ use super::shown::typed;
 
 const PREFIX: &str = "KEEPBEAT_";
 
-/// What is wrong with the names of variables, and what is only worth a word.
+/// Names of variables that are likely typing errors, and others that are only worth a warning.
 pub struct Unknown {
     pub faults: Vec<String>,
     pub warnings: Vec<String>,
 }
 
-/// The variables of this process that nobody reads.
+/// The variables of this process that keepbeat does not read.
 pub fn unknown() -> Unknown {
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     let mut names: Vec<String> = names.filter(|name| name.starts_with(PREFIX)).collect();
@@ -41,8 +41,8 @@ fn among(names: Vec<String>) -> Unknown {
     unknown
 }
 
-/// A cluster sets such ones for each of its services, and one may be called keepbeat:
-/// `KEEPBEAT_SERVICE_HOST`, `KEEPBEAT_PORT_80_TCP_ADDR`.
+/// Kubernetes sets variables for each service. For one called keepbeat they are
+/// `KEEPBEAT_SERVICE_HOST`, `KEEPBEAT_PORT_80_TCP_ADDR` and others.
 fn is_of_kubernetes(name: &str) -> bool {
     let mut words = name.split('_');
     words.any(|word| word == "SERVICE" || word == "PORT")

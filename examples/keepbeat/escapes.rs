@@ -1,4 +1,4 @@
-//! Bytes written as text: `\r \n \t \0 \\ \xNN`, everything else as it stands (UTF-8).
+//! Bytes written as text: `\r \n \t \0 \\ \xNN` are escapes, everything else is UTF-8.
 
 /// The bytes that `text` stands for.
 ///

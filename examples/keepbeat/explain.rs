@@ -1,4 +1,4 @@
-//! `keepbeat explain`: what a recording says, made anew from its evidence; or what a cause means.
+//! `keepbeat explain`: explains a recording, anew from its evidence; or says what a cause means.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -14,13 +14,13 @@ use crate::dump::{self, Beat, Item, Recorded};
 use crate::screen::Screen;
 use crate::{ALIVE, NOT_ALIVE, USAGE, complain, nearest, output, shown, why};
 
-/// Longer than any line of a recording, so that `/dev/zero` in its place ends.
+/// Longer than any line of a recording, so that reading `/dev/zero` ends.
 const LONGEST: u64 = 1024 * 1024;
 
-/// So many broken lines are shown.
+/// How many broken lines are reported.
 const SHOWN: u64 = 10;
 
-/// So many beats before a diagnosis are kept. A recorder has fewer.
+/// How many beats before a diagnosis are kept. A recorder has fewer.
 const BEATS: usize = 64;
 
 /// Explains a file, or `-` for standard input, or a cause. Returns the exit code.
@@ -56,7 +56,7 @@ fn written(result: io::Result<()>) -> u8 {
     }
 }
 
-/// What there is to say of a cause.
+/// The text about a cause.
 fn meaning(cause: Cause) -> String {
     let page = Page::new();
     [("means", cause.sentence()), ("to confirm", cause.confirm()), ("to change", cause.remedy())]
@@ -66,8 +66,8 @@ fn meaning(cause: Cause) -> String {
         })
 }
 
-/// How the text keeps to standard output, and what of a file may be shown: it may come from
-/// anybody.
+/// Fits text to standard output, and makes the text of a file harmless, because a file may come
+/// from anybody.
 struct Page(Columns);
 
 impl Page {
@@ -79,7 +79,7 @@ impl Page {
         format!("{}\n", self.0.screen.letters(&shown::harmless(text)))
     }
 
-    /// The text goes on below itself.
+    /// The text continues below itself.
     fn beside(&self, first: &str, text: &str) -> String {
         let most = self.0.screen.columns().unwrap_or(usize::MAX);
         let text = self.0.screen.letters(&shown::harmless(text));
@@ -133,9 +133,9 @@ impl Reader<'_> {
         self.end()
     }
 
-    /// What a line gives to be written.
+    /// The text to write for a line.
     fn line(&mut self, line: &[u8]) -> Result<String, String> {
-        let line = std::str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?;
+        let line = std::str::from_utf8(line).map_err(|_| "not UTF-8".to_owned())?;
         let line = line.trim();
         if line.is_empty() {
             return Ok(String::new());
@@ -156,7 +156,7 @@ impl Reader<'_> {
             }
             Ok(Item::Other) => Ok(String::new()),
             Err(fault) => {
-                self.beats.clear(); // whose they are is not known
+                self.beats.clear(); // the beats may belong to the broken line
                 Err(fault)
             }
         }
@@ -212,7 +212,7 @@ fn told(recorded: &Recorded, beats: &[Beat]) -> String {
     if recorded.cause != cause.word() {
         let known = match Cause::from_word(&recorded.cause) {
             Some(_) => "another version concluded",
-            None => "another version knew a cause that this one does not:",
+            None => "another version concluded a cause that this one does not know:",
         };
         let what = format!("{known} {} ({})", recorded.cause, recorded.confidence);
         text += &page.row("recorded as", &what);
@@ -220,7 +220,7 @@ fn told(recorded: &Recorded, beats: &[Beat]) -> String {
     text
 }
 
-/// A beat, as it was written and what became of it.
+/// A beat: when it was written, and what happened to it.
 fn moment(beat: &Beat) -> String {
     let seq = beat.number("seq").map_or_else(String::new, |seq| seq.to_string());
     let micros = |name| beat.number(name).map(|us| short(Duration::from_micros(us)));

@@ -1,5 +1,5 @@
-//! `keepbeat demo-firewall`: behind a firewall that forgets idle connections. Three hosts, client,
-//! firewall and server, are made of network namespaces; nothing of it is seen outside.
+//! `keepbeat demo-firewall`: a firewall that forgets idle connections. Three hosts (client,
+//! firewall, server) are made of network namespaces, so nothing is visible outside.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
@@ -22,7 +22,7 @@ use crate::script::{Script, Stop};
 const MEMORY: u64 = 3;
 
 const OFTEN: Duration = Duration::from_secs(1);
-/// Longer than the firewall's memory, though it is jittered.
+/// Longer than the firewall's memory, also with jitter.
 const SELDOM: Duration = Duration::from_millis(3500);
 const TIMEOUT: Duration = Duration::from_millis(800);
 
@@ -30,15 +30,15 @@ const SERVER: &str = "203.0.113.2:7000";
 
 const SCRIPT: &str = include_str!("firewall.sh");
 
-/// What the demo is made of, and where Debian has it.
+/// The tools of the demo, and their Debian packages.
 const TOOLS: [(&str, &str); 4] =
     [("unshare", "util-linux"), ("mount", "mount"), ("ip", "iproute2"), ("nft", "nftables")];
 
-/// Makes the network, and goes on in it as the client. Comes back only if it cannot, with the
+/// Makes the network, and continues in it as the client. Returns only if that fails, with the
 /// reason.
 pub fn network() -> String {
     match made() {
-        // From here on it is another process.
+        // On success the process is replaced.
         Ok(mut command) => cannot(&format!("it does not start: {}", command.exec())),
         Err(why) => cannot(&why),
     }
@@ -48,10 +48,10 @@ fn cannot(why: &str) -> String {
     format!("{} cannot run here: {why}", commands::FIREWALL)
 }
 
-/// The command that makes the network, once that was tried with success.
+/// The command that makes the network, after a trial that succeeded.
 fn made() -> Result<Command, String> {
     if !cfg!(target_os = "linux") {
-        return Err("it needs network namespaces, which Linux alone has".to_owned());
+        return Err("it needs network namespaces, which only Linux has".to_owned());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> =
@@ -62,7 +62,7 @@ fn made() -> Result<Command, String> {
     }
     let path = std::env::join_paths(&folders).map_err(|error| error.to_string())?;
     let mut said = String::new();
-    // Root may need no user namespace where others are not allowed one.
+    // Where user namespaces are forbidden, root can still do without.
     for spaces in [["--user", "--map-root-user"].as_slice(), &[]] {
         let command = |parts: &[OsString]| -> io::Result<Command> {
             let mut command = Command::new("unshare");
@@ -80,7 +80,7 @@ fn made() -> Result<Command, String> {
             return command(&parts).map_err(|error| error.to_string());
         }
         let last = String::from_utf8_lossy(&tried.stderr);
-        let last = last.lines().last().unwrap_or("no word why");
+        let last = last.lines().last().unwrap_or("no reason given");
         said += if said.is_empty() { "" } else { "; as root: " };
         said += last;
     }
@@ -101,7 +101,7 @@ pub fn serve() -> Result<bool, String> {
     Ok(true)
 }
 
-/// The server's process, which ends with this value, or with this process.
+/// The server's process. It ends with this value or with this process.
 struct Server(Child);
 
 impl Server {
@@ -110,7 +110,7 @@ impl Server {
         command.args(["netns", "exec", "server"]).arg(std::env::current_exe()?);
         command.args([commands::FIREWALL, commands::SERVER]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        // The key that ends this process is not for that one.
+        // Ctrl-C must end this process only.
         let mut server = Server(command.process_group(0).spawn()?);
         let ready = server.0.stdout.take().map(BufReader::new);
         match ready.and_then(|ready| ready.lines().next()) {
@@ -127,11 +127,11 @@ impl Drop for Server {
     }
 }
 
-/// The client: shows which connections live. True if it went as it must.
+/// The client: shows which connections live. True if all went as expected.
 ///
 /// # Errors
 ///
-/// Something that had to follow did not, or standard output takes nothing more.
+/// An expected event did not come, or standard output failed.
 pub fn play(args: &Args, record: Option<Record>) -> Result<bool, String> {
     let _server = Server::start().map_err(|error| format!("cannot start the server: {error}"))?;
     let mut script = Script::new(Output::new(args, record, &["advised".to_owned()]))?;
@@ -141,8 +141,8 @@ pub fn play(args: &Args, record: Option<Record>) -> Result<bool, String> {
 
 fn acts(script: &mut Script) -> Result<(), Stop> {
     script.act(&format!(
-        "three hosts of their own: a client, a server, and between them a firewall that forgets \
-         connections which were idle for {MEMORY}s"
+        "three hosts of its own: a client, a server, and between them a firewall that forgets \
+         connections after {MEMORY}s without traffic"
     ))?;
     script.act(&format!(
         "`often` beats every {OFTEN:?}, `seldom` every {SELDOM:?}, longer than the firewall \
@@ -153,8 +153,8 @@ fn acts(script: &mut Script) -> Result<(), Stop> {
     let of = |link: LinkId| move |event: &Event| event.link() == Some(link);
     let seldom_is = of(seldom);
     script.until("`seldom` to come up", |e| seldom_is(e) && is_state(e, State::Up))?;
-    script.act("now wait, until the firewall has forgotten `seldom`")?;
-    // It may be named before the fall, or when another connection stands already.
+    script.act("now wait until the firewall has forgotten `seldom`")?;
+    // The diagnosis may come before Down, or after the reconnect.
     let (mut told, mut fell, mut back) = (None, false, false);
     script.until("`seldom` to be forgotten, and to come back", |e| {
         if seldom_is(e) {
@@ -171,8 +171,8 @@ fn acts(script: &mut Script) -> Result<(), Stop> {
     script.until("`seldom` to be forgotten again", |e| seldom_is(e) && is_state(e, State::Down))?;
     script.until("a fresh connection", |e| seldom_is(e) && is_state(e, State::Up))?;
     let often_enough = advised(&told)?;
-    script.act(&format!("`advised` does as the remedy says: a beat every {often_enough:?}"))?;
-    // It has been seen enough of.
+    script.act(&format!("`advised` beats as the remedy says: every {often_enough:?}"))?;
+    // `seldom` has shown its fault; the rest is about `advised`.
     let _ = script.coordinator.pause(seldom);
     let advised = watch(script, "advised", often_enough)?;
     let advised_is = of(advised);
@@ -186,7 +186,7 @@ fn acts(script: &mut Script) -> Result<(), Stop> {
             return Err(Stop::Missing(format!("every beat of `{name}`: {missed} were missed")));
         }
     }
-    script.act("`often` and `advised` have lost no beat: that is what a heartbeat is for")
+    script.act("`often` and `advised` have lost no beat: beats in time keep a connection alive")
 }
 
 /// The interval that the remedy names.

@@ -1,5 +1,5 @@
-# Three hosts in network namespaces of their own: this one is the client, behind a router that
-# forgets connections which were idle for $1 seconds. $0 is keepbeat, the rest its flags.
+# Three hosts in network namespaces. This one is the client, behind a router that forgets connections
+# after $1 idle seconds. $0 is keepbeat; the other arguments are its flags.
 mount -t tmpfs none /run
 mkdir /run/netns
 ip netns add router

@@ -2,7 +2,7 @@
 
 use crate::{schemes, settings, wrap};
 
-/// What a terminal shows as a rule.
+/// The usual width of a terminal.
 const WIDTH: usize = 80;
 
 /// The whole text.
@@ -22,7 +22,7 @@ pub fn help() -> String {
     text + TAIL
 }
 
-/// `  name   text`, which goes on below itself.
+/// `  name   text`; the text continues below itself.
 fn entry(name: &str, wide: usize, text: &str) -> String {
     let lines = wrap::wrapped(text, WIDTH - 2 - wide);
     let gap = format!("\n{}", " ".repeat(2 + wide));
@@ -30,15 +30,15 @@ fn entry(name: &str, wide: usize, text: &str) -> String {
 }
 
 const HEAD: &str = "\
-Holds a connection open to each target, beats on it, and says when, and why, it
-has died.
+Keeps a connection open to each target, sends a beat at each interval, and says
+when a connection has died, and why.
 
 usage: keepbeat [FLAGS] [NAME=]TARGET...
        keepbeat --config FILE [FLAGS] [[NAME=]TARGET...]
-       keepbeat demo             a peer of its own goes through every fault; the
-                                 same without any word
-       keepbeat demo-firewall    behind a firewall that forgets idle connections
-       keepbeat explain FILE     what a file of --record or --json says (- is
+       keepbeat demo             a peer of its own shows the faults; the same as
+                                 keepbeat without arguments
+       keepbeat demo-firewall    a firewall that forgets idle connections
+       keepbeat explain FILE     explains a file of --record or --json (- is
                                  standard input)
        keepbeat explain CAUSE    what a cause means, how to confirm it, what to
                                  change
@@ -46,96 +46,96 @@ usage: keepbeat [FLAGS] [NAME=]TARGET...
 
 const FLAGS: &str = "\
 The heartbeat:
-  --interval 30s          from one beat to the next
+  --interval 30s          the time from one beat to the next
   --timeout 5s            the longest wait for the ack of one beat
   --fall 3                misses in a row until a target is down
-  --rise 1                acks in a row until it is up
-  --jitter 0.05           how far an interval may deviate, as a part of it
-  --patience fixed        fixed: the timeout is the one above; rtt: as measured,
-                          and never more than that
+  --rise 1                acks in a row until a target is up
+  --jitter 0.05           how far an interval may deviate, as a fraction of it
+  --patience fixed        fixed: the timeout above; rtt: a timeout that follows
+                          the measured round-trip time, never longer than that
 
 The connection:
-  --connect-timeout 10s   the longest attempt to connect, with TLS; unless told,
-                          twice the timeout, but 3s at least and 10s at most
-  --write-timeout 10s     the longest wait to write one beat
-  --user-timeout TIME     how long the kernel sends a beat again before it gives
-                          the connection up; unless told, longer than a verdict
-                          takes
-  --backoff 500ms         the pause before a lost connection is opened again; it
-                          doubles with each attempt
-  --backoff-cap 60s       and is never longer than this
+  --connect-timeout 10s   the longest attempt to connect, TLS included; default
+                          twice the timeout, at least 3s and at most 10s
+  --write-timeout 10s     the longest time to write one beat
+  --user-timeout TIME     how long the kernel retransmits a beat before it gives
+                          up the connection; default longer than a verdict takes
+  --backoff 500ms         the pause before a lost connection is opened again is
+                          random and at most this; doubles with each attempt
+  --backoff-cap 60s       the most to which it doubles
 
 What a beat is:
   --send BYTES            tcp: what is sent; \\r \\n \\t \\0 \\\\ \\xNN are escapes
   --expect BYTES          tcp: the bytes with which the reply begins
-  --expect TEXT           http: a part that the body must have; it is a GET then
+  --expect TEXT           http: text that the body must have; the method is then
+                          GET
+  --steps FILE            tcp: a conversation of several steps, from a file
   --method HEAD           http: the method
-  --status 200-399        http: the statuses to expect, or a single one
+  --status 200-399        http: the expected statuses, a range or a single one
   --password-file FILE    redis, http: the password of the user in the URL, or
-                          of redis without a user. A password in the URL
-                          (redis://USER:PASSWORD@host) is seen by whoever can
-                          list processes.
+                          of redis without a user. Whoever can list processes
+                          sees a password in the URL
+                          (redis://USER:PASSWORD@host).
 
 TLS:
-  --ca FILE               the authorities to trust in place of the public ones,
+  --ca FILE               the authorities to trust instead of the public ones,
                           in PEM
   --certificate-days 21   warn of a certificate that expires sooner; 0: never
   --insecure              accept any certificate: whoever is on the path can
                           then read and change what is sent
 
-The diagnosis, by what the kernel knows and by side connections to a target that
-is silent:
-  --no-side-connections   no other connection than the one that is watched
-  --closed-port           try a port nobody listens on, too: tells a filtered
-                          port from a dead host, and looks like a scan
-  --probe-payload         tcp with --send: other bytes than these may be sent on
-                          side connections
-  --no-diagnosis          the certain words alone
+The diagnosis uses what the kernel knows, and side connections to a silent
+target:
+  --no-side-connections   open no connection but the watched one
+  --closed-port           also try a port on which nobody listens: tells a
+                          filtered port from a dead host, and looks like a scan
+  --probe-payload         tcp with --send: allow other bytes on side connections
+  --no-diagnosis          measure nothing; report only what is certain
   --record FILE           append the last beats and all evidence of each
                           diagnosis, for `explain`
-  --record-limit 64MiB    then FILE becomes FILE.1, and a new one is begun
+  --record-limit 64MiB    at this size FILE becomes FILE.1, and a new one begins
 
 How long:
-  --once                  the first ack or the first failure of each target, and
-                          the verdict
-  --count N               N rounds per target: beats acked or missed, attempts
-                          that failed
+  --once                  until the first ack or the first failure of each
+                          target
+  --count N               N rounds for each target; a round is a beat that was
+                          acked or missed, or an attempt that failed
   --for 30s               this long
 
-What is told, on standard output:
-  -q, --quiet             trouble and its end alone; of --json no line for a
+What is shown, on standard output:
+  -q, --quiet             only trouble and its end; with --json no line for a
                           beat or a connection
-  -v, --verbose           every beat, miss and connection, and each target of
-                          many that fare alike
+  -v, --verbose           every beat, miss and connection, and every one of many
+                          targets that fare alike
   --json                  one JSON object a line for each event
-  --alive 10m             after so long without a line one that says that it
-                          runs, then ever more seldom; on a terminal that is the
-                          default, elsewhere there is none; 0s: never
+  --alive 10m             a sign of life after this long without a line, then
+                          ever less often; the default on a terminal, elsewhere
+                          there is none; 0s: never
   --color auto            auto, always or never; NO_COLOR and CLICOLOR_FORCE are
-                          heeded. COLUMNS goes before the width of a terminal;
-                          where LC_ALL, LC_CTYPE or LANG have no UTF-8, or TERM
-                          is dumb, there is plain ASCII alone.
+                          heeded. COLUMNS overrides the width of the terminal.
+                          Output is plain ASCII if LC_ALL, LC_CTYPE or LANG name
+                          no UTF-8, or TERM is dumb.
 
 and on standard error:
   --log-level LEVEL       off, error, warn, info, debug or trace, whatever -q
-                          and -v say; RUST_LOG says more
+                          and -v say; RUST_LOG can say more
 
 A file:
-  --config FILE           targets and settings from a file, in TOML
-  --check-config          say whether the file is right, and start nothing
-  --print-config          a file to begin with
+  --config FILE           read targets and settings from a file, in TOML
+  --check-config          check the file, and start nothing
+  --print-config          print a sample file
 
   -h, --help              this text
   -V, --version           the version
 ";
 
 const TAIL: &str = "
-A flag goes before its variable, that before the file, that before the default.
-Durations have a unit: 1500ms, 15s, 2m. What is true or false has a flag for
-both: --closed-port, --no-closed-port; in the file and the environment
-closed_port = true or false.
+A flag overrides its variable, a variable the file, the file the default.
+Durations have a unit: 1500ms, 15s, 2m. A setting that is true or false has two
+flags, for example --closed-port and --no-closed-port; in the file and the
+environment it is closed_port = true or false.
 
 Exit code: 0 if every target was up or suspect at the end, also after a signal;
-1 if one was not; 2 if nothing was started: the command line, the environment or
-the file is wrong.
+1 if one was not; 2 if nothing was started, because the command line, the
+environment or the file is wrong.
 ";

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use keepbeat::{Cause, Diagnosis, Event, EventKind, Evidence, Fact, Loss, State, Status};
 
-/// The line of an event, with its end; empty for the end of a link, which is no news.
+/// The line of an event, with its line end. Empty for the end of a link.
 pub fn event(event: &Event) -> String {
     let line = Line::new(event.time(), "event", event.kind().word()).link(event);
     match event.kind() {
@@ -32,7 +32,7 @@ pub fn event(event: &Event) -> String {
             let line = line.text("from", from.word()).text("to", to.word());
             let mut line = line.loss(loss.as_ref());
             if let Some(diagnosis) = diagnosis {
-                // These are what is known of it, which may be another word than the certain one.
+                // The diagnosis may be another word than the certain one.
                 line = line.text("diagnosis", diagnosis.cause().word());
                 line = line.sureness(diagnosis).text("advice", diagnosis.advice());
             }
@@ -42,12 +42,12 @@ pub fn event(event: &Event) -> String {
             }
         }
         EventKind::Disconnected { loss, lived, beats, expected } => {
-            // 0 is the mark of an attempt that failed.
+            // 0 means an attempt that failed.
             let lived = lived.as_millis().max(u128::from(!lived.is_zero()));
             let line = line.loss(Some(loss)).value("lived_ms", lived).value("beats", beats);
             if *expected { line.value("expected", true).end() } else { line.end() }
         }
-        EventKind::Lost { count } => line.value("count", count).end(),
+        EventKind::Overflowed { count } => line.value("count", count).end(),
         EventKind::Stalled { late, diagnosis: None } => diagnosed(line, &stalled(*late)),
         kind => match kind.diagnosis() {
             Some(diagnosis) => diagnosed(line, diagnosis),
@@ -56,7 +56,7 @@ pub fn event(event: &Event) -> String {
     }
 }
 
-/// What is certain of a stall where no evidence is taken.
+/// The diagnosis of a stall where diagnosis is off.
 fn stalled(late: Duration) -> Diagnosis {
     let late = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
     let mut evidence = Evidence::default();
@@ -71,7 +71,7 @@ fn stalled(late: Duration) -> Diagnosis {
     Diagnosis::of(evidence)
 }
 
-/// The lines of a recording: the last beats, and the diagnosis. Empty where none was made.
+/// The lines of a recording: the last beats, and the diagnosis. Empty without a diagnosis.
 pub fn recording(event: &Event) -> String {
     let Some(diagnosis) = event.kind().diagnosis() else { return String::new() };
     let beats = diagnosis.beats().iter().map(|beat| {
@@ -119,13 +119,13 @@ pub fn summary(status: &Status) -> String {
 struct Line(String);
 
 impl Line {
-    /// `key` says of which kind it is: `event` or `record`.
+    /// `key` is `event` or `record`.
     fn new(time: SystemTime, key: &str, kind: &str) -> Line {
         let line = Line("{\"v\":1".to_owned());
         line.text("ts", &humantime::format_rfc3339_millis(time).to_string()).text(key, kind)
     }
 
-    /// Name and target of the link, where it is about a single one.
+    /// Name and target of the link, if the line is about a single one.
     fn link(self, event: &Event) -> Line {
         if event.link().is_none() {
             return self;
@@ -133,7 +133,7 @@ impl Line {
         self.text("name", event.name()).text("target", event.target())
     }
 
-    /// Days until the certificate expires, where there is one; below 0 where it has.
+    /// Days until the certificate expires, if there is one; below 0 if it has expired.
     fn certificate(self, expires: Option<SystemTime>) -> Line {
         let Some(expires) = expires else { return self };
         let day = 24 * 3600;
@@ -151,7 +151,7 @@ impl Line {
         }
     }
 
-    /// A number, `true`, or anything else that is JSON as it stands.
+    /// A number, `true`, or any other text that is JSON already.
     fn value(mut self, key: &str, value: impl Display) -> Line {
         write!(self.0, ",\"{key}\":{value}").expect("a String takes any text");
         self
@@ -219,7 +219,7 @@ impl Display for Quoted<'_> {
                 '\n' => f.write_str("\\n")?,
                 '\r' => f.write_str("\\r")?,
                 '\t' => f.write_str("\\t")?,
-                // Those that JSON demands, and those that a terminal would obey.
+                // JSON requires some of these escapes; a terminal would obey the other characters.
                 c if c.is_control() => write!(f, "\\u{:04x}", c as u32)?,
                 c => f.write_char(c)?,
             }

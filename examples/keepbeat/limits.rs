@@ -1,7 +1,7 @@
-//! Room for many targets: each has a descriptor.
+//! Descriptors for many targets: each needs one.
 
-/// Raises the soft limit of descriptors to the hard one, which is what it is for. Where that fails
-/// it stays as it was, and a target for which there is no room is refused with the numbers.
+/// Raises the soft limit of descriptors to the hard one. If that fails, a target without a
+/// descriptor is refused with the numbers.
 pub fn raise_files() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both calls get a valid pointer to one rlimit.

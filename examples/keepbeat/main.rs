@@ -1,5 +1,5 @@
-//! keepbeat on the command line: holds one connection open to each target, beats on it, and says
-//! when, and why, it has died. Without any word it plays a demo of every fault.
+//! The command keepbeat: keeps one connection open to each target, sends beats on it, and says when
+//! it has died, and why. Without arguments it plays a demo.
 
 mod alive;
 mod args;
@@ -46,7 +46,7 @@ use record::Record;
 
 /// Every target was alive at the end.
 const ALIVE: u8 = 0;
-/// Some target was not, or the run itself failed.
+/// Some target was not alive, or the run itself failed.
 const NOT_ALIVE: u8 = 1;
 /// Nothing was started: the command line, the environment or the file is wrong.
 const USAGE: u8 = 2;
@@ -121,8 +121,8 @@ fn checked(args: &Args, watches: &[Watch]) -> String {
     format!("{file}: every line is right; {}\n", columns::counted(watches.len(), "target"))
 }
 
-/// The log goes to stderr. What it would say of links stands in the readable lines already, so it
-/// is quiet beside them unless it was asked for.
+/// Starts the log, on stderr. The readable lines already say what happens to links, so the log is
+/// quiet unless the user asked for it.
 fn start_log(args: &Args) {
     let quiet = if args.json { "warn,demo=info" } else { "error,tls=warn" };
     let env = env_logger::Env::default().default_filter_or(quiet);
@@ -140,7 +140,7 @@ fn start_log(args: &Args) {
     builder.init();
 }
 
-/// Prints what was asked for, and nothing else.
+/// Prints the text, and returns the exit code.
 fn print(text: &str) -> u8 {
     match output::write(text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -153,6 +153,6 @@ fn print(text: &str) -> u8 {
 
 fn complain(fault: &str) {
     let fault = shown::harmless_lines(fault);
-    // Where stderr takes nothing, nobody can be told.
+    // If stderr fails, there is nowhere to report it.
     let _ = writeln!(io::stderr(), "keepbeat: {fault}");
 }

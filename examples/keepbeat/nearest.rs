@@ -1,18 +1,18 @@
 //! "Did you mean": the known word that a mistyped one is nearest to.
 
-/// ` (did you mean `...`?)`, or nothing if no word of the list is near.
+/// ` (did you mean `...`?)`, or nothing if no known word is near.
 pub fn hint(typed: &str, known: &[&str]) -> String {
     find(typed, known).map_or_else(String::new, |word| format!(" (did you mean `{word}`?)"))
 }
 
-/// The word of the list that is near, if one is.
+/// The nearest known word, if one is near enough.
 pub fn find<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
     let near = known.iter().map(|word| (distance(typed, word), *word)).min();
-    // Two slips, and never so many that every short word is near.
+    // At most two errors, and fewer for short words.
     near.filter(|(slips, word)| *slips <= 2 && slips * 2 < word.len()).map(|(_, word)| word)
 }
 
-/// How many slips of a finger lie between two words: letters to add, drop, replace, or two to swap
+/// The number of typing errors between two words: letters to add, drop or replace, or two to swap
 /// (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());

@@ -1,14 +1,14 @@
-//! Events in the order of their times. Each is stamped on the thread of its link, and links that do
-//! something at the same time hand it on in any order: so each is held for a moment.
+//! Puts events in the order of their times. Links that do something at the same time hand their
+//! events over in any order, so each event is held for a moment.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Longer than a thread is put aside between stamping an event and handing it on, as a rule.
+/// Usually longer than a thread waits for the processor between stamping an event and sending it.
 const HOLD: Duration = Duration::from_millis(50);
 
-/// An event, and when it came here: the clock on the wall may be set meanwhile.
+/// An event, and when it came here. The wall clock may be set meanwhile.
 struct Held<T> {
     time: SystemTime,
     came: Instant,
@@ -17,7 +17,7 @@ struct Held<T> {
 
 pub struct Order<K, T> {
     held: Vec<Held<T>>,
-    /// The time of the last event of each link: those of one link stay as they came.
+    /// The time of the last event of each link: events of one link keep their order.
     last: HashMap<K, SystemTime>,
 }
 
@@ -28,18 +28,18 @@ impl<K: Eq + Hash, T> Order<K, T> {
 
     pub fn push(&mut self, link: K, time: SystemTime, item: T, now: Instant) {
         let last = self.last.entry(link).or_insert(time);
-        // A clock that was set back for long is followed; for a moment it is not.
+        // A clock that was set back by a second or more is followed; by less it is not.
         let stays = last.duration_since(time).is_ok_and(|back| back < Duration::from_secs(1));
         *last = if stays { *last } else { time };
         self.held.push(Held { time: *last, came: now, item });
     }
 
-    /// When the next one has been held for long enough.
+    /// When the next event has been held long enough.
     pub fn due(&self) -> Option<Instant> {
         self.held.iter().map(|held| held.came).min().map(|came| came + HOLD)
     }
 
-    /// Those that have been held for long enough and all before them, in their order.
+    /// The events that were held long enough, and all before them, in order.
     pub fn take(&mut self, now: Instant, all: bool) -> Vec<T> {
         self.held.sort_by_key(|held| held.time);
         let ripe = |held: &Held<T>| all || now.saturating_duration_since(held.came) >= HOLD;

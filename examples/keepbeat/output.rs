@@ -1,4 +1,4 @@
-//! Standard output: lines to read, or lines of JSON.
+//! Standard output: readable lines, or lines of JSON.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -20,10 +20,10 @@ use crate::text::Text;
 use crate::wrap::width;
 use crate::{json, summary};
 
-/// On a terminal, so long after the last line of a run in which nothing happens.
+/// On a terminal, the first sign of life comes this long after the last line.
 const ALIVE: Duration = Duration::from_secs(10 * 60);
 
-/// Where everything goes that was asked for. Each line leaves at once.
+/// Writes everything that the user asked for. Each line is written at once.
 pub struct Output {
     shape: Shape,
     verbosity: Verbosity,
@@ -54,16 +54,16 @@ impl Output {
         Output { shape, verbosity, once: args.once, record, alive: Alive::new(pause, now) }
     }
 
-    /// What is going to be watched.
+    /// Shows what is going to be watched.
     pub fn start(&mut self, watches: &[Watch]) -> io::Result<()> {
         let Shape::Text(text) = &mut self.shape else { return Ok(()) };
         let lines = text.starts(watches);
         write(&lines)
     }
 
-    /// What happened.
+    /// Shows what happened.
     pub fn event(&mut self, event: &Event) -> io::Result<()> {
-        // First, so that an output that ends takes no recording with it.
+        // The recording comes first, so that it is kept if standard output fails.
         if let Some(record) = &mut self.record {
             record.event(event);
         }
@@ -83,13 +83,13 @@ impl Output {
         write(lines)
     }
 
-    /// When something is to be told though nothing happens.
+    /// When the next line is due that no event causes.
     pub fn due(&self) -> Option<Instant> {
         let Shape::Text(text) = &self.shape else { return None };
         text.due().into_iter().chain(self.alive.due()).min()
     }
 
-    /// Tells what is due by now.
+    /// Shows the lines that are due by now.
     pub fn tick(&mut self, statuses: impl FnOnce() -> Vec<Status>) -> io::Result<()> {
         let Shape::Text(text) = &mut self.shape else { return Ok(()) };
         let crowds = text.crowds(false);
@@ -102,7 +102,7 @@ impl Output {
         Ok(())
     }
 
-    /// What the demo does next. Among lines of JSON it has no place, so it goes to the log.
+    /// Shows what the demo does next. With JSON it goes to the log.
     pub fn act(&self, words: &str) -> io::Result<()> {
         match &self.shape {
             Shape::Text(text) => write(&text.act(words)),
@@ -113,7 +113,7 @@ impl Output {
         }
     }
 
-    /// How it was.
+    /// Shows the summary.
     pub fn summary(&mut self, statuses: &[Status]) -> io::Result<()> {
         match &mut self.shape {
             Shape::Text(text) => {
@@ -129,14 +129,15 @@ impl Output {
     }
 }
 
-/// Standard output past the buffer of std, which does not tell how much of a line was taken.
+/// Standard output without the buffer of std, which does not report how much of a line was written.
 static OUT: OnceLock<File> = OnceLock::new();
 
-/// Opens standard output for as long as the process lives: later there may be no descriptor left.
+/// Opens standard output for as long as the process lives, because later there may be no descriptor
+/// left.
 ///
 /// # Errors
 ///
-/// There is none left already.
+/// There is no descriptor left already.
 pub fn open() -> io::Result<()> {
     if OUT.get().is_none() {
         let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
@@ -145,7 +146,7 @@ pub fn open() -> io::Result<()> {
     Ok(())
 }
 
-/// Writes to standard output, through to whoever reads it, however slowly.
+/// Writes everything to standard output, however slowly it is read.
 pub fn write(text: &str) -> io::Result<()> {
     open()?;
     let Some(mut out) = OUT.get() else { return Ok(()) };
@@ -153,7 +154,7 @@ pub fn write(text: &str) -> io::Result<()> {
     while !rest.is_empty() {
         match out.write(rest) {
             Ok(n) => rest = &rest[n..],
-            // Some parents hand down a descriptor that does not block: wait as with one that does.
+            // Some parents pass on a descriptor that does not block: wait, as with one that does.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(FULL),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -162,5 +163,5 @@ pub fn write(text: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// The pause before a standard output that is full and does not block is tried again.
+/// The pause before the next try, if standard output is full and does not block.
 const FULL: Duration = Duration::from_millis(10);

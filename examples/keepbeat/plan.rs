@@ -1,4 +1,4 @@
-//! The plan of a run: from the command line, the environment and the file to the links to be made.
+//! The plan of a run: the links to make, from the command line, the environment and the file.
 
 use std::collections::HashSet;
 
@@ -24,7 +24,7 @@ pub struct Watch {
 ///
 /// # Errors
 ///
-/// Everything that is wrong, each with its place and remedy.
+/// Everything that is wrong, each fault with its place and remedy.
 pub fn plan(args: &Args) -> Result<Vec<Watch>, Vec<String>> {
     let (env, mut faults) = Settings::from_env();
     faults.extend(env::unknown().faults);
@@ -34,7 +34,7 @@ pub fn plan(args: &Args) -> Result<Vec<Watch>, Vec<String>> {
         None
     });
     let defaults = config.as_ref().map(|config| config.defaults.clone()).unwrap_or_default();
-    // What goes before, and after, what a target in the file says of itself.
+    // Stronger than the settings of a target in the file; the defaults are weaker.
     let strong = args.settings.clone().or(&env);
     let (rounds, once) = (args.rounds, args.once);
     let mut builder = Builder { rounds, once, faults, ..Builder::default() };
@@ -72,12 +72,12 @@ struct Builder {
     faults: Vec<String>,
     rounds: Option<u64>,
     once: bool,
-    /// Some target sends bytes that were given to it.
+    /// Whether some target sends bytes that the user gave.
     sends: bool,
 }
 
 impl Builder {
-    /// Names are what lines are told apart by: also where a target has none but its own.
+    /// Gives the target its name. Lines are told apart by names, so two targets must not share one.
     fn named(&mut self, target: Target, name: Option<&str>) -> Result<Target, String> {
         let target = match name {
             Some(name) => target.named(name),
@@ -120,7 +120,7 @@ impl Builder {
         Ok(())
     }
 
-    /// One target of the file; returns all that is wrong with it.
+    /// Adds one target of the file. Returns all that is wrong with it.
     fn add_entry(&mut self, entry: &Entry, settings: Settings, defaults: &Places) -> Vec<Fault> {
         let mut faults = Vec::new();
         let name = entry.name.as_ref();
@@ -135,7 +135,7 @@ impl Builder {
         }
         if let Some(Err(Wrong { keys, what })) = target.map(|target| self.try_add(target, settings))
         {
-            // Where the setting stands that is wrong: here, or among the defaults.
+            // The wrong setting is here, or among the defaults.
             let heeded: Vec<&str> =
                 keys.iter().copied().filter(|key| schemes::heeds(scheme, key)).collect();
             let place = entry.places.find(&heeded).or_else(|| defaults.find(&heeded));
@@ -147,11 +147,11 @@ impl Builder {
     fn refuse_nothing(&mut self, source: &Source) {
         if self.watches.is_empty() && self.faults.is_empty() {
             let name = source.name();
-            self.faults.push(format!("{name}: it names no target: add a [[target]] with its url"));
+            self.faults.push(format!("{name} names no target: add a [[target]] with its url"));
         }
     }
 
-    /// Flags that no target of the run can heed.
+    /// Refuses flags that apply to no target of the run.
     fn refuse_useless(&mut self, given: &[&str]) {
         if self.watches.is_empty() {
             return; // faults enough
@@ -165,9 +165,9 @@ impl Builder {
             let flags: Vec<_> = useless.map(|key| format!("--{}", key.replace('_', "-"))).collect();
             let Some((last, before)) = flags.split_last() else { continue };
             let what = match before {
-                [] => format!("{last} is for {whose}, and no target is one: leave it out"),
+                [] => format!("{last} is for {whose}, and there is no such target: leave it out"),
                 before => format!(
-                    "{} and {last} are for {whose}, and no target is one: leave them out",
+                    "{} and {last} are for {whose}, and there is no such target: leave them out",
                     before.join(", ")
                 ),
             };
@@ -183,10 +183,10 @@ struct Wrong {
 }
 
 fn needless() -> String {
-    "there is no `send`, and the bytes `heartbeat` may be probed anyway: leave it out".to_owned()
+    "without `send` other bytes are allowed anyway: leave it out".to_owned()
 }
 
-/// Flags, and the targets that they are for.
+/// Flags, and the targets to which they apply.
 const WHOSE: [(&[&str], &str); 5] = [
     (&["send", "expect", "steps"], "tcp:// targets, --expect for http:// as well"),
     (&["probe_payload"], "tcp:// targets with --send"),

@@ -1,5 +1,5 @@
-//! The recording of diagnoses: appended to a file, for `explain` to read later. A file that has
-//! grown to its limit is put aside, and a new one begun.
+//! The recording of diagnoses: appended to a file that `explain` reads later. A file at its size
+//! limit is renamed, and a new one begins.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -15,18 +15,18 @@ use crate::{complain, json};
 /// A diagnosis takes 5 to 9 KB: ten thousand of them.
 pub const LIMIT: u64 = 64 << 20;
 
-/// A file that takes each diagnosis with what led to it, until it takes no more.
+/// The file of a recording, until it cannot be written any more.
 pub struct Record {
     path: PathBuf,
     file: Option<File>,
-    /// So long the file may become, and so long the one that is put aside.
+    /// The size limit of the file, and of the renamed one.
     limit: u64,
-    /// That it cannot be put aside was told.
+    /// Whether the user was told that the file cannot be renamed.
     told: bool,
 }
 
 impl Record {
-    /// Goes on behind what is in the file already.
+    /// Appends to what is in the file already.
     ///
     /// # Errors
     ///
@@ -37,8 +37,8 @@ impl Record {
         Ok(Record { path: path.to_owned(), file: Some(file?), limit, told: false })
     }
 
-    /// Writes what led to a diagnosis, if there is one in the event. A file that takes nothing more
-    /// is told once, and holds up nothing.
+    /// Records the diagnosis of the event, if it has one, with the beats before it. A file that
+    /// cannot be written is reported once, and delays nothing.
     pub fn event(&mut self, event: &Event) {
         let lines = json::recording(event);
         if lines.is_empty() || self.file.is_none() {
@@ -50,8 +50,8 @@ impl Record {
                 if !std::mem::replace(&mut self.told, true) {
                     let (path, mib) = (shown(&self.path), self.limit >> 20);
                     complain(&format!(
-                        "{path} has grown to its {mib} MiB and cannot be put aside: {error}; \
-                         nothing is recorded meanwhile"
+                        "{path} has reached {mib} MiB and cannot be put aside: {error}; nothing is \
+                         recorded until it can"
                     ));
                 }
                 return;
@@ -59,9 +59,9 @@ impl Record {
         }
         let Some(file) = self.file.as_mut() else { return };
         let before = file.metadata().map(|data| (data.is_file(), data.len()));
-        // At once: others may append to the same file.
+        // In one write, because others may append to the same file.
         if let Err(error) = file.write_all(lines.as_bytes()) {
-            // What went in of it is no whole line.
+            // Remove what was written of the line.
             if let Ok((true, len)) = before {
                 let _ = file.set_len(len);
             }
@@ -71,19 +71,19 @@ impl Record {
         }
     }
 
-    /// Puts a file aside that would grow over its limit, in the place of the one before it. Pipes
-    /// and terminals have no limit.
+    /// Renames a file that would grow over its limit, over the one renamed before. Pipes and
+    /// terminals have no limit.
     fn make_room(&mut self, more: u64) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let own = file.metadata()?;
         if !own.is_file() || own.len() == 0 || own.len() + more <= self.limit {
             return Ok(());
         }
-        // Somebody else who writes to it may have put it aside already.
+        // Another program that writes to the file may have renamed it already.
         let is_own = |data: &fs::Metadata| (data.dev(), data.ino()) == (own.dev(), own.ino());
         let mut aside: OsString = self.path.clone().into();
         aside.push(".1");
-        // The new one is opened first: where that fails the old one stays where it is.
+        // The new file is opened first: if that fails, the old one stays where it is.
         let mut new: OsString = self.path.clone().into();
         new.push(".new");
         if fs::metadata(&self.path).is_ok_and(|data| is_own(&data)) {
@@ -106,11 +106,11 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether whoever wrote it before was ended in the middle of a line.
+/// Whether the file ends in the middle of a line, because its writer was killed.
 fn is_cut_off(path: &Path) -> io::Result<bool> {
     let mut file = match File::open(path) {
         Ok(file) => file,
-        // It may be written and not read: then nobody can tell.
+        // The file may be writable and not readable. Then nobody can tell.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(false),
         Err(error) => return Err(error),
     };

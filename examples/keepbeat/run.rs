@@ -1,4 +1,4 @@
-//! A run: makes the links, hands on what happens until the end, and sums it up.
+//! A run: makes the links, shows what happens until the end, and sums it up.
 
 use std::io;
 use std::time::Instant;
@@ -14,11 +14,11 @@ use crate::record::Record;
 use crate::signals::{Waiter, end_at_last};
 
 /// Watches until a signal comes, the time is over, or every link has ended. True if every target
-/// was alive then.
+/// was alive at the end.
 ///
 /// # Errors
 ///
-/// The machine has no room for the links, or standard output takes nothing more.
+/// The machine has no room for the links, or standard output failed.
 pub fn run(args: &Args, record: Option<Record>, watches: Vec<Watch>) -> Result<bool, String> {
     let waiter = Waiter::start().map_err(|error| format!("cannot wait for signals: {error}"))?;
     let coordinator = Coordinator::new().map_err(|error| error.to_string())?;
@@ -53,8 +53,8 @@ fn follow(
                 let Ok(event) = event else { break Ok(()) };
                 match event.kind() {
                     EventKind::Ended => running -= 1,
-                    // Ends may be among what was lost.
-                    EventKind::Lost { .. } => running = still_running(coordinator),
+                    // Events of an end may be among the lost ones.
+                    EventKind::Overflowed { .. } => running = still_running(coordinator),
                     _ => {}
                 }
                 order.push(event.link(), event.time(), event, Instant::now());
@@ -73,27 +73,27 @@ fn follow(
     told.and_then(|()| rest.iter().try_for_each(|event| output.event(event)))
 }
 
-/// How many links have not told their end: they run, or their end waits in the queue.
+/// How many links run, or have their end still in the queue.
 fn still_running(coordinator: &Coordinator) -> usize {
     coordinator.statuses().iter().filter(|status| !status.ended).count()
 }
 
-/// Ends every link, writes what is left to be told, and the summary. True if every target was alive
-/// until then.
+/// Ends every link, then writes the remaining events and the summary. True if every target was
+/// alive until then.
 ///
 /// # Errors
 ///
-/// Standard output takes nothing more; that nobody reads it any longer is no error.
+/// Standard output failed. A closed pipe is not an error.
 pub fn conclude(
     coordinator: &Coordinator,
     output: &mut Output,
     before: io::Result<()>,
 ) -> Result<bool, String> {
     let before_stop = coordinator.statuses();
-    let _ = coordinator.stop(); // a thread left behind has been logged
+    let _ = coordinator.stop(); // the log names a thread left behind
     let mut statuses = coordinator.statuses();
     for (status, before) in statuses.iter_mut().zip(before_stop) {
-        // That it was stopped is no news; why it was down is.
+        // The summary says why a target was down before, not that it was stopped.
         if status.loss.as_ref().is_some_and(|loss| loss.cause == Cause::Stopped) {
             (status.loss, status.diagnosis) = (before.loss, before.diagnosis);
         }

@@ -1,16 +1,16 @@
-//! Which scheme speaks which protocol, and which settings mean something to it.
+//! The schemes: the protocol of each, and the settings that apply to it.
 
 use keepbeat::{ConnectOnly, Exchange, Http, Line, Protocol, Redis, Steps, Target};
 
 use crate::settings::Settings;
 use crate::{elsewhere, nearest};
 
-/// The scheme and what a beat of it is.
+/// Each scheme, and what its beat is.
 pub const KNOWN: [(&str, &str); 6] = [
     ("tcp", "sends `heartbeat`, expects `heartbeat_ack`; or --send and --expect; or --steps"),
     ("line", "numbered lines: sends `beat 12`, expects `ack 12`"),
     ("redis", "sends PING, expects PONG; logs in first if there is a password; rediss: under TLS"),
-    ("connect", "sends nothing, holds the connection open and tells when it ends"),
+    ("connect", "sends nothing, keeps the connection open and reports when it ends"),
     ("http", "one kept connection: HEAD of the path, expects a status from 200 to 399"),
     ("https", "the same under TLS"),
 ];
@@ -18,14 +18,14 @@ pub const KNOWN: [(&str, &str); 6] = [
 /// The others under TLS.
 pub const UNDER_TLS: [&str; 4] = ["tls+tcp", "tls+line", "tls+redis", "tls+connect"];
 
-/// Other words for some of them, which [`Target`] knows.
+/// Aliases of some of them, which [`Target`] knows.
 const ALIASES: [&str; 3] = ["rediss", "valkey", "valkeys"];
 
-/// Takes a target apart.
+/// Parses a target.
 ///
 /// # Errors
 ///
-/// Says what is wrong and what is known; never repeats user or password.
+/// Says what is wrong and which schemes are known. Never repeats the user or the password.
 pub fn target(text: &str) -> Result<Target, String> {
     if let Some((scheme, rest)) = text.split_once("://") {
         let scheme = scheme.to_ascii_lowercase();
@@ -46,7 +46,7 @@ fn known() -> impl Iterator<Item = &'static str> {
     KNOWN.into_iter().map(|(known, _)| known).chain(UNDER_TLS)
 }
 
-/// What is no scheme at all is left to [`Target::new`], which says so.
+/// Whether the text can be a scheme at all; [`Target::new`] refuses the rest.
 fn is_word(scheme: &str) -> bool {
     !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+')
 }
@@ -64,21 +64,21 @@ fn unknown(scheme: &str) -> String {
     let known: Vec<&str> = known().collect();
     let list = known.iter().map(|known| format!("{known}://")).collect::<Vec<_>>().join(" ");
     let typed = scheme.to_lowercase();
-    // Who may have meant TLS is not led away from it.
+    // Who may have meant TLS gets no hint without TLS.
     let near = known.iter().copied().filter(|known| is_tls(known) || !drops_tls(&typed, known));
     let near: Vec<&str> = near.collect();
     let hint = nearest::hint(&typed, &near);
-    format!("`{scheme}://` is no known scheme{hint}: use one of {list}")
+    format!("`{scheme}://` is not a known scheme{hint}: use one of {list}")
 }
 
-/// Whether what was typed sounds like TLS where the known scheme is none: `rediss`, `htps`, `ssl`.
+/// Whether what was typed suggests TLS and the known scheme has none: `rediss`, `htps`, `ssl`.
 fn drops_tls(typed: &str, known: &str) -> bool {
     let says_so = typed.contains("tls") || typed.contains("ssl");
     let more = typed.ends_with("ss") || typed.ends_with('s') && !known.ends_with('s');
     says_so || more
 }
 
-/// Whether a target of this scheme heeds the setting.
+/// Whether the setting applies to targets of this scheme.
 pub fn heeds(scheme: &str, key: &str) -> bool {
     let protocol = base(scheme);
     match key {
@@ -91,7 +91,7 @@ pub fn heeds(scheme: &str, key: &str) -> bool {
     }
 }
 
-/// Why a target of this scheme cannot heed the setting, and what to do.
+/// Why the setting does not apply to targets of this scheme, and what to do.
 pub fn useless(scheme: &str, key: &str) -> Option<String> {
     if heeds(scheme, key) {
         return None;
@@ -99,7 +99,7 @@ pub fn useless(scheme: &str, key: &str) -> Option<String> {
     let why = match key {
         "send" | "expect" | "steps" | "probe_payload" => "has beats of its own",
         "password_file" => "has no login",
-        "method" | "status" => "is no HTTP",
+        "method" | "status" => "is not HTTP",
         _ => "is not under TLS",
     };
     let instead = match (key, scheme) {
@@ -133,7 +133,7 @@ pub fn protocol(target: &Target, settings: &Settings) -> Result<Box<dyn Protocol
     }
 }
 
-/// What `tcp://` says: steps, a greeting alone, or bytes for bytes.
+/// The protocol of `tcp://`: steps, a greeting alone, or fixed bytes and their answer.
 fn bytes(settings: &Settings) -> Result<Box<dyn Protocol>, String> {
     let Settings { send, expect, steps, .. } = settings;
     let exchange = match (send, expect) {
@@ -146,8 +146,7 @@ fn bytes(settings: &Settings) -> Result<Box<dyn Protocol>, String> {
         (None, None) => Exchange::new("heartbeat", "heartbeat_ack"),
         (Some(_), None) => {
             return Err(
-                "there are bytes to send and none to expect: add `expect`, the bytes with \
-                        which the reply begins"
+                "`send` needs `expect`: add `expect`, the bytes with which the reply begins"
                     .to_owned(),
             );
         }
@@ -159,8 +158,8 @@ fn bytes(settings: &Settings) -> Result<Box<dyn Protocol>, String> {
     }))
 }
 
-/// The password in the URL belongs to this target alone, so it goes before that of a file. A file
-/// may serve many targets: those without a user do not log in.
+/// A password in the URL overrides the one of a file, because it belongs to this target alone. A
+/// file may serve many targets; those without a user do not log in.
 fn http(target: &Target, settings: &Settings) -> Result<Http, String> {
     let text = |error: keepbeat::Error| error.to_string();
     let mut http = Http::for_target(target).map_err(text)?;
@@ -181,7 +180,7 @@ fn http(target: &Target, settings: &Settings) -> Result<Http, String> {
     Ok(http)
 }
 
-/// The password in the URL belongs to this target alone, so it goes before that of a file.
+/// A password in the URL overrides the one of a file, because it belongs to this target alone.
 fn redis(target: &Target, settings: &Settings) -> Result<Redis, String> {
     let from_file = settings.password.as_ref().map(|password| password.reveal());
     let mut redis = Redis::new();

@@ -17,17 +17,17 @@ pub struct Screen {
 pub enum Width {
     /// A pipe or a file: a line is as long as it is.
     Unlimited,
-    /// Asked for before each line, because a window can change.
+    /// Measured before each line, because a window can change.
     Terminal,
-    /// So many columns.
+    /// This number of columns.
     Fixed(usize),
 }
 
-/// Below this nothing is readable, and wrapping would cut words.
+/// Narrower lines would not be readable.
 const NARROWEST: usize = 40;
 
 impl Screen {
-    /// Standard output, by the environment and what the terminal says. `colors` was asked for.
+    /// Standard output, by the environment and the terminal. `colors` is what the user asked for.
     pub fn new(colors: Option<bool>) -> Screen {
         let is_terminal = std::io::stdout().is_terminal();
         let columns = variable("COLUMNS").and_then(|text| text.parse().ok()).filter(|n| *n > 0);
@@ -68,12 +68,12 @@ impl Screen {
     }
 }
 
-/// A variable that says something.
+/// The value of a variable that is not empty.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The variables decide before the terminal does.
+/// The variables override the terminal.
 fn has_colors(is_terminal: bool) -> bool {
     if variable("NO_COLOR").is_some() {
         return false;
@@ -84,8 +84,8 @@ fn has_colors(is_terminal: bool) -> bool {
     is_terminal && variable("TERM").as_deref() != Some("dumb")
 }
 
-/// Whether the locale or the terminal has no letters but those of ASCII. A locale that is not set
-/// says nothing: most terminals show UTF-8 all the same.
+/// Whether the locale or the terminal has only ASCII letters. Without a locale the answer is no,
+/// because most terminals show UTF-8 all the same.
 pub fn is_ascii(variable: impl Fn(&str) -> Option<String>) -> bool {
     if variable("TERM").as_deref() == Some("dumb") {
         return true;

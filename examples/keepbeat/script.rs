@@ -1,4 +1,4 @@
-//! The stage of a demo: links whose events are shown, words between, and what must follow.
+//! What demos share: links whose events are shown, lines between them, and waits for events.
 
 use std::io;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use crate::output::Output;
 use crate::run;
 use crate::signals::Waiter;
 
-/// How long whatever must follow may take. Half of it is for machines that are busy.
+/// The longest wait for an expected event. Half of it is for busy machines.
 pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// Why a script ended before its end.
 pub enum Stop {
     /// A signal came.
     Asked,
-    /// Standard output takes nothing more.
+    /// Standard output failed.
     Output(io::Error),
-    /// What must follow did not.
+    /// An expected event did not come.
     Missing(String),
 }
 
@@ -46,12 +46,12 @@ impl Script {
         Ok(Script { coordinator, output, waiter })
     }
 
-    /// What comes next, in words.
+    /// Shows what the demo does next.
     pub fn act(&self, words: &str) -> Result<(), Stop> {
         Ok(self.output.act(words)?)
     }
 
-    /// Shows events until one is a hit, and returns it.
+    /// Shows events until `hit` accepts one, and returns it.
     pub fn until(
         &mut self,
         what: &str,
@@ -77,7 +77,7 @@ impl Script {
     ///
     /// # Errors
     ///
-    /// Something that had to follow did not, or standard output takes nothing more.
+    /// An expected event did not come, or standard output failed.
     pub fn end(&mut self, played: Result<(), Stop>) -> Result<bool, String> {
         let (result, missing) = match played {
             Ok(()) | Err(Stop::Asked) => (Ok(()), None),

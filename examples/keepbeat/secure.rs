@@ -1,4 +1,4 @@
-//! TLS for targets: whom to trust, as far as it is built in.
+//! TLS for targets: whom to trust, if TLS is built in.
 
 use std::path::Path;
 #[cfg(feature = "tls")]
@@ -13,7 +13,7 @@ use crate::shown;
 #[cfg(feature = "tls")]
 pub use keepbeat::Tls;
 
-/// Where TLS is not built in there is nothing to set.
+/// Without TLS there is nothing to set.
 #[cfg(not(feature = "tls"))]
 #[derive(Clone)]
 pub enum Tls {}
@@ -38,7 +38,7 @@ pub fn authorities(_file: &Path) -> Result<Tls, String> {
     Err(NOT_BUILT_IN.to_owned())
 }
 
-/// The target with what was set for its TLS.
+/// The target with its TLS settings.
 #[cfg(feature = "tls")]
 pub fn secured(target: Target, settings: &Settings) -> Target {
     if !target.is_tls() {

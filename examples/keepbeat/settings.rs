@@ -1,6 +1,5 @@
-//! Settings of a target, wherever they were written: on the command line, in the environment, in a
-//! file. Each is checked where it is read, so that the error can point there; a stronger source
-//! wins.
+//! Settings of a target, from the command line, the environment and a file. Each is checked where
+//! it is read, so that the error can point there. A stronger source wins.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,8 +14,8 @@ use crate::escapes;
 use crate::secure::{self, Tls};
 use crate::shown::typed;
 
-/// The keys, as they stand in a file; with `--` and `-` on the command line, `KEEPBEAT_` and
-/// capitals in the environment.
+/// The keys as a file has them. On the command line they have `--` and `-`, in the environment
+/// `KEEPBEAT_` and capitals.
 pub const KEYS: [&str; 24] = [
     "interval",
     "timeout",
@@ -55,7 +54,7 @@ pub enum Kind {
     Text(&'static str),
 }
 
-/// That of a key.
+/// The kind of the value of a key.
 pub fn kind(key: &str) -> Kind {
     match key {
         "interval" | "timeout" | "connect_timeout" | "write_timeout" | "user_timeout"
@@ -72,19 +71,19 @@ pub fn kind(key: &str) -> Kind {
     }
 }
 
-/// The variable of a key.
+/// The environment variable of a key.
 pub fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.to_uppercase())
 }
 
 const PREFIX: &str = "KEEPBEAT_";
 
-/// Those that are true or false. On the command line they have no value: `--insecure`, or
-/// `--no-insecure` to go before a file.
+/// The keys that are true or false. On the command line they have no value: `--insecure`, or
+/// `--no-insecure` to override a file.
 pub const SWITCHES: [&str; 5] =
     ["insecure", "diagnosis", "side_connections", "closed_port", "probe_payload"];
 
-/// More than any password, so that `/dev/zero` in its place ends.
+/// Longer than any password, so that reading `/dev/zero` ends.
 const LONGEST_PASSWORD: u64 = 64 * 1024;
 
 /// A password: it has no `Debug` and no `Display`, so it cannot be printed by mistake.
@@ -92,13 +91,13 @@ const LONGEST_PASSWORD: u64 = 64 * 1024;
 pub struct Password(String);
 
 impl Password {
-    /// For the login and nothing else.
+    /// The password, for the login only.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 }
 
-/// What one source says; `None` where it says nothing.
+/// The settings of one source; `None` where it has no such setting.
 #[derive(Clone, Default)]
 pub struct Settings {
     pub interval: Option<Duration>,
@@ -128,7 +127,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Takes the setting called `key`, one of [`KEYS`]. A relative file is looked for in `folder`.
+    /// Sets the setting `key`, one of [`KEYS`]. A relative file is looked for in `folder`.
     pub fn set(&mut self, key: &str, text: &str, folder: Option<&Path>) -> Result<(), String> {
         let file = || folder.map_or_else(|| PathBuf::from(text), |folder| folder.join(text));
         match key {
@@ -153,7 +152,7 @@ impl Settings {
                 self.write_timeout =
                     Some(checked(value, |t| Heartbeat::default().write_timeout(t))?);
             }
-            // Whether it is longer than a verdict takes is known once all of them are.
+            // Whether this is longer than a verdict takes is checked when all settings are known.
             "user_timeout" => self.user_timeout = Some(duration(text)?),
             "backoff" => {
                 let value = duration(text)?;
@@ -176,12 +175,13 @@ impl Settings {
             "side_connections" => self.side_connections = Some(switch(text)?),
             "closed_port" => self.closed_port = Some(switch(text)?),
             "probe_payload" => self.probe_payload = Some(switch(text)?),
-            other => unreachable!("`{other}` is none of the keys"),
+            other => unreachable!("`{other}` is not one of the keys"),
         }
         Ok(())
     }
 
-    /// What `KEEPBEAT_INTERVAL` and the others say, and a line for each that cannot be used.
+    /// The settings from `KEEPBEAT_INTERVAL` and the others, and a line for each that cannot be
+    /// used.
     pub fn from_env() -> (Settings, Vec<String>) {
         let mut settings = Settings::default();
         let mut faults = Vec::new();
@@ -197,7 +197,7 @@ impl Settings {
         (settings, faults)
     }
 
-    /// These, and `weaker` ones where these say nothing.
+    /// These settings, and those of `weaker` where these have none.
     pub fn or(self, weaker: &Settings) -> Settings {
         Settings {
             interval: self.interval.or(weaker.interval),
@@ -227,7 +227,7 @@ impl Settings {
         }
     }
 
-    /// The heartbeat in words; `once` is one beat and no more.
+    /// The heartbeat in words. `once`: a single beat.
     pub fn words(&self, once: bool) -> String {
         let interval = self.interval.unwrap_or(INTERVAL);
         let timeout = self.timeout.unwrap_or(TIMEOUT);
@@ -240,15 +240,15 @@ impl Settings {
         format!("a beat every {interval:?}, {timeout:?} for its ack, down after {fall} {misses}")
     }
 
-    /// Who waits two seconds for an ack does not want to wait ten for a connection; but a lost SYN
-    /// is sent again after one.
+    /// Twice the ack timeout: who waits two seconds for an ack does not want to wait ten for a
+    /// connection. At least 3 s, because a lost SYN is sent again after one.
     fn connect_timeout(&self) -> Duration {
         let timeout = self.timeout.unwrap_or(TIMEOUT);
         let usual = (2 * timeout).clamp(Duration::from_secs(3), Duration::from_secs(10));
         self.connect_timeout.unwrap_or(usual)
     }
 
-    /// The heartbeat that these make; the library's own defaults where they say nothing.
+    /// The heartbeat with these settings, and the library's defaults for the rest.
     pub fn heartbeat(&self) -> Heartbeat {
         let mut heartbeat = Heartbeat::every(self.interval.unwrap_or(INTERVAL))
             .timeout(self.timeout.unwrap_or(TIMEOUT))
@@ -274,7 +274,7 @@ impl Settings {
         heartbeat
     }
 
-    /// How far a diagnosis may go: to side connections, unless these say otherwise.
+    /// How far a diagnosis may go. Default: side connections.
     fn diagnose(&self) -> Diagnose {
         let diagnose = match (self.diagnosis, self.side_connections) {
             (Some(false), _) => Diagnose::off(),
@@ -284,7 +284,7 @@ impl Settings {
         if self.closed_port == Some(true) { diagnose.closed_port() } else { diagnose }
     }
 
-    /// A setting that another one of the same source has made useless, and what to do.
+    /// A setting that another one of the same source makes useless, and what to do.
     pub fn contradiction(&self) -> Option<(&'static str, String)> {
         let set = |switch: Option<bool>| switch == Some(true);
         let asked = [
@@ -302,14 +302,14 @@ impl Settings {
     }
 }
 
-/// The library's defaults, which the help names, too.
+/// The library's defaults, which the help repeats.
 const INTERVAL: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(5);
 const FALL: u32 = 3;
 const BACKOFF: Duration = Duration::from_millis(500);
 const BACKOFF_CAP: Duration = Duration::from_secs(60);
 
-/// The value, if a heartbeat with it and defaults otherwise can work.
+/// The value, if a heartbeat with it and defaults for the rest can work.
 fn checked<T: Copy>(value: T, heartbeat: impl Fn(T) -> Heartbeat) -> Result<T, String> {
     heartbeat(value).check().map_err(|error| error.to_string())?;
     Ok(value)
@@ -357,7 +357,7 @@ fn days(text: &str) -> Result<u32, String> {
     })
 }
 
-/// No certificate is good for longer.
+/// No certificate is valid for longer.
 const MOST_DAYS: u32 = 36_500;
 
 fn method(text: &str) -> Result<String, String> {
@@ -385,7 +385,8 @@ fn payload(text: &str) -> Result<Vec<u8>, String> {
     let bytes = escapes::bytes(text)?;
     match bytes.len() {
         0 => {
-            Err("no bytes at all: to send nothing, write the target as connect://host:port".into())
+            Err("there are no bytes: to send nothing, write the target as connect://host:port"
+                .into())
         }
         len if len > FRAME_LIMIT => Err(format!("{len} bytes are too many: {FRAME_LIMIT} at most")),
         _ => Ok(bytes),

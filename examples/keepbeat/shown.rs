@@ -1,11 +1,10 @@
-//! What was typed, as it may be shown again: without what a terminal would obey, and without
-//! passwords.
+//! Makes typed text safe to show: without control characters, and without passwords.
 
 use std::fmt::Write;
 use std::path::Path;
 
-/// Control characters, line ends among them, and letters that turn the direction of a line: all
-/// escaped.
+/// Escapes control characters, line ends included, and characters that change the direction of
+/// text.
 pub fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -23,20 +22,19 @@ pub fn harmless(text: &str) -> String {
     shown
 }
 
-/// The same of a text of several lines, which stay.
+/// The same for a text of several lines, which stay.
 pub fn harmless_lines(text: &str) -> String {
     text.split('\n').map(harmless).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether a character acts on what stands around it.
+/// Whether a character changes how the text around it is shown.
 pub fn misleads(c: char) -> bool {
     let turns =
         matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// A word that was typed, to be shown again: harmless, and what may be user and password of a URL
-/// replaced.
+/// Makes a typed word safe to show: harmless, and with the user and the password of a URL replaced.
 pub fn typed(text: &str) -> String {
     let text = harmless(text);
     let start = text.find("://").map(|at| at + 3);
@@ -46,7 +44,7 @@ pub fn typed(text: &str) -> String {
             format!("{}***{}", &text[..start], &text[end..])
         }
         (None, Some(end)) if text[..end].contains(':') => format!("***{}", &text[end..]),
-        // A password whose `@` is missing is what the port should be.
+        // Without an `@` a password may be where the port should be.
         (Some(start), None) if !is_port(&text[start..]) => format!("{}***", &text[..start]),
         _ => text,
     }
@@ -61,7 +59,7 @@ fn is_port(address: &str) -> bool {
     }
 }
 
-/// The same of a file.
+/// The same for the name of a file.
 pub fn file(path: &Path) -> String {
     typed(&path.to_string_lossy())
 }

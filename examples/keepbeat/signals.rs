@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first asks for the end, the second ends at once.
+//! SIGINT and SIGTERM: the first asks the program to end, the second ends it at once.
 
 use std::io;
 use std::thread::{self, JoinHandle};
@@ -8,21 +8,21 @@ use crossbeam_channel::{Receiver, bounded};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
-/// `timeout` and others send a signal to the process and at once again to its group: that is one.
+/// `timeout` and others send a signal to the process and then to its group: the two count as one.
 const TWICE: Duration = Duration::from_millis(100);
 
-/// How long an orderly end may take, once it was asked for.
+/// How long an orderly end may take.
 const LAST: Duration = Duration::from_secs(5);
 
-/// Ends the process when it should have ended `after` now and has not: a standard output that
-/// nobody reads may hold up the main thread for ever.
+/// Ends the process if it has not ended in time, `after` from now: a standard output that nobody
+/// reads may block the main thread for ever.
 pub fn end_at_last(after: Duration) {
     let body = move || {
         thread::sleep(after.saturating_add(LAST));
-        eprintln!("keepbeat: standard output takes nothing: ended without the summary");
+        eprintln!("keepbeat: standard output is blocked: ended without the summary");
         std::process::exit(1);
     };
-    // Where there is no thread left, the second signal still ends it.
+    // If no thread can be started, the second signal still ends the process.
     let _ = thread::Builder::new().name("watchdog".to_owned()).spawn(body);
 }
 
@@ -34,7 +34,7 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// From here on a signal no longer ends the process by itself.
+    /// After this a signal no longer ends the process by itself.
     pub fn start() -> io::Result<Waiter> {
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let handle = signals.handle();
@@ -47,7 +47,7 @@ impl Waiter {
                     end_at_last(Duration::ZERO);
                 }
                 if now > *first.get_or_insert(now) + TWICE {
-                    // Even where the main thread is blocked, on a standard output that nobody
+                    // Also if the main thread is blocked on a standard output that nobody
                     // reads.
                     std::process::exit(128 + signal);
                 }
@@ -58,7 +58,7 @@ impl Waiter {
         Ok(Waiter { signals: receiver, handle, thread: Some(thread) })
     }
 
-    /// Something comes here when the program is to end.
+    /// Receives a message when the program is to end.
     pub fn asked(&self) -> &Receiver<()> {
         &self.signals
     }

@@ -1,4 +1,4 @@
-//! The text of a configuration file, and its lines as they may be shown: with a caret below the
+//! The text of a configuration file, and its lines as errors show them: with carets below the
 //! fault, and without passwords.
 
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{shown, wrap};
 
-/// Ten thousand targets with all their settings fit; `/dev/zero` in the place of a file ends.
+/// Large enough for ten thousand targets with all settings, and reading `/dev/zero` ends.
 const LONGEST: u64 = 4 * 1024 * 1024;
 
 pub struct Source {
@@ -46,7 +46,7 @@ impl Source {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
-    /// How the file is called.
+    /// The name of the file.
     pub fn name(&self) -> String {
         shown::file(&self.path)
     }
@@ -65,7 +65,7 @@ impl Source {
         let (from, to) = (masked.place(at), masked.place(until));
         let part = |part: &str| shown::harmless(part).replace("\\t", "\t");
         let parts = [&masked.text[..from], &masked.text[from..to], &masked.text[to..]].map(part);
-        // Wide letters have as many blanks below them, and a tab has a tab.
+        // A wide letter has as many blanks below it as columns, and a tab has a tab.
         let blank = |c: char| {
             if c == '\t' {
                 "\t".to_owned()
@@ -91,7 +91,7 @@ impl Source {
     }
 }
 
-/// A line with `***` in the place of what may be a secret.
+/// A line in which `***` replaces what may be a secret.
 struct Masked {
     text: String,
     hidden: Range<usize>,
@@ -109,7 +109,7 @@ impl Masked {
         Masked { text, hidden }
     }
 
-    /// Where a place of the line is now.
+    /// The new place of a place in the line.
     fn place(&self, at: usize) -> usize {
         if self.hidden.is_empty() || at <= self.hidden.start {
             at
@@ -121,8 +121,8 @@ impl Masked {
     }
 }
 
-/// What must not be shown: the value of a key that sounds like a secret, user and password of a
-/// URL, also of one that is cut off before its `@`, and its query.
+/// What must not be shown: the value of a key that sounds like a secret; the user and the password
+/// of a URL, also if it is cut off before its `@`; and its query.
 fn secret(line: &str) -> Option<Range<usize>> {
     let all = [secret_value(line), secret_login(line), secret_query(line)];
     all.into_iter().flatten().reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))

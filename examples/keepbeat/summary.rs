@@ -1,4 +1,4 @@
-//! The summary at the end: a row for each target, as ping has one; and in a word while it runs.
+//! The summary at the end, with a row for each target; and one line about all of them meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ const HEADS: [&str; 7] = ["sent", "acked", "late", "missed", "reconnects", "rtt 
 /// The width of `● up          `.
 const STATE: usize = 12;
 
-/// Why it is not up has at least so much room beside the numbers, or its own line.
+/// The reason has at least this many columns beside the numbers, or a line of its own.
 const ROOM: usize = 24;
 
-/// Targets that are named while it runs.
+/// How many targets the line of a running program names.
 const NAMED: usize = 5;
 
 struct Row {
@@ -33,10 +33,10 @@ impl Row {
     }
 }
 
-/// Of more targets than this those that are up share a row.
+/// With more targets than this, those that are up share a row.
 const ROWS: usize = 24;
 
-/// The table; `all` of them, however many. Of one beat there is no part of a time to be told.
+/// The table. `all`: a row for each target, however many. `once`: one beat has no uptime to show.
 pub fn table(statuses: &[Status], columns: &Columns, all: bool, once: bool) -> String {
     let shared = statuses.len() > ROWS && !all;
     let (up, others): (Vec<_>, Vec<_>) =
@@ -64,7 +64,7 @@ pub fn table(statuses: &[Status], columns: &Columns, all: bool, once: bool) -> S
         // Names, states and reasons on one line each, the numbers below.
         Some(most) if most < beside + room => {
             let mut table = format!("\n  {heads}\n");
-            // A name that leaves no room for a reason moves its own line alone.
+            // A name that leaves no room for a reason moves only its own line.
             let names = names.min(most.saturating_sub(2 + STATE + 2 + ROOM));
             for Row { name, state, numbers, why } in &rows {
                 let first = format!("{}  {}  ", padded(name, names), columns.state(*state));
@@ -100,7 +100,7 @@ fn joined(cells: &[String; 7], widths: &[usize; 7]) -> String {
 fn row(status: &Status, columns: &Columns) -> Row {
     let letters = |text: &str| columns.screen.letters(text);
     let loss = status.loss.as_ref().filter(|_| status.state != State::Up);
-    // Word and detail are of the same trouble: what was met last.
+    // Word and detail are about the same failure, the latest one.
     let why = loss.map_or_else(String::new, |loss| loss.to_string());
     Row {
         name: letters(&status.name),
@@ -118,7 +118,7 @@ fn row(status: &Status, columns: &Columns) -> Row {
     }
 }
 
-/// All of them in one row.
+/// One row for all these targets.
 fn sum(up: &[&Status], columns: &Columns) -> Row {
     let sum = |count: fn(&Status) -> u64| up.iter().map(|status| count(status)).sum::<u64>();
     let min = up.iter().filter_map(|status| status.rtt.min()).min();
@@ -147,7 +147,7 @@ fn percent(ratio: f64) -> String {
     format!("{:.1} %", ratio * 100.0)
 }
 
-/// Of a link: its least, mean and longest.
+/// The shortest, mean and longest round-trip time of a link.
 fn rtt_of(status: &Status) -> String {
     rtt([status.rtt.min(), status.rtt.avg(), status.rtt.max()])
 }
@@ -158,7 +158,7 @@ fn rtt(known: [Option<Duration>; 3]) -> String {
     shown.map_or_else(|| "-".to_owned(), |shown| shown.join("/"))
 }
 
-/// How all of them are.
+/// One line about all targets.
 pub fn in_a_word(statuses: &[Status]) -> String {
     let acked: u64 = statuses.iter().map(|status| status.acked).sum();
     let beats = if acked == 1 { "1 beat".to_owned() } else { format!("{} beats", grouped(acked)) };

@@ -1,6 +1,6 @@
-//! How wide the terminal of standard output is.
+//! The width of the terminal of standard output.
 
-/// None where standard output is no terminal, or where it does not say.
+/// None if standard output is not a terminal, or the terminal does not say.
 pub fn columns() -> Option<usize> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCGWINSZ writes one winsize to a valid pointer to one.

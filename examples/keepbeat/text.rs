@@ -1,4 +1,4 @@
-//! Readable lines: one for each change, and below a trouble why it came and what helps.
+//! Readable lines: one for each change, and below a failure why it happened and what helps.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write;
@@ -13,23 +13,23 @@ use crate::crowd::{Crowd, FEW, Member};
 use crate::plan::Watch;
 use crate::why;
 
-/// Turns events into lines. It remembers what was told of each link, so that no fact is told twice
-/// and a target that is dead for days is not told at every attempt.
+/// Turns events into lines. It remembers what was shown of each link, so that no fact is shown
+/// twice and a target that is dead for days has no line for every attempt.
 pub struct Text {
     pub columns: Columns,
     verbosity: Verbosity,
     once: bool,
-    /// What concerns no single link stands under `None`.
+    /// `None` is for events that are not about one link.
     links: HashMap<Option<LinkId>, Told>,
-    /// The last verdicts, and whose they were.
+    /// The last verdicts, each with its link.
     recent: VecDeque<(SystemTime, LinkId, Verdict)>,
     crowd: Crowd<Kind, LinkId>,
 }
 
-/// A kind of line: targets that have the same one at the same time fare alike.
+/// A kind of line. Targets that have the same kind at the same time fare alike.
 type Kind = (Mark, Option<Cause>);
 
-/// A line that is to be told, and what belongs below it.
+/// A line to show, and the lines that belong below it.
 struct News {
     weight: Weight,
     mark: Mark,
@@ -38,14 +38,14 @@ struct News {
     below: Vec<(&'static str, String)>,
 }
 
-/// Who wants to know.
+/// How important a line is.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 enum Weight {
-    /// With -v alone.
+    /// Shown only with -v.
     Detail,
-    /// Unless -q was given.
+    /// Shown unless -q was given.
     Change,
-    /// Trouble, and its end.
+    /// Always shown: trouble, and its end.
     Trouble,
 }
 
@@ -54,29 +54,29 @@ impl News {
         News { weight, mark, cause, detail, below: Vec::new() }
     }
 
-    /// With why and what helps, as far as that is known.
+    /// Adds why it happened and what helps, as far as that is known.
     fn below(mut self, lines: Vec<(&'static str, String)>) -> News {
         self.below = lines;
         self
     }
 }
 
-/// A cause, how sure it is, and what else it could be.
+/// A cause, how sure it is, and the other possibilities.
 type Verdict = (Cause, Confidence, Vec<Cause>);
 
-/// What is known of a link.
+/// What was shown of a link, and what is known of it.
 struct Told {
     state: State,
     /// Why the last connection or attempt failed.
     cause: Option<Cause>,
     rtt: Option<Duration>,
-    /// A connection of a link that is down is news only if something comes of it.
+    /// While a link is down, a new connection is shown only together with the first ack on it.
     connected: Option<String>,
-    /// Its last state was no good one.
+    /// Whether its last state was not Up.
     troubled: bool,
-    /// A late ack was told since the state turned.
+    /// Whether a late ack was shown since the state changed.
     late: bool,
-    /// The connection is being renewed, as the peer announced: no news.
+    /// Whether the connection is being renewed, as the peer announced; this is not shown.
     renewing: bool,
     /// The causes that were explained.
     why: Explained,
@@ -90,29 +90,29 @@ impl Default for Told {
     }
 }
 
-/// What was explained of a link. A trouble after a healthy while is explained anew; until then
-/// nothing is told twice, however often it comes and goes.
+/// What was explained of a link. Each cause is explained once, and again only after a healthy
+/// minute.
 #[derive(Default)]
 struct Explained {
     verdicts: Vec<Verdict>,
     remedies: Vec<String>,
-    /// The same has just been told of many other links: their lines explain it.
+    /// Whether the same was just explained for many other links.
     crowded: bool,
     /// The last cause that a line has named.
     cause: Option<Cause>,
     healthy_since: Option<SystemTime>,
 }
 
-/// So long without a trouble makes the next one a new one.
+/// After this long without a failure, the next one is explained again.
 const HEALTHY: Duration = Duration::from_secs(60);
 
-/// So many texts are remembered of a link.
+/// How many texts are remembered for each link.
 const KEPT: usize = 16;
 
-/// For so many links the same is explained within [`HEALTHY`]; hundreds may fall at once.
+/// For how many links the same is explained within [`HEALTHY`]; hundreds may fail at once.
 const MANY_LINKS: usize = 3;
 
-/// So many verdicts are remembered over all links.
+/// How many verdicts are remembered over all links.
 const RECENT: usize = 64;
 
 const CONNECTED: Mark = Mark::new('○', 'o', "connected", DIM);
@@ -129,20 +129,20 @@ const LOST: Mark = Mark::new('…', '~', "lost", YELLOW);
 const ACK: Mark = Mark::new('·', '-', "ack", DIM);
 const RUNNING: Mark = Mark::new('·', '-', "running", DIM);
 
-/// In the place of a name, where many links or none are concerned.
+/// The name of a line that is about many links or none.
 const NO_LINK: &str = "*";
 
 impl Text {
-    /// For so many targets.
+    /// For this number of targets.
     pub fn new(columns: Columns, args: &Args, targets: usize) -> Text {
         let (verbosity, once) = (args.verbosity, args.once);
-        // Who asks for everything gets it.
+        // With -v every line is shown.
         let many = if verbosity == Verbosity::Verbose { 0 } else { targets };
         let (links, recent, crowd) = (HashMap::new(), VecDeque::new(), Crowd::new(many));
         Text { columns, verbosity, once, links, recent, crowd }
     }
 
-    /// The lines with which links begin.
+    /// The first lines, one for each target.
     pub fn starts(&mut self, watches: &[Watch]) -> String {
         if self.verbosity == Verbosity::Quiet {
             return String::new();
@@ -161,7 +161,7 @@ impl Text {
         lines
     }
 
-    /// A line about all of them.
+    /// A line about all links.
     pub fn running(&self, words: &str) -> String {
         self.columns.line(SystemTime::now(), RUNNING, NO_LINK, None, words)
     }
@@ -171,7 +171,7 @@ impl Text {
         self.columns.act(words)
     }
 
-    /// The lines of an event, none if it is no news.
+    /// The lines of an event; none if it is not shown.
     pub fn event(&mut self, event: &Event) -> String {
         let mut told = self.links.remove(&event.link()).unwrap_or_default();
         told.why.crowded = self.is_crowded(event);
@@ -180,12 +180,12 @@ impl Text {
         news.map_or_else(String::new, |news| self.shown(event, &news))
     }
 
-    /// When many targets are to be summed up in one line.
+    /// When the next line about many targets is due.
     pub fn due(&self) -> Option<Instant> {
         self.crowd.due()
     }
 
-    /// The lines of those who had none of their own.
+    /// The shared lines of targets that had none of their own.
     pub fn crowds(&mut self, all: bool) -> String {
         let told = self.crowd.take(Instant::now(), all);
         let now = SystemTime::now();
@@ -216,7 +216,7 @@ impl Text {
         line + &below.collect::<String>()
     }
 
-    /// Whether the diagnosis in the event has just been explained for many other links.
+    /// Whether the diagnosis of the event was just explained for many other links.
     fn is_crowded(&mut self, event: &Event) -> bool {
         let (Some(link), Some(diagnosis)) = (event.link(), event.kind().diagnosis()) else {
             return false;
@@ -264,7 +264,7 @@ impl Text {
                 news(Detail, ACK, None, acked(*seq, *rtt))
             }
             EventKind::Missed { seq, timeout, cause, .. } => {
-                // The state that follows at once says it, where one miss is the verdict.
+                // If one miss is the verdict, the state event that follows says it.
                 let first = told.state == State::Connecting && !self.once;
                 told.troubled |= first;
                 let words = format!("no ack of beat {seq} within {timeout:?}");
@@ -273,7 +273,7 @@ impl Text {
             EventKind::Disconnected { expected: true, loss, .. } => {
                 told.renewing = true;
                 match told.state {
-                    // Before the first verdict it is about how to speak with this peer.
+                    // Before the first verdict it may show that the protocol does not fit.
                     State::Connecting => {
                         news(Change, DISCONNECTED, Some(loss.cause), loss.detail.clone())
                     }
@@ -301,7 +301,7 @@ impl Text {
                 let who = if cause == Some(Cause::LocalStall) { "process" } else { "machine" };
                 news(Trouble, STALL, cause, format!("this {who} woke {} late", short(*late)))
             }
-            EventKind::Lost { count } => {
+            EventKind::Overflowed { count } => {
                 let events = if *count == 1 { "1 event".into() } else { format!("{count} events") };
                 let words = format!("{events}, because these lines were read too slowly");
                 news(Trouble, LOST, None, words)
@@ -310,7 +310,7 @@ impl Text {
         }
     }
 
-    /// The end of a connection or of an attempt, where the line before it has not said so.
+    /// The end of a connection or of an attempt, if the line before it has not said so.
     fn disconnected(
         &self,
         loss: &Loss,
@@ -335,10 +335,10 @@ impl Text {
         Some(News::new(Weight::Change, DISCONNECTED, None, words))
     }
 
-    /// What was worked out after the state had turned, or a warning.
+    /// A diagnosis that came after the state changed, or a warning.
     fn diagnosed(&self, event: &Event, diagnosis: &Diagnosis, told: &mut Told) -> Option<News> {
         let cause = diagnosis.cause();
-        // A warning is no part of the story of a trouble.
+        // A warning does not belong to a failure.
         let of_trouble = !why::is_warning(diagnosis);
         let known = !of_trouble || told.why.cause.replace(cause) == Some(cause);
         let new = told.why.verdict(diagnosis);
@@ -347,7 +347,7 @@ impl Text {
         }
         let news = |mark, detail| News::new(Weight::Trouble, mark, Some(cause), detail);
         if let Some((word, seen)) = why::attempt(diagnosis, told.state == State::Down) {
-            // The end of the attempt follows, and says nothing more.
+            // The end of the attempt follows and adds nothing.
             told.cause = Some(word);
             let why = (!told.why.crowded).then(|| ("why", why::words(diagnosis, Some(cause))));
             let below = why.into_iter().chain(remedy(diagnosis, &mut told.why)).collect();
@@ -362,7 +362,7 @@ impl Text {
         Some(news(mark, why::words(diagnosis, Some(cause))).below(below))
     }
 
-    /// Below a state: why it turned.
+    /// The lines below a state: why it changed.
     fn why(&self, diagnosis: &Diagnosis, told: &mut Told) -> Vec<(&'static str, String)> {
         told.why.cause = Some(diagnosis.cause());
         if !told.why.verdict(diagnosis) || told.why.crowded {
@@ -375,12 +375,12 @@ impl Text {
 
 fn remedy(diagnosis: &Diagnosis, told: &mut Explained) -> Option<(&'static str, String)> {
     let advice = diagnosis.advice();
-    // Of what is not known there is no remedy.
+    // An unknown cause has no remedy.
     let none = diagnosis.cause() == Cause::AckTimeout || told.crowded;
     (!none && told.remedy(advice)).then(|| ("remedy", advice.to_owned()))
 }
 
-/// Of many targets the first ones tell what a beginning looks like.
+/// How many targets have a line at the start.
 fn shown_at_start(targets: usize, verbosity: Verbosity) -> usize {
     if targets > FEW && verbosity != Verbosity::Verbose { MANY_LINKS } else { targets }
 }
@@ -393,7 +393,7 @@ fn host(target: &str) -> &str {
 }
 
 impl Told {
-    /// The mark of an attempt that failed. Why a target is down now is as loud as why it fell.
+    /// The mark of an attempt that failed. While a target is down, it is the mark of Down.
     fn attempt(&self) -> Mark {
         if self.state == State::Down { mark(State::Down) } else { FAILED }
     }
@@ -415,12 +415,12 @@ impl Told {
 }
 
 impl Explained {
-    /// Whether this verdict is news.
+    /// Whether this verdict is new.
     fn verdict(&mut self, diagnosis: &Diagnosis) -> bool {
         remember(&mut self.verdicts, verdict(diagnosis))
     }
 
-    /// Whether this advice is news.
+    /// Whether this advice is new.
     fn remedy(&mut self, advice: &str) -> bool {
         remember(&mut self.remedies, advice.to_owned())
     }
@@ -430,7 +430,7 @@ fn verdict(diagnosis: &Diagnosis) -> Verdict {
     (diagnosis.cause(), diagnosis.confidence(), diagnosis.alternatives().to_vec())
 }
 
-/// Whether it was not there before.
+/// Remembers it. True if it was not there before.
 fn remember<T: PartialEq>(known: &mut Vec<T>, new: T) -> bool {
     if known.contains(&new) {
         return false;
@@ -444,7 +444,7 @@ fn remember<T: PartialEq>(known: &mut Vec<T>, new: T) -> bool {
 
 fn connected(event: &Event, attempt: u32, took: Duration) -> String {
     let mut words = format!("in {}", short(took));
-    // The port is that of the target in any case.
+    // The address is left out if the target shows it already.
     let shown = |peer: &SocketAddr| event.target().contains(&format!("//{peer}"));
     if let Some(peer) = event.peer().filter(|peer| !shown(peer)) {
         words = format!("to {peer} {words}");

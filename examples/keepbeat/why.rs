@@ -1,13 +1,13 @@
-//! A diagnosis in words: how sure it is, what speaks for it, what else it could be.
+//! A diagnosis in words: how sure it is, the evidence, the other possibilities.
 
 use keepbeat::{Cause, Confidence, Diagnosis, Fact};
 
-/// `likely: the peer's kernel acknowledged it; another possibility: replies-filtered`. What the
-/// line has told is left out: what was seen, and the cause, if it is `shown` there.
+/// `likely: the peer's kernel acknowledged it; another possibility: replies-filtered`. Leaves out
+/// what the line above says already: what was seen, and the cause, if it is `shown` there.
 pub fn words(diagnosis: &Diagnosis, shown: Option<Cause>) -> String {
     let evidence = evidence(diagnosis);
     if diagnosis.cause() == Cause::AckTimeout {
-        // Silence that nothing has explained.
+        // Nothing has explained the silence.
         return match listed(diagnosis) {
             Some(others) => format!("not known: {evidence}; it may be {others}"),
             None => format!("not known: {evidence}"),
@@ -29,13 +29,12 @@ pub fn words(diagnosis: &Diagnosis, shown: Option<Cause>) -> String {
     }
 }
 
-/// What stands before the alternatives: where the cause is certain, they are what is behind it.
+/// The word before the alternatives. If the cause is certain, they are what may be behind it.
 pub fn or(diagnosis: &Diagnosis) -> &'static str {
     if diagnosis.confidence() == Confidence::Certain { "perhaps" } else { "or" }
 }
 
-/// What speaks for it beyond what was seen of the trouble itself; the meaning of its cause where
-/// there is nothing more.
+/// The evidence beyond what the event already said. If there is none, the meaning of the cause.
 pub fn evidence(diagnosis: &Diagnosis) -> String {
     let detail = diagnosis.detail();
     let more = match seen(diagnosis) {
@@ -48,7 +47,7 @@ pub fn evidence(diagnosis: &Diagnosis) -> String {
     }
 }
 
-/// What was seen of the trouble itself, where an event has told it. Of a warning none has.
+/// What the event of the failure already said. A warning has no such event.
 fn seen(diagnosis: &Diagnosis) -> Option<String> {
     let told = matches!(fact(diagnosis, "stage")?.as_str(), "connect" | "silence" | "end");
     fact(diagnosis, "detail").filter(|_| told)
@@ -59,8 +58,8 @@ pub fn is_warning(diagnosis: &Diagnosis) -> bool {
     fact(diagnosis, "stage").is_some_and(|stage| stage == "warning")
 }
 
-/// Of an attempt to come up that failed: the word of its end, and what was seen. While a target is
-/// down the end of a connection is one, too.
+/// For a failed attempt to come up: the word of its end, and what was seen. While a target is down,
+/// the end of a connection is such an attempt, too.
 pub fn attempt(diagnosis: &Diagnosis, is_down: bool) -> Option<(Cause, String)> {
     let word = Cause::from_word(&fact(diagnosis, "word")?)?;
     let stage = fact(diagnosis, "stage")?;

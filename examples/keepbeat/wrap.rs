@@ -1,4 +1,4 @@
-//! Text in lines of a width: words stay whole, and wide letters count as what they take.
+//! Wraps text to a width: words stay whole, and letters count with their width.
 
 use unicode_width::UnicodeWidthStr;
 
@@ -7,7 +7,7 @@ pub fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The text, filled up with blanks to so many columns.
+/// The text, padded with blanks to this number of columns.
 pub fn padded(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
 }
@@ -17,7 +17,7 @@ pub fn right(text: &str, columns: usize) -> String {
     format!("{}{text}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
-/// The lines of a text, each of `columns` at most. A word that is wider has a line of its own.
+/// The lines of a text, each at most `columns` wide. A wider word has a line of its own.
 pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut taken = 0;

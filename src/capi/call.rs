@@ -76,13 +76,13 @@ thread_local! {
 
 /// This thread's sentence of its last failure.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_last_error() -> *const c_char {
+pub extern "C-unwind" fn kb_last_error() -> *const c_char {
     LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }
 
 /// What a code means.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_strerror(code: c_int) -> *const c_char {
+pub extern "C-unwind" fn kb_strerror(code: c_int) -> *const c_char {
     let text = match code {
         OK => c"no error",
         INVALID => c"an argument cannot work",
@@ -102,38 +102,46 @@ pub extern "C" fn kb_strerror(code: c_int) -> *const c_char {
     text.as_ptr()
 }
 
-unsafe extern "C" {
+unsafe extern "C-unwind" {
     fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
+    fn pthread_setcanceltype(kind: c_int, before: *mut c_int) -> c_int;
 }
 
 const PTHREAD_CANCEL_DISABLE: c_int = 1;
+const PTHREAD_CANCEL_DEFERRED: c_int = 0;
 
 /// What a call leaves as it was: errno, and whether the thread can be cancelled. Inside, it cannot:
 /// who is cancelled while it writes would keep the others waiting for ever.
+#[derive(Clone, Copy)]
 struct Unnoticed {
     errno: c_int,
     cancel: c_int,
+    kind: c_int,
 }
 
 impl Unnoticed {
-    fn new() -> Unnoticed {
-        let mut cancel = PTHREAD_CANCEL_DISABLE;
-        // SAFETY: errno's place is always there; the call writes one int.
+    fn begin() -> Unnoticed {
+        let (mut cancel, mut kind) = (PTHREAD_CANCEL_DISABLE, PTHREAD_CANCEL_DEFERRED);
+        // SAFETY: errno's place is always there; each call writes one int.
         unsafe {
             let errno = *libc::__errno_location();
             pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &mut cancel);
-            Unnoticed { errno, cancel }
+            pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &mut kind);
+            Unnoticed { errno, cancel, kind }
         }
     }
-}
 
-impl Drop for Unnoticed {
-    fn drop(&mut self) {
+    /// A thread that may be cancelled at any instruction, and was meanwhile, ends in here: glibc
+    /// unwinds it, through frames in which nothing is left to drop. That is why every call is
+    /// `extern "C-unwind"`, though no panic passes.
+    fn end(self) {
         let mut ours = 0;
         // SAFETY: as above, with what was read there.
         unsafe {
-            pthread_setcancelstate(self.cancel, &mut ours);
             *libc::__errno_location() = self.errno;
+            pthread_setcancelstate(self.cancel, &mut ours);
+            // The last: it is this call that ends the thread, with the result of one cancelled.
+            pthread_setcanceltype(self.kind, &mut ours);
         }
     }
 }
@@ -143,24 +151,35 @@ pub(crate) fn call(f: impl FnOnce() -> Outcome) -> c_int {
     get(|| f().map(|()| OK), |code| code)
 }
 
+/// The same of a call that returns a descriptor: where it fails, the code, which is negative.
+pub(crate) fn descriptor(f: impl FnOnce() -> Outcome<c_int>) -> c_int {
+    get(f, |code| code)
+}
+
 /// The same of a call that returns a value; `or` where it fails.
 pub(crate) fn value<T: Copy>(or: T, f: impl FnOnce() -> Outcome<T>) -> T {
     get(f, |_| or)
 }
 
-fn get<T>(f: impl FnOnce() -> Outcome<T>, failed: impl FnOnce(c_int) -> T) -> T {
-    let _unnoticed = Unnoticed::new();
+fn get<T: Copy>(f: impl FnOnce() -> Outcome<T>, failed: impl FnOnce(c_int) -> T) -> T {
+    let unnoticed = Unnoticed::begin();
+    let result = told(f).unwrap_or_else(failed);
+    unnoticed.end();
+    result
+}
+
+/// What came of it, or the code of what this thread's last error says.
+fn told<T>(f: impl FnOnce() -> Outcome<T>) -> Result<T, c_int> {
     // Whatever was half done is behind locks that say so, or is dropped here.
-    let result = catch_unwind(AssertUnwindSafe(f));
-    let fail = match result {
-        Ok(Ok(value)) => return value,
+    let fail = match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(Ok(value)) => return Ok(value),
         Ok(Err(fail)) => fail,
         Err(panic) => Fail::new(PANIC, format!("a bug of keepbeat: {}", words(&*panic))),
     };
     let sentence = owned(&fail.text);
     // A thread that is ending has no place for it any more.
     let _ = LAST.try_with(|last| last.replace(sentence));
-    failed(fail.code)
+    Err(fail.code)
 }
 
 fn words(panic: &(dyn Any + Send)) -> &str {

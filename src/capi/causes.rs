@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use keepbeat::Cause;
 
@@ -16,17 +16,35 @@ struct Words {
     remedy: CString,
 }
 
-fn all() -> &'static HashMap<&'static str, Words> {
-    static ALL: OnceLock<HashMap<&'static str, Words>> = OnceLock::new();
-    ALL.get_or_init(|| {
-        let words = |cause: &Cause| Words {
-            word: owned(cause.word()),
-            meaning: owned(cause.sentence()),
-            confirm: owned(cause.confirm()),
-            remedy: owned(cause.remedy()),
-        };
-        Cause::ALL.iter().map(|cause| (cause.word(), words(cause))).collect()
-    })
+type All = HashMap<&'static str, Words>;
+
+/// Made when first asked for, and kept. No lock: one that is held at a fork hangs the child.
+fn all() -> &'static All {
+    static ALL: AtomicPtr<All> = AtomicPtr::new(std::ptr::null_mut());
+    // SAFETY: what is stored there is leaked, and lives for ever.
+    if let Some(all) = unsafe { ALL.load(Ordering::Acquire).as_ref() } {
+        return all;
+    }
+    let words = |cause: &Cause| Words {
+        word: owned(cause.word()),
+        meaning: owned(cause.sentence()),
+        confirm: owned(cause.confirm()),
+        remedy: owned(cause.remedy()),
+    };
+    let made: All = Cause::ALL.iter().map(|cause| (cause.word(), words(cause))).collect();
+    let made = Box::into_raw(Box::new(made));
+    let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+    let first = ALL.compare_exchange(std::ptr::null_mut(), made, success, failure);
+    let all = first.map_or_else(
+        |theirs| {
+            // SAFETY: made just now, and seen by nobody: another thread was faster.
+            drop(unsafe { Box::from_raw(made) });
+            theirs
+        },
+        |_| made,
+    );
+    // SAFETY: as above.
+    unsafe { &*all }
 }
 
 /// The word of a cause.
@@ -40,7 +58,7 @@ pub(crate) fn word(cause: Cause) -> *const c_char {
 ///
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kb_explain(cause: *const c_char, what: c_int) -> *const c_char {
+pub unsafe extern "C-unwind" fn kb_explain(cause: *const c_char, what: c_int) -> *const c_char {
     value(std::ptr::null(), || {
         // SAFETY: asked of the caller.
         let cause = unsafe { needed(cause, "the cause") }?;
@@ -60,6 +78,6 @@ pub unsafe extern "C" fn kb_explain(cause: *const c_char, what: c_int) -> *const
 
 /// The i-th word.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_cause(i: usize) -> *const c_char {
+pub extern "C-unwind" fn kb_cause(i: usize) -> *const c_char {
     value(std::ptr::null(), || Ok(Cause::ALL.get(i).map_or(std::ptr::null(), |cause| word(*cause))))
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use keepbeat::{Confidence, Diagnosis, EventKind, Loss, State};
 
-use crate::call::{END, Fail, Outcome, call, value};
+use crate::call::{END, Fail, call, value};
 use crate::causes;
 use crate::handles;
 use crate::text::{out, owned};
@@ -85,7 +85,7 @@ fn text(
 
 /// What happened.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_event_kind(event: *const c_void) -> c_int {
+pub extern "C-unwind" fn kb_event_kind(event: *const c_void) -> c_int {
     part(event, 0, |event| match event.event.kind() {
         EventKind::Connected { .. } => 1,
         EventKind::Beat { .. } => 2,
@@ -97,26 +97,26 @@ pub extern "C" fn kb_event_kind(event: *const c_void) -> c_int {
         EventKind::Disconnected { .. } => 8,
         EventKind::Stalled { .. } => 9,
         EventKind::Ended => 10,
-        EventKind::Lost { .. } => 11,
+        EventKind::Overflowed { .. } => 11,
         _ => 0,
     })
 }
 
 /// The number of the link.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_event_link(event: *const c_void) -> u64 {
+pub extern "C-unwind" fn kb_event_link(event: *const c_void) -> u64 {
     part(event, 0, |event| event.event.link().map_or(0, |link| link.number()))
 }
 
 /// What was given for the link.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_event_user(event: *const c_void) -> *mut c_void {
+pub extern "C-unwind" fn kb_event_user(event: *const c_void) -> *mut c_void {
     part(event, std::ptr::null_mut(), |event| std::ptr::with_exposed_provenance_mut(event.user))
 }
 
 /// When it happened.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_event_time_ns(event: *const c_void) -> i64 {
+pub extern "C-unwind" fn kb_event_time_ns(event: *const c_void) -> i64 {
     part(event, 0, |event| {
         event.event.time().duration_since(UNIX_EPOCH).map_or(0, nanos) // not before 1970
     })
@@ -124,7 +124,7 @@ pub extern "C" fn kb_event_time_ns(event: *const c_void) -> i64 {
 
 /// The state before.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_event_from(event: *const c_void) -> c_int {
+pub extern "C-unwind" fn kb_event_from(event: *const c_void) -> c_int {
     part(event, -1, |event| match event.event.kind() {
         EventKind::State { from, .. } => state(*from),
         _ => -1,
@@ -133,7 +133,7 @@ pub extern "C" fn kb_event_from(event: *const c_void) -> c_int {
 
 /// The state after.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_event_to(event: *const c_void) -> c_int {
+pub extern "C-unwind" fn kb_event_to(event: *const c_void) -> c_int {
     part(event, -1, |event| match event.event.kind() {
         EventKind::State { to, .. } => state(*to),
         _ => -1,
@@ -142,7 +142,7 @@ pub extern "C" fn kb_event_to(event: *const c_void) -> c_int {
 
 /// A number, by kind.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_event_number(event: *const c_void) -> u64 {
+pub extern "C-unwind" fn kb_event_number(event: *const c_void) -> u64 {
     part(event, 0, |event| match event.event.kind() {
         EventKind::Connected { attempt, .. } => u64::from(*attempt),
         EventKind::Beat { seq, .. } | EventKind::Alive { seq } | EventKind::Missed { seq, .. } => {
@@ -150,14 +150,14 @@ pub extern "C" fn kb_event_number(event: *const c_void) -> u64 {
         }
         EventKind::Silent { misses, .. } => u64::from(*misses),
         EventKind::Disconnected { beats, .. } => *beats,
-        EventKind::Lost { count } => *count,
+        EventKind::Overflowed { count } => *count,
         _ => 0,
     })
 }
 
 /// A time, by kind.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_event_took_ns(event: *const c_void) -> i64 {
+pub extern "C-unwind" fn kb_event_took_ns(event: *const c_void) -> i64 {
     part(event, -1, |event| match event.event.kind() {
         EventKind::Connected { took, .. } => nanos(*took),
         EventKind::Beat { rtt: Some(rtt), .. } => nanos(*rtt),
@@ -172,19 +172,19 @@ pub extern "C" fn kb_event_took_ns(event: *const c_void) -> i64 {
 
 /// The name of the link.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_event_name(event: *const c_void) -> *const c_char {
+pub extern "C-unwind" fn kb_event_name(event: *const c_void) -> *const c_char {
     text(event, |event| &event.name, |event| Some(event.event.name().to_owned()))
 }
 
 /// All of it, as one line.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_event_text(event: *const c_void) -> *const c_char {
+pub extern "C-unwind" fn kb_event_text(event: *const c_void) -> *const c_char {
     text(event, |event| &event.text, |event| Some(event.event.to_string()))
 }
 
 /// The word of the cause: as it was worked out, or as it was met.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_event_cause(event: *const c_void) -> *const c_char {
+pub extern "C-unwind" fn kb_event_cause(event: *const c_void) -> *const c_char {
     part(event, std::ptr::null(), |event| {
         let told = event.diagnosis().map(Diagnosis::cause);
         told.or(event.event.kind().cause()).map_or(std::ptr::null(), causes::word)
@@ -193,7 +193,7 @@ pub extern "C" fn kb_event_cause(event: *const c_void) -> *const c_char {
 
 /// What was seen.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_event_detail(event: *const c_void) -> *const c_char {
+pub extern "C-unwind" fn kb_event_detail(event: *const c_void) -> *const c_char {
     text(
         event,
         |event| &event.detail,
@@ -206,7 +206,7 @@ pub extern "C" fn kb_event_detail(event: *const c_void) -> *const c_char {
 
 /// How sure that is.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_event_confidence(event: *const c_void) -> *const c_char {
+pub extern "C-unwind" fn kb_event_confidence(event: *const c_void) -> *const c_char {
     part(event, std::ptr::null(), |event| {
         let word: &CStr = match event.diagnosis().map(Diagnosis::confidence) {
             Some(Confidence::Possible) => c"possible",
@@ -220,7 +220,7 @@ pub extern "C" fn kb_event_confidence(event: *const c_void) -> *const c_char {
 
 /// Who should act, and how.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_event_advice(event: *const c_void) -> *const c_char {
+pub extern "C-unwind" fn kb_event_advice(event: *const c_void) -> *const c_char {
     text(
         event,
         |event| &event.advice,
@@ -230,7 +230,7 @@ pub extern "C" fn kb_event_advice(event: *const c_void) -> *const c_char {
 
 /// What else it may be.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_event_alternative(event: *const c_void, i: usize) -> *const c_char {
+pub extern "C-unwind" fn kb_event_alternative(event: *const c_void, i: usize) -> *const c_char {
     part(event, std::ptr::null(), |event| {
         let other = event.diagnosis().and_then(|told| told.alternatives().get(i));
         other.map_or(std::ptr::null(), |cause| causes::word(*cause))
@@ -243,7 +243,7 @@ pub extern "C" fn kb_event_alternative(event: *const c_void, i: usize) -> *const
 ///
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kb_event_fact(
+pub unsafe extern "C-unwind" fn kb_event_fact(
     event: *const c_void,
     i: usize,
     name: *mut *const c_char,
@@ -251,7 +251,8 @@ pub unsafe extern "C" fn kb_event_fact(
 ) -> c_int {
     call(|| {
         // SAFETY: asked of the caller.
-        let (name, fact) = unsafe { (out(name, std::ptr::null())?, out(fact, std::ptr::null())?) };
+        let (name, fact) = unsafe { (out(name, std::ptr::null()), out(fact, std::ptr::null())) };
+        let (name, fact) = (name?, fact?);
         let event = handles::event(event)?;
         let found = event.facts().get(i);
         let (known, told) = found.ok_or_else(|| Fail::new(END, "there are no more facts"))?;
@@ -262,9 +263,6 @@ pub unsafe extern "C" fn kb_event_fact(
 
 /// Forgets the event.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_event_free(event: *mut c_void) {
-    call(|| {
-        let freed: Outcome<_> = handles::free(event.cast_const(), handles::event);
-        freed.map(drop)
-    });
+pub extern "C-unwind" fn kb_event_free(event: *mut c_void) {
+    call(|| handles::free(event.cast_const(), handles::event).map(drop));
 }

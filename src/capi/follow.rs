@@ -39,7 +39,7 @@ impl Sending {
 ///
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kb_follow(
+pub unsafe extern "C-unwind" fn kb_follow(
     coordinator: *mut c_void,
     name: *const c_char,
     transport: c_int,
@@ -105,7 +105,11 @@ fn with_follower(
 ///
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kb_heard(link: *mut c_void, start: *const c_void, len: usize) -> c_int {
+pub unsafe extern "C-unwind" fn kb_heard(
+    link: *mut c_void,
+    start: *const c_void,
+    len: usize,
+) -> c_int {
     call(|| {
         // SAFETY: asked of the caller.
         let heard = unsafe { bytes(start, len, "what was heard") }?.unwrap_or_default();
@@ -115,19 +119,26 @@ pub unsafe extern "C" fn kb_heard(link: *mut c_void, start: *const c_void, len: 
 
 /// An ack was read.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_acked(link: *mut c_void, seq: i64) -> c_int {
-    call(|| with_follower(link, |follower| follower.acked(u64::try_from(seq).ok())))
+pub extern "C-unwind" fn kb_acked(link: *mut c_void, seq: i64) -> c_int {
+    call(|| {
+        if seq < -1 {
+            return Err(Fail::invalid(format!(
+                "{seq} is no beat: use -1 for the first that waits"
+            )));
+        }
+        with_follower(link, |follower| follower.acked(u64::try_from(seq).ok()))
+    })
 }
 
 /// Another whole frame was read.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_alive(link: *mut c_void) -> c_int {
+pub extern "C-unwind" fn kb_alive(link: *mut c_void) -> c_int {
     call(|| with_follower(link, |follower| follower.alive()))
 }
 
 /// The application wrote.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_wrote(link: *mut c_void) -> c_int {
+pub extern "C-unwind" fn kb_wrote(link: *mut c_void) -> c_int {
     call(|| with_follower(link, |follower| follower.wrote()))
 }
 
@@ -137,7 +148,11 @@ pub extern "C" fn kb_wrote(link: *mut c_void) -> c_int {
 ///
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kb_lost(link: *mut c_void, err: c_int, detail: *const c_char) -> c_int {
+pub unsafe extern "C-unwind" fn kb_lost(
+    link: *mut c_void,
+    err: c_int,
+    detail: *const c_char,
+) -> c_int {
     call(|| {
         // SAFETY: asked of the caller.
         let detail = unsafe { given(detail, "the detail") }?;

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use keepbeat::Received;
 use keepbeat::crossbeam_channel::{RecvTimeoutError, TryRecvError};
 
-use crate::call::{BUSY, END, Fail, INVALID, Outcome, TIMEOUT, call, limit, value};
+use crate::call::{BUSY, END, Fail, Outcome, TIMEOUT, call, descriptor, limit};
 use crate::causes;
 use crate::handles;
-use crate::layout::{Grows, fill};
+use crate::layout::{Grows, clear, fill};
 use crate::link::{Left, Link};
 use crate::text::{bytes, owned};
 
@@ -58,22 +58,28 @@ impl Default for Item {
     }
 }
 
+/// So much of a thread's room stays, where its frames are smaller again.
+const MOST_KEPT: usize = 64 * 1024;
+
 thread_local! {
     /// What this thread received last: C looks at it until the next.
     static DATA: RefCell<(Vec<u8>, CString)> = RefCell::default();
 }
 
-/// Keeps the data of an item for C.
-fn keep(kind: i32, data: Vec<u8>) -> Item {
+/// Keeps the data of an item for C: a copy of this thread's own, or tools that know nothing of the
+/// library's locks would see a race between the thread that read it and the program.
+fn keep(kind: i32, data: &[u8]) -> Item {
     DATA.with_borrow_mut(|kept| {
-        kept.0 = data;
+        kept.0.clear();
+        kept.0.extend_from_slice(data);
+        kept.0.shrink_to(data.len().max(MOST_KEPT));
         Item { kind, data: kept.0.as_ptr().cast(), len: kept.0.len(), ..Item::default() }
     })
 }
 
 fn of(received: Received) -> Item {
     match received {
-        Received::Frame(data) => keep(1, data),
+        Received::Frame(data) => keep(1, &data),
         Received::Connected { connection } => {
             Item { kind: 2, number: connection, ..Item::default() }
         }
@@ -95,7 +101,7 @@ fn of(received: Received) -> Item {
 ///
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kb_link_send(
+pub unsafe extern "C-unwind" fn kb_link_send(
     link: *mut c_void,
     data: *const c_void,
     len: usize,
@@ -128,16 +134,18 @@ pub unsafe extern "C" fn kb_link_send(
 
 /// A descriptor for what was received.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_link_fd(link: *mut c_void) -> c_int {
-    value(INVALID, || Ok(handles::link(link)?.frames()?.frames_fd()?.as_raw_fd()))
+pub extern "C-unwind" fn kb_link_fd(link: *mut c_void) -> c_int {
+    descriptor(|| Ok(handles::link(link)?.frames()?.frames_fd()?.as_raw_fd()))
 }
 
 fn receive(link: &Link, limit: Option<Duration>) -> Outcome<Item> {
+    // Asked before anything is taken that could then not be kept.
+    DATA.try_with(|_| ()).map_err(|_| Fail::invalid("this thread has ended: nothing is kept"))?;
     let over = || Fail::new(END, "the link is over, and all was taken");
     if let Some(left) = link.next_left() {
         return Ok(match left.ok_or_else(over)? {
-            Left::Frame(data) => keep(1, data),
-            Left::Rest(data, acks) => Item { number: acks, ..keep(4, data) },
+            Left::Frame(data) => keep(1, &data),
+            Left::Rest(data, acks) => Item { number: acks, ..keep(4, &data) },
         });
     }
     let frames = link.frames()?;
@@ -166,24 +174,25 @@ fn receive(link: &Link, limit: Option<Duration>) -> Outcome<Item> {
 ///
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kb_link_recv(
+pub unsafe extern "C-unwind" fn kb_link_recv(
     link: *mut c_void,
     timeout_ms: c_int,
     to: *mut Item,
 ) -> c_int {
     call(|| {
         // SAFETY: asked of the caller. Looked at before anything is taken.
-        unsafe { fill(to, Item::default()) }?;
-        let limit = limit(timeout_ms)?;
-        let item = receive(&*handles::link(link)?, limit)?;
-        // SAFETY: as above; but its size is what was filled, no more than there was.
+        let cleared = unsafe { clear(to) };
+        let link = handles::link(link)?;
+        cleared?;
+        let item = receive(&link, limit(timeout_ms)?)?;
+        // SAFETY: as above.
         unsafe { fill(to, item) }
     })
 }
 
 /// The peer is known to have read so far.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_link_answered(link: *mut c_void, number: u64) -> c_int {
+pub extern "C-unwind" fn kb_link_answered(link: *mut c_void, number: u64) -> c_int {
     call(|| {
         handles::link(link)?.frames()?.answered(number);
         Ok(())

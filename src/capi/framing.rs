@@ -6,7 +6,7 @@ use std::time::Duration;
 use keepbeat::{Diagnose, Exchange, Framed, Heartbeat, Prefix, Protocol, Role};
 
 use crate::call::{Fail, Outcome};
-use crate::layout::{Grows, read};
+use crate::layout::{Grows, read, unknown};
 use crate::text::bytes;
 
 /// Turns a thing off that has a default.
@@ -63,6 +63,9 @@ fn with<T>(
 pub(crate) unsafe fn heartbeat(given: *const Beat) -> Outcome<Heartbeat> {
     // SAFETY: asked of the caller.
     let given = unsafe { read(given) }?.unwrap_or_default();
+    if given.reserved != 0 {
+        return Err(unknown::<Beat>());
+    }
     let count = |n: u32| (n != 0).then_some(n);
     let mut beat = Heartbeat::default();
     beat = with(beat, millis(given.interval_ms), |_, interval| Heartbeat::every(interval));
@@ -149,8 +152,12 @@ const RAW: u8 = 255;
 /// NULL, or a struct as long as it says.
 pub(crate) unsafe fn framing(given: *const Framing) -> Outcome<Framing> {
     // SAFETY: asked of the caller.
-    unsafe { read(given) }?
-        .ok_or_else(|| Fail::invalid("the framing is NULL: how do frames, beats and acks look?"))
+    let framing = unsafe { read(given) }?
+        .ok_or_else(|| Fail::invalid("the framing is NULL: how do frames, beats and acks look?"))?;
+    if framing.reserved != [0; 2] {
+        return Err(unknown::<Framing>());
+    }
+    Ok(framing)
 }
 
 impl Framing {

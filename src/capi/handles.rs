@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use crate::adopted::Adopted;
 use crate::call::{Fail, Outcome};
 use crate::coordinator::Coordinator;
 use crate::event::Event;
@@ -35,6 +36,7 @@ struct Table {
     /// Handles below this were made by a parent.
     first: usize,
     things: RwLock<HashMap<usize, Thing>>,
+    adopted: Mutex<Adopted>,
 }
 
 static TABLE: AtomicPtr<Table> = AtomicPtr::new(std::ptr::null_mut());
@@ -52,7 +54,8 @@ fn table() -> &'static Table {
             _ => {}
         }
         let first = NEXT.load(Ordering::Relaxed);
-        let table = Table { process, first, things: RwLock::default() };
+        let (things, adopted) = (RwLock::default(), Mutex::default());
+        let table = Table { process, first, things, adopted };
         let new = Box::into_raw(Box::new(table));
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         if TABLE.compare_exchange(current, new, success, failure).is_err() {
@@ -60,6 +63,11 @@ fn table() -> &'static Table {
             drop(unsafe { Box::from_raw(new) });
         }
     }
+}
+
+/// The sockets that were handed over in this process.
+pub(crate) fn adopted() -> MutexGuard<'static, Adopted> {
+    table().adopted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A new handle.

@@ -5,11 +5,16 @@
  *
  * Results: a call returns 0, or a negative KB_E*; kb_last_error() has this thread's sentence. What
  * is passed in is borrowed for the call. Strings are UTF-8 and NUL-terminated. Out-parameters come
- * last, and are set to NULL or 0 where the call fails.
+ * last, and are set to NULL or 0, descriptors to -1, where the call fails. Calls that return a
+ * descriptor or a result return the KB_E* in its place; those that return anything else have a
+ * value that stands for none, and the sentence all the same.
  *
  * Threads: every call may be made from any thread, also at the same time. A handle is freed when no
- * other call uses it. No call throws or raises a signal; a bug of the library is KB_EPANIC. errno is
+ * other call uses it; a call that waits on a link that is freed comes back. No call throws or
+ * raises a signal; a bug of the library is KB_EPANIC. errno is
  * left as it was, and no call is a cancellation point.
+ *
+ * Callbacks return: no longjmp, no pthread_exit, no C++ exception may leave them.
  *
  * Waiting: only the calls with timeout_ms wait, so long at most: 0 is not at all, -1 its default.
  *
@@ -94,14 +99,15 @@ typedef struct {
 
 /* --- the coordinator, and its events --- */
 
-int kb_new(size_t event_capacity /* 0: 4096 */, kb_coordinator **out);
+int kb_new(size_t event_capacity /* 0: 4096; at most 1048576 */, kb_coordinator **out);
 /* Ends every link and joins every thread. KB_ELEFT names who is left: inside name resolution or a
  * callback of yours, which cannot be woken. Default 1 s. Events can be read until KB_EEND. */
 int kb_stop(kb_coordinator *, int timeout_ms);
 void kb_free(kb_coordinator *); /* tells all that runs to end, and waits for nobody */
 
 /* Readable while events wait, and for ever after the end; level-triggered: for poll, select, epoll,
- * libevent, sd-event. Never read it, never close it; it is gone with kb_free. */
+ * libevent, sd-event. Never read it, never close it: kb_free does, or a
+ * moment later a thread that is ending. */
 int kb_event_fd(kb_coordinator *);
 int kb_next_event(kb_coordinator *, kb_event **out); /* KB_EBUSY: none now; KB_EEND: none any more */
 
@@ -151,7 +157,7 @@ int kb_watch(kb_coordinator *, const char *target, const char *name, const kb_he
 
 /* The kernel's view of a TCP socket of yours: not a byte is touched. fd stays yours and is never
  * duplicated. Call kb_link_close before close(fd); else it is told as closed-by-application within a
- * second. A number that was used again meanwhile is noticed, and its socket is left alone. */
+ * second, also where a library (libpq) closes it as soon as it reads the peer's end. A number that was used again meanwhile is noticed, and its socket is left alone. */
 int kb_observe(kb_coordinator *, int fd, const char *name, const kb_heartbeat *, void *user,
                kb_link **out);
 
@@ -184,8 +190,9 @@ typedef struct {
   size_t queue;           /* kb_connect: so many wait while no connection stands; 0: none */
 } kb_framing;
 
-/* Takes a connected TCP socket over: it is closed with the link, and also where this call fails,
- * unless fd is no open descriptor. Whole frames go both ways, beats between them. */
+/* Takes a connected TCP socket over: it is closed with the link, and also where this call fails. Two
+ * descriptors are left alone: one that is not open, and one that keepbeat has already. In a forked
+ * child (KB_EFORKED) it stays open, too. Whole frames go both ways, beats between them. */
 int kb_adopt(kb_coordinator *, int fd, const char *name, const kb_heartbeat *, const kb_framing *,
              void *user, kb_link **out);
 /* The same on connections that keepbeat opens, and opens again. */
@@ -213,13 +220,13 @@ int kb_lost(kb_link *, int err, const char *detail);
  * timeout. KB_EBUSY and KB_ETIMEOUT: the time was up; KB_EDOWN: no connection. */
 int kb_link_send(kb_link *, const void *data, size_t n, int timeout_ms, uint64_t *number);
 /* Readable while something waits to be received, and for ever once the link is over; as
- * kb_event_fd. Gone with kb_link_free. */
+ * kb_event_fd. kb_link_free closes it. */
 int kb_link_fd(kb_link *);
 enum {
-  KB_FRAME = 1,          /* data, len */
-  KB_NEW_CONNECTION = 2, /* kb_connect: connection, its number */
+  KB_FRAME = 1,           /* data, len */
+  KB_NEW_CONNECTION = 2,  /* kb_connect: number, of the connection */
   KB_CONNECTION_LOST = 3, /* cause, detail, and what became of the frames */
-  KB_REST = 4            /* after kb_link_release: data, len that are no whole frame; number: acks */
+  KB_REST = 4             /* after kb_link_release: data, len that are no whole frame; number: acks */
 };
 typedef struct {
   size_t size;
@@ -240,7 +247,8 @@ int kb_link_recv(kb_link *, int timeout_ms, kb_received *out);
  * doubt, and with when_idle costs no beat to prove it. */
 int kb_link_answered(kb_link *, uint64_t number);
 
-/* A snapshot by value; frame counts are those of kb_adopt and kb_connect. */
+/* A snapshot by value; frame counts are those of kb_adopt and kb_connect. After the end it is how
+ * the link ended, until it is freed; but of kb_watch, which is KB_ENOLINK once it is over. */
 typedef struct {
   size_t size; /* in: of yours; out: how much was filled */
   uint64_t link;
@@ -262,8 +270,11 @@ void *kb_link_user(kb_link *);
  * a second for kb_adopt and kb_connect, a second for all others. KB_ETIMEOUT, KB_ELEFT: it ends by
  * itself; a callback may then still run. */
 int kb_link_close(kb_link *, int timeout_ms);
-/* kb_adopt: your socket back, with the options that it came with. Frames that were not taken come
- * by kb_link_recv, then KB_REST. */
+/* Of kb_adopt: your socket back, with the options and flags that it came with; of kb_connect: the
+ * socket that stands. What was begun is written first. Frames that were not taken come by
+ * kb_link_recv, then KB_REST, then KB_EEND. Default: the write timeout. The link is over then. It is
+ * not after KB_EINVAL (another kind of link, or TLS on it), nor where the time was up while it was
+ * being connected; where what was begun could not be written, it is. */
 int kb_link_release(kb_link *, int timeout_ms, int *fd);
 void kb_link_free(kb_link *); /* ends it if need be, and waits for nobody */
 

@@ -43,11 +43,7 @@ pub(crate) unsafe fn read<T: Grows>(theirs: *const T) -> Outcome<Option<T>> {
     let bytes = unsafe { std::slice::from_raw_parts(theirs.cast::<u8>(), size) };
     let known = size.min(size_of::<T>());
     if bytes[known..].iter().any(|byte| *byte != 0) {
-        let (name, version) = (T::NAME, crate::VERSION);
-        return Err(Fail::invalid(format!(
-            "this {name} has fields that version {version:#x} of the library does not know: \
-             leave them 0, or use a newer library"
-        )));
+        return Err(unknown::<T>());
     }
     let mut ours = MaybeUninit::<T>::zeroed();
     // SAFETY: it fits into both, and any bytes are a value.
@@ -57,22 +53,48 @@ pub(crate) unsafe fn read<T: Grows>(theirs: *const T) -> Outcome<Option<T>> {
     }
 }
 
+/// What a later version may do with it would be passed over in silence.
+pub(crate) fn unknown<T: Grows>() -> Fail {
+    let (name, version) = (T::NAME, crate::VERSION);
+    Fail::invalid(format!(
+        "this {name} has fields that version {version:#x} of the library does not know: leave them \
+         0, or use a newer library"
+    ))
+}
+
+/// Sets all but the size to 0: the result of a call that fails.
+///
+/// # Safety
+///
+/// NULL, or room for as much as it says.
+pub(crate) unsafe fn clear<T: Grows>(theirs: *mut T) -> Outcome {
+    if theirs.is_null() {
+        return Err(Fail::invalid(format!("the place for the {} is NULL", T::NAME)));
+    }
+    // SAFETY: asked of the caller.
+    unsafe {
+        let size = size_of_theirs(theirs.cast_const())?;
+        theirs.cast::<u8>().write_bytes(0, size);
+        theirs.cast::<usize>().write(size);
+    }
+    Ok(())
+}
+
 /// Fills what C has room for, zeros behind what this version knows; its size says how much that is.
 ///
 /// # Safety
 ///
 /// NULL, or room for as much as it says.
 pub(crate) unsafe fn fill<T: Grows>(theirs: *mut T, mut ours: T) -> Outcome {
-    if theirs.is_null() {
-        return Err(Fail::invalid(format!("the place for the {} is NULL", T::NAME)));
-    }
     // SAFETY: asked of the caller.
-    let size = unsafe { size_of_theirs(theirs.cast_const()) }?;
+    let size = unsafe {
+        clear(theirs)?;
+        size_of_theirs(theirs.cast_const())?
+    };
     let known = size.min(size_of::<T>());
     // SAFETY: it fits into both; the size is the first field of ours.
     unsafe {
         (&raw mut ours).cast::<usize>().write(known);
-        theirs.cast::<u8>().write_bytes(0, size);
         std::ptr::copy_nonoverlapping((&raw const ours).cast::<u8>(), theirs.cast(), known);
     }
     Ok(())

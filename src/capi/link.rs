@@ -8,16 +8,20 @@ use std::time::{Duration, Instant};
 
 use keepbeat::{Follower, LinkId, Observed, Status};
 
+use crate::adopted::give_back;
 use crate::call::{Fail, Outcome, call, limit, value};
-use crate::coordinator::Coordinator;
+use crate::coordinator::Home;
 use crate::event::{nanos, state};
 use crate::framing::{Beat, heartbeat};
 use crate::handles;
-use crate::layout::{Grows, fill as fill_struct};
+use crate::layout::{Grows, clear, fill as fill_struct};
 use crate::text::{fill, out};
 
 /// As long as a stop of the Rust crate waits.
 const PATIENCE: Duration = Duration::from_millis(900);
+
+/// What a thread may take that has nothing left to do, on a busy machine.
+const AT_LEAST: Duration = Duration::from_millis(100);
 
 pub(crate) enum Kind {
     Watched,
@@ -34,7 +38,7 @@ pub(crate) enum Left {
 }
 
 pub(crate) struct Link {
-    coordinator: Arc<Coordinator>,
+    home: Arc<Home>,
     id: LinkId,
     user: usize,
     pub(crate) kind: Kind,
@@ -46,19 +50,14 @@ impl Drop for Link {
     fn drop(&mut self) {
         // All others end with what holds them.
         if let Kind::Watched = self.kind {
-            let _ = self.coordinator.inner.end(self.id); // it may be over
+            let _ = self.home.inner.end(self.id); // it may be over
         }
     }
 }
 
 impl Link {
-    pub(crate) fn new(
-        coordinator: Arc<Coordinator>,
-        id: LinkId,
-        user: *mut c_void,
-        kind: Kind,
-    ) -> Link {
-        Link { coordinator, id, user: user.expose_provenance(), kind, left: Mutex::default() }
+    pub(crate) fn new(home: Arc<Home>, id: LinkId, user: *mut c_void, kind: Kind) -> Link {
+        Link { home, id, user: user.expose_provenance(), kind, left: Mutex::default() }
     }
 
     pub(crate) fn wrong(of: &str) -> Fail {
@@ -80,7 +79,7 @@ impl Link {
 
     fn status(&self) -> Outcome<Status> {
         Ok(match &self.kind {
-            Kind::Watched => self.coordinator.inner.status(self.id)?,
+            Kind::Watched => self.home.inner.status(self.id)?,
             Kind::Observed(observed) => observed.status(),
             Kind::Frames(link) => link.status(),
             Kind::Followed(follower) => follower.status(),
@@ -88,12 +87,18 @@ impl Link {
     }
 
     fn close(&self, limit: Option<Duration>) -> Outcome {
+        let start = Instant::now();
         match (&self.kind, limit) {
             (Kind::Frames(link), None) => link.try_clone()?.close()?,
             (Kind::Frames(link), Some(limit)) => link.try_clone()?.close_within(limit)?,
-            _ => self.coordinator.inner.remove_within(self.id, limit.unwrap_or(PATIENCE))?,
+            _ => return Ok(self.home.inner.remove_within(self.id, limit.unwrap_or(PATIENCE))?),
         }
-        Ok(())
+        // Its thread is ending. After that its descriptors are closed.
+        let left = limit.unwrap_or(PATIENCE).saturating_sub(start.elapsed());
+        match self.home.inner.remove_within(self.id, left.max(AT_LEAST)) {
+            Err(error) if !error.is_unknown_link() => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// The connection, and what is left of it for `kb_link_recv`.
@@ -106,7 +111,9 @@ impl Link {
         let mut left: VecDeque<_> = returned.frames.into_iter().map(Left::Frame).collect();
         left.push_back(Left::Rest(returned.unread, returned.acks_due as u64));
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(left);
-        Ok(returned.stream.into_raw_fd())
+        let fd = returned.stream.into_raw_fd();
+        give_back(fd);
+        Ok(fd)
     }
 }
 
@@ -179,9 +186,12 @@ fn told(status: &Status, read_by_peer: u64) -> Told {
 ///
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kb_link_status(link: *mut c_void, to: *mut Told) -> c_int {
+pub unsafe extern "C-unwind" fn kb_link_status(link: *mut c_void, to: *mut Told) -> c_int {
     call(|| {
+        // SAFETY: asked of the caller. Where it fails all of it is 0.
+        let cleared = unsafe { clear(to) };
         let link = handles::link(link)?;
+        cleared?;
         let read = match &link.kind {
             Kind::Frames(frames) => frames.read_by_peer(),
             _ => 0,
@@ -197,34 +207,34 @@ pub unsafe extern "C" fn kb_link_status(link: *mut c_void, to: *mut Told) -> c_i
 ///
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kb_link_set(link: *mut c_void, beat: *const Beat) -> c_int {
+pub unsafe extern "C-unwind" fn kb_link_set(link: *mut c_void, beat: *const Beat) -> c_int {
     call(|| {
         // SAFETY: asked of the caller.
         let beat = unsafe { heartbeat(beat) }?;
         let link = handles::link(link)?;
-        Ok(link.coordinator.inner.set_heartbeat(link.id, &beat)?)
+        Ok(link.home.inner.set_heartbeat(link.id, &beat)?)
     })
 }
 
 /// No beats, or beats again.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_link_pause(link: *mut c_void, on: c_int) -> c_int {
+pub extern "C-unwind" fn kb_link_pause(link: *mut c_void, on: c_int) -> c_int {
     call(|| {
         let link = handles::link(link)?;
-        let coordinator = &link.coordinator.inner;
+        let coordinator = &link.home.inner;
         Ok(if on == 0 { coordinator.resume(link.id) } else { coordinator.pause(link.id) }?)
     })
 }
 
 /// Its number.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_link_id(link: *mut c_void) -> u64 {
+pub extern "C-unwind" fn kb_link_id(link: *mut c_void) -> u64 {
     value(0, || Ok(handles::link(link)?.id.number()))
 }
 
 /// What C gave for it.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_link_user(link: *mut c_void) -> *mut c_void {
+pub extern "C-unwind" fn kb_link_user(link: *mut c_void) -> *mut c_void {
     value(std::ptr::null_mut(), || {
         Ok(std::ptr::with_exposed_provenance_mut(handles::link(link)?.user))
     })
@@ -232,7 +242,7 @@ pub extern "C" fn kb_link_user(link: *mut c_void) -> *mut c_void {
 
 /// Ends it in good order.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_link_close(link: *mut c_void, timeout_ms: c_int) -> c_int {
+pub extern "C-unwind" fn kb_link_close(link: *mut c_void, timeout_ms: c_int) -> c_int {
     call(|| {
         let limit = limit(timeout_ms)?;
         handles::link(link)?.close(limit)
@@ -245,7 +255,7 @@ pub extern "C" fn kb_link_close(link: *mut c_void, timeout_ms: c_int) -> c_int {
 ///
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kb_link_release(
+pub unsafe extern "C-unwind" fn kb_link_release(
     link: *mut c_void,
     timeout_ms: c_int,
     to: *mut c_int,
@@ -261,8 +271,15 @@ pub unsafe extern "C" fn kb_link_release(
 
 /// Ends it if need be, and forgets the handle.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_link_free(link: *mut c_void) {
-    call(|| handles::free(link.cast_const(), handles::link).map(drop));
+pub extern "C-unwind" fn kb_link_free(link: *mut c_void) {
+    call(|| {
+        let freed = handles::free(link.cast_const(), handles::link)?;
+        // Another call that waits on it would keep it going.
+        if let Some(link) = freed.filter(|link| Arc::strong_count(link) > 1) {
+            let _ = link.home.inner.end(link.id); // it may be over
+        }
+        Ok(())
+    });
 }
 
 /// As programs were compiled with it.

@@ -2,13 +2,14 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::net::TcpStream;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use keepbeat::{
     Adopt, Connect, ConnectOnly, Exchange, Http, Line, Observe, Protocol, Redis, Steps, Target,
 };
 
+use crate::adopted::{is_open, take};
 use crate::call::{Fail, Outcome, call};
 use crate::coordinator::Coordinator;
 use crate::framing::{Beat, Framing, framing, heartbeat};
@@ -23,8 +24,8 @@ pub(crate) fn told(
     user: *mut c_void,
     make: impl FnOnce(&keepbeat::Coordinator) -> Outcome<(Kind, keepbeat::LinkId)>,
 ) -> Outcome {
-    let (kind, id) = coordinator.with_user(user, make)?;
-    let link = Link::new(Arc::clone(coordinator), id, user, kind);
+    let (kind, id) = coordinator.home.with_user(user, make)?;
+    let link = Link::new(Arc::clone(&coordinator.home), id, user, kind);
     *to = handles::add(Thing::Link(Arc::new(link)));
     Ok(())
 }
@@ -63,7 +64,7 @@ fn by_scheme(target: &Target) -> Outcome<Box<dyn Protocol>> {
 ///
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kb_watch(
+pub unsafe extern "C-unwind" fn kb_watch(
     coordinator: *mut c_void,
     target: *const c_char,
     name: *const c_char,
@@ -106,22 +107,13 @@ pub unsafe extern "C" fn kb_watch(
     })
 }
 
-/// Whether this is an open descriptor.
-fn open(fd: c_int) -> Outcome {
-    // SAFETY: it takes a number, and tells whether that is a descriptor.
-    if fd >= 0 && unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0 {
-        return Ok(());
-    }
-    Err(Fail::invalid(format!("{fd} is no open descriptor")))
-}
-
 /// Looks at a socket of the application's.
 ///
 /// # Safety
 ///
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kb_observe(
+pub unsafe extern "C-unwind" fn kb_observe(
     coordinator: *mut c_void,
     fd: c_int,
     name: *const c_char,
@@ -134,7 +126,7 @@ pub unsafe extern "C" fn kb_observe(
         let (to, name, beat) =
             unsafe { (out(to, std::ptr::null_mut())?, given(name, "the name")?, heartbeat(beat)?) };
         let coordinator = handles::coordinator(coordinator)?;
-        open(fd)?;
+        is_open(fd)?;
         // SAFETY: it is open, and stays so for the call; that is asked of the caller.
         let socket = unsafe { BorrowedFd::borrow_raw(fd) };
         told(to, &coordinator, user, |inner| {
@@ -155,7 +147,7 @@ pub unsafe extern "C" fn kb_observe(
 ///
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kb_adopt(
+pub unsafe extern "C-unwind" fn kb_adopt(
     coordinator: *mut c_void,
     fd: c_int,
     name: *const c_char,
@@ -165,28 +157,21 @@ pub unsafe extern "C" fn kb_adopt(
     to: *mut *mut c_void,
 ) -> c_int {
     call(|| {
+        // SAFETY: asked of the caller.
+        let to = unsafe { out(to, std::ptr::null_mut()) };
         // In a forked child it is the parent's as well: there it is not even looked at.
         let coordinator = handles::coordinator(coordinator);
         if coordinator.as_ref().is_err_and(Fail::is_forked) {
             return coordinator.map(drop);
         }
-        open(fd)?;
-        // SAFETY: it is open, and was handed over.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        let coordinator = coordinator?;
+        // SAFETY: where it is open it is handed over, whatever else is wrong with this call.
+        let socket = unsafe { take(fd) }?;
+        let (to, coordinator) = (to?, coordinator?);
         // SAFETY: asked of the caller.
-        let (to, name, beat, framing) = unsafe {
-            (
-                out(to, std::ptr::null_mut())?,
-                given(name, "the name")?,
-                heartbeat(beat)?,
-                framing(frames)?,
-            )
-        };
+        let (name, beat, framing) =
+            unsafe { (given(name, "the name")?, heartbeat(beat)?, framing(frames)?) };
         // SAFETY: asked of the caller.
         let framed = unsafe { framing.framed() }?;
-        // SAFETY: it sets a flag of an open descriptor.
-        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
         let mut adopt = Adopt::new(TcpStream::from(socket)).nodelay(framing.nagle == 0);
         if let Some(name) = name {
             adopt = adopt.named(name);
@@ -208,7 +193,7 @@ pub unsafe extern "C" fn kb_adopt(
 ///
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn kb_connect(
+pub unsafe extern "C-unwind" fn kb_connect(
     coordinator: *mut c_void,
     target: *const c_char,
     name: *const c_char,

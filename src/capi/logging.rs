@@ -34,9 +34,8 @@ impl Log for Sink {
                 to(record.level() as c_int, target.as_ptr(), line.as_ptr(), self.user);
             }
             None => {
-                // Nobody may read it any more: that is no reason to panic.
                 let (level, target) = (record.level(), record.target());
-                let _ = writeln!(io::stderr(), "{level} {target}: {line}");
+                without_sigpipe(|| writeln!(io::stderr(), "{level} {target}: {line}"));
             }
         }
     }
@@ -44,9 +43,43 @@ impl Log for Sink {
     fn flush(&self) {}
 }
 
+/// Writes; where nobody reads any more, that is no reason to end the program, nor to panic.
+fn without_sigpipe(write: impl FnOnce() -> io::Result<()>) {
+    let (mut pipe, mut waiting, mut before) = (no_signals(), no_signals(), no_signals());
+    // SAFETY: each call reads or writes sets that are there.
+    let was_waiting = unsafe {
+        libc::sigaddset(&mut pipe, libc::SIGPIPE);
+        libc::sigpending(&mut waiting);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &pipe, &mut before);
+        libc::sigismember(&waiting, libc::SIGPIPE) == 1
+    };
+    let failed = write().is_err();
+    // SAFETY: as above; the signal that was raised here is taken, and the mask is as it was.
+    unsafe {
+        if failed && !was_waiting {
+            let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            libc::sigtimedwait(&pipe, std::ptr::null_mut(), &at_once);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
+    }
+}
+
+fn no_signals() -> libc::sigset_t {
+    let mut set = std::mem::MaybeUninit::zeroed();
+    // SAFETY: it fills the set, which is zeros before.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        set.assume_init()
+    }
+}
+
 /// Tells the log to a function, or to stderr.
 #[unsafe(no_mangle)]
-pub extern "C" fn kb_log_to(to: Option<LogFn>, user: *mut c_void, max_level: c_int) -> c_int {
+pub extern "C-unwind" fn kb_log_to(
+    to: Option<LogFn>,
+    user: *mut c_void,
+    max_level: c_int,
+) -> c_int {
     call(|| {
         let level = match max_level {
             1 => LevelFilter::Error,

@@ -24,6 +24,7 @@ use super::{Coordinator, Inner, MOST_EVENTS};
 const MOST_SIDES: usize = 64;
 
 /// Settings of a [`Coordinator`].
+#[must_use = "nothing runs before `build`"]
 pub struct Builder {
     events: usize,
     connects_per_second: u32,
@@ -122,9 +123,9 @@ impl Builder {
                 self.events
             )));
         }
-        let (feed, reports, bell) = Feed::new();
+        let (feed, reports) = Feed::new();
         let feed = Arc::new(feed);
-        let readers = Arc::new(Readers::new(feed.bell()));
+        let readers = Arc::new(Readers::new(Arc::clone(&feed.knock)));
         let queues = Arc::new(Queues::default());
         let events = queues.add(self.events);
         let quit = Arc::new(AtomicBool::new(false));
@@ -134,9 +135,9 @@ impl Builder {
             let links = Arc::clone(&links);
             let readers = Arc::clone(&readers);
             let let_go = move |ended| super::locked(&links).join_ended(ended);
-            move || drive::run_coordinator(feed, reports, bell, queues, quit, readers, let_go)
+            move || drive::run_coordinator(feed, reports, queues, quit, readers, let_go)
         };
-        let thread = spawn::spawn("keepbeat".to_owned(), spawn::STACK, body)
+        let thread = spawn::spawn("keepbeat", spawn::STACK, body)
             .map_err(|error| Error::io("no thread for the coordinator", error))?;
         let shared = Arc::new(Shared {
             feed,

@@ -1,5 +1,6 @@
 //! Links on connections that carry the application's data: handed over, or opened by keepbeat.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
@@ -16,6 +17,7 @@ use crate::links::in_band::link::{Adopt, Connect, Link};
 use crate::links::in_band::outlet::{Meanwhile, Outlet};
 use crate::links::in_band::received::Received;
 use crate::links::in_band::{Origin, Plan, To, in_band};
+use crate::links::observe::observer::peer_to_adopt;
 use crate::net::tls::Secure;
 use crate::protocol::Protocol;
 use crate::protocol::guarded::Guarded;
@@ -46,7 +48,8 @@ impl Coordinator {
     ///
     /// # Errors
     ///
-    /// A heartbeat or setting that cannot work; a stream that is not connected; no room on this
+    /// A heartbeat or setting that cannot work; a socket that is no connection of TCP, or none any
+    /// more ([`Error::is_invalid`]); no room on this
     /// machine for another descriptor, thread or mapping ([`Error::is_limit`]); a coordinator that
     /// has stopped.
     pub fn adopt(
@@ -57,10 +60,7 @@ impl Coordinator {
     ) -> Result<Link, Error> {
         let adopt = stream.into();
         adopt.check()?;
-        let peer = adopt
-            .stream
-            .peer_addr()
-            .map_err(|error| Error::io("the stream that is handed over is not connected", error))?;
+        let peer = peer_to_adopt(adopt.stream.as_fd())?;
         let target = Target::from(peer).to_string();
         let name = adopt.name.unwrap_or_else(|| target.clone());
         self.admit(Needs::ADOPT)?;
@@ -122,7 +122,7 @@ impl Coordinator {
         let panicked = |loss: Loss| Error::invalid(loss.detail);
         let (framing, limit) =
             (protocol.framing().map_err(panicked)?, protocol.limit().map_err(panicked)?);
-        let bell = Bell::new().map_err(|error| Error::limit(format!("no descriptor: {error}")))?;
+        let bell = Bell::new().map_err(Error::no_descriptor)?;
         let bell = Arc::new(bell);
         let (write_timeout, rung) = (heartbeat.write_timeout, Arc::clone(&bell));
         let outlet = Arc::new(Outlet::new(framing, limit, write_timeout, meanwhile, rung));

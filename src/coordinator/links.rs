@@ -2,19 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use log::warn;
 
 use crate::drive::limits::Room;
+use crate::drive::spawn::Thread;
+use crate::drive::stopping::Patience;
 use crate::error::Error;
 use crate::event::LinkId;
 use crate::links::handle::Handle;
-
-/// How long `stop` and `remove` wait for threads. Every thread ends within milliseconds of being
-/// told, but for one inside name resolution, which nothing can wake.
-pub(super) const PATIENCE_AT_STOP: Duration = Duration::from_millis(900);
 
 /// The lock is held while a link is started or looked up, never while one is waited for.
 #[derive(Default)]
@@ -45,32 +42,42 @@ impl Links {
 pub(super) struct Running {
     pub(super) handle: Arc<Handle>,
     /// None once somebody waits for it; then only the status is left to read.
-    pub(super) thread: Option<JoinHandle<()>>,
+    pub(super) thread: Option<Thread>,
 }
 
+/// How often it is looked who has ended while one is waited for.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Waits for threads that have been told to end.
+///
+/// The last that was told is waited for first: by the time that it has ended most others have, too,
+/// and their joins wait for nothing.
 pub(super) fn join(
-    mut running: Vec<(Arc<Handle>, JoinHandle<()>)>,
-    deadline: Instant,
+    mut running: Vec<(Arc<Handle>, Thread)>,
+    mut patience: Patience,
 ) -> Result<(), Error> {
-    let mut pause = Duration::from_micros(50);
-    loop {
-        let (over, left): (Vec<_>, Vec<_>) =
-            running.into_iter().partition(|(_, thread)| thread.is_finished());
-        for (_, thread) in over {
-            let _ = thread.join(); // a panic has been told by the link itself
+    running.reverse();
+    while !running.is_empty() {
+        let before = running.len();
+        let until = patience.ends().min(Instant::now() + LOOK);
+        running = running
+            .into_iter()
+            .filter_map(|(handle, thread)| Some((handle, thread.join_by(until).err()?)))
+            .collect();
+        let now = Instant::now();
+        if running.len() < before {
+            patience.renew(now);
         }
-        running = left;
-        if running.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
+        if patience.is_over(now) {
             break;
         }
-        thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(5));
     }
-    let place = |(handle, _): &(Arc<Handle>, JoinHandle<()>)| {
+    if running.is_empty() { Ok(()) } else { Err(left_behind(&running)) }
+}
+
+/// Where those are that have not ended.
+fn left_behind(running: &[(Arc<Handle>, Thread)]) -> Error {
+    let place = |(handle, _): &(Arc<Handle>, Thread)| {
         let name = &handle.who.name;
         let place = if handle.is_resolving() {
             "in name resolution"
@@ -90,5 +97,5 @@ pub(super) fn join(
         places.join(", ")
     );
     warn!("{text}");
-    Err(Error::left_behind(text))
+    Error::left_behind(text)
 }

@@ -10,7 +10,6 @@ mod observe;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
@@ -18,7 +17,9 @@ use log::warn;
 
 use crate::drive::limits::Needs;
 use crate::drive::queues::Queues;
-use crate::drive::{self, Seat, Shared, spawn};
+use crate::drive::spawn::{self, Thread};
+use crate::drive::stopping::{self, Patience};
+use crate::drive::{self, Seat, Shared};
 use crate::error::Error;
 use crate::event::{Event, Identity, LinkId, Status};
 use crate::event_queue::EventQueue;
@@ -34,7 +35,7 @@ use crate::target::Target;
 
 pub use builder::Builder;
 
-use links::{Links, PATIENCE_AT_STOP, Running, join};
+use links::{Links, Running, join};
 
 /// The longest queue of events: 130 MB.
 const MOST_EVENTS: usize = 1 << 20;
@@ -69,6 +70,7 @@ const MOST_EVENTS: usize = 1 << 20;
 /// coordinator.stop()?;
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
+#[must_use = "dropping it stops its links"]
 pub struct Coordinator {
     own: Own<Inner>,
 }
@@ -86,7 +88,7 @@ struct Inner {
     links: Arc<Mutex<Links>>,
     next: AtomicU64,
     quit: Arc<AtomicBool>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<Thread>>,
     stack: usize,
     seed: u64,
 }
@@ -183,11 +185,11 @@ impl Coordinator {
         let seat = Seat { handle: theirs, shared, seed };
         feed.links.fetch_add(1, Ordering::SeqCst);
         let thread = format!("keepbeat-{}", id.0);
-        match spawn::spawn(thread, self.own.stack, move || drive::run(seat, interval, body)) {
+        match spawn::spawn(&thread, self.own.stack, move || drive::run(seat, interval, body)) {
             Ok(thread) => {
                 let running = Running { handle: Arc::clone(&handle), thread: Some(thread) };
                 links.running.insert(id, running);
-                feed.ring();
+                feed.knock.knock();
                 Ok(handle)
             }
             Err(error) => {
@@ -201,9 +203,9 @@ impl Coordinator {
     /// events use [`subscribe`](Coordinator::subscribe). After [`stop`](Coordinator::stop) it ends.
     ///
     /// Changes arrive at once, acks within a quarter of a second (each with its own time). A queue
-    /// that is full loses the newest events and says how many ([`EventKind::Lost`]).
+    /// that is full loses the newest events and says how many ([`EventKind::Overflowed`]).
     ///
-    /// [`EventKind::Lost`]: crate::EventKind::Lost
+    /// [`EventKind::Overflowed`]: crate::EventKind::Overflowed
     pub fn events(&self) -> &Receiver<Event> {
         &self.own.events
     }
@@ -228,7 +230,7 @@ impl Coordinator {
     /// No descriptor left ([`Error::is_limit`]); a forked child.
     pub fn event_queue(&self, capacity: usize) -> Result<EventQueue, Error> {
         let queues = &self.at_home()?.queues;
-        let bell = Bell::new().map_err(|error| Error::limit(format!("no descriptor: {error}")))?;
+        let bell = Bell::new().map_err(Error::no_descriptor)?;
         let bell = Arc::new(bell);
         let events = queues.add_with(capacity.min(MOST_EVENTS), Some(Arc::clone(&bell)));
         Ok(EventQueue::new(events, bell))
@@ -302,7 +304,7 @@ impl Coordinator {
     /// a protocol or a `send` that blocks, which cannot be woken: then it ends by itself, and
     /// [`Error::is_left_behind`] says so.
     pub fn remove(&self, link: LinkId) -> Result<(), Error> {
-        self.remove_within(link, PATIENCE_AT_STOP)
+        self.remove_within(link, stopping::AT_STOP)
     }
 
     /// As [`remove`](Coordinator::remove), and waits so long at most.
@@ -315,7 +317,7 @@ impl Coordinator {
         running.handle.stop();
         match running.thread {
             Some(thread) if !running.handle.is_current_thread() => {
-                join(vec![(running.handle, thread)], soon(limit))
+                join(vec![(running.handle, thread)], Patience::until(soon(limit)))
             }
             _ => Ok(()),
         }
@@ -336,20 +338,23 @@ impl Coordinator {
     }
 
     /// Ends every link and joins every thread, within one second, also while links are blocked in
-    /// connect, read, write or backoff. What was reported until then can still be read from the
-    /// queues, which end after it; so can the status of each link, as it was at the end.
+    /// connect, read, write or backoff; where thousands of threads on a busy machine take longer,
+    /// as long as they go on ending, and 10 s at most. What was reported until then can still be
+    /// read from the queues, which end after it; so can the status of each link, as it was at the
+    /// end.
     ///
     /// A second call waits until the queues have ended, and tells nothing of threads that the first
     /// left behind. A call from within a link's own protocol does not wait for that link.
     ///
     /// # Errors
     ///
-    /// [`Error::is_left_behind`] names links whose threads were still busy after 0.9 s: inside name
-    /// resolution, in a protocol or a `send` that blocks, which nothing can wake, or on a machine
-    /// that is starved. They have been told, and end by themselves. In a forked child, which has
-    /// none of the threads, it does nothing and says so.
+    /// [`Error::is_left_behind`] names links whose threads were still busy when no other had ended
+    /// for a while, after 0.9 s at the soonest: inside name resolution, in a protocol or a `send`
+    /// that blocks, which nothing can wake, or on a machine that is starved. They have been told,
+    /// and end by themselves. In a forked child, which has none of the threads, it does nothing and
+    /// says so.
     pub fn stop(&self) -> Result<(), Error> {
-        self.stop_by(soon(PATIENCE_AT_STOP), None)
+        self.stop_by(Patience::new(Instant::now()), None)
     }
 
     /// As [`stop`](Coordinator::stop), and comes back after `limit` in any case; at most 0.9 s are
@@ -360,10 +365,11 @@ impl Coordinator {
     /// As `stop`; and where `limit` was shorter than the threads took.
     pub fn stop_within(&self, limit: Duration) -> Result<(), Error> {
         let deadline = soon(limit);
-        self.stop_by(deadline.min(soon(PATIENCE_AT_STOP)), Some(deadline))
+        let links = Patience::until(deadline.min(soon(stopping::AT_STOP)));
+        self.stop_by(links, Some(deadline))
     }
 
-    fn stop_by(&self, links: Instant, all: Option<Instant>) -> Result<(), Error> {
+    fn stop_by(&self, links: Patience, all: Option<Instant>) -> Result<(), Error> {
         let inner = self.at_home()?;
         let mut running = inner.signal_all();
         let before = running.len();
@@ -412,19 +418,18 @@ fn locked(links: &Mutex<Links>) -> MutexGuard<'_, Links> {
 impl Inner {
     fn quit(&self) {
         self.quit.store(true, Ordering::SeqCst);
-        self.shared.feed.ring();
+        self.shared.feed.knock.knock();
     }
 
     /// Waits for the coordinator's thread. Whoever comes second waits here for the first.
     fn join_own(&self, deadline: Option<Instant>) -> Result<(), Error> {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(own) = thread.take() else { return Ok(()) };
-        while deadline.is_some_and(|deadline| !own.is_finished() && Instant::now() < deadline) {
-            std::thread::sleep(Duration::from_micros(500));
-        }
-        if deadline.is_some() && !own.is_finished() {
-            *thread = Some(own); // for whoever stops it next
-            return Err(Error::left_behind("the coordinator's own thread is still busy"));
+        if let Some(deadline) = deadline {
+            return own.join_by(deadline).map_err(|own| {
+                *thread = Some(own); // for whoever stops it next
+                Error::left_behind("the coordinator's own thread is still busy")
+            });
         }
         if own.join().is_err() {
             warn!("the coordinator's thread panicked: a bug in keepbeat");
@@ -433,7 +438,7 @@ impl Inner {
     }
 
     /// Tells every link to end; the threads that nobody waits for yet.
-    fn signal_all(&self) -> Vec<(Arc<Handle>, JoinHandle<()>)> {
+    fn signal_all(&self) -> Vec<(Arc<Handle>, Thread)> {
         let mut links = locked(&self.links);
         links.stopped = true;
         let mut threads = Vec::with_capacity(links.running.len());

@@ -3,6 +3,7 @@
 //! and looks are arguments.
 
 mod back;
+mod connection;
 mod contact;
 mod measure;
 mod next;
@@ -15,7 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::belief::Ledger;
-use super::diagnosis::{Confidence, Diagnosis};
+use super::confidence::Confidence;
+use super::diagnosis::Diagnosis;
 use super::evidence::{Evidence, Fresh};
 use super::history::History;
 use super::recorder::{BeatEnd, Recorder};
@@ -23,7 +25,7 @@ use super::settings::Diagnose;
 use crate::cause::Cause;
 use crate::tcp_info::TcpInfo;
 
-use back::Back;
+use connection::{Connection, Missed, Said};
 use contact::Contact;
 use next::Open;
 use path::Path;
@@ -33,38 +35,10 @@ pub(crate) use contact::{AT_ONCE, Heard};
 pub(crate) use next::Opening;
 pub(crate) use trouble::OwnSide;
 
-/// A beat on its way, or the first of those that were not answered.
-#[derive(Clone, Debug)]
-struct Sent {
-    seq: u64,
-    at: Instant,
-    bytes: u32,
-    /// For how long nothing had gone either way before it.
-    idle: Duration,
-    before: Option<TcpInfo>,
-    /// Bytes before it that were not acknowledged, beats not counted.
-    ahead: Option<u64>,
-    /// How many bytes the kernel will have seen acknowledged once this one is.
-    acked_at: Option<u64>,
-    /// The bytes of all beats without an ack up to it.
-    beats_out: u32,
-}
-
-/// What a router or firewall said of the live connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Said {
-    errno: u32,
-    /// How long the beat had waited when it was first said.
-    after: Duration,
-    /// How often the kernel had sent again when it was last said.
-    last: u32,
-    /// How many words came after that had begun.
-    words: u32,
-}
-
-/// What is known of a link.
+/// What is known of a link, by how long it is true.
 #[derive(Debug)]
 pub(crate) struct Case {
+    // As long as the link lives.
     settings: Diagnose,
     timeout: Duration,
     recorder: Recorder,
@@ -74,58 +48,55 @@ pub(crate) struct Case {
     target: Option<String>,
     /// The bytes of the beat, where they are no secret.
     beat: Option<String>,
-    /// Since when the connection stands.
-    since: Instant,
-    stands: bool,
-    /// When bytes last went either way.
-    busy: Instant,
-    /// The beats without an ack: how many, the first, the last.
-    outstanding: u32,
-    first: Option<Sent>,
-    last: Option<Sent>,
-    misses: u32,
-    /// The last beat was answered in time, and none before it waits.
-    in_time: bool,
-    /// One of them had a part of an answer.
-    partial: bool,
+    /// Beats that were acknowledged in time.
     good: u64,
-    icmp: Option<Said>,
     /// What the last beats say of the path.
     path: Path,
-    /// What has gathered since the last answer.
-    trouble: Trouble,
     least_rtt: Option<Duration>,
-    /// This trouble has been remembered.
+    contact: Contact,
+    /// What the kernel told that cannot be true: of this link nothing that it tells is believed.
+    nonsense: Option<String>,
+    /// For how long this machine was suspended since all was well, as it was asked last.
+    suspended: Option<Duration>,
+    /// The pause before this trouble is in the history already; until the next first miss.
     has_learnt: bool,
     /// It followed a pause that had been survived before.
     dropped: Option<Duration>,
-    /// Since all was well this machine was suspended for so long.
-    suspended: Option<Duration>,
-    /// What side connections have found in this trouble.
-    side: Evidence,
-    /// When they were asked for.
-    side_at: Option<Instant>,
+    /// What was told last of a silence that had ended, and when.
+    warned: Option<(Cause, Instant)>,
+    /// What was told last of any silence, also after it was over, and how surely.
+    explained: Option<(Cause, Confidence)>,
+    // As long as the connection, and until the next one stands.
+    connection: Connection,
+    // Until the next answer.
+    trouble: Trouble,
+    tries: Tries,
+    // Until the link is Up, or all was well without that.
+    story: Story,
+    // Until it is explained.
+    /// A death by silence that the next connection may explain.
+    open: Option<Open>,
+}
+
+/// What was tried since the last answer.
+#[derive(Debug, Default)]
+struct Tries {
     /// Connections in a row that stood, and on which no beat was acknowledged.
     swallowed: u32,
     /// Such on which beats were acknowledged, and none was answered.
     unanswered: u32,
-    /// How the connection came to stand.
-    opening: Opening,
-    /// A death by silence that the next connection may explain.
-    open: Option<Open>,
-    /// A silence that has ended, and is still to be explained.
-    back: Option<Back>,
-    /// What this process knows of the connection without asking the kernel.
-    ledger: Ledger,
-    /// What the kernel told that cannot be true: of this link nothing that it tells is believed.
-    nonsense: Option<String>,
-    /// When a side connection of ours was accepted last, while the peer's kernel lived.
-    intruded: Option<Instant>,
-    /// What was told last of a silence that had ended, and when.
-    warned: Option<(Cause, Instant)>,
+    /// What side connections have found.
+    side: Option<Box<Evidence>>,
+    /// When they were asked for.
+    side_at: Option<Instant>,
+}
+
+/// What was told of this trouble.
+#[derive(Debug, Default)]
+struct Story {
     told: Option<Arc<Diagnosis>>,
+    /// The surest that its cause was told.
     surest: Option<Confidence>,
-    contact: Contact,
 }
 
 impl Case {
@@ -139,37 +110,21 @@ impl Case {
             peer: None,
             target: Some(target.to_owned()).filter(|target| !target.is_empty()),
             beat: None,
-            since: now,
-            stands: false,
-            busy: now,
-            outstanding: 0,
-            first: None,
-            last: None,
-            misses: 0,
-            in_time: false,
-            partial: false,
             good: 0,
-            icmp: None,
             path: Path::default(),
-            trouble: Trouble::default(),
             least_rtt: None,
+            contact: Contact::default(),
+            nonsense: None,
+            suspended: None,
             has_learnt: false,
             dropped: None,
-            suspended: None,
-            side: Evidence::default(),
-            side_at: None,
-            swallowed: 0,
-            unanswered: 0,
-            opening: Opening::default(),
-            open: None,
-            back: None,
-            ledger: Ledger::default(),
-            nonsense: None,
-            intruded: None,
             warned: None,
-            told: None,
-            surest: None,
-            contact: Contact::default(),
+            explained: None,
+            connection: Connection::none(now),
+            trouble: Trouble::default(),
+            tries: Tries::default(),
+            story: Story::default(),
+            open: None,
         }
     }
 
@@ -190,12 +145,8 @@ impl Case {
     /// A connection stands, and the ledger of it begins.
     pub(crate) fn on_connected(&mut self, peer: Option<SocketAddr>, ledger: Ledger, now: Instant) {
         self.peer = peer.or(self.peer);
-        (self.since, self.busy, self.stands) = (now, now, true);
-        (self.outstanding, self.first, self.last) = (0, None, None);
-        (self.misses, self.icmp, self.partial, self.in_time) = (0, None, false, false);
-        (self.ledger, self.back, self.intruded) = (ledger, None, None);
+        self.connection = Connection::new(ledger, now);
         self.trouble.on_connected();
-        self.opening = Opening::default();
         self.on_contact();
         self.on_next_connected(now);
     }
@@ -207,38 +158,18 @@ impl Case {
         }
         let before = before.filter(|before| self.believes(before, at));
         self.recorder.on_sent(seq, at, before.as_ref());
-        if std::mem::take(&mut self.in_time) {
-            let last = self.last.as_ref().and_then(|last| last.before.as_ref());
-            self.path.on_round(before.as_ref(), last, self.ledger.wrote.is_none());
+        if std::mem::take(&mut self.connection.in_time) {
+            let last = self.connection.last.as_ref().and_then(|last| last.before.as_ref());
+            self.path.on_round(before.as_ref(), last, self.connection.ledger.wrote.is_none());
         }
         let total = before.as_ref().map(|before| before.total_retransmits);
         self.trouble.on_sent(at, self.path, total);
-        let idle = at.saturating_duration_since(self.busy);
-        self.ledger.wrote = self.ledger.wrote.map(|wrote| wrote + bytes as u64);
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        // Our own beats before it are no data that it waits behind.
-        let beats = self.last.as_ref().map_or(0, |last| last.beats_out);
-        // A link of our own carries nothing else.
-        let has_data = self.ledger.wrote.is_none();
-        let ahead = before.as_ref().filter(|_| has_data).and_then(TcpInfo::bytes_ahead);
-        // The kernel's count is off by one at most.
-        let ahead = ahead.map(|ahead| ahead.saturating_sub(u64::from(beats) + 1));
-        let ahead = if has_data { ahead } else { before.as_ref().map(|_| 0) };
-        let beats_out = beats.saturating_add(bytes);
-        let acked_at = before.as_ref().filter(|_| bytes > 0).and_then(|before| {
-            let all = before.bytes_ahead()?.saturating_sub(1) + u64::from(bytes);
-            Some(before.bytes_acked? + all)
-        });
-        let sent = Sent { seq, at, bytes, idle, before, ahead, acked_at, beats_out };
-        self.first.get_or_insert_with(|| sent.clone());
-        self.last = Some(sent);
-        self.outstanding += 1;
-        self.busy = at;
+        self.connection.on_sent(seq, at, bytes, before);
     }
 
     /// Bytes of the application's own went out, or came.
     pub(crate) fn on_traffic(&mut self, at: Instant) {
-        self.busy = self.busy.max(at);
+        self.connection.busy = self.connection.busy.max(at);
     }
 
     /// An ack came: there is no trouble any more.
@@ -246,37 +177,32 @@ impl Case {
         if !self.is_on() {
             return;
         }
-        self.busy = now;
-        self.ledger.answers += 1;
-        (self.swallowed, self.unanswered) = (0, 0);
+        self.connection.busy = now;
+        self.connection.ledger.answers += 1;
         self.on_answer(rtt.is_some() || late);
         let sent = self.recorder.on_end(seq, rtt.map_or(BeatEnd::Late, BeatEnd::Acked));
         self.least_rtt = self.least_rtt.into_iter().chain(rtt).min();
-        if let Some(first) = &self.first {
+        if let Some(first) = &self.connection.first {
             self.history.survived(first.idle);
         }
         self.on_round_trip(rtt, late, sent, now);
         sent.into_iter().for_each(|sent| self.confirm_back(sent, now));
         self.begin_back(now);
         self.good += u64::from(!late);
-        // What an ack of the latest leaves behind was given up, or overtaken: no trouble of now.
-        let is_latest = self.last.as_ref().is_none_or(|last| last.seq <= seq);
-        self.outstanding = if is_latest { 0 } else { self.outstanding.saturating_sub(1) };
-        self.first = self.last.clone().filter(|_| self.outstanding > 0);
-        if let Some(last) = self.last.as_mut().filter(|_| is_latest) {
-            last.beats_out = 0;
-        }
+        self.connection.on_answered(seq);
         // What waits behind it may have been acknowledged as long ago.
         let seen = self.trouble.seen.take();
-        let acked = seen.as_ref().is_some_and(|info| self.is_beat_acked(info));
-        self.trouble = Trouble::since(self.first.as_ref().map(|first| first.at), self.path);
+        let acked = seen.as_ref().is_some_and(|info| self.connection.is_beat_acked(info));
+        let since = self.connection.first.as_ref().map(|first| first.at);
+        self.trouble = Trouble::since(since, self.path);
         self.trouble.acked = acked.then_some(now);
         // A trouble that never came to a miss is over with the ack. A late one ends nothing.
-        if self.misses == 0 && !late || self.told.as_ref().is_some_and(|told| told.is_warning()) {
-            self.told = None;
+        let is_warning = self.story.told.as_ref().is_some_and(|told| told.is_warning());
+        if self.connection.missed.misses == 0 && !late || is_warning {
+            self.story = Story::default();
         }
-        (self.misses, self.partial) = (0, false);
-        (self.icmp, self.side, self.side_at) = (None, Evidence::default(), None);
+        self.connection.missed = Missed::default();
+        self.tries = Tries::default();
     }
 
     /// What an answer says of the path. Where its kernel had the beat it was not the path that took
@@ -288,7 +214,7 @@ impl Case {
         sent: Option<Instant>,
         now: Instant,
     ) {
-        self.in_time = !late && self.misses == 0;
+        self.connection.in_time = !late && self.connection.missed.misses == 0;
         // Of a late one nobody knows that, unless it was looked at meanwhile.
         if self.trouble.acked.is_some() || late && self.trouble.seen.is_none() {
             return;
@@ -303,25 +229,25 @@ impl Case {
     pub(crate) fn on_missed(&mut self, seq: u64, misses: u32, cause: Cause) {
         let _ = self.recorder.on_end(seq, BeatEnd::Missed);
         // What came stays in front of all that comes later.
-        self.partial |= cause == Cause::PartialReply;
-        self.misses = misses;
+        self.connection.missed.partial |= cause == Cause::PartialReply;
+        self.connection.missed.misses = misses;
         self.has_learnt &= misses > 1;
     }
 
     /// Something else came, or was acknowledged: what a router said before is void.
     pub(crate) fn on_alive(&mut self) {
-        self.icmp = None;
+        self.connection.missed.icmp = None;
     }
 
     /// Nothing was received for too long, where no beat asks.
     pub(crate) fn on_silent(&mut self, misses: u32) {
-        self.misses = misses;
+        self.connection.missed.misses = misses;
     }
 
     /// The state turned Up: what was told is over.
     pub(crate) fn on_up(&mut self) {
-        self.told = None;
-        self.misses = 0;
+        self.story = Story::default();
+        self.connection.missed.misses = 0;
         // Not before: the trouble is judged by what was known as it came.
         self.dropped.take().into_iter().for_each(|idle| self.history.dropped(idle));
     }
@@ -335,36 +261,29 @@ impl Case {
     /// tell more than the last time.
     pub(crate) fn on_icmp(&mut self, errno: i32, now: Instant, info: Option<&TcpInfo>) -> bool {
         let Ok(errno) = u32::try_from(errno) else { return false };
-        let sent_again = info.map_or(0, |info| self.sent_again(info));
-        let before = self.icmp.filter(|said| said.errno == errno);
-        let after = self.first.as_ref().map(|first| now.saturating_duration_since(first.at));
-        let after = after.unwrap_or_default();
+        let sent_again = info.map_or(0, |info| self.connection.sent_again(info));
+        let before = self.connection.missed.icmp.filter(|said| said.errno == errno);
+        let first = self.connection.first.as_ref();
+        let after = first.map(|first| now.saturating_duration_since(first.at)).unwrap_or_default();
         let said = before.unwrap_or(Said { errno, after, last: 0, words: 0 });
         let words = said.words + u32::from(sent_again > said.last);
         let said = Some(Said { last: sent_again, words, ..said });
-        std::mem::replace(&mut self.icmp, said) != said
+        std::mem::replace(&mut self.connection.missed.icmp, said) != said
     }
 
     /// Whether what the kernel tells can be true; once it was not, it is not asked again.
     pub(crate) fn believes(&mut self, info: &TcpInfo, now: Instant) -> bool {
         if self.nonsense.is_none() {
-            let age = self.ledger.opened.then(|| now.saturating_duration_since(self.since));
-            self.nonsense = Ledger { age, ..self.ledger.clone() }.doubts(info);
+            let Connection { ledger, since, .. } = &self.connection;
+            let age = ledger.opened.then(|| now.saturating_duration_since(*since));
+            self.nonsense = Ledger { age, ..ledger.clone() }.doubts(info);
         }
         self.nonsense.is_none()
     }
 
-    /// How often segments were sent again since the first beat that was not answered.
-    fn sent_again(&self, info: &TcpInfo) -> u32 {
-        let first = self.first.as_ref().or(self.last.as_ref());
-        let before = first.and_then(|sent| sent.before.as_ref());
-        let before = before.map_or(info.total_retransmits, |before| before.total_retransmits);
-        info.total_retransmits.saturating_sub(before)
-    }
-
     /// What side connections have found so far, and what the kernel knows of this one meanwhile.
     pub(crate) fn on_side(&mut self, found: &Evidence, info: Option<&TcpInfo>, now: Instant) {
-        self.side = found.clone(); // all of it, and that it is pending no more
+        self.tries.side = Some(Box::new(found.clone())); // all of it, and that it is pending no more
         if is_answered(found) {
             self.trouble.begin_beside(info, now);
         }
@@ -383,43 +302,27 @@ impl Case {
     /// A side connection of ours was accepted, while the peer's kernel acknowledged what we sent on
     /// this one.
     pub(crate) fn on_intruded(&mut self, at: Instant) {
-        self.intruded = self.intruded.max(Some(at));
+        self.connection.intruded = self.connection.intruded.max(Some(at));
     }
 
     /// When the connection, or the attempt, is over.
     pub(crate) fn on_disconnected(&mut self) {
-        if self.stands && self.misses > 0 && self.ledger.answers == 0 {
+        let Connection { stands, missed, ledger, .. } = &self.connection;
+        if *stands && missed.misses > 0 && ledger.answers == 0 {
             let acked = self.trouble.acked.is_some();
-            self.swallowed += u32::from(!acked);
-            self.unanswered += u32::from(acked);
+            self.tries.swallowed += u32::from(!acked);
+            self.tries.unanswered += u32::from(acked);
         }
-        if self.misses > 0 {
+        if missed.misses > 0 {
             // What is sent in vain on a connection that is dead is no loss on the way.
             self.path = self.trouble.path;
         } else {
             // It did not end by silence.
             self.trouble = Trouble::default();
         }
-        if std::mem::take(&mut self.stands) {
+        if std::mem::take(&mut self.connection.stands) {
             self.on_contact_lost();
         }
-    }
-
-    /// Whether the first beat without an answer was acknowledged, and all that was before it.
-    fn is_beat_acked(&self, info: &TcpInfo) -> bool {
-        let Some(first) = &self.first else { return false };
-        if info.unacked == 0 && info.notsent_bytes == Some(0) {
-            return true;
-        }
-        info.bytes_acked.zip(first.acked_at).is_some_and(|(acked, all)| acked >= all)
-    }
-
-    /// Whether a beat arrived twice while nothing but beats was on its way.
-    fn is_eaten(&self, info: &TcpInfo) -> bool {
-        let before = self.first.as_ref().and_then(|first| first.before.as_ref());
-        let Some(before) = before else { return false };
-        let twice = info.dsack_dups.zip(before.dsack_dups).is_some_and(|(now, then)| now > then);
-        twice && self.is_alone(info, before) == Some(true)
     }
 
     /// For how long nothing was answered, over all connections.
@@ -429,8 +332,8 @@ impl Case {
 
     /// A look at the connection while nothing comes.
     pub(crate) fn on_look(&mut self, info: &TcpInfo, now: Instant) {
-        let seen = (self.is_beat_acked(info), self.is_eaten(info));
-        self.trouble.on_look(Some(info), seen, now);
+        let seen = (self.connection.is_beat_acked(info), self.connection.is_eaten(info));
+        self.trouble.on_look(info, seen, now);
     }
 
     pub(crate) fn on_own_side(&mut self, own: Option<&OwnSide>, now: Instant) {

@@ -88,8 +88,37 @@ words! {
     }
 }
 
+/// What a user reads one fact by: a word where it is one of a closed list of our own.
+macro_rules! getter {
+    ($(#[$doc:meta])+ $name:ident: String) => {
+        $(#[$doc])+
+        pub fn $name(&self) -> Option<&str> {
+            self.$name.as_deref()
+        }
+    };
+    ($(#[$doc:meta])+ $name:ident: Stage) => { getter! { @word $(#[$doc])+ $name } };
+    ($(#[$doc:meta])+ $name:ident: Service) => { getter! { @word $(#[$doc])+ $name } };
+    ($(#[$doc:meta])+ $name:ident: Said) => { getter! { @word $(#[$doc])+ $name } };
+    ($(#[$doc:meta])+ $name:ident: Kept) => { getter! { @word $(#[$doc])+ $name } };
+    ($(#[$doc:meta])+ $name:ident: Fresh) => { getter! { @word $(#[$doc])+ $name } };
+    ($(#[$doc:meta])+ $name:ident: Carried) => { getter! { @word $(#[$doc])+ $name } };
+    ($(#[$doc:meta])+ $name:ident: Old) => { getter! { @word $(#[$doc])+ $name } };
+    (@word $(#[$doc:meta])+ $name:ident) => {
+        $(#[$doc])+
+        pub fn $name(&self) -> Option<&'static str> {
+            self.$name.map(|word| word.word())
+        }
+    };
+    ($(#[$doc:meta])+ $name:ident: $kind:ident) => {
+        $(#[$doc])+
+        pub fn $name(&self) -> Option<$kind> {
+            self.$name
+        }
+    };
+}
+
 macro_rules! evidence {
-    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty,)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ident,)*) => {
         /// What was measured: a flat list of facts, as the JSON lines have them.
         ///
         /// Times are in microseconds (`_us`). What was not measured is absent.
@@ -100,6 +129,11 @@ macro_rules! evidence {
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Evidence {
             $($(#[doc = $doc])+ pub(crate) $name: Option<$kind>,)*
+        }
+
+        /// Each fact under its name, as [`facts`](Evidence::facts) has it.
+        impl Evidence {
+            $(getter! { $(#[doc = $doc])+ $name: $kind })*
         }
 
         impl Evidence {
@@ -125,6 +159,9 @@ macro_rules! evidence {
                 })*
                 Ok(())
             }
+
+            #[cfg(test)]
+            const NAMES: &[&str] = &[$(stringify!($name)),*];
 
             /// Takes every fact that the other one knows.
             pub(crate) fn merge(&mut self, other: &Evidence) {
@@ -185,6 +222,7 @@ impl Evidence {
             fresh_same_length: None,
             fresh_cut: None,
             fresh_tiny: None,
+            fresh_passed_again: None,
             more_fresh: None,
             more_answered: None,
             more_changes: None,
@@ -466,4 +504,42 @@ evidence! {
     side_age_us: Duration,
     /// A port of the same host on which nobody listens.
     closed_port: Fresh,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Evidence in which every fact is known.
+    fn full() -> Evidence {
+        let words = ["refused", "silence", "tcp", "ssh", "text", "acked", "connected", "pending"];
+        let mut facts: Vec<_> = words.iter().map(|word| Fact::Text((*word).to_owned())).collect();
+        facts.extend([Fact::Number(7), Fact::Flag(true)]);
+        let mut full = Evidence::default();
+        for name in Evidence::NAMES {
+            assert!(facts.iter().any(|fact| full.set(name, fact).is_ok()), "{name}");
+        }
+        full
+    }
+
+    #[test]
+    fn nothing_of_side_connections_is_left_without_them() {
+        let alone = full().without_side();
+        let facts = alone.facts();
+        let names = facts.iter().map(|(name, _)| *name);
+        let of_others = |name: &str| name.starts_with("fresh") || name.starts_with("more_");
+        let left: Vec<_> = names.filter(|name| of_others(name)).collect();
+        assert_eq!(left, [""; 0]);
+    }
+
+    #[test]
+    fn each_fact_is_read_under_its_name() {
+        let full = full();
+        assert_eq!(full.facts().len(), Evidence::NAMES.len());
+        assert_eq!((full.word(), full.stage()), (Some(Cause::Refused), Some("silence")));
+        assert_eq!((full.rtt_us(), full.unacked()), (Some(Duration::from_micros(7)), Some(7)));
+        assert_eq!((full.fresh_beat(), full.alone()), (Some("acked"), Some(true)));
+        assert_eq!((full.peer(), full.side()), (Some("refused"), Some("pending")));
+        assert_eq!(Evidence::default().detail(), None);
+    }
 }

@@ -1,10 +1,11 @@
 //! The coordinator's thread: takes what the links report and hands each reader its copy.
 //!
 //! It never blocks on a reader and never touches a link, so neither a slow reader nor a blocked
-//! link can hold it up. It sleeps until the bell rings, or until beats may lie in the queue.
+//! link can hold it up. It sleeps until somebody knocks, or until beats may lie in the queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -12,53 +13,57 @@ use crossbeam_channel::Receiver;
 use crate::drive::feed::Feed;
 use crate::drive::queues::Queues;
 use crate::drive::readers::Readers;
+use crate::drive::stopping::Patience;
 use crate::event::{Event, LinkId};
 
-/// How soon beats are handed out: between these, the sooner the more there are.
-const SOON: Duration = Duration::from_millis(20);
+/// How soon beats are handed out: between these, the sooner the more there are. Each time costs two
+/// wake-ups, of this thread and of the reader, so this is as rarely as `events` promises.
+const SOON: Duration = Duration::from_millis(100);
 const LATE: Duration = Duration::from_millis(250);
+
+/// The first change is handed out at once, those that come together with it so much later: where
+/// thousands of links come up or fall in one moment, each of them would wake two threads.
+const BURST: Duration = Duration::from_millis(1);
 
 /// How often a reader that lost events is looked at, until it has room to be told: less and less.
 const OWED_FIRST: Duration = Duration::from_millis(100);
 const OWED_LAST: Duration = Duration::from_secs(2);
 
-/// How long the links may take to report their end, once all have been told. One inside name
-/// resolution takes longer, and has nothing more to say.
-const LAST_WORDS: Duration = Duration::from_millis(900);
-const AT_THE_END: Duration = Duration::from_millis(2);
-
 /// How soon readers of frames are looked at again that take nothing.
 const SLOW_READERS: Duration = Duration::from_millis(50);
+
+/// How often it is looked whether links still end, once all have been told to.
+const AT_THE_END: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(
     feed: Arc<Feed>,
     reports: Receiver<Event>,
-    bell: Receiver<()>,
     queues: Arc<Queues>,
     quit: Arc<AtomicBool>,
     readers: Arc<Readers>,
     let_go: impl Fn(Vec<LinkId>),
 ) {
     let (mut tick, mut owed, mut slow) = (LATE, None, None);
-    let mut leaving: Option<Instant> = None;
+    let mut leaving: Option<Leaving> = None;
+    let mut batch = Vec::new();
+    let mut last = Instant::now();
     loop {
         let links = feed.links.load(Ordering::SeqCst);
         let beats = (links > 0).then_some(tick);
-        let most = [beats, owed, slow, leaving.map(|_| AT_THE_END)].into_iter().flatten().min();
-        // The bell has no other end that could hang up: the feed is held here.
-        let _ = match most {
-            Some(most) => bell.recv_timeout(most).is_ok(),
-            None => bell.recv().is_ok(),
-        };
+        let end = leaving.is_some().then_some(if links > 0 { AT_THE_END } else { Duration::ZERO });
+        feed.knock.wait([beats, owed, slow, end].into_iter().flatten().min());
+        thread::sleep(BURST.saturating_sub(last.elapsed()));
         // Asked before the queue is emptied: what was reported before the end is handed out.
         let now = Instant::now();
-        let over = leaving.is_some_and(|since| links == 0 || now - since > LAST_WORDS);
+        last = now;
+        let over = leaving.as_mut().is_some_and(|leaving| leaving.is_over(links, now));
         if quit.load(Ordering::SeqCst) {
-            leaving.get_or_insert(now);
+            leaving.get_or_insert_with(|| Leaving::new(links, now));
         }
         let waiting = reports.len();
         let lost = feed.take_lost();
-        queues.deliver(reports.try_iter().take(waiting), lost);
+        batch.extend(reports.try_iter().take(waiting));
+        queues.deliver(&mut batch, lost);
         owed = match (queues.tell_lost(), owed) {
             (false, _) => None,
             (true, Some(wait)) if waiting == 0 => Some((wait * 2).min(OWED_LAST)),
@@ -75,4 +80,25 @@ pub(crate) fn run(
         }
     }
     queues.close();
+}
+
+/// All links have been told to end, and still have to report it.
+struct Leaving {
+    patience: Patience,
+    links: usize,
+}
+
+impl Leaving {
+    fn new(links: usize, now: Instant) -> Leaving {
+        Leaving { patience: Patience::new(now), links }
+    }
+
+    /// Nobody is left, or nobody has ended for so long that whoever is left has no more to say.
+    fn is_over(&mut self, links: usize, now: Instant) -> bool {
+        if links < self.links {
+            self.patience.renew(now);
+        }
+        self.links = links;
+        links == 0 || self.patience.is_over(now)
+    }
 }

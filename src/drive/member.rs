@@ -66,11 +66,20 @@ impl Member {
         self.heard.iter().for_each(|heard| heard.now(now));
     }
 
-    /// It is not answered. How many hosts are silent, if this one answers on none of its links.
-    pub(crate) fn suspect(&mut self, now: Instant, window: Duration) -> Option<Count<IpAddr>> {
+    /// It is not answered, for so long. How many hosts are silent, if this one answers on none of
+    /// its links.
+    pub(crate) fn suspect(
+        &mut self,
+        now: Instant,
+        silent: Duration,
+        window: Duration,
+    ) -> Option<Count<IpAddr>> {
         let host = self.host?;
         let is_news = !std::mem::replace(&mut self.is_suspect, true);
         let mut roster = self.roster();
+        if is_news && silent > window {
+            return roster.suspect_late(host, now.checked_sub(silent)?, window);
+        }
         if is_news {
             roster.suspect(host, now, window);
         }

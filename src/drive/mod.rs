@@ -19,6 +19,7 @@ pub(crate) mod resolve;
 pub(crate) mod scene;
 pub(crate) mod side;
 pub(crate) mod spawn;
+pub(crate) mod stopping;
 mod suspension;
 pub(crate) mod verdict;
 mod zone;

@@ -1,14 +1,13 @@
 //! Our own side of a connection that fails: its address, its interface, the route. Nothing is sent.
 //!
 //! Who waits for whom: the list of interfaces, and its counts, are asked for by one link at a time;
-//! those that
-//! fail with it wait for its answer, some milliseconds on a machine with thousands of them.
+//! those that fail with it wait for its answer, some milliseconds on a machine with thousands of
+//! them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::cause::Cause;
 use crate::diagnose::OwnSide;
 use crate::sys::{self, Interface};
 
@@ -72,17 +71,4 @@ impl Interfaces {
             interface: interface.map(|one| (one.name, one.runs)),
         }
     }
-}
-
-/// Whether our own side may be what is behind it.
-pub(super) fn is_about_the_path(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::ConnectTimeout
-            | Cause::Unreachable
-            | Cause::Prohibited
-            | Cause::NoLocalRoute
-            | Cause::LocalResources
-            | Cause::KernelGaveUp
-    )
 }

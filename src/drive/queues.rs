@@ -15,7 +15,7 @@ struct Queue {
     events: Sender<Event>,
     capacity: usize,
     lost: u64,
-    /// Rung after each event, and after the end.
+    /// Rung after each batch of events, and after the end.
     bell: Option<Arc<Bell>>,
 }
 
@@ -27,9 +27,23 @@ impl Queue {
             return true;
         }
         // Nobody else sends, so there is room still.
-        let taken = self.events.try_send(event).is_ok();
-        self.ring();
-        taken
+        self.events.try_send(event).is_ok()
+    }
+
+    /// All of them, and then the bell: whoever waits is woken once. False when nobody will read any
+    /// more.
+    fn offer_all(&mut self, events: impl Iterator<Item = Event>, lost_after: u64) -> bool {
+        let mut is_read = true;
+        let mut is_empty = true;
+        for event in events {
+            is_empty = false;
+            is_read = is_read && self.offer(event);
+        }
+        self.lost += lost_after;
+        if !is_empty {
+            self.ring();
+        }
+        is_read
     }
 
     fn ring(&self) {
@@ -52,7 +66,7 @@ impl Queue {
     /// The same, in the place that is kept for it.
     fn tell_lost_at_last(&mut self) {
         if self.lost > 0 {
-            let kind = EventKind::Lost { count: self.lost };
+            let kind = EventKind::Overflowed { count: self.lost };
             let event =
                 Event { time: SystemTime::now(), link: None, peer: None, certificate: None, kind };
             // Full is impossible; a reader that has gone need not know.
@@ -98,15 +112,22 @@ impl Queues {
         receiver
     }
 
-    /// A copy to each. `lost_after` more are missing behind them.
-    pub(crate) fn deliver(&self, events: impl Iterator<Item = Event>, lost_after: u64) {
+    /// A copy to each, and the events themselves to the last. `lost_after` more are missing behind
+    /// them.
+    ///
+    /// A queue gets its batch in one go, because a reader that is woken by its first event is to
+    /// find the others: one that were faster than they come would be woken for each.
+    pub(crate) fn deliver(&self, batch: &mut Vec<Event>, lost_after: u64) {
         let mut list = self.list();
-        for event in events {
-            list.queues.retain_mut(|queue| queue.offer(event.clone()));
-        }
-        for queue in &mut list.queues {
-            queue.lost += lost_after;
-        }
+        let mut left = list.queues.len();
+        list.queues.retain_mut(|queue| {
+            left -= 1;
+            match left {
+                0 => queue.offer_all(batch.drain(..), lost_after),
+                _ => queue.offer_all(batch.iter().cloned(), lost_after),
+            }
+        });
+        batch.clear();
     }
 
     /// Tells what was lost to whoever has room by now. True while somebody has not.
@@ -136,37 +157,52 @@ impl Queues {
 mod tests {
     use super::*;
 
-    fn event() -> Event {
-        let kind = EventKind::Ended;
-        Event { time: SystemTime::now(), link: None, peer: None, certificate: None, kind }
+    fn events(count: usize) -> Vec<Event> {
+        let (time, kind) = (SystemTime::now(), EventKind::Ended);
+        vec![Event { time, link: None, peer: None, certificate: None, kind }; count]
+    }
+
+    #[test]
+    fn a_bell_is_rung_once_for_a_batch_and_not_for_none() {
+        let (queues, bell) = (Queues::default(), Arc::new(Bell::new().unwrap()));
+        let queue = queues.add_with(100, Some(Arc::clone(&bell)));
+        let _other = queues.add(100);
+        for batch in [50, 0, 3] {
+            queues.deliver(&mut events(batch), 0);
+            assert_eq!(bell.clear(), u64::from(batch > 0), "a batch of {batch}");
+        }
+        assert_eq!(queue.len(), 53);
     }
 
     #[test]
     fn what_is_lost_is_counted_where_it_is_missing() {
         let queues = Queues::default();
         let (slow, fast) = (queues.add(2), queues.add(100));
-        queues.deliver((0..10).map(|_| event()), 0);
+        queues.deliver(&mut events(10), 0);
         assert_eq!(fast.len(), 10);
         assert!(queues.tell_lost(), "the slow one has no room to be told");
         let read: Vec<_> = slow.try_iter().collect();
         assert_eq!(read.len(), 2);
         assert!(!queues.tell_lost());
-        assert_eq!(slow.recv().unwrap().kind(), &EventKind::Lost { count: 8 });
-        queues.deliver(std::iter::once(event()), 5);
+        assert_eq!(slow.recv().unwrap().kind(), &EventKind::Overflowed { count: 8 });
+        queues.deliver(&mut events(1), 5);
         queues.tell_lost();
         assert_eq!(slow.recv().unwrap().kind(), &EventKind::Ended);
-        assert_eq!(slow.recv().unwrap().kind(), &EventKind::Lost { count: 5 });
+        assert_eq!(slow.recv().unwrap().kind(), &EventKind::Overflowed { count: 5 });
     }
 
     #[test]
     fn what_is_lost_is_told_at_the_end_though_the_queue_is_full() {
         let queues = Queues::default();
         let slow = queues.add(2);
-        queues.deliver((0..25).map(|_| event()), 0);
+        queues.deliver(&mut events(25), 0);
         assert_eq!(slow.len(), 2);
         queues.close();
         let kinds: Vec<_> = slow.iter().map(|event| event.kind().clone()).collect();
-        assert_eq!(kinds, [EventKind::Ended, EventKind::Ended, EventKind::Lost { count: 23 }]);
+        assert_eq!(
+            kinds,
+            [EventKind::Ended, EventKind::Ended, EventKind::Overflowed { count: 23 }]
+        );
     }
 
     #[test]
@@ -174,7 +210,7 @@ mod tests {
         let queues = Queues::default();
         drop(queues.add(1));
         let kept = queues.add(1);
-        queues.deliver(std::iter::once(event()), 0);
+        queues.deliver(&mut events(1), 0);
         assert_eq!(queues.list().queues.len(), 1);
         queues.close();
         assert!(kept.recv().is_ok() && kept.recv().is_err());

@@ -4,8 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crossbeam_channel::Sender;
-
+use crate::drive::feed::Knock;
 use crate::event::LinkId;
 use crate::links::in_band::To;
 use crate::links::in_band::received::Received;
@@ -27,7 +26,7 @@ pub(crate) struct Readers {
     /// Something is on the lists.
     wanted: AtomicBool,
     /// Wakes the thread that looks.
-    wake: Option<Sender<()>>,
+    knock: Arc<Knock>,
 }
 
 #[derive(Default)]
@@ -37,14 +36,14 @@ struct Lists {
 }
 
 impl Readers {
-    pub(crate) fn new(wake: Sender<()>) -> Readers {
-        Readers { wake: Some(wake), ..Readers::default() }
+    pub(crate) fn new(knock: Arc<Knock>) -> Readers {
+        Readers { knock, ..Readers::default() }
     }
 
     /// From here on they are looked at.
     fn want(&self) {
         if !self.wanted.swap(true, Ordering::SeqCst) {
-            let _ = self.wake.as_ref().map(|wake| wake.try_send(())); // one ring is enough
+            self.knock.knock();
         }
     }
 

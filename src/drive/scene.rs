@@ -53,3 +53,41 @@ impl Allowed {
         Ok(Allowed { secure: None, protocol: first, again, same_length, tiny })
     }
 }
+
+/// A link of which something may be seen, and nothing is asked.
+pub(crate) struct Quiet<'a>(pub(crate) &'a dyn Scene);
+
+impl Scene for Quiet<'_> {
+    fn look(&self) -> Option<TcpInfo> {
+        self.0.look()
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        self.0.local()
+    }
+
+    fn is_ours(&self) -> bool {
+        self.0.is_ours()
+    }
+
+    fn allowed(&mut self, _beat_bytes: usize) -> Result<Allowed, Loss> {
+        Ok(Allowed::default())
+    }
+}
+
+/// A link of which nothing is seen.
+pub(crate) struct Unseen;
+
+impl Scene for Unseen {
+    fn look(&self) -> Option<TcpInfo> {
+        None
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    fn allowed(&mut self, _beat_bytes: usize) -> Result<Allowed, Loss> {
+        Ok(Allowed::default())
+    }
+}

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use crate::cause::{Cause, Loss, cause_of};
+use crate::diagnose::Attempt;
 use crate::heartbeat::Heartbeat;
-use crate::links::attempt::Attempt;
 use crate::links::handle::Handle;
 use crate::net::connection::Connection;
 use crate::net::tls::Secure;
@@ -99,8 +99,10 @@ fn open(
     result.map_err(|loss| {
         handle.set_socket(None);
         let icmp = sys::take_icmp(&*socket);
-        let info = TcpInfo::of(&*socket).ok().filter(|_| handle.has_stood());
-        *handle.attempt() = Attempt { address: Some(address), icmp, info };
+        let has_stood = handle.has_stood();
+        let info = TcpInfo::of(&*socket).ok().filter(|_| has_stood);
+        let said = icmp.as_ref().map(|icmp| (icmp.kind, icmp.code));
+        *handle.attempt() = Attempt { address: Some(address), icmp: said, has_stood, info };
         icmp.map_or(loss, |icmp| icmp_loss(icmp, address))
     })
 }

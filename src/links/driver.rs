@@ -277,7 +277,7 @@ mod tests {
     use crate::drive::resolve::by_system;
     use crate::drive::scene::{Allowed, Scene};
     use crate::drive::side::Sides;
-    use crate::identity::{Identity, LinkId};
+    use crate::event::{Identity, LinkId};
     use crate::state::State;
     use crate::tcp_info::TcpInfo;
 
@@ -417,12 +417,12 @@ mod tests {
     fn a_pause_that_comes_while_it_waits_holds_for_the_beat_that_is_due() {
         let mut toy = Toy::default();
         toy.came.push_back(Input::Ack(None));
-        let pause = |_: &mut Toy, handle: &Handle| {
+        toy.waits.push_back(|_, handle| {
             handle.set_paused(true);
             std::thread::sleep(5 * MS); // past the next beat
             Passed::Time
-        };
-        toy.waits.extend([pause, |_, _| Passed::Time]);
+        });
+        toy.waits.push_back(|_, _| Passed::Time);
         let done = run(Heartbeat::every(MS), toy);
         assert_eq!(done.iter().filter(|what| **what == "beat").count(), 1, "{done:?}");
     }

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use socket2::Socket;
 
+use crate::diagnose::Attempt;
 use crate::error::Error;
 use crate::event::{Identity, Status};
 use crate::heartbeat::Heartbeat;
-use crate::links::attempt::Attempt;
 use crate::sys::{self, Bell};
 use crate::tcp_info::TcpInfo;
 

@@ -88,7 +88,7 @@ impl Reporter {
     }
 
     /// What was worked out beside the events of the link.
-    pub(crate) fn diagnosed(&mut self, diagnosis: Arc<Diagnosis>) {
+    pub(crate) fn diagnosed(&self, diagnosis: Arc<Diagnosis>) {
         self.note(Arc::clone(&diagnosis));
         let kind = EventKind::Diagnosed { diagnosis };
         self.log(&kind);
@@ -191,7 +191,9 @@ impl Reporter {
                 status.turn(state, Instant::now());
                 status.ended = true;
             }
-            EventKind::Alive { .. } | EventKind::Diagnosed { .. } | EventKind::Lost { .. } => {}
+            EventKind::Alive { .. }
+            | EventKind::Diagnosed { .. }
+            | EventKind::Overflowed { .. } => {}
         }
     }
 

@@ -244,7 +244,7 @@ impl Layer {
 /// answer is missing on the way, it is whoever should speak TLS there that is silent.
 fn no_end(socket: &Socket, peer: SocketAddr, waited: Duration, heard: bool) -> Loss {
     let info = TcpInfo::of(socket).ok();
-    let waits = info.as_ref().is_some_and(|info| info.unacked > 0 || info.unsent() > 0);
+    let waits = info.as_ref().is_some_and(TcpInfo::is_outstanding);
     let has_gap = info.as_ref().is_some_and(|info| info.rcv_ooopack.is_some_and(|n| n > 0));
     if !waits && !has_gap {
         return silent(&peer, waited, heard);

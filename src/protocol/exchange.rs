@@ -134,7 +134,6 @@ impl Protocol for Exchange {
     /// What is sent may hold a token, unless other bytes may be sent as well.
     fn redact(&self, bytes: &[u8]) -> Vec<u8> {
         let secrets = if self.other_bytes { Vec::new() } else { secrets::within(&self.send, true) };
-        let secrets: Vec<&[u8]> = secrets.iter().map(Vec::as_slice).collect();
         hidden(bytes, &[], &secrets)
     }
 

@@ -56,7 +56,7 @@ fn wrong(bytes: &[u8]) -> Rejected {
 }
 
 /// Digits and nothing else.
-pub(super) fn number(digits: &[u8]) -> Option<u64> {
+pub(crate) fn number(digits: &[u8]) -> Option<u64> {
     // parse() would take a sign
     let plain = digits.first().is_some_and(u8::is_ascii_digit);
     std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()

@@ -7,7 +7,7 @@ mod exchange;
 mod framed;
 pub(crate) mod guarded;
 pub(crate) mod http;
-mod line;
+pub(crate) mod line;
 mod redis;
 mod secrets;
 pub(crate) mod shown;

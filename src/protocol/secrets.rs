@@ -2,11 +2,13 @@
 
 /// The words that are hidden where the peer repeats them: all but the first of several, and but for
 /// a short word of letters that is all of a beat, which are commands.
-pub(super) fn within(sent: &[u8], is_beat: bool) -> Vec<Vec<u8>> {
+pub(super) fn within(sent: &[u8], is_beat: bool) -> Vec<&[u8]> {
     let words = sent.split(|byte| byte.is_ascii_whitespace() || *byte == 0).map(unquoted);
-    let words: Vec<&[u8]> = words.filter(|word| !word.is_empty()).collect();
-    let is_command = words.len() > 1 || (is_beat && words.iter().all(|word| is_command(word)));
-    words.into_iter().skip(usize::from(is_command)).map(<[u8]>::to_vec).collect()
+    let mut words: Vec<&[u8]> = words.filter(|word| !word.is_empty()).collect();
+    if words.len() > 1 || (is_beat && words.iter().all(|word| is_command(word))) {
+        words.drain(..words.len().min(1));
+    }
+    words
 }
 
 fn is_command(word: &[u8]) -> bool {
@@ -35,8 +37,8 @@ mod tests {
             ("", &[], &[]),
         ] {
             let found = |is_beat| within(sent.as_bytes(), is_beat);
-            let words = |words: &[&str]| -> Vec<Vec<u8>> {
-                words.iter().map(|word| word.as_bytes().to_vec()).collect()
+            let words = |words: &[&'static str]| -> Vec<&[u8]> {
+                words.iter().map(|word| word.as_bytes()).collect()
             };
             assert_eq!((found(false), found(true)), (words(opening), words(beat)), "{sent}");
         }

@@ -336,12 +336,11 @@ impl Protocol for Steps {
 
     /// What is sent may hold a login.
     fn redact(&self, bytes: &[u8]) -> Vec<u8> {
-        let sent = |steps: &[Step], is_beat| -> Vec<Vec<u8>> {
-            let sends = steps.iter().filter(|step| step.verb == Verb::Send);
-            sends.flat_map(|step| secrets::within(&step.bytes, is_beat)).collect()
-        };
-        let secrets = [sent(&self.opening, false), sent(&self.beat, true)].concat();
-        let secrets: Vec<&[u8]> = secrets.iter().map(Vec::as_slice).collect();
+        let opening = self.opening.iter().map(|step| (step, false));
+        let steps = opening.chain(self.beat.iter().map(|step| (step, true)));
+        let sent = steps.filter(|(step, _)| step.verb == Verb::Send);
+        let secrets: Vec<&[u8]> =
+            sent.flat_map(|(step, is_beat)| secrets::within(&step.bytes, is_beat)).collect();
         hidden(bytes, &[], &secrets)
     }
 }

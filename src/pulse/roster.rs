@@ -154,6 +154,31 @@ impl<H: Host> Roster<H> {
         }
     }
 
+    /// The same of a link that fell silent at `since`, longer ago than `window`, and blamed its
+    /// peer until now; how many fell silent at about that time. Asked once: it looks at each host.
+    pub(crate) fn suspect_late(
+        &mut self,
+        host: H,
+        since: Instant,
+        window: Duration,
+    ) -> Option<Count<H>> {
+        let entry = self.hosts.get_mut(&host)?;
+        entry.silent = (entry.silent + 1).min(entry.links);
+        if entry.silent < entry.links || entry.silent_since.is_some() {
+            return None;
+        }
+        (entry.silent_since, entry.is_old) = (Some(since), true);
+        self.old += 1;
+        let is_near = |at: Instant| at.max(since) - at.min(since) <= window;
+        let near = self.hosts.values().filter_map(|entry| entry.silent_since);
+        let suspects = near.filter(|at| is_near(*at)).count() as u32;
+        let well = self.hosts.values().filter(|entry| entry.silent_since.is_none());
+        let well = well.filter(|entry| entry.heard.is_after(since)).count() as u32;
+        let silent = self.hosts.values().filter(|entry| entry.silent_since.is_some()).count();
+        let hosts = (self.hosts.len() - silent) as u32 + suspects;
+        Some(Count { suspects, hosts, well, network: None, is_alarm: false })
+    }
+
     /// How many are silent, if this host is one of them. Those that fell silent more than `window`
     /// ago count no more, neither as silent nor as hosts.
     pub(crate) fn count(&mut self, host: H, now: Instant, window: Duration) -> Option<Count<H>> {
@@ -189,11 +214,10 @@ impl<H: Host> Roster<H> {
         let (Some(since), Some((first, _))) = (since, silent.first()) else { return (0, None) };
         let common = silent.iter().map(|(host, _)| shared(**first, **host)).min().unwrap_or(0);
         let (mut well, mut is_apart) = (0, common > 0);
-        for (host, _) in self.hosts.iter().filter(|(_, entry)| entry.heard.is_after(since)) {
-            if self.hosts[host].silent_since.is_none() {
-                well += 1;
-                is_apart &= shared(**first, *host) < common;
-            }
+        let is_well = |entry: &Entry| entry.silent_since.is_none() && entry.heard.is_after(since);
+        for (host, _) in self.hosts.iter().filter(|(_, entry)| is_well(entry)) {
+            well += 1;
+            is_apart &= shared(**first, *host) < common;
         }
         (well, is_apart.then_some((**first, common)))
     }
@@ -346,6 +370,21 @@ mod tests {
         assert_eq!(roster.count(0, now, S), one, "the others are still silent");
         roster.well(0);
         assert_eq!(roster.count(0, now, S), None);
+    }
+
+    #[test]
+    fn a_host_that_blamed_its_peer_at_first_belongs_to_those_that_fell_silent_with_it() {
+        let start = Instant::now();
+        let mut roster = roster(9);
+        (0..2).for_each(|n| roster.suspect(n, start, S));
+        (2..6).for_each(|n| roster.suspect(n, start + 60 * S, S));
+        let count = roster.suspect_late(6, start + 60 * S - S / 2, S).unwrap();
+        assert_eq!((count.suspects, count.hosts, count.is_alarm), (5, 7, false));
+        let later = start + 70 * S;
+        assert_eq!(roster.count(6, later, S).map(|count| count.suspects), Some(0), "all are old");
+        (0..7).for_each(|n| roster.well(n));
+        let alarms: u32 = (0..9).map(|n| u32::from(falls(&mut roster, n, later))).sum();
+        assert_eq!(alarms, 1, "another time");
     }
 
     #[test]

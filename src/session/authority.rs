@@ -7,6 +7,8 @@ use std::net::Ipv6Addr;
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
 
+use crate::protocol::line;
+
 /// The part of a URL between `//` and the path (RFC 3986, section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Address<'a> {
@@ -137,9 +139,8 @@ fn number(port: &str) -> Result<Option<u16>, &'static str> {
     if port.is_empty() {
         return Ok(None);
     }
-    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-    let number = port.parse::<u16>().ok().filter(|port| digits && *port > 0);
-    number.map(Some).ok_or("its port is no number from 1 to 65535")
+    let number = line::number(port.as_bytes()).and_then(|port| u16::try_from(port).ok());
+    number.filter(|port| *port > 0).map(Some).ok_or("its port is no number from 1 to 65535")
 }
 
 #[cfg(test)]

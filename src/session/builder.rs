@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::TcpKeepalive;
-use ureq::config::Config;
 use ureq::http::{HeaderValue, header};
 
 use super::Session;
@@ -26,6 +25,7 @@ use super::request::{Inner, Settings, TIMES};
 use super::retry::Retry;
 use super::source::Source;
 use super::warm::{Warm, Warmer};
+use super::wire::config;
 use crate::drive::resolve::{self, Resolve};
 use crate::error::Error;
 
@@ -36,6 +36,7 @@ pub(super) const SILENCE: Duration = Duration::from_secs(60);
 /// Settings of a [`Session`].
 ///
 /// Every setting has a default that suits most; [`build`](SessionBuilder::build) checks them all.
+#[must_use = "there is no session before `build`"]
 pub struct SessionBuilder {
     bounds: Bounds,
     timeout: Option<Duration>,
@@ -52,6 +53,8 @@ pub struct SessionBuilder {
     use_to_the_last: bool,
     allow_missing_close_notify: bool,
     warm: Option<Warm>,
+    #[cfg(feature = "cookies")]
+    pub(super) cookies: Option<super::Cookies>,
     proxy: ProxyChoice,
     user_agent: String,
     max_redirects: u32,
@@ -103,6 +106,8 @@ impl Default for SessionBuilder {
             use_to_the_last: false,
             allow_missing_close_notify: false,
             warm: None,
+            #[cfg(feature = "cookies")]
+            cookies: None,
             proxy: ProxyChoice::Environment,
             user_agent: concat!("keepbeat/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_redirects: 10,
@@ -321,7 +326,6 @@ impl SessionBuilder {
     pub fn build(self) -> Result<Session, Error> {
         self.check()?;
         let proxies = self.proxies()?;
-        let configs = (Self::inner_config(), self.outer_config(&proxies));
         let options = Options {
             keepalive: self.kernel_keepalive(),
             user_timeout: self.user_timeout,
@@ -339,9 +343,13 @@ impl SessionBuilder {
             first_byte: self.first_byte_timeout,
             silence: self.silence_timeout,
             defaults: self.defaults()?,
-            common: self.common.settled()?,
+            common: Arc::new(self.common.settled()?),
             retry: self.retry,
+            #[cfg(feature = "cookies")]
+            cookies: self.cookies,
         };
+        let configs =
+            (config::inner(), config::outer(&settings, self.user_agent.as_str(), &proxies));
         let core = Core::new(Parts {
             pool: Pool::new(self.bounds),
             names: Names::new(self.resolve),
@@ -450,42 +458,6 @@ impl SessionBuilder {
             fields.push((header::ACCEPT_ENCODING, HeaderValue::from_static("gzip")));
         }
         Ok(Defaults::new(fields))
-    }
-
-    /// ureq's half of a request of the session: nothing but to run it.
-    fn inner_config() -> Config {
-        Config::builder()
-            .http_status_as_error(false)
-            .max_idle_connections(0)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .allow_non_standard_methods(true)
-            .user_agent("")
-            .accept("")
-            .accept_encoding("")
-            .proxy(None)
-            .build()
-    }
-
-    /// For requests through the agent itself: as ureq has it, with this session's settings.
-    fn outer_config(&self, proxies: &Proxies) -> Config {
-        let silence = self.silence_timeout.or(self.timeout.is_none().then_some(SILENCE));
-        // Whatever it is, it stands for the session's own choice: a request that names another one,
-        // or none, can be told apart.
-        let any = proxies.http.as_ref().or(proxies.https.as_ref());
-        let stands_for_ours = any.and_then(|_| ureq::Proxy::new("http://proxy.invalid").ok());
-        Config::builder()
-            .http_status_as_error(false)
-            .max_idle_connections(0)
-            .max_redirects(self.max_redirects)
-            .user_agent(self.user_agent.as_str())
-            .timeout_connect(Some(self.connect_timeout))
-            .timeout_global(self.timeout)
-            .timeout_recv_response(self.first_byte_timeout)
-            .timeout_per_read(silence)
-            .timeout_per_write(silence)
-            .proxy(stands_for_ours)
-            .build()
     }
 }
 

@@ -9,6 +9,7 @@ use super::conn::Conn;
 use super::inbound::Head;
 use super::limits::Limits;
 use super::places::{SlotId, Taken, Want};
+use super::proxy::Route;
 use super::trouble::Trouble;
 
 /// What the connection of a request is to be and to send.
@@ -21,6 +22,8 @@ pub(crate) struct Order {
     pub(crate) limits: Limits,
     pub(crate) cancel: Option<Canceller>,
     pub(crate) outbound: Outbound,
+    /// How it reaches its server; none if that is still to be found out.
+    pub(crate) route: Option<Route>,
 }
 
 /// The head of a request as it goes out, in place of ureq's.

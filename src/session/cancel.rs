@@ -118,8 +118,8 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
-    pub(crate) fn has_cancelled(&self) -> bool {
-        self.canceller.has_cancelled()
+    pub(crate) fn canceller(&self) -> &Canceller {
+        &self.canceller
     }
 
     /// Takes the socket out of its hands. Whether it came before.

@@ -11,22 +11,45 @@ pub(crate) fn of_content_type(value: &str) -> Option<String> {
     })
 }
 
-/// The text. What is no character becomes `U+FFFD`.
+/// A charset that is known here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Charset {
+    Utf8,
+    /// And what the web calls Latin-1 (WHATWG Encoding, 4.2).
+    Windows1252,
+    Latin9,
+    Utf16Le,
+    Utf16Be,
+}
+
+/// The charset of this name, in lower case; UTF-8 without one.
 ///
 /// # Errors
 ///
-/// The charset is not known here.
-pub(crate) fn decode(bytes: Vec<u8>, charset: Option<&str>) -> Result<String, String> {
-    match charset.unwrap_or("utf-8") {
-        "utf-8" | "utf8" | "us-ascii" | "ascii" => Ok(utf8(bytes)),
-        // What the web calls Latin-1 is Windows-1252 (WHATWG Encoding, 4.2).
+/// The name, if it is not known here.
+pub(crate) fn known(name: Option<&str>) -> Result<Charset, String> {
+    Ok(match name.unwrap_or("utf-8") {
+        "utf-8" | "utf8" | "us-ascii" | "ascii" => Charset::Utf8,
         "iso-8859-1" | "latin1" | "iso8859-1" | "iso_8859-1" | "windows-1252" | "cp1252" => {
-            Ok(bytes.iter().map(|byte| windows_1252(*byte)).collect())
+            Charset::Windows1252
         }
-        "iso-8859-15" | "latin9" => Ok(bytes.iter().map(|byte| latin_9(*byte)).collect()),
-        "utf-16" | "utf-16le" => Ok(utf16(&bytes, u16::from_le_bytes, u16::from_be_bytes)),
-        "utf-16be" => Ok(utf16(&bytes, u16::from_be_bytes, u16::from_le_bytes)),
-        other => Err(other.to_owned()),
+        "iso-8859-15" | "latin9" => Charset::Latin9,
+        "utf-16" | "utf-16le" => Charset::Utf16Le,
+        "utf-16be" => Charset::Utf16Be,
+        other => return Err(other.to_owned()),
+    })
+}
+
+impl Charset {
+    /// The text. What is no character becomes `U+FFFD`.
+    pub(crate) fn decode(self, bytes: Vec<u8>) -> String {
+        match self {
+            Charset::Utf8 => utf8(bytes),
+            Charset::Windows1252 => bytes.iter().map(|byte| windows_1252(*byte)).collect(),
+            Charset::Latin9 => bytes.iter().map(|byte| latin_9(*byte)).collect(),
+            Charset::Utf16Le => utf16(&bytes, u16::from_le_bytes, u16::from_be_bytes),
+            Charset::Utf16Be => utf16(&bytes, u16::from_be_bytes, u16::from_le_bytes),
+        }
     }
 }
 
@@ -97,7 +120,7 @@ mod tests {
     #[test]
     fn text_is_read_in_its_charset() {
         let is = |bytes: &[u8], charset: Option<&str>, text: &str| {
-            assert_eq!(decode(bytes.to_vec(), charset).as_deref(), Ok(text), "{charset:?}");
+            assert_eq!(known(charset).unwrap().decode(bytes.to_vec()), text, "{charset:?}");
         };
         is("grün".as_bytes(), None, "grün");
         is(b"\xef\xbb\xbfa\xff", Some("utf-8"), "a\u{fffd}");
@@ -108,6 +131,6 @@ mod tests {
         is(b"\xfe\xff\0a", Some("utf-16"), "a");
         is(b"\xff\xfea\0b", Some("utf-16"), "a\u{fffd}");
         is(b"\x3d\xd8\x00\xde", Some("utf-16le"), "😀");
-        assert_eq!(decode(b"x".to_vec(), Some("shift_jis")), Err("shift_jis".to_owned()));
+        assert_eq!(known(Some("shift_jis")), Err("shift_jis".to_owned()));
     }
 }

@@ -6,6 +6,7 @@ use super::body::Body;
 use super::call::Outbound;
 use super::location::push_encoded;
 use super::proxy::Route;
+use crate::protocol::http::fields;
 
 /// Fields that every request has, unless it has others of the same name.
 #[derive(Debug)]
@@ -71,6 +72,8 @@ pub(crate) struct Request<'a> {
     pub(crate) uri: &'a Uri,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a Body,
+    /// What the store of cookies sends along.
+    pub(crate) cookie: Option<&'a str>,
     pub(crate) defaults: &'a Defaults,
     pub(crate) route: &'a Route,
 }
@@ -85,8 +88,7 @@ impl Request<'_> {
         let expects = self.headers.contains_key(header::EXPECT);
         let there = self.body.bytes().is_some_and(|bytes| !bytes.is_empty());
         let says_close = |value: &HeaderValue| {
-            let words = value.as_bytes().split(|byte| *byte == b',');
-            words.map(<[u8]>::trim_ascii).any(|word| word.eq_ignore_ascii_case(b"close"))
+            fields::values(value.as_bytes()).any(|word| word.eq_ignore_ascii_case(b"close"))
         };
         Outbound {
             head: self.head(framed),
@@ -121,6 +123,9 @@ impl Request<'_> {
             if !framing && *name != header::HOST {
                 push_field(&mut head, name.as_str(), value.as_bytes());
             }
+        }
+        if let Some(cookie) = self.cookie {
+            push_field(&mut head, "cookie", cookie.as_bytes());
         }
         self.defaults.push_to(&mut head, self.headers);
         match framed {
@@ -183,6 +188,7 @@ mod tests {
             uri: &uri,
             headers: &map,
             body: &body,
+            cookie: None,
             defaults: &defaults,
             route,
         };

@@ -139,14 +139,6 @@ impl Conn {
         self.hold = hold;
     }
 
-    /// Whether a shutdown, or its canceller, has ended it: no end is the server's then.
-    fn ended_here(&self) -> Option<Trouble> {
-        if self.hold.as_ref().is_some_and(Hold::has_cancelled) {
-            return Some(Trouble::Cancelled);
-        }
-        self.core.is_closed().then_some(Trouble::Shut)
-    }
-
     /// What is known of the connection.
     pub(crate) fn facts(&self) -> Facts {
         self.line.as_ref().map_or(Facts::default(), |line| line.pipe.facts())
@@ -310,7 +302,7 @@ impl Conn {
             _ => read(self.line(), most),
         };
         if !matches!(result, Ok(n) if n > 0) {
-            if let Some(trouble) = self.ended_here() {
+            if let Some(trouble) = self.core.ended(self.hold.as_ref().map(Hold::canceller)) {
                 self.last = true;
                 return Err(trouble);
             }
@@ -463,7 +455,9 @@ impl Conn {
     fn finish(&mut self) {
         let Some(mut line) = self.line.take() else { return };
         if self.core.is_forked() {
-            return; // closed here, and still open in the parent
+            // Closed here, and still open in the parent, as are the locks of its canceller.
+            std::mem::forget(self.hold.take());
+            return;
         }
         self.last |= self.hold.take().is_some_and(Hold::end);
         let clean = self.is_over()

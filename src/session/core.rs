@@ -99,6 +99,14 @@ impl Core {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Whether a shutdown, or its canceller, has ended a request: no end is the server's then.
+    pub(crate) fn ended(&self, cancel: Option<&Canceller>) -> Option<Trouble> {
+        match cancel.is_some_and(Canceller::has_cancelled) {
+            true => Some(Trouble::Cancelled),
+            false => self.is_closed().then_some(Trouble::Shut),
+        }
+    }
+
     /// How long before its end a certificate is worth a warning; none if never.
     pub(crate) fn warns_before(&self) -> Option<Duration> {
         #[cfg(feature = "tls")]
@@ -200,9 +208,9 @@ impl Core {
     }
 
     /// A kept connection was taken, and nothing was done with it.
-    pub(crate) fn leave_unused(&self, taken: Taken) {
+    pub(crate) fn leave_unused(&self, taken: Taken, why: Eviction) {
         let Taken { id, pipe, .. } = taken;
-        self.leave(id, pipe, Buffers::default(), Eviction::NotReusable);
+        self.leave(id, pipe, Buffers::default(), why);
     }
 
     /// Ends everything: idle connections, and requests that wait on theirs.

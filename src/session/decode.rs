@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use super::conn::Conn;
 use super::inbound::{Coding, Framing};
-#[cfg(feature = "gzip")]
+#[cfg(any(feature = "gzip", feature = "brotli"))]
 use super::trouble::Trouble;
 
 /// The bytes of a body as they come over the connection, unframed.
@@ -35,14 +35,13 @@ impl Read for Payload {
 }
 
 /// A body as its reader sees it.
-#[derive(Debug)]
 pub(crate) enum Source {
     Plain(Payload),
-    /// Packed; nothing of it was read yet. It may be empty after all.
-    #[cfg(feature = "gzip")]
-    Packed(Option<Payload>),
-    #[cfg(feature = "gzip")]
-    Gzip(Box<flate2::read::MultiGzDecoder<Payload>>),
+    /// Packed; nothing of it was read yet. It may be empty after all. Empty only for a moment.
+    #[cfg(any(feature = "gzip", feature = "brotli"))]
+    Packed(Option<Payload>, Unpacks),
+    #[cfg(any(feature = "gzip", feature = "brotli"))]
+    Unpacked(Box<dyn Unpacker>, Unpacks),
 }
 
 impl Source {
@@ -52,7 +51,9 @@ impl Source {
             // What is empty is not packed either.
             _ if payload.conn.framing == Framing::Over => Source::Plain(payload),
             #[cfg(feature = "gzip")]
-            Coding::Gzip => Source::Packed(Some(payload)),
+            Coding::Gzip => Source::Packed(Some(payload), Unpacks::Gzip),
+            #[cfg(feature = "brotli")]
+            Coding::Brotli => Source::Packed(Some(payload), Unpacks::Brotli),
             _ => Source::Plain(payload),
         }
     }
@@ -60,20 +61,20 @@ impl Source {
     pub(crate) fn payload(&mut self) -> Option<&mut Payload> {
         match self {
             Source::Plain(payload) => Some(payload),
-            #[cfg(feature = "gzip")]
-            Source::Packed(payload) => payload.as_mut(),
-            #[cfg(feature = "gzip")]
-            Source::Gzip(decoder) => Some(decoder.get_mut()),
+            #[cfg(any(feature = "gzip", feature = "brotli"))]
+            Source::Packed(payload, _) => payload.as_mut(),
+            #[cfg(any(feature = "gzip", feature = "brotli"))]
+            Source::Unpacked(unpacker, _) => Some(unpacker.payload()),
         }
     }
 
     pub(crate) fn conn(&self) -> Option<&Conn> {
         match self {
             Source::Plain(payload) => Some(&payload.conn),
-            #[cfg(feature = "gzip")]
-            Source::Packed(payload) => payload.as_ref().map(|payload| &payload.conn),
-            #[cfg(feature = "gzip")]
-            Source::Gzip(decoder) => Some(&decoder.get_ref().conn),
+            #[cfg(any(feature = "gzip", feature = "brotli"))]
+            Source::Packed(payload, _) => payload.as_ref().map(|payload| &payload.conn),
+            #[cfg(any(feature = "gzip", feature = "brotli"))]
+            Source::Unpacked(unpacker, _) => Some(unpacker.conn()),
         }
     }
 
@@ -87,9 +88,9 @@ impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Source::Plain(payload) => payload.read(buffer),
-            #[cfg(feature = "gzip")]
-            Source::Packed(packed) => {
-                let Some(mut payload) = packed.take() else { return Ok(0) };
+            #[cfg(any(feature = "gzip", feature = "brotli"))]
+            Source::Packed(packed, unpacks) => {
+                let (Some(mut payload), unpacks) = (packed.take(), *unpacks) else { return Ok(0) };
                 let mut first = [0];
                 match payload.read(&mut first) {
                     Ok(0) => {
@@ -98,7 +99,7 @@ impl Read for Source {
                     }
                     Ok(_) => {
                         payload.first = Some(first[0]);
-                        *self = Source::Gzip(Box::new(flate2::read::MultiGzDecoder::new(payload)));
+                        *self = Source::Unpacked(unpacks.unpacker(payload), unpacks);
                         self.read(buffer)
                     }
                     Err(error) => {
@@ -107,12 +108,12 @@ impl Read for Source {
                     }
                 }
             }
-            #[cfg(feature = "gzip")]
-            Source::Gzip(decoder) => {
-                let n = decoder.read(buffer).map_err(unpacking)?;
+            #[cfg(any(feature = "gzip", feature = "brotli"))]
+            Source::Unpacked(unpacker, unpacks) => {
+                let n = unpacker.read(buffer).map_err(|error| unpacks.failed(error))?;
                 if n == 0 {
                     // The last chunk may still stand on the connection.
-                    io::copy(decoder.get_mut(), &mut io::sink())?;
+                    io::copy(unpacker.payload(), &mut io::sink())?;
                 }
                 Ok(n)
             }
@@ -120,11 +121,67 @@ impl Read for Source {
     }
 }
 
-/// What is wrong with what is packed, unless it is the connection.
+/// A body that is unpacked as it is read.
+#[cfg(any(feature = "gzip", feature = "brotli"))]
+pub(crate) trait Unpacker: Read + Send + Sync {
+    fn payload(&mut self) -> &mut Payload;
+    fn conn(&self) -> &Conn;
+}
+
 #[cfg(feature = "gzip")]
-fn unpacking(error: io::Error) -> io::Error {
-    if error.get_ref().is_some_and(|inner| inner.is::<Trouble>()) {
-        return error;
+impl Unpacker for flate2::read::MultiGzDecoder<Payload> {
+    fn payload(&mut self) -> &mut Payload {
+        self.get_mut()
     }
-    io::Error::new(error.kind(), format!("it cannot be unpacked (gzip): {error}"))
+
+    fn conn(&self) -> &Conn {
+        &self.get_ref().conn
+    }
+}
+
+#[cfg(feature = "brotli")]
+impl Unpacker for brotli_decompressor::Decompressor<Payload> {
+    fn payload(&mut self) -> &mut Payload {
+        self.get_mut()
+    }
+
+    fn conn(&self) -> &Conn {
+        &self.get_ref().conn
+    }
+}
+
+/// How it is packed.
+#[cfg(any(feature = "gzip", feature = "brotli"))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unpacks {
+    #[cfg(feature = "gzip")]
+    Gzip,
+    #[cfg(feature = "brotli")]
+    Brotli,
+}
+
+#[cfg(any(feature = "gzip", feature = "brotli"))]
+impl Unpacks {
+    fn unpacker(self, payload: Payload) -> Box<dyn Unpacker> {
+        match self {
+            #[cfg(feature = "gzip")]
+            Unpacks::Gzip => Box::new(flate2::read::MultiGzDecoder::new(payload)),
+            #[cfg(feature = "brotli")]
+            Unpacks::Brotli => Box::new(brotli_decompressor::Decompressor::new(payload, 4096)),
+        }
+    }
+
+    /// What is wrong with what is packed, unless it is the connection.
+    fn failed(self, error: io::Error) -> io::Error {
+        if error.get_ref().is_some_and(|inner| inner.is::<Trouble>()) {
+            return error;
+        }
+        let how = match self {
+            #[cfg(feature = "gzip")]
+            Unpacks::Gzip => "gzip",
+            #[cfg(feature = "brotli")]
+            Unpacks::Brotli => "brotli",
+        };
+        io::Error::new(error.kind(), format!("it cannot be unpacked ({how}): {error}"))
+    }
 }

@@ -10,13 +10,13 @@ use super::request::{checked, field};
 use crate::error::Error;
 
 /// What every request of a session has, unless it has its own.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Common {
     base: Option<Uri>,
     headers: HeaderMap,
     pub(super) https_only: bool,
     /// The first setting that cannot work.
-    fault: Option<Error>,
+    fault: Option<String>,
 }
 
 impl fmt::Debug for Common {
@@ -33,7 +33,7 @@ impl fmt::Debug for Common {
 impl Common {
     pub(super) fn settled(mut self) -> Result<Common, Error> {
         if let Some(fault) = self.fault.take() {
-            return Err(fault);
+            return Err(Error::invalid(fault));
         }
         if let Some(base) = &self.base {
             self.allows(base)?;
@@ -69,21 +69,28 @@ impl Common {
         if self.headers.is_empty() {
             return;
         }
-        for name in self
-            .headers
-            .keys()
-            .filter(|name| !headers.contains_key(*name))
-            .cloned()
-            .collect::<Vec<_>>()
-        {
-            for value in self.headers.get_all(&name) {
-                headers.append(name.clone(), value.clone());
+        for name in self.headers.keys() {
+            if headers.contains_key(name) {
+                continue;
+            }
+            for value in self.headers.get_all(name) {
+                headers.append(name, value.clone());
             }
         }
     }
 
-    fn fail(&mut self, error: Error) {
-        self.fault.get_or_insert(error);
+    /// A request of the agent's, completed in the same way.
+    pub(super) fn added_to<B>(&self, mut request: http::Request<B>) -> http::Request<B> {
+        self.complete(request.headers_mut());
+        // What is no whole URL even then, ureq refuses itself.
+        if let Ok(whole) = self.whole(request.uri().clone()) {
+            *request.uri_mut() = whole;
+        }
+        request
+    }
+
+    fn fail(&mut self, fault: String) {
+        self.fault.get_or_insert(fault);
     }
 }
 
@@ -117,7 +124,7 @@ impl SessionBuilder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn base_url(mut self, url: impl AsRef<str>) -> SessionBuilder {
-        let fault = |what: String| Error::invalid(format!("the `base_url`: {what}"));
+        let fault = |what: String| format!("the `base_url`: {what}");
         let uri = url.as_ref().parse::<Uri>().map_err(|error| fault(format!("no URL: {error}")));
         let base = uri.and_then(|uri| {
             checked(uri.clone()).map_err(|error| fault(error.to_string()))?;
@@ -145,12 +152,12 @@ impl SessionBuilder {
         match field(name, value) {
             Ok((name, _)) if is_of_one_request(&name) => {
                 let text = format!("`{name}` belongs to one request, and is no `default_header`");
-                self.common.fail(Error::invalid(text));
+                self.common.fail(text);
             }
             Ok((name, value)) => drop(self.common.headers.append(name, value)),
             Err(error) => {
                 let text = format!("a `default_header` cannot be sent: {error}");
-                self.common.fail(Error::invalid(text));
+                self.common.fail(text);
             }
         }
         self

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
+use super::limits::LOOK;
 use super::source::Source;
 use crate::sys;
 
@@ -16,9 +17,6 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Addresses of one name that are tried.
 const MOST_ADDRESSES: usize = 16;
-
-/// A shutdown is looked for this often while nothing else happens.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What every connection of a session is given.
 #[derive(Clone, Debug)]

@@ -60,8 +60,8 @@ fn of_trouble(trouble: Trouble, outcome: &Outcome, request: &Asked) -> Error {
         Trouble::Forked => Error::forked_session(),
         Trouble::Full => error(
             Kind::Limit,
-            "all connections stayed in use for the whole connect timeout: drop responses sooner, \
-             or raise `max_per_host` or `max_total`",
+            "all connections stayed in use for the whole `connect_timeout`, or the `timeout`: drop \
+             responses sooner, or raise `max_per_host` or `max_total`",
         ),
         Trouble::Unconnected(why) => unconnected(why, request),
         Trouble::Late | Trouble::Silent(_) => error(Kind::Timeout, &trouble.to_string()),
@@ -86,12 +86,6 @@ fn of_trouble(trouble: Trouble, outcome: &Outcome, request: &Asked) -> Error {
     }
 }
 
-/// A shutdown or its canceller ended it, wherever it was.
-pub(crate) fn ended_here(trouble: Trouble, outcome: &Outcome, request: &Asked) -> Error {
-    let error = of_trouble(trouble, outcome, request);
-    error.having_run(outcome.story.begun)
-}
-
 fn unconnected(why: io::Error, request: &Asked) -> Error {
     let inner = why.get_ref();
     let unanswered = inner.and_then(|inner| inner.downcast_ref::<Unanswered>());
@@ -106,21 +100,14 @@ fn unconnected(why: io::Error, request: &Asked) -> Error {
     if why.kind() == ErrorKind::InvalidInput {
         return Error::request(Kind::Invalid, format!("{request}: it cannot be sent")).because(why);
     }
-    let error = Error::request(
-        Kind::Connect,
-        match why.kind() {
-            ErrorKind::WouldBlock => {
-                return Error::request(
-                    Kind::Connect,
-                    format!(
-                        "{request}: no connection within the `connect_timeout`, or the `timeout`"
-                    ),
-                );
-            }
-            _ => format!("{request}: no connection"),
-        },
-    );
-    error.because(why).caused_by(cause)
+    if why.kind() == ErrorKind::WouldBlock {
+        let text =
+            format!("{request}: no connection within the `connect_timeout`, or the `timeout`");
+        return Error::request(Kind::Connect, text).being_late(true);
+    }
+    let late = why.kind() == ErrorKind::TimedOut;
+    let error = Error::request(Kind::Connect, format!("{request}: no connection"));
+    error.because(why).caused_by(cause).being_late(late)
 }
 
 fn stale(why: io::Error, outcome: &Outcome, request: &Asked) -> Error {

@@ -10,15 +10,15 @@ use ureq::{AsSendBody, SendBody};
 
 use super::authority::Address;
 use super::body::Body;
-use super::builder::SILENCE;
 use super::call::{self, Order, Outcome};
 use super::cancel::Canceller;
 use super::compose::{Framed, Request};
 use super::conn::Conn;
 use super::event::SessionEventKind;
+use super::eviction::Eviction;
 use super::failure::{self, Asked};
 use super::inbound::Head;
-use super::limits::Limits;
+use super::limits::{LOOK, Limits};
 use super::places::Want;
 use super::proxy::Route;
 use super::redirect::{self, Next};
@@ -26,15 +26,11 @@ use super::replay::{self, Attempt};
 use super::request::{Inner, Parts, checked};
 use super::response::{Exchange, Response};
 use super::retry::{self, Came};
-use super::trouble::Trouble;
 use crate::error::{Error, Kind};
 
 /// Behind a redirect of what may not run twice, only a connection that was just used is used again:
 /// the first hop cannot be repeated.
 const JUST_USED: Duration = Duration::from_millis(500);
-
-/// A shutdown is looked for this often while nothing else happens.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// No answer: what ureq said of it, and what we know.
 pub(super) struct Failed {
@@ -103,7 +99,6 @@ impl Inner {
                     return Err(wrong(&format!("the last of {hops} that are followed")));
                 }
                 Next::Go { method, uri, with_body } => {
-                    conn.settle();
                     conn.drain();
                     drop(conn);
                     let (uri, login) = checked(uri)
@@ -141,7 +136,7 @@ impl Inner {
             deadline: timeout.map(|timeout| Instant::now() + timeout),
             connect: self.settings.connect_timeout,
             first_byte: self.settings.first_byte,
-            silence: self.settings.silence.or(timeout.is_none().then_some(SILENCE)),
+            silence: self.settings.silence_beside(timeout),
         }
     }
 
@@ -177,7 +172,6 @@ impl Inner {
             debug!("{} is tried again in {wait:?}", parts.asked);
             ran |= result.as_ref().map_or_else(Error::may_have_run, |_| true);
             if let Ok(Arrived { mut conn, .. }) = result {
-                conn.settle();
                 conn.drain();
             }
             self.pause(wait, parts.cancel.as_ref());
@@ -219,15 +213,16 @@ impl Inner {
                 self.settings.use_to_the_last && replayable && replay::is_safe(method);
             let want = Want { fresh: replayed, to_the_last, idle_at_most };
             let order = self.order(parts, body, limits, want);
-            let failed = match self.once(parts, body, order) {
-                Ok((head, conn)) => return Ok(Arrived { head, conn, replayed, retries: 0 }),
+            let mut failed = match self.once(parts, body, order) {
+                Ok((head, conn)) => {
+                    #[cfg(feature = "cookies")]
+                    self.take_cookies(&parts.asked, &head);
+                    return Ok(Arrived { head, conn, replayed, retries: 0 });
+                }
                 Err(failed) => *failed,
             };
             let outcome = &failed.outcome;
-            let ended = match parts.cancel.as_ref().is_some_and(Canceller::has_cancelled) {
-                true => Some(Trouble::Cancelled),
-                false => self.core.is_closed().then_some(Trouble::Shut),
-            };
+            let ended = self.core.ended(parts.cancel.as_ref());
             let attempt = Attempt {
                 reused: outcome.used.is_some_and(|used| used.idle.is_some()),
                 ended: ended.is_none()
@@ -239,13 +234,14 @@ impl Inner {
             let again = !replayed && attempt.may_be_replayed(parts.replay, method);
             if !again || limits.is_over() || body.rewind().is_err() {
                 let idle = outcome.used.and_then(|used| used.idle);
-                let error = match ended {
-                    Some(trouble) => failure::ended_here(trouble, outcome, &parts.asked),
-                    None => failed.told(&parts.asked),
-                };
+                if ended.is_some() {
+                    failed.outcome.trouble = ended;
+                }
+                let error = failed.told(&parts.asked);
                 debug!("{} failed, idle before: {idle:?}", parts.asked);
+                let late = error.is_limit() && limits.is_over();
                 // Whatever became of the second, the first may have run.
-                return Err(error.having_run(begun));
+                return Err(error.being_late(late).having_run(begun));
             }
             (replayed, begun) = (true, attempt.begun);
             self.tell_replay(parts, outcome);
@@ -255,16 +251,22 @@ impl Inner {
     /// What the connection is to be and to send.
     pub(super) fn order(&self, parts: &Parts, body: &Body, limits: Limits, want: Want) -> Order {
         let route = self.route(&parts.asked.uri);
+        #[cfg(feature = "cookies")]
+        let cookie = self.cookie_for(parts);
+        #[cfg(not(feature = "cookies"))]
+        let cookie: Option<String> = None;
         let request = Request {
             method: &parts.asked.method,
             uri: &parts.asked.uri,
             headers: &parts.headers,
             body,
+            cookie: cookie.as_deref(),
             defaults: &self.settings.defaults,
             route: &route,
         };
         let cancel = parts.cancel.clone();
-        Order { want, pinned: None, limits, cancel, outbound: request.outbound() }
+        let outbound = request.outbound();
+        Order { want, pinned: None, limits, cancel, outbound, route: Some(route) }
     }
 
     fn route(&self, uri: &Uri) -> Route {
@@ -293,7 +295,7 @@ impl Inner {
             call::during(order, || self.run_ureq(parts, body, framed));
         if let Some(taken) = order.and_then(|order| order.pinned) {
             // It failed before it asked for a connection: the place must not stay taken.
-            self.core.leave_unused(taken);
+            self.core.leave_unused(taken, Eviction::NotReusable);
         }
         match (result, outcome.arrived.take()) {
             (Ok(_), Some((head, conn))) => Ok((head, conn)),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const TOGETHER: Duration = Duration::from_millis(50);
 
 /// After this long an estimate is forgotten: servers are reconfigured.
-pub(crate) const FORGOTTEN: Duration = Duration::from_secs(600);
+const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// A server that cannot be reached this soon after a close was going down: nothing is learnt.
 const GOING_DOWN: Duration = Duration::from_secs(2);
@@ -85,8 +85,7 @@ impl IdleLimit {
 
     /// A connection outlived so long without a request.
     pub(crate) fn on_survived(&mut self, now: Instant, idle: Duration) {
-        let longest = self.survived.filter(|(_, at)| now - *at < FORGOTTEN);
-        if longest.is_none_or(|(longest, _)| idle >= longest) {
+        if lately(now, self.survived).is_none_or(|longest| idle >= longest) {
             self.survived = Some((idle, now));
         }
         if self.suspect.is_some_and(|suspect| outlives(idle, suspect.idle)) {
@@ -151,8 +150,7 @@ impl IdleLimit {
 
     /// Whether what is known speaks against a limit of so long.
     fn contradicts(&self, now: Instant, close: Close) -> bool {
-        let survived = self.survived.filter(|(_, at)| now - *at < FORGOTTEN);
-        survived.is_some_and(|(longest, _)| outlives(longest, close.idle))
+        lately(now, self.survived).is_some_and(|longest| outlives(longest, close.idle))
             || close.said.is_some_and(|said| close.idle < said * 4 / 5)
     }
 
@@ -170,12 +168,16 @@ impl IdleLimit {
 
     /// What was learnt, and not so long ago.
     pub(crate) fn learnt(&self, now: Instant) -> Option<Duration> {
-        self.learnt.filter(|learnt| now - learnt.at < FORGOTTEN).map(|learnt| learnt.limit)
+        self.fresh(now).map(|learnt| learnt.limit)
+    }
+
+    fn fresh(&self, now: Instant) -> Option<Learnt> {
+        self.learnt.filter(|learnt| now - learnt.at < FORGOTTEN)
     }
 
     /// What the server said last, and not so long ago.
     pub(crate) fn hinted(&self, now: Instant) -> Option<Duration> {
-        self.said.filter(|(_, at)| now - *at < FORGOTTEN).map(|(said, _)| said)
+        lately(now, self.said)
     }
 
     /// How long a connection may have been idle to be used, at most `wanted`: at a distance from
@@ -189,7 +191,7 @@ impl IdleLimit {
         to_the_last: bool,
         said: Option<Duration>,
     ) -> Duration {
-        let fresh = self.learnt.filter(|learnt| now - learnt.at < FORGOTTEN);
+        let fresh = self.fresh(now);
         let seen = fresh.is_some_and(|learnt| learnt.said == said);
         let said = said.filter(|_| !seen).map(|said| self.with_margin(said));
         let learnt = fresh.map(|learnt| match to_the_last {
@@ -208,6 +210,11 @@ impl IdleLimit {
     pub(crate) fn is_blank(&self, now: Instant) -> bool {
         self.learnt(now).is_none() && self.pending.is_empty() && self.suspect.is_none()
     }
+}
+
+/// What was seen or said, if that is not too long ago.
+pub(crate) fn lately(now: Instant, seen: Option<(Duration, Instant)>) -> Option<Duration> {
+    seen.filter(|(_, at)| now - *at < FORGOTTEN).map(|(time, _)| time)
 }
 
 /// Whether two idle ages may be the same limit.

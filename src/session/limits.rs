@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use super::trouble::{Trouble, Way};
 
 /// Waits that nobody limits end some time, so that sums of times do not overflow.
-const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A shutdown is looked for this often while nothing else happens.
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
 
 /// The times of one request.
 #[derive(Clone, Copy, Debug)]

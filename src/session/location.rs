@@ -15,38 +15,35 @@ pub(crate) enum Nowhere {
 /// The parts of a reference, each as it stands there.
 struct Reference<'a> {
     scheme: Option<&'a str>,
-    authority: Option<&'a str>,
-    path: &'a str,
-    query: Option<&'a str>,
+    authority: Option<&'a [u8]>,
+    path: &'a [u8],
+    query: Option<&'a [u8]>,
 }
 
 /// The URL that a `Location` means. Fragments are not sent, and so not kept.
 pub(crate) fn resolve(base: &Uri, location: &[u8]) -> Result<Uri, Nowhere> {
-    let text = encoded(location.trim_ascii());
-    let reference = Reference::read(&text);
+    let reference = Reference::read(location.trim_ascii());
     let base_scheme = base.scheme_str().unwrap_or("http");
     let scheme = match reference.scheme {
         None => base_scheme.to_owned(),
         Some(scheme) => scheme.to_ascii_lowercase(),
     };
     if scheme != "http" && scheme != "https" {
-        return Err(Nowhere::Scheme(scheme));
+        return Err(Nowhere::Scheme(scheme.chars().take(32).collect()));
     }
     // `http:path` is an old way to write `path` (RFC 3986, section 5.2.2).
     let own = reference.scheme.is_some() && scheme != base_scheme;
     let base_authority = base.authority().map_or("", |authority| authority.as_str());
-    let (authority, path, query) = match reference {
-        Reference { authority: Some(authority), path, query, .. } => {
-            (authority, without_dots(path), query)
+    let (path, query) = (encoded(reference.path), reference.query.map(encoded));
+    let (authority, path, query) = match reference.authority {
+        Some(authority) => (plain(authority)?, without_dots(&path), query),
+        None if own => return Err(Nowhere::Wrong("it has no host")),
+        None if path.is_empty() => {
+            let query = query.or(base.query().map(str::to_owned));
+            (base_authority, base.path().to_owned(), query)
         }
-        _ if own => return Err(Nowhere::Wrong("it has no host")),
-        Reference { path: "", query, .. } => {
-            (base_authority, base.path().to_owned(), query.or(base.query()))
-        }
-        Reference { path, query, .. } if path.starts_with('/') => {
-            (base_authority, without_dots(path), query)
-        }
-        Reference { path, query, .. } => {
+        None if path.starts_with('/') => (base_authority, without_dots(&path), query),
+        None => {
             let folder = base.path().rsplit_once('/').map_or("", |(folder, _)| folder);
             (base_authority, without_dots(&format!("{folder}/{path}")), query)
         }
@@ -57,21 +54,29 @@ pub(crate) fn resolve(base: &Uri, location: &[u8]) -> Result<Uri, Nowhere> {
     text.parse().map_err(|_| Nowhere::Wrong("it is no URL"))
 }
 
+/// An authority as it stands there. What is encoded in it would be another one: of
+/// `http://a\@b/` browsers make the host `a`, and RFC 3986 nothing at all.
+fn plain(authority: &[u8]) -> Result<&str, Nowhere> {
+    let text = std::str::from_utf8(authority).ok();
+    let text = text.filter(|text| text.bytes().all(is_of_url));
+    text.ok_or(Nowhere::Wrong("its host holds what no URL may hold"))
+}
+
 impl<'a> Reference<'a> {
     /// RFC 3986, appendix B.
-    fn read(text: &'a str) -> Reference<'a> {
-        let text = text.split_once('#').map_or(text, |(text, _)| text);
-        let (scheme, rest) = match text.split_once(':') {
-            Some((scheme, rest)) if is_scheme(scheme) => (Some(scheme), rest),
-            _ => (None, text),
+    fn read(bytes: &'a [u8]) -> Reference<'a> {
+        let (bytes, _) = split(bytes, b'#').unwrap_or((bytes, &[]));
+        let (scheme, rest) = match split(bytes, b':') {
+            Some((scheme, rest)) if is_scheme(scheme) => (std::str::from_utf8(scheme).ok(), rest),
+            _ => (None, bytes),
         };
-        let (rest, query) = match rest.split_once('?') {
+        let (rest, query) = match split(rest, b'?') {
             Some((rest, query)) => (rest, Some(query)),
             None => (rest, None),
         };
-        match rest.strip_prefix("//") {
+        match rest.strip_prefix(b"//") {
             Some(rest) => {
-                let end = rest.find('/').unwrap_or(rest.len());
+                let end = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
                 let (authority, path) = rest.split_at(end);
                 Reference { scheme, authority: Some(authority), path, query }
             }
@@ -80,9 +85,15 @@ impl<'a> Reference<'a> {
     }
 }
 
-fn is_scheme(text: &str) -> bool {
-    text.starts_with(|first: char| first.is_ascii_alphabetic())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+/// What stands before the first of these bytes, and behind it.
+fn split(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let at = bytes.iter().position(|byte| *byte == at)?;
+    Some((&bytes[..at], &bytes[at + 1..]))
+}
+
+fn is_scheme(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
 }
 
 /// Without `.` and `..` (RFC 3986, section 5.2.4). What leads above the root stays there.
@@ -111,13 +122,17 @@ fn without_dots(path: &str) -> String {
 fn encoded(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(byte) {
+        if is_of_url(*byte) {
             text.push(*byte as char);
         } else {
             push_encoded(&mut text, *byte);
         }
     }
     text
+}
+
+fn is_of_url(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
 }
 
 /// A byte as `%` and two digits.
@@ -212,6 +227,15 @@ mod tests {
         }
         assert!(matches!(from("http://h/", "data:text/plain,x"), Err(Nowhere::Scheme(_))));
         assert_eq!(from("http://h/", "https:x"), Err(Nowhere::Wrong("it has no host")));
+    }
+
+    #[test]
+    fn an_authority_is_not_made_one_by_encoding() {
+        for location in
+            ["http://a\\@b/", "//a\\b/", "http://u ser@h/", "http://h\"/", "http://ä/", "//a b"]
+        {
+            assert!(matches!(from("http://h/", location), Err(Nowhere::Wrong(_))), "{location}");
+        }
     }
 
     proptest! {

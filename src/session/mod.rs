@@ -84,7 +84,7 @@
 //! # Proxies, TLS, gzip, JSON
 //!
 //! Proxies come from the environment or from [`proxy`](SessionBuilder::proxy). Features: `tls`
-//! (https, on by default), `gzip` (on by default), `json`, `socks-proxy`. The
+//! (https, on by default), `gzip` (on by default), `brotli`, `cookies`, `json`. The
 //! [agent](Session::agent) is there for whatever else ureq can do.
 
 mod authority;
@@ -96,7 +96,10 @@ mod cancel;
 mod charset;
 mod compose;
 mod conn;
+#[cfg(feature = "cookies")]
+mod cookies;
 mod core;
+mod date;
 mod decode;
 mod defaults;
 mod dial;
@@ -139,6 +142,8 @@ use ureq::http::{self, Method, Request as HttpRequest, Uri};
 pub use body::Body;
 pub use builder::SessionBuilder;
 pub use cancel::Canceller;
+#[cfg(feature = "cookies")]
+pub use cookies::Cookies;
 pub use event::{HostStats, SessionEvent, SessionEventKind, SessionStats};
 pub use eviction::Eviction;
 pub use multipart::Multipart;
@@ -210,14 +215,20 @@ impl Session {
 
     /// What happens to connections from now on. All receivers of a session read from one queue of
     /// 4096; what finds no room is counted in [`SessionStats::events_lost`].
+    ///
+    /// In a forked child nothing ever comes: what happens to connections happens in the parent.
     pub fn events(&self) -> Receiver<SessionEvent> {
+        if self.inner.core.is_forked() {
+            return crossbeam_channel::never(); // the lock may be held for ever
+        }
         self.inner.core.pool().teller.events()
     }
 
     /// The agent, for whatever ureq can do. It uses the same connections; but what it sends is not
     /// replayed, and bodies that it leaves unread cost their connection. Requests with TLS, proxy
-    /// or socket settings of their own get connections of their own, which are not kept. Base URL,
-    /// default headers and retries are the session's alone.
+    /// or socket settings of their own get connections of their own, which are not kept. Base URL
+    /// and default headers are added to its requests as well; retries, cookies and cancellers are
+    /// the session's alone, because ureq follows redirects where no session sees it.
     pub fn agent(&self) -> &ureq::Agent {
         self.inner.outer_agent()
     }

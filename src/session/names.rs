@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::limits::LOOK;
 use crate::drive::guarded::caught;
 use crate::drive::resolve::Resolve;
 use crate::drive::spawn;
@@ -24,9 +25,6 @@ const MOST: usize = 4096;
 
 /// Lookups at the same time: each has a thread, and nothing can end one that hangs.
 const AT_ONCE: usize = 16;
-
-/// A shutdown is looked for this often while a resolver is silent.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// glibc's resolver needs more than a page or two.
 const STACK: usize = 256 * 1024;
@@ -197,7 +195,7 @@ impl Names {
                 Err(text) => Err((ErrorKind::Other, format!("`{host}`: the resolver {text}"))),
             });
         };
-        spawn::spawn("keepbeat-resolve".to_owned(), STACK, body).map(drop)
+        spawn::spawn("keepbeat-resolve", STACK, body).map(drop)
     }
 }
 

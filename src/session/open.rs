@@ -127,7 +127,7 @@ impl<'a> Opening<'a> {
 
     /// By a shutdown, or by its canceller.
     fn is_ended(&self) -> bool {
-        self.core.is_closed() || self.cancel.is_some_and(Canceller::has_cancelled)
+        self.core.ended(self.cancel).is_some()
     }
 
     /// For a part of it that has this time.

@@ -9,7 +9,7 @@ use ureq::http::Uri;
 use ureq::http::uri::Authority;
 
 use super::authority::Address;
-use super::idle_limit::FORGOTTEN;
+use super::idle_limit::lately;
 use super::pipe::Pipe;
 
 /// How many connections, and how long.
@@ -144,7 +144,7 @@ pub(crate) struct Opened {
 impl Member {
     /// What the server says of it, and not so long ago.
     pub(super) fn said(&self, now: Instant) -> Option<Duration> {
-        self.said.filter(|(_, at)| now - *at < FORGOTTEN).map(|(said, _)| said)
+        lately(now, self.said)
     }
 
     pub(super) fn idle_for(&self, now: Instant) -> Duration {

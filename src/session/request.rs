@@ -14,6 +14,7 @@ use ureq::http::{
 
 use super::authority::Address;
 use super::body::Body;
+use super::builder::SILENCE;
 use super::cancel::Canceller;
 use super::compose::Defaults;
 use super::core::Core;
@@ -25,7 +26,8 @@ use super::retry::{Budget, Retry};
 use super::warm::Warmer;
 use super::wire;
 use crate::error::Error;
-use crate::login::{self, percent_decoded};
+use crate::login;
+use crate::protocol::line::number;
 
 /// What a time may be: sums of longer ones overflow.
 pub(crate) const TIMES: RangeInclusive<Duration> =
@@ -56,8 +58,17 @@ pub(crate) struct Settings {
     pub(crate) first_byte: Option<Duration>,
     pub(crate) silence: Option<Duration>,
     pub(crate) defaults: Defaults,
-    pub(crate) common: Common,
+    pub(crate) common: Arc<Common>,
     pub(crate) retry: Option<Retry>,
+    #[cfg(feature = "cookies")]
+    pub(crate) cookies: Option<super::Cookies>,
+}
+
+impl Settings {
+    /// How long a server may be silent beside this time for the whole request.
+    pub(crate) fn silence_beside(&self, timeout: Option<Duration>) -> Option<Duration> {
+        self.silence.or(timeout.is_none().then_some(SILENCE))
+    }
 }
 
 impl Inner {
@@ -223,6 +234,9 @@ impl RequestBuilder {
     /// A status is no error; see [`Response::error_for_status`].
     pub fn send(self) -> Result<Response, Error> {
         let RequestBuilder { inner, parts, mut body } = self;
+        if inner.core.is_forked() {
+            return Err(Error::forked_session()); // its locks may be held for ever
+        }
         let mut parts = parts?;
         parts.complete(&inner.settings.common, &mut body)?;
         inner.core.requests.fetch_add(1, Ordering::Relaxed);
@@ -279,6 +293,9 @@ impl Parts {
                 return wrong(&format!("`{name}` more than once"));
             }
         }
+        if let Some(host) = self.headers.get(header::HOST) {
+            check_host(host).or_else(|what| wrong(&format!("its `Host`: {what}")))?;
+        }
         self.check_framing(body).or_else(|what| wrong(&what))?;
         if body.len() == Some(0) {
             self.headers.remove(header::EXPECT); // there is nothing to continue with
@@ -297,13 +314,20 @@ impl Parts {
             }
         }
         let Some(said) = self.headers.get(header::CONTENT_LENGTH) else { return Ok(()) };
-        // Digits alone; `parse` would take a sign as well.
-        let digits = said.to_str().ok().filter(|said| said.bytes().all(|b| b.is_ascii_digit()));
-        let said = digits.and_then(|said| said.parse().ok());
-        if !said.is_some_and(|said| body.expect(said)) {
+        if !number(said.as_bytes()).is_some_and(|said| body.expect(said)) {
             return Err("its `Content-Length` is not its body's".to_owned());
         }
         Ok(())
+    }
+}
+
+/// What `Host` may say: host and port, or nothing (RFC 9112, section 3.2).
+fn check_host(host: &HeaderValue) -> Result<(), &'static str> {
+    let host = host.to_str().map_err(|_| "a character that no host name has")?;
+    match host.is_empty() {
+        true => Ok(()),
+        false if host.contains('@') => Err("user and password are no part of it"),
+        false => Address::read(host).map(drop),
     }
 }
 
@@ -331,9 +355,7 @@ pub(super) fn checked(uri: Uri) -> Result<(Uri, Option<HeaderValue>), Error> {
 
 /// The header for a user and a password of a URL.
 fn basic(login: &str) -> Result<HeaderValue, &'static str> {
-    let (user, password) = login.split_once(':').unwrap_or((login, ""));
-    let pair = percent_decoded(user).zip(percent_decoded(password));
-    let (user, password) = pair.ok_or("in user and password write `%` as `%25`")?;
+    let (user, password) = login::of_url(login)?;
     let token = login::basic(&user, &password)?;
     let mut header =
         HeaderValue::from_str(&format!("Basic {token}")).expect("base64 is fit for a header");

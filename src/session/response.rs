@@ -13,6 +13,7 @@ use super::decode::Source;
 use super::facts::Facts;
 use super::failure::{self, Asked};
 use super::inbound::{Coding, Head};
+use super::trouble::Trouble;
 use crate::error::{Error, Kind};
 
 /// What `text` and `bytes` read at most, unless told otherwise.
@@ -152,18 +153,19 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// As [`bytes`](Response::bytes); and if the charset is another one, which the error names.
+    /// As [`bytes`](Response::bytes); and if the charset is another one, which the error names. Then
+    /// nothing of the body has been read.
     pub fn text(&mut self) -> Result<String, Error> {
         let charset = self.header("content-type").and_then(charset::of_content_type);
-        let bytes = self.bytes()?;
-        charset::decode(bytes, charset.as_deref()).map_err(|charset| {
+        let charset = charset::known(charset.as_deref()).map_err(|other| {
             let text = format!(
-                "{}: its text is in the charset `{charset}`, which is not known here: take its \
+                "{}: its text is in the charset `{other}`, which is not known here: take its \
                  `bytes`, and decode them",
                 self.body.request
             );
             Error::request(Kind::Http, text).having_run(true)
-        })
+        })?;
+        Ok(charset.decode(self.bytes()?))
     }
 
     /// The whole body.
@@ -237,8 +239,33 @@ pub struct Reader {
     source: Source,
     ended: bool,
     /// What went wrong, and goes wrong again whenever somebody reads on: no end, but an error.
-    fault: Option<(io::ErrorKind, String)>,
+    fault: Option<Fault>,
     request: Asked,
+}
+
+/// An error that can be told again.
+enum Fault {
+    Cancelled,
+    Shut,
+    Other(io::ErrorKind, String),
+}
+
+impl Fault {
+    fn of(error: &io::Error) -> Fault {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Trouble>()) {
+            Some(Trouble::Cancelled) => Fault::Cancelled,
+            Some(Trouble::Shut) => Fault::Shut,
+            _ => Fault::Other(error.kind(), error.to_string()),
+        }
+    }
+
+    fn again(&self) -> io::Error {
+        match self {
+            Fault::Cancelled => io::Error::other(Trouble::Cancelled),
+            Fault::Shut => io::Error::other(Trouble::Shut),
+            Fault::Other(kind, text) => io::Error::new(*kind, text.clone()),
+        }
+    }
 }
 
 impl Read for Reader {
@@ -247,14 +274,13 @@ impl Read for Reader {
             return Ok(0);
         }
         if self.source.conn().is_some_and(Conn::is_forked) {
-            return Err(io::Error::other(super::trouble::Trouble::Forked));
+            return Err(io::Error::other(Trouble::Forked));
         }
-        if let Some((kind, text)) = &self.fault {
-            return Err(io::Error::new(*kind, text.clone()));
+        if let Some(fault) = &self.fault {
+            return Err(fault.again());
         }
-        let n = self.source.read(buffer).inspect_err(|error| {
-            self.fault = Some((error.kind(), error.to_string()));
-        })?;
+        let n =
+            self.source.read(buffer).inspect_err(|error| self.fault = Some(Fault::of(error)))?;
         self.ended = n == 0;
         Ok(n)
     }

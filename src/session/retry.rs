@@ -6,9 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use ureq::http::{Method, StatusCode};
 
+use super::date;
 use super::inbound::Head;
 use super::replay::Replay;
 use crate::error::{Error, ErrorKind};
+use crate::protocol::http::hint::number;
 
 /// A request earns so much of a further attempt: a server that fails gets a tenth more of requests,
 /// and not a multiple of them.
@@ -38,6 +40,7 @@ const SAVED: u32 = 10 * COST;
 /// let session = Session::builder().retry(retry).timeout(Duration::from_secs(20)).build()?;
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
+#[must_use = "nothing is sent again before a session or a request has it"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
     times: u32,
@@ -146,30 +149,24 @@ fn has_passed_by(error: &Error, replay: Replay, method: &Method) -> bool {
 /// What `Retry-After` says: seconds, or a time (RFC 9110, section 10.2.3).
 fn asked(value: &[u8], now: SystemTime) -> Option<Duration> {
     let text = std::str::from_utf8(value).ok()?.trim();
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    if let Some(seconds) = number(text) {
+        return Some(Duration::from_secs(seconds));
     }
-    let until = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds_of(text)?))?;
-    Some(until.duration_since(now).unwrap_or_default())
+    Some(time_of(text)?.duration_since(now).unwrap_or_default())
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT` in seconds since 1970; the older forms are sent by nobody.
-fn seconds_of(date: &str) -> Option<u64> {
-    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    let words: Vec<&str> = date.split(' ').collect();
+/// `Sun, 06 Nov 1994 08:49:37 GMT`; nobody sends the older forms.
+fn time_of(text: &str) -> Option<SystemTime> {
+    let words: Vec<&str> = text.split(' ').collect();
     let [_, day, month, year, time, "GMT"] = words[..] else { return None };
-    let month = MONTHS.find(month).filter(|at| month.len() == 3 && at % 3 == 0)? as u64 / 3 + 1;
-    let number = |text: &str, range: std::ops::RangeInclusive<u64>| {
-        text.parse::<u64>().ok().filter(|number| range.contains(number))
-    };
-    let (day, year) = (number(day, 1..=31)?, number(year, 1970..=9999)?);
     let clock: Vec<&str> = time.split(':').collect();
     let [hour, minute, second] = clock[..] else { return None };
-    let seconds = number(hour, 0..=23)? * 3600 + number(minute, 0..=59)? * 60;
-    // Years begin in March here, so that the day of a leap year is the last one.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    Some((days - 719_468) * 86_400 + seconds + number(second, 0..=60)?)
+    let month = date::month(month).filter(|_| month.len() == 3)?;
+    let number = |text: &str| text.parse().ok();
+    date::moment(
+        (number(year)?, month, number(day)?),
+        (number(hour)?, number(minute)?, number(second)?),
+    )
 }
 
 #[cfg(test)]

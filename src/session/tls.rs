@@ -23,7 +23,7 @@ const MOST_RECORDS: usize = 16;
 /// What rustls needs to know, with what a server may want to hear before it speaks HTTP/1.1
 /// (RFC 7301).
 pub(crate) fn config(tls: &crate::tls::Tls) -> Result<Arc<ClientConfig>, Error> {
-    let mut config = ClientConfig::clone(&*tls.config()?);
+    let mut config = tls.config()?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

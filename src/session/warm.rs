@@ -1,6 +1,7 @@
 //! Warm: a heartbeat on idle connections, so that the next request finds one that stands. Opt-in,
 //! because it is traffic that nobody else asked for.
 
+use std::fmt;
 use std::sync::{Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,6 @@ use log::{debug, warn};
 use ureq::http::Method;
 
 use super::body::Body;
-use super::buffers::Buffers;
 use super::call::Order;
 use super::eviction::Eviction;
 use super::failure::Asked;
@@ -49,11 +49,19 @@ const STACK: usize = 512 * 1024;
 /// let session = Session::builder().warm(Warm::head("/health")).build()?;
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Warm {
     method: Method,
     path: String,
     at_most: Duration,
+}
+
+impl fmt::Debug for Warm {
+    /// Without the query, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.split('?').next().unwrap_or_default();
+        write!(f, "{} {path} for {:?}", self.method, self.at_most)
+    }
 }
 
 impl Warm {
@@ -101,7 +109,7 @@ impl Warmer {
         let (sender, receiver) = bounded(0);
         let warm = self.warm.clone();
         let body = move || run(&warm, &inner, &receiver);
-        if let Err(error) = spawn::spawn("keepbeat-warm".to_owned(), STACK, body) {
+        if let Err(error) = spawn::spawn("keepbeat-warm", STACK, body) {
             warn!("connections are not kept warm: {error}");
         }
         *stop = Some(sender);
@@ -137,12 +145,11 @@ fn run(warm: &Warm, inner: &Weak<Inner>, stop: &Receiver<()>) {
 fn beat(warm: &Warm, inner: &Inner, key: &Key, mut taken: Taken) {
     // Whatever lies there already is no answer to this.
     if !matches!(taken.pipe.probe(), Probe::Quiet) {
-        let Taken { id, pipe, .. } = taken;
-        return inner.core.leave(id, pipe, Buffers::default(), Eviction::UnexpectedBytes);
+        return inner.core.leave_unused(taken, Eviction::UnexpectedBytes);
     }
     let scheme = if key.https { "https" } else { "http" };
     let Ok(uri) = format!("{scheme}://{}{}", key.authority, warm.path).parse() else {
-        return inner.core.leave_unused(taken);
+        return inner.core.leave_unused(taken, Eviction::NotReusable);
     };
     let parts = Parts::new(Asked { method: warm.method.clone(), uri }, Replay::Never);
     let deadline = Some(Instant::now() + ANSWER);
@@ -152,7 +159,6 @@ fn beat(warm: &Warm, inner: &Inner, key: &Key, mut taken: Taken) {
     let order = Order { pinned: Some(taken), ..inner.order(&parts, &body, limits, want) };
     match inner.once(&parts, &mut body, order) {
         Ok((_, mut conn)) => {
-            conn.settle();
             conn.drain();
             inner.core.pool().stats.warmed += 1;
         }

@@ -8,7 +8,6 @@
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
@@ -19,7 +18,7 @@ use super::eviction::Eviction;
 use super::pipe::Probe;
 use super::places::SlotId;
 use super::pool::Pool;
-use crate::drive::spawn;
+use crate::drive::spawn::{self, Thread};
 use crate::sys::{self, Epoll, Happened, Interest};
 
 /// An idle connection is in steady use until it has been idle for so long.
@@ -33,7 +32,7 @@ pub(crate) struct Watcher {
     epoll: Option<Arc<Epoll>>,
     stop: Arc<AtomicBool>,
     started: AtomicBool,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<Thread>>,
     /// The process that it was made in.
     generation: u64,
 }
@@ -73,7 +72,7 @@ impl Watcher {
         let (epoll, stop) = (Arc::clone(epoll), Arc::clone(&self.stop));
         let core = Arc::downgrade(core);
         let body = move || run(&epoll, &stop, &core);
-        match spawn::spawn("keepbeat-idle".to_owned(), STACK, body) {
+        match spawn::spawn("keepbeat-idle", STACK, body) {
             Ok(thread) => {
                 *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
             }
@@ -100,7 +99,7 @@ impl Drop for Watcher {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // The last holder of the session may have been the watcher itself, for a moment.
-            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+            if !thread.is_current() && thread.join().is_err() {
                 warn!("the watcher of idle connections had panicked");
             }
         }

@@ -37,12 +37,14 @@ impl Bell {
         unsafe { libc::write(fd, (&raw const one).cast(), size_of::<u64>()) };
     }
 
-    /// Takes the rings so far: the next wait is for a new one. Look at what was rung for after it.
-    pub(crate) fn clear(&self) {
+    /// Takes the rings so far, and says how many: the next wait is for a new one. Look at what was
+    /// rung for after it.
+    pub(crate) fn clear(&self) -> u64 {
         let mut rings = 0_u64;
         let fd = self.counter.as_raw_fd();
         // SAFETY: eight bytes are written to a valid u64. It fails where nobody has rung.
         unsafe { libc::read(fd, (&raw mut rings).cast(), size_of::<u64>()) };
+        rings
     }
 }
 
@@ -61,15 +63,20 @@ impl Bell {
         let _ = io::Write::write(&mut &self.pair.0, &[1]);
     }
 
-    /// Takes the rings so far: the next wait is for a new one. Look at what was rung for after it.
-    pub(crate) fn clear(&self) {
-        while matches!(io::Read::read(&mut &self.pair.1, &mut [0; 64]), Ok(1..)) {}
+    /// Takes the rings so far, and says how many: the next wait is for a new one. Look at what was
+    /// rung for after it.
+    pub(crate) fn clear(&self) -> u64 {
+        let mut rings = 0;
+        while let Ok(taken @ 1..) = io::Read::read(&mut &self.pair.1, &mut [0; 64]) {
+            rings += taken as u64;
+        }
+        rings
     }
 }
 
 impl Bell {
     /// Takes the first item of a queue for which this bell, if there is one, was rung after each
-    /// item and at the end. It rings on while something waits, and for ever after the end.
+    /// batch of items and at the end. It rings on while something waits, and for ever after the end.
     pub(crate) fn take<T>(bell: Option<&Bell>, queue: &Receiver<T>) -> Result<T, TryRecvError> {
         let first = queue.try_recv();
         let (Some(bell), Err(_)) = (bell, &first) else { return first };

@@ -12,6 +12,7 @@ mod net;
 mod poll;
 mod process;
 mod queue;
+mod spawn;
 mod tcp;
 mod thread;
 
@@ -31,8 +32,9 @@ pub(crate) use poll::{
 };
 pub(crate) use process::Own;
 pub(crate) use queue::queue_drops;
+pub(crate) use spawn::Thread;
 pub(crate) use tcp::{peek_now, recv_now, retransmission_timeout, set_longest_rto, tcp_info};
-pub(crate) use thread::{set_timer_slack, with_signals_blocked};
+pub(crate) use thread::set_timer_slack;
 
 #[cfg(not(unix))]
 compile_error!("keepbeat needs a Unix: it waits in poll(2). It is tested on Linux.");

@@ -49,6 +49,11 @@ fn private_libs(dir: &Path) -> Vec<String> {
 
 /// Compiles `c/NAME.c`, as strictly as its users do.
 pub fn compile(name: &str, linked: Linked) -> PathBuf {
+    compile_with(name, linked, &[])
+}
+
+/// The same with more for the compiler, behind all else.
+pub fn compile_with(name: &str, linked: Linked, more: &[&str]) -> PathBuf {
     let dir = built();
     let program = dir.join(format!("{name}-{linked:?}").to_lowercase());
     let mut cc = Command::new("cc");
@@ -64,7 +69,7 @@ pub fn compile(name: &str, linked: Linked) -> PathBuf {
             cc.arg(format!("-Wl,-rpath,{}", dir.display()));
         }
     }
-    let output = cc.output().expect("a C compiler");
+    let output = cc.args(more).output().expect("a C compiler");
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     program
 }

@@ -22,6 +22,21 @@ fn what_cannot_work_is_refused_with_a_code_and_a_sentence() {
 }
 
 #[test]
+fn numbers_at_their_ends_and_structs_of_nonsense_are_refused_or_work() {
+    both_ways("bounds", &[]);
+}
+
+#[test]
+fn what_is_no_connection_is_refused_and_each_descriptor_has_one_owner() {
+    both_ways("descriptors", &[]);
+}
+
+#[test]
+fn threads_are_cancelled_interrupted_and_small_and_callbacks_may_call_back() {
+    both_ways("threads", &[]);
+}
+
+#[test]
 fn structs_that_have_grown_or_not_yet_grown_are_understood() {
     both_ways("grown", &[]);
 }
@@ -68,6 +83,7 @@ fn the_log_goes_where_the_program_says() {
     // A port where nobody listens: that is worth a line.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     both_ways("log", &[&format!("tcp://{free}")]);
+    both_ways("log", &[]);
 }
 
 /// As their Makefile builds them, against a peer that answers and then goes.
@@ -123,24 +139,55 @@ fn the_examples_build_and_say_what_happened() {
     assert!(err_said.contains("lost, closed-by-peer: "), "{err_said}");
 }
 
-/// Once more under valgrind, which sees what is read or written wrongly, and what is lost.
-#[test]
-fn memory_is_used_as_it_was_allocated() {
-    if Command::new("valgrind").arg("--version").output().is_err() {
+/// Whether valgrind is there; where it is not, that is said.
+fn has_valgrind() -> bool {
+    let there = Command::new("valgrind").arg("--version").output().is_ok();
+    if !there {
         assert!(std::env::var_os("KEEPBEAT_REQUIRE").is_none(), "valgrind is not installed");
         eprintln!("skipped: valgrind is not installed");
+    }
+    there
+}
+
+/// A program under one of its tools, with the suppressions that are shipped.
+fn valgrind(options: &[&str], name: &str, args: &[&str]) -> Command {
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--error-exitcode=9", "--quiet", "--suppressions=src/capi/valgrind.supp"]);
+    valgrind.args(options).arg(compile(name, Linked::Shared)).args(args);
+    valgrind
+}
+
+/// What it sees that is read or written wrongly, and what is lost.
+#[test]
+fn memory_is_used_as_it_was_allocated() {
+    if !has_valgrind() {
         return;
     }
-    let programs = ["refused", "grown", "frames", "follow"];
-    let runs = programs.map(|name| {
-        thread::spawn(move || {
-            let mut valgrind = Command::new("valgrind");
-            valgrind.args(["--error-exitcode=9", "--leak-check=full", "--quiet"]);
-            valgrind.args(["--errors-for-leak-kinds=definite", "--show-leak-kinds=definite"]);
-            valgrind.arg("--suppressions=src/capi/valgrind.supp");
-            valgrind.arg(compile(name, Linked::Shared));
-            finish(valgrind)
-        })
-    });
+    let programs = ["refused", "grown", "frames", "follow", "descriptors", "bounds"];
+    let leaks = ["--leak-check=full", "--errors-for-leak-kinds=definite"];
+    let runs = programs.map(|name| thread::spawn(move || finish(valgrind(&leaks, name, &[]))));
     runs.into_iter().for_each(|run| drop(run.join().expect("clean")));
+}
+
+/// Helgrind, which a program of pthreads is run under, finds no race where there is none, and the one
+/// that is planted.
+#[test]
+fn a_race_is_found_in_the_program_and_none_in_the_library() {
+    if !has_valgrind() {
+        return;
+    }
+    let programs = ["shared", "frames", "follow", "connect", "watch"];
+    let responder = Responder::bind("127.0.0.1:0", || Line).unwrap();
+    let target = format!("line://{}", responder.local_addr());
+    let target = target.as_str();
+    thread::scope(|scope| {
+        for name in programs {
+            let args = if name == "watch" { vec![target] } else { Vec::new() };
+            scope.spawn(move || finish(valgrind(&["--tool=helgrind"], name, &args)));
+        }
+    });
+    let planted = valgrind(&["--tool=helgrind"], "shared", &["forgets"]).output().unwrap();
+    let said = String::from_utf8_lossy(&planted.stderr);
+    assert_eq!(planted.status.code(), Some(9), "{said}");
+    assert!(said.contains("Possible data race") && said.contains("send_beat"), "{said}");
 }

@@ -61,7 +61,7 @@ fn a_queue_that_was_full_says_so_by_its_descriptor_too() {
     while lost == 0 {
         assert!(is_readable(queue.as_fd(), LIMIT));
         if let Ok(event) = queue.try_next() {
-            if let EventKind::Lost { count } = event.kind() {
+            if let EventKind::Overflowed { count } = event.kind() {
                 lost = *count;
             }
         }

@@ -26,7 +26,7 @@ fn a_subscriber_that_never_reads_costs_nobody_and_is_told_what_it_lost() {
 
     let all: Vec<_> = reads.iter().collect();
     assert!(all.len() > 2000);
-    let lost = |event: &keepbeat::Event| matches!(event.kind(), EventKind::Lost { .. });
+    let lost = |event: &keepbeat::Event| matches!(event.kind(), EventKind::Overflowed { .. });
     assert!(!all.iter().any(lost), "the reader with room loses nothing");
     for id in &links {
         // Every beat, in order, none twice.
@@ -43,7 +43,7 @@ fn a_subscriber_that_never_reads_costs_nobody_and_is_told_what_it_lost() {
     let kept: Vec<_> = never.iter().collect();
     assert_eq!(kept.len(), 9, "and how many it lost");
     let count = all.len() as u64 - 8;
-    assert_eq!(kept[8].kind(), &EventKind::Lost { count });
+    assert_eq!(kept[8].kind(), &EventKind::Overflowed { count });
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn the_loss_is_counted_to_the_event() {
         eventually("something is lost", || all.len() > 5 + read);
         while let Ok(event) = slow.try_recv() {
             match event.kind() {
-                EventKind::Lost { count } => lost += count,
+                EventKind::Overflowed { count } => lost += count,
                 _ => read += 1,
             }
         }
@@ -71,7 +71,7 @@ fn the_loss_is_counted_to_the_event() {
     coordinator.stop().unwrap();
     for event in slow.iter() {
         match event.kind() {
-            EventKind::Lost { count } => lost += count,
+            EventKind::Overflowed { count } => lost += count,
             _ => read += 1,
         }
     }
@@ -92,7 +92,7 @@ fn a_loss_is_told_though_nothing_else_happens() {
     eventually("handed out", || coordinator.events().len() == 3);
     assert!(matches!(slow.recv_timeout(LIMIT).unwrap().kind(), EventKind::Connected { .. }));
     let event = slow.recv_timeout(LIMIT).unwrap();
-    assert_eq!(event.kind(), &EventKind::Lost { count: 2 });
+    assert_eq!(event.kind(), &EventKind::Overflowed { count: 2 });
     assert_eq!((event.link(), event.name()), (None, "keepbeat"));
 }
 

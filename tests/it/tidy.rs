@@ -74,6 +74,32 @@ fn the_pulse_is_pure() {
 }
 
 #[test]
+fn a_diagnosis_is_decided_without_clocks_and_sockets() {
+    let impure = [
+        "Instant::now",
+        ".elapsed()",
+        "SystemTime",
+        "std::thread",
+        "std::sync::Mutex",
+        "crossbeam",
+        "log::",
+        "std::env",
+        "std::fs",
+        "socket2",
+        "crate::sys",
+        "crate::net",
+        "crate::links",
+        "crate::drive",
+        "crate::session",
+    ];
+    let diagnose = sources().into_iter().filter(|source| source.is_in("src/diagnose"));
+    hold(
+        "src/diagnose decides: pass times and facts in, let src/drive/inquiry look, ask and tell",
+        diagnose.flat_map(|source| lines_with(&source, &impure)).collect(),
+    );
+}
+
+#[test]
 fn unsafe_stands_in_sys_alone_each_time_with_its_reason() {
     let all = sources();
     // The C library is a crate of its own, and its border is nothing else.

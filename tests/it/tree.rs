@@ -49,6 +49,19 @@ fn no_async_runtime_and_no_proc_macro_reaches_a_user() {
     }
 }
 
+/// Who has another ureq, or none, still has heartbeats.
+#[test]
+fn without_sessions_there_is_no_http_client() {
+    let names = |features| -> Vec<String> {
+        tree("normal", features).iter().map(|line| name(line).to_owned()).collect()
+    };
+    let (none, all) = (names("--no-default-features"), names("--all-features"));
+    for of_sessions in ["ureq", "http", "flate2", "psl", "brotli-decompressor"] {
+        assert!(!none.iter().any(|name| name == of_sessions), "{of_sessions}: {none:?}");
+        assert!(all.iter().any(|name| name == of_sessions), "{of_sessions}: {all:?}");
+    }
+}
+
 #[test]
 fn no_async_runtime_reaches_a_contributor() {
     for line in tree("normal,build,dev", "--all-features") {

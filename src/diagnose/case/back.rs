@@ -4,10 +4,12 @@
 use std::time::{Duration, Instant};
 
 use super::Case;
+use super::connection::Connection;
 use super::measure::{add_info, add_since};
 use crate::cause::{Cause, Loss};
+use crate::diagnose::confidence::Confidence;
 use crate::diagnose::decide::accuses;
-use crate::diagnose::diagnosis::{Confidence, Diagnosis};
+use crate::diagnose::diagnosis::Diagnosis;
 use crate::diagnose::evidence::{Evidence, Stage};
 use crate::tcp_info::TcpInfo;
 
@@ -37,16 +39,17 @@ pub(super) struct Back {
 impl Case {
     /// The first answer after a silence.
     pub(super) fn begin_back(&mut self, now: Instant) {
-        let told = self.told.as_ref().filter(|told| !told.is_warning());
+        let told = self.story.told.as_ref().filter(|told| !told.is_warning());
         // A silence that ended a connection before this one did not end here.
-        let was_silent = self.misses > 0;
-        let (Some(first), None, true) = (&self.first, &self.back, was_silent) else { return };
+        let was_silent = self.connection.missed.misses > 0;
+        let Connection { first, back, .. } = &self.connection;
+        let (Some(first), None, true) = (first, back, was_silent) else { return };
         // What was told and may well have ended so needs no other story.
         let sure = told.filter(|told| told.confidence() >= Confidence::Likely);
         if sure.is_some_and(|told| !accuses(told.cause())) {
             return;
         }
-        let silent = self.trouble.since.map_or(Duration::ZERO, |since| now - since);
+        let silent = self.silent(now).unwrap_or_default();
         let detail = format!("the answer came after {silent:.1?}");
         let mut evidence = self.begin(Stage::Back, &Loss::new(Cause::AckTimeout, detail), now);
         self.add_beat(&mut evidence, now);
@@ -61,12 +64,13 @@ impl Case {
             .zip(before.as_ref())
             .map(|(total, before)| total.saturating_sub(before.total_retransmits));
         let (evidence, due) = (Box::new(evidence), now + grace(silent));
-        self.back = Some(Back { since: now, due, waits: false, after: None, evidence, before });
+        self.connection.back =
+            Some(Back { since: now, due, waits: false, after: None, evidence, before });
     }
 
     /// A beat was answered that had been written then.
     pub(super) fn confirm_back(&mut self, sent: Instant, now: Instant) {
-        if let Some(back) = self.back.as_mut().filter(|back| sent > back.since) {
+        if let Some(back) = self.connection.back.as_mut().filter(|back| sent > back.since) {
             back.after.get_or_insert(now.saturating_duration_since(sent));
             if back.waits {
                 back.due = now;
@@ -76,12 +80,12 @@ impl Case {
 
     /// When it is to be explained.
     pub(crate) fn back_due(&self) -> Option<Instant> {
-        self.back.as_ref().map(|back| back.due)
+        self.connection.back.as_ref().map(|back| back.due)
     }
 
     /// Why it was silent, from what the kernel knows by now; none where that was told lately.
     pub(crate) fn end_back(&mut self, info: Option<&TcpInfo>, now: Instant) -> Option<Diagnosis> {
-        let mut back = self.back.take()?;
+        let mut back = self.connection.back.take()?;
         let mut evidence = back.evidence.clone();
         evidence.rtt_after_us = back.after;
         let info = info.filter(|info| self.believes(info, now));
@@ -95,7 +99,7 @@ impl Case {
         // Whether it is slow, or answers alone had been lost, the next one tells.
         if diagnosis.cause() == Cause::SlowPath && back.after.is_none() && !back.waits {
             (back.waits, back.due) = (true, back.since + CONFIRM);
-            self.back = Some(back);
+            self.connection.back = Some(back);
             return None;
         }
         if diagnosis.cause() == Cause::LossyPath {

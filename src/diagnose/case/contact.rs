@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Case;
 use crate::cause::{Cause, Loss};
-use crate::diagnose::diagnosis::Confidence;
+use crate::diagnose::confidence::Confidence;
 use crate::diagnose::evidence::{Evidence, Stage};
 use crate::diagnose::last_words::{self, Said};
 use crate::diagnose::service::Service;
@@ -166,7 +166,7 @@ impl Case {
 
     /// Of an end: whether it came before a word of the peer, and over what.
     pub(super) fn add_at_once(&mut self, evidence: &mut Evidence, loss: &Loss, now: Instant) {
-        let lived = now.saturating_duration_since(self.since);
+        let lived = now.saturating_duration_since(self.connection.since);
         evidence.lived_us = Some(lived);
         let is_end = matches!(loss.cause, Cause::ClosedByPeer | Cause::Reset);
         let Contact { is_watched, answered_here, heard, .. } = &self.contact;
@@ -175,7 +175,7 @@ impl Case {
             return;
         }
         // How long the connection stood before the first beat on it, and that beat waited.
-        let first = self.first.as_ref().map(|first| (first.idle, first.at));
+        let first = self.connection.first.as_ref().map(|first| (first.idle, first.at));
         let with_the_connect = first.is_none_or(|(idle, _)| idle <= WITH_THE_CONNECT);
         let is_unsent = first.is_none();
         self.contact.drop = (lived <= AT_ONCE && with_the_connect).then_some(Drop { is_unsent });
@@ -183,7 +183,8 @@ impl Case {
         evidence.drops = drops.map(|drops| drops.all);
         evidence.drops_unsent = drops.map(|drops| drops.unsent).filter(|unsent| *unsent > 0);
         let waited = first.map(|(_, at)| now.saturating_duration_since(at));
-        let upon = self.outstanding == 1 && waited.is_some_and(|waited| waited <= UPON_A_BEAT);
+        let upon =
+            self.connection.outstanding == 1 && waited.is_some_and(|waited| waited <= UPON_A_BEAT);
         evidence.upon_beat = Some(upon && self.is_first_contact()).filter(|upon| *upon);
     }
 }

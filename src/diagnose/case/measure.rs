@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Case;
 use super::path::LOOK_BACK;
 use crate::cause::{Cause, Loss};
-use crate::diagnose::diagnosis::Confidence;
+use crate::diagnose::confidence::Confidence;
 use crate::diagnose::evidence::{Evidence, Stage};
 use crate::tcp_info::TcpInfo;
 
@@ -41,18 +41,18 @@ impl Case {
     }
 
     pub(super) fn add_beat(&self, evidence: &mut Evidence, now: Instant) {
-        evidence.outstanding = Some(self.outstanding);
-        evidence.misses = Some(self.misses);
-        evidence.partial = self.partial.then_some(true);
+        evidence.outstanding = Some(self.connection.outstanding);
+        evidence.misses = Some(self.connection.missed.misses);
+        evidence.partial = self.connection.missed.partial.then_some(true);
         evidence.good = Some(self.good);
         evidence.beat_rtt_us = self.least_rtt;
         evidence.idle_survived_us = self.history.longest();
-        if let Some(last) = &self.last {
+        if let Some(last) = &self.connection.last {
             evidence.beat_bytes = Some(last.bytes);
             evidence.beat.clone_from(&self.beat);
             evidence.waited_us = Some(now.saturating_duration_since(last.at));
         }
-        if let Some(first) = &self.first {
+        if let Some(first) = &self.connection.first {
             evidence.idle_us = Some(first.idle);
             let (times, least) = self.history.forgets(first.idle);
             if times > 0 {
@@ -66,10 +66,10 @@ impl Case {
     /// What has gathered since the last answer, and how the path was before it.
     pub(super) fn add_trouble(&self, evidence: &mut Evidence, now: Instant) {
         let trouble = &self.trouble;
-        evidence.silent_us = trouble.since.map(|since| now.saturating_duration_since(since));
+        evidence.silent_us = self.silent(now);
         evidence.beats_before = Some(trouble.path.beats());
-        evidence.next_swallowed = Some(self.swallowed).filter(|swallowed| *swallowed > 0);
-        evidence.next_unanswered = Some(self.unanswered).filter(|unanswered| *unanswered > 0);
+        evidence.next_swallowed = Some(self.tries.swallowed).filter(|swallowed| *swallowed > 0);
+        evidence.next_unanswered = Some(self.tries.unanswered).filter(|unanswered| *unanswered > 0);
         evidence.late_beats = trouble.path.late();
         evidence.rtt_lately_us = Some(self.path.longest()).filter(|rtt| !rtt.is_zero());
         evidence.answers_us = Some(trouble.path.least()).filter(|took| !took.is_zero());
@@ -79,22 +79,13 @@ impl Case {
         evidence.acked_ago_us = trouble.acked.map(|acked| now.saturating_duration_since(acked));
         let rtt = evidence.rtt_us.unwrap_or_default();
         evidence.resent_beside = trouble.beside.map(|beside| beside.in_vain(rtt, now));
-        let told = self.told.as_ref().filter(|told| told.confidence() >= Confidence::Likely);
+        let told = self.story.told.as_ref().filter(|told| told.confidence() >= Confidence::Likely);
         evidence.told_before = told.map(|told| told.cause());
-    }
-
-    /// Whether beats were all that was on its way since the first one without an answer.
-    pub(super) fn is_alone(&self, info: &TcpInfo, before: &TcpInfo) -> Option<bool> {
-        let (first, last) = (self.first.as_ref()?, self.last.as_ref()?);
-        let unique = |info: &TcpInfo| Some(info.bytes_sent?.saturating_sub(info.bytes_retrans?));
-        let sent = unique(info)?.saturating_sub(unique(before)?);
-        let beats = last.beats_out.saturating_sub(first.beats_out) + first.bytes;
-        Some(sent <= beats.into() && before.unacked == 0 && before.unsent() == 0)
     }
 
     /// What the kernel knows now, against what it knew before the first beat that was not answered.
     pub(super) fn add_kernel(&self, evidence: &mut Evidence, info: Option<&TcpInfo>) {
-        if let Some(said) = self.icmp {
+        if let Some(said) = self.connection.missed.icmp {
             evidence.icmp_errno = Some(said.errno);
             // One alone may be the answer to what went out before, a loss probe say.
             evidence.icmp_again = Some(said.words >= 3);
@@ -104,15 +95,16 @@ impl Case {
         let Some(info) = info else { return };
         add_info(evidence, info);
         evidence.resent_beats = self.path.lossy_lately();
-        evidence.opening_rtt_us = Some(self.opening.measured()).filter(|rtt| !rtt.is_zero());
-        evidence.opening_resent = Some(self.opening.resent).filter(|resent| *resent > 0);
-        let first = self.first.as_ref().or(self.last.as_ref());
+        evidence.opening_rtt_us =
+            Some(self.connection.opening.measured()).filter(|rtt| !rtt.is_zero());
+        evidence.opening_resent = Some(self.connection.opening.resent).filter(|resent| *resent > 0);
+        let first = self.connection.first.as_ref().or(self.connection.last.as_ref());
         let Some(first) = first else { return };
         evidence.ahead_bytes = first.ahead;
         let Some(before) = &first.before else { return };
         add_since(evidence, info, before);
-        evidence.alone = self.is_alone(info, before);
-        evidence.beat_acked = self.is_beat_acked(info).then_some(true);
+        evidence.alone = self.connection.is_alone(info, before);
+        evidence.beat_acked = self.connection.is_beat_acked(info).then_some(true);
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::Case;
 use super::back::grace;
 use super::measure::{add_info, add_since};
 use super::trouble::Beside;
+use super::{Case, is_answered};
 use crate::cause::{Cause, Loss};
-use crate::diagnose::diagnosis::{Confidence, Diagnosis};
+use crate::diagnose::confidence::Confidence;
+use crate::diagnose::diagnosis::Diagnosis;
 use crate::diagnose::evidence::{Carried, Evidence, Fresh, Old};
 use crate::tcp_info::{TcpInfo, TcpState};
 
@@ -54,7 +55,7 @@ impl Case {
     /// The link fell by a silence that nothing has explained yet: the next connection may.
     pub(crate) fn keep_open(&mut self, evidence: &Evidence, now: Instant) {
         if self.is_on() && evidence.unacked != Some(0) {
-            let first = self.first.as_ref();
+            let first = self.connection.first.as_ref();
             let before = first.and_then(|first| first.before.clone());
             let first = self.trouble.since.or(first.map(|first| first.at));
             self.open = Some(Open {
@@ -95,7 +96,7 @@ impl Case {
 
     /// How it came to stand.
     pub(crate) fn on_opened(&mut self, opening: Opening) {
-        self.opening = opening;
+        self.connection.opening = opening;
         self.path.on_opened(opening.measured());
         let Some(Open { evidence, .. }) = &mut self.open else { return };
         let is_next = evidence.fresh_is_next == Some(true) || evidence.path_back == Some(true);
@@ -190,7 +191,7 @@ impl Case {
             evidence.duplicates = evidence.duplicates.max(known.1);
             evidence.rtt_us = Some(info.rtt);
             // How long a round trip takes by now, on the next connection.
-            evidence.rtt_after_us = self.path.latest().filter(|_| self.stands);
+            evidence.rtt_after_us = self.path.latest().filter(|_| self.connection.stands);
             evidence.old = Some(Old::Acked);
             return Some((**evidence).clone());
         }
@@ -213,8 +214,10 @@ impl Case {
         add_info(evidence, info);
         add_since(evidence, info, before);
         (evidence.tcp_state, evidence.unsent_bytes) = known;
-        let answers = u32::try_from(self.ledger.answers).ok().filter(|answers| *answers > 0);
-        evidence.next_beats = answers.filter(|_| self.stands && evidence.fresh_beat.is_some());
+        let answers =
+            u32::try_from(self.connection.ledger.answers).ok().filter(|answers| *answers > 0);
+        evidence.next_beats =
+            answers.filter(|_| self.connection.stands && evidence.fresh_beat.is_some());
         if let Some(beside) = &mut open.beside {
             beside.on_look(info, now);
             evidence.resent_beside = Some(beside.in_vain(info.rtt, now));
@@ -227,9 +230,7 @@ impl Case {
     /// A fresh connection was answered while the old one is kept.
     pub(super) fn begin_old_beside(&mut self) {
         let Some(open) = &mut self.open else { return };
-        open.is_beside |= open.evidence.fresh == Some(Fresh::Connected)
-            || open.evidence.more_answered.is_some_and(|n| n > 0)
-            || open.evidence.path_back == Some(true);
+        open.is_beside |= is_answered(&open.evidence) || open.evidence.path_back == Some(true);
     }
 
     /// What is known of the silence that ended the last connection.

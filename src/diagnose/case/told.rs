@@ -27,7 +27,7 @@ impl Case {
         own: Option<OwnSide>,
     ) -> Evidence {
         let info = info.filter(|info| self.believes(info, now));
-        self.look(info, now);
+        info.into_iter().for_each(|info| self.on_look(info, now));
         self.trouble.on_own_side(own.as_ref(), now);
         let mut evidence = self.begin(Stage::Silence, loss, now);
         self.add_contact(&mut evidence);
@@ -36,15 +36,8 @@ impl Case {
         self.add_trouble(&mut evidence, now);
         self.trouble.add_own_side(&mut evidence, own, now);
         evidence.side = Some(Kept::Off).filter(|_| !self.settings.side);
-        evidence.merge(&self.side);
+        self.tries.side.iter().for_each(|side| evidence.merge(side));
         evidence
-    }
-
-    /// What a look that is believed says of the beats that are on their way.
-    fn look(&mut self, info: Option<&TcpInfo>, now: Instant) {
-        let seen =
-            info.map_or((false, false), |info| (self.is_beat_acked(info), self.is_eaten(info)));
-        self.trouble.on_look(info, seen, now);
     }
 
     /// Brings evidence of the silence up to date.
@@ -56,14 +49,14 @@ impl Case {
     ) {
         let info = info.filter(|info| self.believes(info, now));
         // After the connection is gone, what is known of it stands still.
-        if !self.stands || self.trouble.since.is_none() {
+        if !self.connection.stands || self.trouble.since.is_none() {
             return;
         }
-        self.look(info, now);
-        if let Some(last) = &self.last {
+        info.into_iter().for_each(|info| self.on_look(info, now));
+        if let Some(last) = &self.connection.last {
             evidence.waited_us = Some(now.saturating_duration_since(last.at));
         }
-        evidence.outstanding = Some(self.outstanding);
+        evidence.outstanding = Some(self.connection.outstanding);
         self.add_kernel(evidence, info);
         self.add_trouble(evidence, now);
         self.trouble.remember_own_side(evidence, now);
@@ -77,7 +70,7 @@ impl Case {
         info: Option<&TcpInfo>,
         own: Option<OwnSide>,
     ) -> Evidence {
-        let stage = if self.stands { Stage::End } else { Stage::Connect };
+        let stage = if self.connection.stands { Stage::End } else { Stage::Connect };
         let mut evidence = self.begin(stage, loss, now);
         self.trouble.add_own_side(&mut evidence, own, now);
         if stage == Stage::Connect {
@@ -88,9 +81,9 @@ impl Case {
         self.add_at_once(&mut evidence, loss, now);
         self.add_beat(&mut evidence, now);
         self.add_trouble(&mut evidence, now);
-        evidence.side_age_us = self.intruded.map(|at| now.saturating_duration_since(at));
-        if self.outstanding == 0 {
-            let idle = now.saturating_duration_since(self.busy);
+        evidence.side_age_us = self.connection.intruded.map(|at| now.saturating_duration_since(at));
+        if self.connection.outstanding == 0 {
+            let idle = now.saturating_duration_since(self.connection.busy);
             evidence.idle_us = Some(idle);
             // The clock of the pause stood still in a suspension.
             let is_pause = idle >= PAUSE && self.suspended.is_none();
@@ -98,7 +91,7 @@ impl Case {
         }
         // After death most of it reads 0: then what was known before is the evidence.
         let alive = info.filter(|info| info.state != TcpState::Closed);
-        let before = self.last.as_ref().and_then(|last| last.before.as_ref());
+        let before = self.connection.last.as_ref().and_then(|last| last.before.as_ref());
         match alive {
             Some(info) => self.add_kernel(&mut evidence, Some(info)),
             None => evidence.least_rtt_us = before.and_then(|before| before.min_rtt),
@@ -107,7 +100,8 @@ impl Case {
     }
 
     pub(super) fn begin(&self, stage: Stage, loss: &Loss, now: Instant) -> Evidence {
-        let waited = self.last.as_ref().map(|sent| now.saturating_duration_since(sent.at));
+        let waited =
+            self.connection.last.as_ref().map(|sent| now.saturating_duration_since(sent.at));
         Evidence {
             word: Some(loss.cause),
             stage: Some(stage),
@@ -127,27 +121,36 @@ impl Case {
     /// taken back by new evidence alone.
     pub(crate) fn diagnose(&mut self, evidence: Evidence, now: Instant) -> (Arc<Diagnosis>, bool) {
         let diagnosis = Diagnosis::recorded(evidence, self.recorder.beats(now));
-        if let Some(told) = self.told.as_ref().filter(|told| told.holds_against(&diagnosis)) {
+        if let Some(told) = self.story.told.as_ref().filter(|told| told.holds_against(&diagnosis)) {
             return (Arc::clone(told), false);
         }
         let diagnosis = Arc::new(diagnosis);
-        let before = self.told.replace(Arc::clone(&diagnosis));
+        let before = self.story.told.replace(Arc::clone(&diagnosis));
         let same = before.is_some_and(|before| before.cause() == diagnosis.cause());
-        let surest = self.surest.filter(|_| same);
-        self.surest = surest.max(Some(diagnosis.confidence()));
-        (diagnosis, self.surest > surest)
+        let surest = self.story.surest.filter(|_| same);
+        self.story.surest = surest.max(Some(diagnosis.confidence()));
+        self.explained = Some(diagnosis.cause()).zip(self.story.surest);
+        (diagnosis, self.story.surest > surest)
     }
 
-    /// The same of a silence that is over: what stands now is another matter.
+    /// The same of a silence that is over: what stands now is another matter. What was told of it
+    /// while it lasted is no news.
     pub(crate) fn diagnose_past(
         &mut self,
         evidence: Evidence,
         now: Instant,
     ) -> (Arc<Diagnosis>, bool) {
-        if !self.stands || self.misses > 0 {
+        if !self.connection.stands || self.connection.missed.misses > 0 {
             return self.diagnose(evidence, now);
         }
-        (Arc::new(Diagnosis::recorded(evidence, self.recorder.beats(now))), true)
+        let diagnosis = Diagnosis::recorded(evidence, self.recorder.beats(now));
+        let (cause, sure) = (diagnosis.cause(), diagnosis.confidence());
+        let is_known = |(known, as_sure)| known == cause && as_sure >= sure;
+        let news = !self.explained.is_some_and(is_known);
+        if news {
+            self.explained = Some((cause, sure));
+        }
+        (Arc::new(diagnosis), news)
     }
 
     /// Whether other connections are to be made to tell more of this evidence: once in a trouble,
@@ -156,12 +159,13 @@ impl Case {
         if !self.settings.side || self.peer.is_none() {
             return false;
         }
-        if self.side_at.is_some_and(|at| now.saturating_duration_since(at) > SIDE_LASTS) {
-            self.side_at = None;
+        self.tries.side_at.take_if(|at| now.saturating_duration_since(*at) > SIDE_LASTS);
+        if self.tries.side_at.is_some() {
+            return false;
         }
         // What they have found before is no reason not to look again.
         let alone = evidence.without_side();
-        let open = match decide(&alone).cause {
+        match decide(&alone).cause {
             Cause::AckTimeout
             | Cause::LossyPath
             | Cause::PeerSilent
@@ -172,20 +176,19 @@ impl Case {
             // Only another port can tell more.
             Cause::ConnectTimeout => self.settings.closed_port && evidence.tcp_state.is_none(),
             _ => false,
-        };
-        self.side_at.is_none() && open
+        }
     }
 
     /// They have been asked for, or refused; a budget that was spent may have more the next time.
     pub(crate) fn on_side_asked(&mut self, kept: Kept, now: Instant) {
-        self.side_at = Some(now).filter(|_| kept != Kept::Budget);
+        self.tries.side_at = Some(now).filter(|_| kept != Kept::Budget);
         if kept == Kept::Budget {
-            self.side = Evidence::default(); // what it was before is old by now
+            self.tries.side = None; // what it was before is old by now
         }
     }
 
     /// What was told last of this trouble.
     pub(crate) fn told(&self) -> Option<Arc<Diagnosis>> {
-        self.told.clone()
+        self.story.told.clone()
     }
 }

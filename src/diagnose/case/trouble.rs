@@ -64,7 +64,7 @@ pub(super) struct Trouble {
     /// When it was first seen that the first beat had been acknowledged.
     pub(super) acked: Option<Instant>,
     /// The last look.
-    pub(super) seen: Option<TcpInfo>,
+    pub(super) seen: Option<Box<TcpInfo>>,
     /// A beat arrived twice while nothing but beats was on its way.
     pub(super) eaten: bool,
     /// How often segments had been sent again in all, and when that was seen to grow last.
@@ -72,7 +72,7 @@ pub(super) struct Trouble {
     /// How often at first.
     total: Option<u32>,
     /// Our own side, as bad as it was seen, and when.
-    own: Option<(OwnSide, Instant)>,
+    own: Option<Box<(OwnSide, Instant)>>,
     /// What the own queue had thrown away when it was first looked at.
     drops: Option<u64>,
     pub(super) beside: Option<Beside>,
@@ -97,15 +97,12 @@ impl Trouble {
     }
 
     /// `acked` says that the first beat was acknowledged, `eaten` that one arrived twice.
-    pub(super) fn on_look(
-        &mut self,
-        info: Option<&TcpInfo>,
-        (acked, eaten): (bool, bool),
-        now: Instant,
-    ) {
-        let Some(info) = info else { return };
+    pub(super) fn on_look(&mut self, info: &TcpInfo, (acked, eaten): (bool, bool), now: Instant) {
         self.eaten |= eaten;
-        self.seen = Some(info.clone());
+        match &mut self.seen {
+            Some(seen) => **seen = info.clone(),
+            None => self.seen = Some(Box::new(info.clone())),
+        }
         if acked {
             // Where looks are rare the kernel knows better, unless more was acknowledged since.
             let at = now.checked_sub(info.last_ack_recv).max(self.since);
@@ -141,7 +138,7 @@ impl Trouble {
         let Some(own) = own else { return };
         self.drops = self.drops.or(own.queue_drops);
         if own.is_bad() {
-            self.own = Some((own.clone(), now));
+            self.own = Some(Box::new((own.clone(), now)));
         }
     }
 
@@ -159,7 +156,7 @@ impl Trouble {
 
     /// Our own side was bad at some moment of the silence.
     pub(super) fn remember_own_side(&self, evidence: &mut Evidence, now: Instant) {
-        if let Some((own, at)) = &self.own {
+        if let Some((own, at)) = self.own.as_deref() {
             evidence.own_side_back_us = Some(now.saturating_duration_since(*at));
             write_down(evidence, own.clone());
         }

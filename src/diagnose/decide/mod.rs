@@ -26,7 +26,7 @@ mod silence;
 #[cfg(test)]
 mod tests;
 
-use super::diagnosis::Confidence;
+use super::confidence::Confidence;
 use super::evidence::{Evidence, Stage};
 use crate::cause::Cause;
 
@@ -141,6 +141,12 @@ pub(crate) fn is_path_alive(evidence: &Evidence) -> bool {
                 | Cause::WrongReply
                 | Cause::ClosedByPeer
         )
+}
+
+/// Whether the later evidence takes back that the earlier had arrived: what is sent behind it is
+/// sent again in vain since.
+pub(crate) fn is_dead_since(earlier: &Evidence, later: &Evidence) -> bool {
+    silence::is_acked(earlier) && silence::has_died_since(later)
 }
 
 /// Whether this cause blames somebody for more than a bad path or a slow process: it must not have

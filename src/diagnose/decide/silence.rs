@@ -14,8 +14,8 @@ use crate::transport::Transport;
 /// So long after the first the kernel sends a SYN again.
 const A_SYN: Duration = Duration::from_secs(1);
 
-/// So many timeouts in a row are no chance, unless nearly all is lost.
-const IN_VAIN: u8 = 3;
+/// So many timeouts in a row are no chance, unless half of the packets are lost.
+const IN_VAIN: u8 = 4;
 
 /// So long an answer may take where others are answered at once.
 const A_TURN: Duration = Duration::from_millis(1500);
@@ -76,7 +76,7 @@ pub(super) fn is_acked(evidence: &Evidence) -> bool {
 
 /// What was written behind the beat is sent again in vain: the path died between the beat and its
 /// answer, and a living kernel acknowledges all that comes.
-fn has_died_since(evidence: &Evidence) -> bool {
+pub(super) fn has_died_since(evidence: &Evidence) -> bool {
     evidence.unacked.is_some_and(|segments| segments > 0)
         && evidence.retransmits.is_some_and(|times| times >= IN_VAIN)
 }

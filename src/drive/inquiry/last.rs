@@ -5,8 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Inquiry;
+use crate::diagnose::Saw;
 use crate::drive::reporter::Reporter;
-use crate::drive::scene::Scene;
+use crate::drive::scene::{Quiet, Scene};
 
 /// A side connection takes three tenths of the ack timeout, 1.3 s at most, and there are eight of
 /// them at most.
@@ -19,25 +20,19 @@ impl Inquiry {
         if !self.is_open() {
             return;
         }
-        let until = Instant::now() + (2 * self.heartbeat.timeout).clamp(LEAST, MOST);
-        while self.is_open() && !self.handle.is_stopping() {
+        let until = Instant::now() + (2 * self.tools.heartbeat.timeout).clamp(LEAST, MOST);
+        while self.is_open() && !self.tools.handle.is_stopping() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
             thread::park_timeout(left);
         }
-        self.flush(reporter);
-        if let Some(evidence) = self.take_found(scene) {
-            // It is news also where it leaves cause and confidence as they were.
-            let (diagnosis, _) = self.case.diagnose(evidence, Instant::now());
-            self.case.learn(&diagnosis);
-            self.hand_out(diagnosis, true, reporter);
-        }
+        self.see(Saw::Last, Instant::now(), &mut Quiet(scene), reporter);
     }
 
     /// Whether side connections are being made that may tell more.
     pub(crate) fn is_open(&self) -> bool {
-        self.asked && self.silence.is_some() && !self.slot.is_finished()
+        self.policy.is_waiting() && !self.tools.slot.is_finished()
     }
 }

@@ -11,7 +11,7 @@ use socket2::SockRef;
 
 use super::{Budget, Slot, Spared};
 use crate::cause::{Cause, Loss};
-use crate::diagnose::{Carried, Evidence, Fresh, Kept, Ledger};
+use crate::diagnose::{Carried, Evidence, Fresh, Kept, Ledger, Question};
 use crate::drive::connect::connect;
 use crate::drive::guarded::Guarded;
 use crate::drive::handle::Handle;
@@ -59,35 +59,37 @@ const CUT: usize = 64;
 const HOLD: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_millis(500);
 
-/// What a link wants to know.
-pub(crate) struct Question {
+/// What a link wants to know, and what it lends for that.
+pub(crate) struct Asked {
     /// Who asks, to be woken when there is an answer.
     pub(crate) link: Arc<Handle>,
     pub(crate) slot: Arc<Slot>,
-    pub(crate) address: SocketAddr,
     pub(crate) heartbeat: Heartbeat,
-    /// The longest round trip that was seen lately.
-    pub(crate) rtt: Duration,
+    pub(crate) question: Question,
     pub(crate) allowed: Allowed,
-    /// Whether the kernel of the peer acknowledged the live beat.
-    pub(crate) acked: bool,
-    /// The connection never came to be: only the other port can tell more.
-    pub(crate) connecting: bool,
-    /// Whether what the kernel here tells is believed.
-    pub(crate) believes: bool,
 }
 
-pub(super) fn run(question: Question, handle: &Handle, budget: &Budget, spared: &Spared) {
-    let heartbeat = &question.heartbeat;
+pub(super) fn run(asked: Asked, handle: &Handle, budget: &Budget, spared: &Spared) {
+    let Asked { link, slot, heartbeat, question, allowed } = asked;
     let patience = patience(heartbeat.timeout, question.rtt);
     let heartbeat = Heartbeat {
         connect_timeout: patience,
         write_timeout: patience,
         user_timeout: None,
-        ..heartbeat.clone()
+        ..heartbeat
     };
-    let found = Evidence::default();
-    let mut exam = Exam { question, handle, budget, spared, heartbeat, patience, found };
+    let mut exam = Exam {
+        link,
+        slot,
+        question,
+        allowed,
+        handle,
+        budget,
+        spared,
+        heartbeat,
+        patience,
+        found: Evidence::default(),
+    };
     // A budget that is spent, or a stop, ends it where it is.
     let _ = exam.all();
     handle.set_socket(None);
@@ -99,7 +101,10 @@ pub(super) fn run(question: Question, handle: &Handle, budget: &Budget, spared: 
 struct Over;
 
 struct Exam<'a> {
+    link: Arc<Handle>,
+    slot: Arc<Slot>,
     question: Question,
+    allowed: Allowed,
     handle: &'a Handle,
     budget: &'a Budget,
     spared: &'a Spared,
@@ -114,7 +119,7 @@ impl Exam<'_> {
             return self.closed_port();
         }
         let start = Instant::now();
-        let first = self.open(self.question.address, self.question.allowed.secure.clone())?;
+        let first = self.open(self.question.address, self.allowed.secure.clone())?;
         self.on_first(&first, start.elapsed());
         match first {
             Ok(connection) => self.payloads(connection)?,
@@ -142,16 +147,15 @@ impl Exam<'_> {
             self.found.fresh_rtt_us = Some(info.rtt);
             self.found.fresh_resent = Some(info.total_retransmits).filter(|resent| *resent > 0);
         }
-        if let Some(icmp) = self.handle.attempt().icmp.filter(|_| first.is_err()) {
-            self.found.icmp_type = Some(icmp.kind.into());
-            self.found.icmp_code = Some(icmp.code.into());
+        if first.is_err() {
+            self.handle.attempt().add_icmp(&mut self.found);
         }
     }
 
     /// The link's own connection was answered meanwhile, and nobody knows that one of these would
     /// have been: it was the last to this peer.
     fn spare(&self) {
-        let Question { slot, acked, address, .. } = &self.question;
+        let Exam { slot, question: Question { acked, address, .. }, .. } = self;
         let is_answered = slot.answered.load(Ordering::Acquire);
         if *acked && slot.has_stood() && is_answered && !slot.was_served() {
             self.spared.add(*address);
@@ -159,8 +163,8 @@ impl Exam<'_> {
     }
 
     fn tell(&self) {
-        self.question.slot.put(&self.found);
-        self.question.link.wake();
+        self.slot.put(&self.found);
+        self.link.wake();
     }
 
     /// One connection, if the budget has it, and this machine.
@@ -172,24 +176,24 @@ impl Exam<'_> {
         // One at a time: the last one is closed by now, but for what holds it to wake it.
         self.handle.set_socket(None);
         // They are for a link that is silent, and for no other.
-        if self.handle.is_stopping() || self.question.slot.is_over() {
+        if self.handle.is_stopping() || self.slot.is_over() {
             return Err(Over);
         }
         if !self.budget.take(Instant::now()) {
             self.found.side = Some(Kept::Budget);
             return Err(Over);
         }
-        let slot = &self.question.slot;
+        let slot = &self.slot;
         let (before, is_peer) = (slot.met(), address == self.question.address);
         if is_peer {
             slot.on_begun(Some(Instant::now()));
         }
         let result = connect(self.handle, &[address], secure.as_ref(), &self.heartbeat, false);
-        match result.is_ok() || self.handle.has_stood() {
-            true if is_peer => slot.on_stood(Instant::now()),
-            true => {}
-            false if is_peer => slot.on_begun(before),
-            false => {}
+        let has_stood = result.is_ok() || self.handle.has_stood();
+        if is_peer && has_stood {
+            slot.on_stood(Instant::now());
+        } else if is_peer {
+            slot.on_begun(before);
         }
         if self.handle.is_stopping() {
             return Err(Over);
@@ -216,7 +220,7 @@ impl Exam<'_> {
     }
 
     fn payloads(&mut self, connection: Connection) -> Result<(), Over> {
-        let Some(protocol) = self.question.allowed.protocol.take() else { return Ok(()) };
+        let Some(protocol) = self.allowed.protocol.take() else { return Ok(()) };
         let (carried, cut) = self.beat(connection, protocol);
         self.found.fresh_beat = Some(carried);
         if carried != Carried::Unacked {
@@ -224,13 +228,13 @@ impl Exam<'_> {
         }
         self.tell();
         let mut passed = None;
-        if self.question.allowed.secure.is_none() {
+        if self.allowed.secure.is_none() {
             passed = self.other_payloads(cut)?;
             self.tell();
         }
         // Once each may be chance, or a rate that somebody limits.
-        if let Some(protocol) = self.question.allowed.again.take() {
-            let secure = self.question.allowed.secure.clone();
+        if let Some(protocol) = self.allowed.again.take() {
+            let secure = self.allowed.secure.clone();
             let Ok(connection) = self.open(self.question.address, secure)? else { return Ok(()) };
             let carried = self.beat(connection, protocol).0;
             if let Some(payload) = passed.filter(|_| carried == Carried::Unacked) {
@@ -243,7 +247,7 @@ impl Exam<'_> {
 
     /// Until one of them passes: that one.
     fn other_payloads(&mut self, cut: Option<Vec<u8>>) -> Result<Option<Vec<u8>>, Over> {
-        if let Some(payload) = self.question.allowed.same_length.take() {
+        if let Some(payload) = self.allowed.same_length.take() {
             let carried = self.payload(&payload)?;
             self.found.fresh_same_length = Some(carried);
             if carried != Carried::Unacked {
@@ -251,8 +255,8 @@ impl Exam<'_> {
             }
         }
         // The beginning of the beat is no more than what arrives when a connection breaks.
-        let is_tiny = self.question.allowed.tiny.is_some();
-        let Some(payload) = self.question.allowed.tiny.take().or(cut) else { return Ok(None) };
+        let is_tiny = self.allowed.tiny.is_some();
+        let Some(payload) = self.allowed.tiny.take().or(cut) else { return Ok(None) };
         let carried = Some(self.payload(&payload)?);
         if is_tiny {
             self.found.fresh_tiny = carried;
@@ -277,7 +281,7 @@ impl Exam<'_> {
         let until = Instant::now() + self.spoken(&connection);
         if let Some(carried) = self.answer(&mut connection, &mut protocol, until) {
             if carried == Carried::Answered {
-                self.question.slot.served.store(true, Ordering::Relaxed);
+                self.slot.served.store(true, Ordering::Relaxed);
             }
             return (carried, cut);
         }
@@ -317,9 +321,9 @@ impl Exam<'_> {
     /// The peer took it and does not serve it. A process that hangs answers both once it wakes; a
     /// device for one client goes on with the first, and must not be disturbed again.
     fn hold(&mut self, mut connection: Connection, mut protocol: Guarded) {
-        self.question.slot.put(&self.found);
-        self.question.slot.waits.store(true, Ordering::Release);
-        self.question.link.wake();
+        self.slot.put(&self.found);
+        self.slot.waits.store(true, Ordering::Release);
+        self.link.wake();
         let start = Instant::now();
         let mut until = start + HOLD;
         let mut is_last = false;
@@ -335,7 +339,7 @@ impl Exam<'_> {
             if self.count_twice(&connection) {
                 self.tell();
             }
-            if !is_last && self.question.slot.is_over() {
+            if !is_last && self.slot.is_over() {
                 is_last = true;
                 until = Instant::now() + GRACE.max(4 * self.question.rtt);
             }
@@ -343,15 +347,15 @@ impl Exam<'_> {
         if served == Some(true) {
             self.on_served(start.elapsed());
         }
-        self.question.slot.waits.store(false, Ordering::Release);
+        self.slot.waits.store(false, Ordering::Release);
     }
 
     /// It was answered after a while. Who was busy answers both; a device for one client has turned
     /// to this one for good.
     fn on_served(&mut self, after: Duration) {
-        self.question.slot.served.store(true, Ordering::Release);
+        self.slot.served.store(true, Ordering::Release);
         let until = Instant::now() + GRACE.max(4 * self.question.rtt);
-        while self.question.slot.is_awaited() && !self.handle.is_stopping() {
+        while self.slot.is_awaited() && !self.handle.is_stopping() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 self.found.fresh_beat = Some(Carried::Answered);
@@ -378,9 +382,7 @@ impl Exam<'_> {
             return Ok(Carried::Ended);
         }
         let until = Instant::now() + self.spoken(&connection);
-        while let Some(info) =
-            connection.tcp_info().filter(|info| info.unacked > 0 || info.unsent() > 0)
-        {
+        while let Some(info) = connection.tcp_info().filter(TcpInfo::is_outstanding) {
             if info.state == TcpState::Closed {
                 return Ok(Carried::Ended);
             }
@@ -437,7 +439,7 @@ impl Exam<'_> {
     /// No answer came.
     fn given_up(&self, connection: &Connection) -> Carried {
         match connection.tcp_info().filter(|info| self.believes(info)) {
-            Some(info) if info.unacked == 0 && info.unsent() == 0 => Carried::Acked,
+            Some(info) if !info.is_outstanding() => Carried::Acked,
             Some(_) => {
                 // Or the kernel here would go on sending it for minutes.
                 let _ = SockRef::from(connection.socket()).set_linger(Some(Duration::ZERO));

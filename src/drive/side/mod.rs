@@ -12,18 +12,17 @@ mod spared;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use log::debug;
 
 use crate::diagnose::{Evidence, Kept};
 use crate::drive::handle::Handle;
-use crate::drive::spawn;
+use crate::drive::spawn::{self, Thread};
 use crate::event::Identity;
 
 pub(crate) use budget::Budget;
-pub(crate) use exam::Question;
+pub(crate) use exam::Asked;
 pub(crate) use spared::Spared;
 
 /// What was found so far, by value: from the thread of the side connections to the link's. One for
@@ -124,7 +123,7 @@ impl Slot {
 struct Running {
     handle: Arc<Handle>,
     slot: Arc<Slot>,
-    thread: JoinHandle<()>,
+    thread: Thread,
 }
 
 #[derive(Default)]
@@ -148,9 +147,9 @@ impl Sides {
         Sides { budget, spared: Arc::default(), at_once, state: Mutex::default() }
     }
 
-    /// Starts to answer; what is found comes into the question's slot. Else why not.
-    pub(crate) fn ask(&self, question: Question) -> Result<(), Kept> {
-        if self.spared.has(question.address) {
+    /// Starts to answer; what is found comes into its slot. Else why not.
+    pub(crate) fn ask(&self, asked: Asked) -> Result<(), Kept> {
+        if self.spared.has(asked.question.address) {
             return Err(Kept::Single);
         }
         let mut state = self.state();
@@ -158,29 +157,29 @@ impl Sides {
         if state.stopped {
             return Err(Kept::Off);
         }
-        let of_this_link = |one: &&Running| one.handle.who.id == question.link.who.id;
+        let of_this_link = |one: &&Running| one.handle.who.id == asked.link.who.id;
         if let Some(one) = state.running.iter().find(of_this_link) {
             // One at a time for each link; what an earlier trouble asked for will end soon.
-            let same = Arc::ptr_eq(&one.slot, &question.slot);
+            let same = Arc::ptr_eq(&one.slot, &asked.slot);
             return Err(if same { Kept::Pending } else { Kept::Budget });
         }
         if state.running.len() >= self.at_once || !self.budget.has(Instant::now()) {
             return Err(Kept::Budget);
         }
-        let who = &question.link.who;
+        let who = &asked.link.who;
         let (id, name, target) = (who.id, who.name.clone(), who.target.clone());
         let handle = Arc::new(Handle::new(Identity { id, name, target }));
         let (theirs, budget) = (Arc::clone(&handle), Arc::clone(&self.budget));
         let spared = Arc::clone(&self.spared);
-        let (slot, asker) = (Arc::clone(&question.slot), Arc::clone(&question.link));
+        let (slot, asker) = (Arc::clone(&asked.slot), Arc::clone(&asked.link));
         let answered = Arc::clone(&slot);
         let body = move || {
             theirs.enter();
-            exam::run(question, &theirs, &budget, &spared);
+            exam::run(asked, &theirs, &budget, &spared);
             answered.finish();
             asker.wake(); // it may wait for nothing else any more
         };
-        match spawn::spawn(format!("keepbeat-why-{}", id.0), spawn::STACK, body) {
+        match spawn::spawn(&format!("keepbeat-why-{}", id.0), spawn::STACK, body) {
             Ok(thread) => {
                 state.running.push(Running { handle, slot, thread });
                 Ok(())
@@ -193,7 +192,7 @@ impl Sides {
     }
 
     /// Tells every thread to end; the threads that nobody waits for yet.
-    pub(crate) fn stop(&self) -> Vec<(Arc<Handle>, JoinHandle<()>)> {
+    pub(crate) fn stop(&self) -> Vec<(Arc<Handle>, Thread)> {
         let mut state = self.state();
         state.stopped = true;
         let running = std::mem::take(&mut state.running);

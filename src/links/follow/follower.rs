@@ -30,6 +30,7 @@ use crate::transport::Transport;
 /// })?;
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
+#[must_use = "nothing is followed before it is handed to `follow`"]
 #[derive(Clone, Debug, Default)]
 pub struct Following {
     pub(crate) name: String,
@@ -77,6 +78,7 @@ impl From<&str> for Following {
 /// A forked child may drop its copy, and do nothing else with it ([`Error::is_forked`]).
 ///
 /// [`Coordinator::follow`]: crate::Coordinator::follow
+#[must_use = "dropping it ends the heartbeat"]
 #[derive(Clone)]
 pub struct Follower {
     inner: Arc<Own<Inner>>,

@@ -3,13 +3,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender as Channel, bounded};
 use log::warn;
 
 use crate::cause::{Cause, Loss};
-use crate::drive::spawn;
+use crate::drive::spawn::{self, Thread};
 use crate::links::handle::Handle;
 use crate::protocol::guarded::caught;
 
@@ -27,7 +26,7 @@ pub(super) struct Item {
 /// What the link's thread holds of it.
 pub(super) struct Sender {
     items: Channel<Item>,
-    thread: JoinHandle<()>,
+    thread: Thread,
 }
 
 impl Sender {
@@ -44,7 +43,7 @@ impl Sender {
             handle.enter_sender();
             run(&queue, &intake, send);
         };
-        Ok(Sender { items, thread: spawn::spawn(name, stack, body)? })
+        Ok(Sender { items, thread: spawn::spawn(&name, stack, body)? })
     }
 
     /// Hands over an item; there is room for it, because the sender is free.

@@ -23,7 +23,7 @@ impl InBand {
         let left = until.map(|until| until.saturating_duration_since(now));
         let none = None::<&Socket>;
         match sys::wait_link(&*self.bell, none, (false, false, false), left) {
-            Ok(stirred) if stirred.bell => self.bell.clear(),
+            Ok(stirred) if stirred.bell => drop(self.bell.clear()),
             _ => {}
         }
         self.pump();

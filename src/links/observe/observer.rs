@@ -1,15 +1,12 @@
 //! Observer: the application keeps its whole socket, keepbeat looks at the kernel only.
 
 use std::net::SocketAddr;
-#[cfg(target_os = "linux")]
-use std::os::fd::AsRawFd;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-#[cfg(target_os = "linux")]
-use socket2::{Domain, Protocol, SockRef, Type};
+use socket2::{Domain, SockRef, Type};
 
 use crate::drive::feed::Feed;
 use crate::error::Error;
@@ -38,6 +35,7 @@ const PATIENCE_AT_STOP: Duration = Duration::from_millis(900);
 /// let named = coordinator.observe(Observe::of(&stream).named("billing"), beat)?;
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
+#[must_use = "nothing is observed before it is handed to `observe`"]
 #[derive(Clone, Debug)]
 pub struct Observe<'a> {
     socket: BorrowedFd<'a>,
@@ -91,46 +89,75 @@ impl<'a, S: AsFd + ?Sized> From<&'a S> for Observe<'a> {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
-fn peer_of(_: BorrowedFd<'_>) -> Result<SocketAddr, Error> {
-    Err(Error::invalid(
-        "observe needs Linux: it looks at what its kernel knows of a connection; use `watch`",
-    ))
+/// The address that a connected TCP socket is connected to; what else it is, otherwise.
+fn peer_of(descriptor: BorrowedFd<'_>) -> Result<SocketAddr, Error> {
+    if cfg!(not(target_os = "linux")) {
+        return Err(Error::invalid(
+            "observe needs Linux: it looks at what its kernel knows of a connection; use `watch`",
+        ));
+    }
+    is_tcp(descriptor, "observe")?;
+    let number = descriptor.as_raw_fd();
+    let info = TcpInfo::of(&descriptor)
+        .map_err(|error| Error::io(format!("descriptor {number} tells no TCP_INFO"), error))?;
+    if let TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing = info.state {
+        return Err(refused(descriptor, "is not connected any more: observe needs a connection"));
+    }
+    connected_to(descriptor, info.state, "observe")
 }
 
-/// The address that a connected TCP socket is connected to; what else it is, otherwise.
-#[cfg(target_os = "linux")]
-fn peer_of(descriptor: BorrowedFd<'_>) -> Result<SocketAddr, Error> {
-    let number = descriptor.as_raw_fd();
-    let refused = |what: &str| Err(Error::invalid(format!("descriptor {number} {what}")));
+/// The same for `adopt`, to which one that only reads will do, on any system.
+pub(crate) fn peer_to_adopt(descriptor: BorrowedFd<'_>) -> Result<SocketAddr, Error> {
+    is_tcp(descriptor, "adopt")?;
+    let state = TcpInfo::of(&descriptor).map_or(TcpState::Unknown, |info| info.state);
+    connected_to(descriptor, state, "adopt")
+}
+
+fn refused(descriptor: BorrowedFd<'_>, what: &str) -> Error {
+    Error::invalid(format!("descriptor {} {what}", descriptor.as_raw_fd()))
+}
+
+fn is_tcp(descriptor: BorrowedFd<'_>, call: &str) -> Result<(), Error> {
+    let needs = format!("{call} needs a connected TCP socket");
     let socket = SockRef::from(&descriptor);
     let kind = match socket.r#type() {
         Ok(kind) => kind,
         Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => {
-            return refused("is no socket: observe needs a connected TCP socket");
+            return Err(refused(descriptor, &format!("is no socket: {needs}")));
         }
-        Err(error) => return Err(Error::io(format!("descriptor {number}"), error)),
+        Err(error) => {
+            return Err(Error::io(format!("descriptor {}", descriptor.as_raw_fd()), error));
+        }
     };
-    let is_ip = matches!(socket.domain(), Ok(Domain::IPV4 | Domain::IPV6));
-    if !is_ip || kind != Type::STREAM || !matches!(socket.protocol(), Ok(Some(Protocol::TCP))) {
-        return refused("is a socket, though none of TCP: observe needs a connected TCP socket");
+    #[cfg(target_os = "linux")]
+    let is_tcp = matches!(socket.protocol(), Ok(Some(socket2::Protocol::TCP)));
+    #[cfg(not(target_os = "linux"))]
+    let is_tcp = true; // as good as: other streams over IP are rare
+    let is_ip =
+        socket.local_addr().is_ok_and(|at| matches!(at.domain(), Domain::IPV4 | Domain::IPV6));
+    if !is_ip || !is_tcp || kind != Type::STREAM {
+        return Err(refused(descriptor, &format!("is a socket, though none of TCP: {needs}")));
     }
-    let info = TcpInfo::of(&descriptor)
-        .map_err(|error| Error::io(format!("descriptor {number} tells no TCP_INFO"), error))?;
-    match info.state {
-        TcpState::Listening => {
-            return refused("listens: observe the connections that it accepts");
+    Ok(())
+}
+
+fn connected_to(
+    descriptor: BorrowedFd<'_>,
+    state: TcpState,
+    call: &str,
+) -> Result<SocketAddr, Error> {
+    let what = match state {
+        TcpState::Listening => format!("listens: {call} the connections that it accepts"),
+        TcpState::SynSent => format!("is still connecting: {call} it when it stands"),
+        TcpState::Closed | TcpState::TimeWait => {
+            format!("is not connected, or not any more: {call} needs a connection")
         }
-        TcpState::SynSent => return refused("is still connecting: observe it when it stands"),
-        TcpState::Established
-        | TcpState::SynReceived
-        | TcpState::CloseWait
-        | TcpState::LastAck
-        | TcpState::Unknown => {}
-        _ => return refused("is not connected, or not any more: observe needs a connection"),
-    }
-    let peer = socket.peer_addr().ok().and_then(|peer| peer.as_socket());
-    peer.map_or_else(|| refused("is not connected any more"), Ok)
+        _ => {
+            let peer = SockRef::from(&descriptor).peer_addr().ok().and_then(|at| at.as_socket());
+            return peer.ok_or_else(|| refused(descriptor, "is not connected any more"));
+        }
+    };
+    Err(refused(descriptor, &what))
 }
 
 /// An observed connection. Dropping it ends the observation, and does not wait for that.

@@ -5,34 +5,34 @@ use std::time::Duration;
 
 use crate::tcp_info::{TcpInfo, TcpState};
 
-/// What the kernel knows of an observed connection, at the moment of the look. Made by
+/// What the kernel knows of an observed connection at one moment. Made by
 /// [`Observed::look`](crate::Observed::look).
 ///
-/// `Display` is one readable line. What the running kernel does not tell is `None`: Linux 5.5 and
-/// later tell everything here.
+/// `Display` is one readable line. A field that the running kernel does not report is `None`; Linux
+/// 5.5 and later report all of them.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// The state, by the words of RFC 9293: `established`, `close-wait`, `fin-wait-1`,
-    /// `fin-wait-2`, `closing`, `last-ack`, `time-wait`, `closed`, `syn-sent`, `syn-received`,
-    /// `listening`; `unknown` for one that is new.
+    /// The state of the connection, in the words of RFC 9293: `established`, `close-wait`,
+    /// `fin-wait-1`, `fin-wait-2`, `closing`, `last-ack`, `time-wait`, `closed`, `syn-sent`,
+    /// `syn-received`, `listening`; `unknown` for a state that this version does not know.
     pub state: &'static str,
-    /// The round-trip time, smoothed, as the kernel measures it from segment to acknowledgement.
-    /// Zero where it was never measured.
+    /// The smoothed round-trip time, which the kernel measures from segment to acknowledgement.
+    /// Zero if it was never measured.
     pub rtt: Duration,
-    /// How far round-trip times deviate from it, on average.
+    /// The mean deviation of round-trip times from `rtt`.
     pub rtt_variation: Duration,
-    /// The least round-trip time, of the last minutes.
+    /// The shortest round-trip time of the last minutes.
     pub min_rtt: Option<Duration>,
-    /// Since the last bytes came. None if none ever did.
+    /// The time since the last bytes came. None if none ever came.
     pub since_received: Option<Duration>,
-    /// Since bytes were last handed to the network. None if none ever were.
+    /// The time since bytes were last handed to the network. None if none ever were.
     pub since_sent: Option<Duration>,
-    /// Since the peer's kernel last acknowledged something, a probe of the keepalive included.
+    /// The time since the peer's kernel last acknowledged something, keepalive probes included.
     pub since_ack: Duration,
-    /// Retransmission timeouts in a row: no answer has come since the first of them.
+    /// Retransmission timeouts in a row, without an answer since the first of them.
     pub retransmits: u8,
-    /// Segments sent again, over the whole life of the connection.
+    /// Retransmitted segments, over the whole life of the connection.
     pub total_retransmits: u32,
     /// Segments sent and not yet acknowledged.
     pub unacked: u32,
@@ -42,14 +42,14 @@ pub struct Snapshot {
     pub bytes_received: Option<u64>,
     /// Bytes sent, over the whole life of the connection, each counted once.
     pub bytes_sent: Option<u64>,
-    /// Bytes that the peer acknowledged, over the whole life of the connection; on a connection
-    /// that was opened from here the opening counts as one, and our own FIN does.
+    /// Bytes that the peer acknowledged, over the whole life of the connection. On a connection
+    /// that was opened from here the opening counts as one byte; our own FIN counts as one, too.
     pub bytes_acked: Option<u64>,
-    /// The peer has closed its side, and the FIN waits to be read behind what came before it.
+    /// The peer has closed its side, and the application has not closed its own yet.
     pub fin_waits: bool,
     /// The peer's window is closed, and bytes wait for it to open: the peer does not read.
     pub window_closed: bool,
-    /// Probes in a row without an answer: of the keepalive, or of a closed window.
+    /// Probes in a row without an answer, of the keepalive or of a closed window.
     pub probes_unanswered: u8,
     evidence: String,
 }

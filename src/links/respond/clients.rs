@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::Sender;
@@ -15,7 +15,7 @@ use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
 use crate::drive::limits::{Needs, Room};
-use crate::drive::spawn;
+use crate::drive::spawn::{self, Thread};
 use crate::error::Error;
 use crate::event::{ClientEvent, ClientEventKind};
 use crate::net::connection::{Connection, Woke};
@@ -47,12 +47,12 @@ pub(crate) struct Clients {
     clients: Mutex<HashMap<u64, Client>>,
     /// Threads that have left or are about to, to be joined: some nanoseconds, too. Taken after
     /// `clients` where both are.
-    departed: Mutex<Vec<JoinHandle<()>>>,
+    departed: Mutex<Vec<Thread>>,
 }
 
 struct Client {
     socket: Arc<Socket>,
-    thread: JoinHandle<()>,
+    thread: Thread,
     /// We closed it, so its end is none of the peer's doing.
     dismissed: Arc<AtomicBool>,
 }
@@ -124,7 +124,7 @@ impl Clients {
     }
 
     /// Joins the acceptor and every client's thread, after `stop`.
-    pub(crate) fn join(&self, acceptor: Option<JoinHandle<()>>) {
+    pub(crate) fn join(&self, acceptor: Option<Thread>) {
         let deadline = Instant::now() + PATIENCE_AT_STOP;
         self.departed().extend(acceptor);
         for (_, client) in self.clients().drain() {
@@ -143,14 +143,14 @@ impl Clients {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn departed(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+    fn departed(&self) -> MutexGuard<'_, Vec<Thread>> {
         self.departed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Joins the threads that are over; how many are not.
     fn join_departed(&self) -> usize {
         let mut departed = self.departed();
-        let (over, left): (Vec<_>, Vec<_>) = departed.drain(..).partition(JoinHandle::is_finished);
+        let (over, left): (Vec<_>, Vec<_>) = departed.drain(..).partition(Thread::is_finished);
         *departed = left;
         let left = departed.len();
         drop(departed);
@@ -222,7 +222,7 @@ impl Clients {
                 let leaving = Leaving { all, id, peer, start, beats, dismissed: flag, loss };
                 leaving.serve(theirs, &*make)
             };
-            let thread = spawn::spawn(format!("keepbeat-c{id}"), spawn::STACK, body)
+            let thread = spawn::spawn(&format!("keepbeat-c{id}"), spawn::STACK, body)
                 .map_err(|error| Error::limit(format!("no thread: {error}")))?;
             clients.insert(id, Client { socket, thread, dismissed });
             Ok(())

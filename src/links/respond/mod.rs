@@ -6,13 +6,12 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use socket2::{Domain, Socket, Type};
 
-use crate::drive::spawn;
+use crate::drive::spawn::{self, Thread};
 use crate::error::Error;
 use crate::event::ClientEvent;
 use crate::links::respond::clients::{Clients, Make};
@@ -47,6 +46,7 @@ const BACKLOG: i32 = 4096;
 /// responder.stop();
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
+#[must_use = "dropping it stops the responder"]
 pub struct Responder {
     own: Own<Server>,
 }
@@ -55,10 +55,11 @@ struct Server {
     address: SocketAddr,
     all: Arc<Clients>,
     events: Receiver<ClientEvent>,
-    acceptor: Mutex<Option<JoinHandle<()>>>,
+    acceptor: Mutex<Option<Thread>>,
 }
 
 /// Settings of a [`Responder`].
+#[must_use = "nothing listens before `bind`"]
 #[derive(Clone, Debug)]
 pub struct ResponderBuilder {
     max_clients: usize,
@@ -104,7 +105,7 @@ impl ResponderBuilder {
         let all = Arc::new(Clients::new(listener, self.max_clients, self.silent_after, sender));
         let accepting = Arc::clone(&all);
         let make: Arc<Make> = Arc::new(move || Guarded::new(Box::new(protocol())));
-        let name = "keepbeat-accept".to_owned();
+        let name = "keepbeat-accept";
         let acceptor = spawn::spawn(name, spawn::STACK, move || accepting.accept_all(&make))
             .map_err(|error| Error::io("no thread for the responder", error))?;
         let acceptor = Mutex::new(Some(acceptor));

@@ -3,6 +3,8 @@
 
 use httparse::ParserConfig;
 
+use crate::protocol::line::number;
+
 /// So many header fields of an answer have room without an allocation.
 pub(crate) const USUAL_FIELDS: usize = 64;
 
@@ -43,11 +45,7 @@ impl Length {
     }
 
     fn read_one(&mut self, digits: &[u8]) -> Result<(), String> {
-        // Digits alone; `parse` would take a sign as well.
-        let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-        let text = std::str::from_utf8(digits).ok().filter(|_| plain);
-        let number = text.and_then(|text| text.parse::<u64>().ok());
-        let number = number.ok_or("its Content-Length is no number")?;
+        let number = number(digits).ok_or("its Content-Length is no number")?;
         match self.0.replace(number).filter(|before| *before != number) {
             Some(before) => Err(format!("its Content-Length is both {before} and {number}")),
             None => Ok(()),

@@ -342,16 +342,17 @@ impl Head {
     /// The same head for a reader who is told where the body ends: by a length, where there is one,
     /// else by its end.
     pub(crate) fn rewritten(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.bytes.len() + 32);
         let minor = if self.version == Version::HTTP_10 { 0 } else { 1 };
-        // Writing to a Vec does not fail.
-        let _ = write!(out, "HTTP/1.{minor} {} {}\r\n", self.status.as_u16(), self.reason());
         let framed = |name: &str| {
             name.eq_ignore_ascii_case("content-length")
                 || name.eq_ignore_ascii_case("transfer-encoding")
         };
         let open = matches!(self.framing, Framing::Chunked(_) | Framing::UntilClosed);
-        let fields = |answer: &Response| {
+        self.show(|answer| {
+            let mut out = Vec::with_capacity(self.bytes.len() + 32);
+            let reason = answer.reason.unwrap_or_default().trim();
+            // Writing to a Vec does not fail.
+            let _ = write!(out, "HTTP/1.{minor} {} {reason}\r\n", self.status.as_u16());
             for field in answer.headers.iter() {
                 if open && framed(field.name)
                     || field.name.eq_ignore_ascii_case("transfer-encoding")
@@ -363,11 +364,9 @@ impl Head {
                 out.extend_from_slice(&unfolded(field.value));
                 out.extend_from_slice(b"\r\n");
             }
-            Some(())
-        };
-        self.show(fields);
-        out.extend_from_slice(b"\r\n");
-        out
+            out.extend_from_slice(b"\r\n");
+            out
+        })
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) use socks::{Goal, through_socks};
 pub(crate) use tunnel::through_http;
 
 use super::authority::Address;
-use crate::login::{self, percent_decoded};
+use crate::login;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -118,9 +118,7 @@ impl Proxy {
     }
 
     fn login(text: &str) -> Result<(String, String), &'static str> {
-        let (user, password) = text.split_once(':').unwrap_or((text, ""));
-        let pair = percent_decoded(user).zip(percent_decoded(password));
-        let (user, password) = pair.ok_or("in user and password write `%` as `%25`")?;
+        let (user, password) = login::of_url(text)?;
         if user.len() > 255 || password.len() > 255 {
             return Err("user and password must have 255 bytes at most");
         }

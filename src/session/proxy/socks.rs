@@ -4,10 +4,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::tunnel::told;
+use super::tunnel::{failed, left};
 use super::{Kind, Proxy};
-use crate::cause::{Cause, Loss};
-use crate::session::pipe::{Pipe, timed_out};
+use crate::session::pipe::Pipe;
 
 /// Where the proxy is to connect to.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +42,7 @@ struct Talk<'a> {
 
 impl Talk<'_> {
     fn failed(&self, what: &str) -> io::Error {
-        told(Loss::new(Cause::ProxyFailed, format!("{}: {what}", self.proxy)))
+        failed(self.proxy, what)
     }
 
     fn refused(&self, what: &str, goal: Goal) -> io::Error {
@@ -53,13 +52,8 @@ impl Talk<'_> {
         }
     }
 
-    fn left(&self) -> io::Result<std::time::Duration> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(timed_out()) } else { Ok(left) }
-    }
-
     fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let most = self.left()?;
+        let most = left(self.until)?;
         self.pipe.write_all(bytes, Some(most)).map_err(|unwritten| unwritten.error)
     }
 
@@ -72,7 +66,7 @@ impl Talk<'_> {
     fn fill(&mut self, bytes: &mut [u8]) -> io::Result<()> {
         let mut at = 0;
         while at < bytes.len() {
-            let most = self.left()?;
+            let most = left(self.until)?;
             match self.pipe.read(&mut bytes[at..], Some(most)) {
                 Ok(0) => return Err(self.failed("it closed the connection without an answer")),
                 Ok(n) => at += n,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Proxy, at};
 use crate::cause::{Cause, Loss};
 use crate::session::facts::Facts;
-use crate::session::inbound::{Door, Head, Look};
+use crate::session::inbound::{Coding, Door, Framing, Head, Look};
 use crate::session::pipe::{Pipe, Probe, Unwritten, timed_out};
 
 /// What is read of a refusal for its words, and for how long.
@@ -42,7 +42,8 @@ pub(crate) fn through_http(
     Ok(if ahead.is_empty() { pipe } else { Box::new(Primed { ahead, at: 0, under: pipe }) })
 }
 
-fn left(until: Instant) -> io::Result<Duration> {
+/// How long there still is.
+pub(super) fn left(until: Instant) -> io::Result<Duration> {
     let left = until.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(timed_out()) } else { Ok(left) }
 }
@@ -52,7 +53,8 @@ pub(crate) fn told(loss: Loss) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, loss)
 }
 
-fn failed(proxy: &Proxy, what: &str) -> io::Error {
+/// It did not do what was asked of it.
+pub(super) fn failed(proxy: &Proxy, what: &str) -> io::Error {
     told(Loss::new(Cause::ProxyFailed, format!("{proxy}: {what}")))
 }
 
@@ -86,27 +88,49 @@ fn refusal(
     pipe: &mut dyn Pipe,
     proxy: &Proxy,
     head: &Head,
-    mut body: Vec<u8>,
+    ahead: Vec<u8>,
     until: Instant,
 ) -> Loss {
     let until = until.min(Instant::now() + WORDS_TIME);
-    let known = head.framing.left().map_or(WORDS as u64, |left| left.min(WORDS as u64));
-    let mut piece = [0; WORDS];
-    while (body.len() as u64) < known {
-        let Ok(most) = left(until) else { break };
-        match pipe.read(&mut piece, Some(most)) {
-            Ok(n) if n > 0 => body.extend_from_slice(&piece[..n]),
-            _ => break,
-        }
-    }
     let mut text = format!("{proxy} answered {} {}", head.status.as_u16(), head.reason());
-    if let Some(words) = words(&body) {
-        text = format!("{}: {words}", text.trim_end());
+    text.truncate(text.trim_end().len());
+    if head.coding == Coding::None {
+        if let Some(words) = words(&beginning(pipe, head.framing, ahead, until)) {
+            text += &format!(": {words}");
+        }
     }
     if head.status.as_u16() == 407 {
         text += "; user and password belong into the URL of the proxy";
     }
     Loss::new(Cause::ProxyFailed, text)
+}
+
+/// The beginning of a body, as far as it comes in time.
+fn beginning(
+    pipe: &mut dyn Pipe,
+    mut framing: Framing,
+    mut bytes: Vec<u8>,
+    until: Instant,
+) -> Vec<u8> {
+    let (mut body, mut piece) = (Vec::new(), [0; WORDS]);
+    while body.len() < WORDS {
+        let Ok(step) = framing.step(&bytes) else { break };
+        body.extend_from_slice(&bytes[step.skip..step.skip + step.data]);
+        framing.take(step.data);
+        bytes.drain(..step.skip + step.data);
+        if framing == Framing::Over {
+            break;
+        }
+        if step.skip + step.data > 0 {
+            continue;
+        }
+        let read = left(until).and_then(|most| pipe.read(&mut piece, Some(most)));
+        match read {
+            Ok(n) if n > 0 => bytes.extend_from_slice(&piece[..n]),
+            _ => break,
+        }
+    }
+    body
 }
 
 /// The title of a page, or the first line of a text.

@@ -13,7 +13,7 @@ use super::super::inbound::Head;
 use super::super::places::Key;
 use super::super::proxy::Proxy;
 use super::super::trouble::Trouble;
-use super::{allowed, as_ureq};
+use super::{allowed, reported};
 
 /// The transport of one request.
 #[derive(Debug)]
@@ -62,11 +62,7 @@ impl Lease {
     }
 
     fn fail(&mut self, trouble: Trouble, timeout: &NextTimeout) -> Error {
-        if self.ours {
-            call::note(|outcome| outcome.trouble = Some(trouble));
-            return Error::ConnectionFailed;
-        }
-        as_ureq(trouble, timeout, self.head.is_some())
+        reported(trouble, self.ours, timeout, self.head.is_some())
     }
 
     fn show(&mut self, bytes: Cow<'static, [u8]>) {

@@ -13,6 +13,7 @@
 //! What is asked of ureq for that stands in `tests/it/session/canary.rs`.
 
 mod asked;
+pub(crate) mod config;
 mod lease;
 #[cfg(feature = "tls")]
 mod own_tls;
@@ -35,7 +36,8 @@ use super::call::{self, Order, Outbound, Used};
 use super::cancel::{Canceller, Hold};
 use super::conn::Conn;
 use super::core::{Core, Place};
-use super::limits::Limits;
+use super::eviction::Eviction;
+use super::limits::{FOR_EVER, Limits};
 use super::open::{Family, Opening};
 use super::pipe::Pipe;
 use super::places::{Grant, Key, Opened, Taken, Want};
@@ -45,9 +47,6 @@ use asked::{has_own_tls, own_proxy};
 use lease::Lease;
 #[cfg(feature = "tls")]
 use own_tls::with_tls_of_request;
-
-/// Waits that ureq does not limit end some time, so that sums of times do not overflow.
-const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An agent whose connections come from the pool of this core: for the requests of the session.
 pub(crate) fn agent(core: &Arc<Core>, config: Config) -> Agent {
@@ -86,6 +85,15 @@ fn failed(error: io::Error, timeout: &NextTimeout) -> Error {
         ErrorKind::WouldBlock => Error::Timeout(timeout.reason),
         _ => Error::Io(error),
     }
+}
+
+/// Trouble, told to the session past ureq, or to who uses the agent itself.
+fn reported(trouble: Trouble, ours: bool, timeout: &NextTimeout, in_body: bool) -> Error {
+    if ours {
+        call::note(|outcome| outcome.trouble = Some(trouble));
+        return Error::ConnectionFailed;
+    }
+    as_ureq(trouble, timeout, in_body)
 }
 
 /// Trouble as ureq's own error, for who uses the agent itself.
@@ -164,14 +172,10 @@ impl Connector<()> for PoolConnector {
             },
             cancel: None,
             outbound: Outbound::default(),
+            route: None,
         });
-        self.lend(details, order, ours).map(Some).map_err(|trouble| {
-            if ours {
-                call::note(|outcome| outcome.trouble = Some(trouble));
-                return Error::ConnectionFailed;
-            }
-            as_ureq(trouble, &details.timeout, false)
-        })
+        let lent = self.lend(details, order, ours).map(Some);
+        lent.map_err(|trouble| reported(trouble, ours, &details.timeout, false))
     }
 }
 
@@ -223,7 +227,10 @@ impl PoolConnector {
             }
             Grant::Open(id) => {
                 let place = Place::new(&self.core, id);
-                let route = self.route(details, &address, https)?;
+                let route = match order.route {
+                    Some(route) => route,
+                    None => self.route(details, &address, https)?,
+                };
                 let (pipe, hold) = self.open(details, &address, (&route, cancel), until, place)?;
                 (Used { id, idle: None, born: Instant::now() }, pipe, hold, route)
             }
@@ -252,7 +259,7 @@ impl PoolConnector {
         match socket.and_then(|socket| cancel.hold(&socket)) {
             Some(hold) => Ok((taken, Some(hold))),
             None => {
-                self.core.leave_unused(taken);
+                self.core.leave_unused(taken, Eviction::NotReusable);
                 Err(Trouble::Cancelled)
             }
         }
@@ -318,11 +325,7 @@ impl PoolConnector {
         });
         let pipe = pipe.map_err(|error| {
             place.unreachable = opening.found.is_none();
-            match cancel.is_some_and(Canceller::has_cancelled) {
-                true => Trouble::Cancelled,
-                false if self.core.is_closed() => Trouble::Shut,
-                false => Trouble::Unconnected(error),
-            }
+            self.core.ended(cancel).unwrap_or(Trouble::Unconnected(error))
         })?;
         let found = opening.found;
         let opened = Opened {

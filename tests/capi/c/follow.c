@@ -2,15 +2,35 @@
 #include "check.h"
 
 struct wire {
-  int fd;
-  volatile int calls, slow;
+  int fd, calls, slow;
 };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int send_bytes(const void *bytes, size_t n, void *user) {
   struct wire *wire = user;
+  int fd, slow;
+  pthread_mutex_lock(&lock);
   wire->calls++;
-  if (wire->slow) pause_ms(wire->slow);
-  return write(wire->fd, bytes, n) == (ssize_t)n ? 0 : errno;
+  fd = wire->fd;
+  slow = wire->slow;
+  pthread_mutex_unlock(&lock);
+  if (slow) pause_ms(slow);
+  return write(fd, bytes, n) == (ssize_t)n ? 0 : errno;
+}
+
+static int calls_of(struct wire *wire) {
+  int calls;
+  pthread_mutex_lock(&lock);
+  calls = wire->calls;
+  pthread_mutex_unlock(&lock);
+  return calls;
+}
+
+static void set(int *field, int value) {
+  pthread_mutex_lock(&lock);
+  *field = value;
+  pthread_mutex_unlock(&lock);
 }
 
 static int fails(const void *bytes, size_t n, void *user) {
@@ -30,7 +50,7 @@ int main(void) {
   int fds[2], calls;
 
   CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
-  wire.fd = fds[0];
+  set(&wire.fd, fds[0]);
   CHECK(kb_new(0, &c) == KB_OK);
   framing.numbered = 1;
   beat.interval_ms = 20;
@@ -39,28 +59,28 @@ int main(void) {
   CHECK(kb_heard(link, "PON", 3) == KB_OK && kb_heard(link, "G 1\n", 4) == KB_OK);
   kb_event_free(wait_state(c, KB_UP, kb_link_id(link)));
   expect(fds[1], "PING 2\n");
+  /* Closed while send runs: that is waited for, and it is the last. */
+  calls = calls_of(&wire);
+  set(&wire.slow, 200);
   CHECK(kb_acked(link, 2) == KB_OK && kb_alive(link) == KB_OK && kb_wrote(link) == KB_OK);
   event = wait_for(c, KB_BEAT, kb_link_id(link));
   kb_event_free(event);
-  /* Closed while send runs: that is waited for, and it is the last. */
-  wire.slow = 200;
-  calls = wire.calls;
-  while (wire.calls == calls) pause_ms(1);
+  while (calls_of(&wire) == calls) pause_ms(1);
   CHECK(kb_link_close(link, 5000) == KB_OK);
-  calls = wire.calls;
+  calls = calls_of(&wire);
   pause_ms(100); /* five beats' time */
-  CHECK(wire.calls == calls);
+  CHECK(calls_of(&wire) == calls);
   REFUSED(kb_alive(link), KB_EDOWN, "down");
   kb_link_free(link);
 
   /* A send that hangs longer than the close may take: that is said. */
-  wire.slow = 700;
-  calls = wire.calls;
+  set(&wire.slow, 700);
+  calls = calls_of(&wire);
   CHECK(kb_follow(c, "hangs", KB_PIPE, &beat, &framing, send_bytes, &wire, &link) == KB_OK);
-  while (wire.calls == calls) pause_ms(1);
+  while (calls_of(&wire) == calls) pause_ms(1);
   REFUSED(kb_link_close(link, 50), KB_ELEFT, "in the `send` of the application");
   kb_link_free(link);
-  wire.slow = 0;
+  set(&wire.slow, 0);
 
   /* A loss is told however soon the link is let go. */
   beat = rarely();
@@ -94,7 +114,7 @@ int main(void) {
   close(fds[0]);
   close(fds[1]);
   CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
-  wire.fd = fds[0];
+  set(&wire.fd, fds[0]);
   CHECK(kb_follow(c, NULL, KB_SERIAL, &beat, &framing, send_bytes, &wire, &link) == KB_OK);
   expect(fds[1], "\x01\x05");
   CHECK(kb_heard(link, "\x06", 1) == KB_OK);

@@ -19,7 +19,7 @@ fn urls_as_people_paste_them_are_answered_with_what_to_type() {
         ("wss://h/path", "use `tls+connect://h:443`"),
         ("ssh://root@[::1]", "`[::1]:22 --expect SSH-`"),
         ("memcached://h", r"`h:11211 --send 'version\r\n' --expect VERSION`"),
-        ("unix:///run/x.sock", "is no TCP connection"),
+        ("unix:///run/x.sock", "is not a TCP connection"),
         ("b\u{fc}cher.example:80", "`xn--...`"),
     ] {
         let Done { code, out, err } = run(&[url]);

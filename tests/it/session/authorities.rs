@@ -59,6 +59,27 @@ fn what_is_no_authority_is_refused_before_a_byte_is_sent() {
     assert_eq!((lookups.load(Ordering::SeqCst), session.stats().opened), (0, 0));
 }
 
+/// `Host` says where a request is meant to go: what is no authority there, two servers read in two
+/// ways (RFC 9112, section 3.2).
+#[test]
+fn a_host_header_that_is_no_authority_is_refused() {
+    let (session, lookups) = asked();
+    for host in WRONG.iter().copied().chain(["a, b", "a/b", "a b", "user:s3cret@host", "h#x", "é"])
+    {
+        let request = session.post("http://name.test/").header("Host", host.as_bytes());
+        let error = request.body("x").send().unwrap_err();
+        assert_refused(&error, host);
+        assert!(error.to_string().contains("`Host`"), "{host}: {error}");
+    }
+    assert_eq!(lookups.load(Ordering::SeqCst), 0);
+    let server = Server::ok();
+    let session = Session::new().unwrap();
+    for host in ["other", "OTHER.test:81", "[::1]:80", "a_b", ""] {
+        session.get(server.url("/")).header("Host", host).send().unwrap();
+        assert_eq!(server.seen().pop().unwrap().header("host"), Some(host));
+    }
+}
+
 #[test]
 fn the_agent_refuses_it_too() {
     let (session, lookups) = asked();

@@ -112,3 +112,16 @@ fn a_shutdown_does_not_make_a_body_whole() {
     let error = response.text().unwrap_err();
     assert!(error.is_stopped() && error.may_have_run(), "{error:?}");
 }
+
+#[test]
+fn a_body_that_was_cancelled_says_so_whenever_it_is_read() {
+    let server = server();
+    let canceller = Canceller::new();
+    let session = Session::new().unwrap();
+    let mut response = session.get(server.url("/body")).cancelled_by(&canceller).send().unwrap();
+    canceller.cancel();
+    for _ in 0..3 {
+        let error = response.text().unwrap_err();
+        assert!(error.is_cancelled() && error.may_have_run(), "{error:?}");
+    }
+}

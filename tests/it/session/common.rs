@@ -81,6 +81,31 @@ fn default_headers_give_way_to_the_requests_own_and_stay_with_their_origin() {
 }
 
 #[test]
+fn requests_of_the_agent_have_base_and_headers_as_well() {
+    let server = Server::ok();
+    let session = Session::builder()
+        .base_url(format!("http://user:s3cret@{}/v1", server.address))
+        .default_header("X-Own", "1")
+        .default_header("User-Agent", "mine")
+        .build()
+        .unwrap();
+    let read = |mut response: ureq::http::Response<ureq::Body>| {
+        assert_eq!(response.body_mut().read_to_string().unwrap(), "hello");
+    };
+    read(session.agent().get("/jobs?x").call().unwrap());
+    let seen = last(&server);
+    assert_eq!((seen.path.as_str(), seen.header("x-own")), ("/v1/jobs?x", Some("1")));
+    assert_eq!(seen.header("user-agent"), Some("mine"));
+    assert_eq!(seen.header("authorization"), Some("Basic dXNlcjpzM2NyZXQ="));
+    read(session.agent().get(server.url("/")).header("X-Own", "2").call().unwrap());
+    let seen = last(&server);
+    let own = seen.headers.iter().filter(|(name, _)| name == "x-own").count();
+    assert_eq!((own, seen.header("x-own")), (1, Some("2")));
+    assert_eq!(seen.path, "/");
+    assert_eq!(session.stats().opened, 1, "on the same connection");
+}
+
+#[test]
 fn a_default_header_that_belongs_to_one_request_is_refused() {
     for (name, value) in [
         ("Content-Length", "5"),

@@ -111,3 +111,57 @@ fn a_text_is_read_in_its_charset_or_the_charset_is_named() {
     let error = text("text/plain; charset=Shift_JIS", b"\x83\x41").unwrap_err();
     assert!(error.contains("`shift_jis`") && error.contains("`bytes`"), "{error}");
 }
+
+/// As the error says it.
+#[test]
+fn a_text_in_an_unknown_charset_is_left_to_be_read_as_bytes() {
+    let server = Server::answering(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=koi8-r\r\nContent-Length: 5\r\n\r\n\
+         hello",
+    );
+    let mut response = Session::new().unwrap().get(server.url("/")).send().unwrap();
+    assert!(response.text().unwrap_err().to_string().contains("`koi8-r`"));
+    assert_eq!(response.bytes().unwrap(), b"hello");
+}
+
+#[cfg(feature = "brotli")]
+#[test]
+fn what_is_packed_with_brotli_is_unpacked_whole_or_not_at_all() {
+    // `hello ` forty times, by Google's own encoder.
+    let packed: &[u8] = b"\x1b\xef\x00\xf8\x8d\x94n\xdeDU\x86\x96l o1[\x1c\x80\x14\x07";
+    let session = Session::builder().default_header("Accept-Encoding", "br, gzip").build().unwrap();
+    for (body, whole) in [(packed, true), (&packed[..15], false), (b"hello", false)] {
+        for framing in ["Content-Length", "Transfer-Encoding"] {
+            let mut answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: BR\r\n".to_vec();
+            match framing {
+                "Content-Length" => {
+                    answer.extend(format!("Content-Length: {}\r\n\r\n", body.len()).bytes());
+                    answer.extend(body);
+                }
+                _ => {
+                    let head = format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n", body.len());
+                    answer.extend(head.bytes());
+                    answer.extend(body);
+                    answer.extend(b"\r\n0\r\n\r\n");
+                }
+            }
+            let server = Server::answering(answer);
+            for _ in 0..2 {
+                let mut response = session.get(server.url("/")).send().unwrap();
+                assert_eq!(response.header("content-encoding"), None);
+                match response.text() {
+                    Ok(text) => assert!(whole && text == "hello ".repeat(40), "{text}"),
+                    Err(error) => {
+                        assert!(!whole && error.to_string().contains("brotli"), "{error}");
+                        assert!(response.reader().read(&mut [0; 9]).is_err(), "an error stays");
+                    }
+                }
+            }
+            if whole {
+                assert_eq!(server.accepted(), 1, "{framing}");
+            }
+            let asked = server.seen()[0].header("accept-encoding").map(str::to_owned);
+            assert_eq!(asked.as_deref(), Some("br, gzip"));
+        }
+    }
+}

@@ -8,6 +8,7 @@ mod bounds;
 mod canary;
 mod cancels;
 mod common;
+mod cookies;
 mod empty;
 mod errors;
 mod expects;

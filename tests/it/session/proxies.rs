@@ -165,6 +165,12 @@ fn a_refused_tunnel_has_the_proxys_own_words_and_takes_one_connect() {
              is unknown</title>",
             "ERROR: the host is unknown",
         ),
+        (
+            "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n\
+             5\r\nnot f\r\n9\r\nrom there\r\n0\r\n\r\n",
+            "403 Forbidden: not from there",
+        ),
+        ("HTTP/1.1 407 \r\n\r\n", "answered 407; user"),
         ("HTTP/1.0 502 Bad Gateway\r\n\r\n", "502 Bad Gateway"),
         ("HTTP/1.1 302 Found\r\nLocation: http://portal/\r\n\r\n", "302 Found"),
         ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403 Later\r\n\r\n", "403 Later"),

@@ -96,6 +96,51 @@ fn the_protocol_is_named_in_the_handshake() {
 }
 
 #[test]
+fn https_only_stops_a_redirect_that_leaves_tls() {
+    let authority = Authority::new(|_| ());
+    let plain = super::server::Server::ok();
+    let to = plain.url("/?s3cret");
+    let peer = authority.serve(move |mut stream, _| {
+        while head(&mut stream).is_some() {
+            let answer = format!("HTTP/1.1 307 X\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes())?;
+            stream.flush()?;
+        }
+        Ok(())
+    });
+    let builder = || Session::builder().tls(authority.tls());
+    let strict = builder().https_only(true).build().unwrap();
+    let error = strict.post(url(&peer, "/")).body("order").send().unwrap_err();
+    assert!(error.may_have_run() && error.to_string().contains("`https_only`"), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+    assert_eq!(plain.accepted(), 0);
+    // Without it the redirect is followed.
+    builder().build().unwrap().post(url(&peer, "/")).body("order").send().unwrap();
+    assert_eq!(plain.seen()[0].body, b"order");
+}
+
+#[test]
+fn the_platforms_authorities_are_trusted_and_no_others() {
+    let name = "session::secure::the_platforms_authorities_are_trusted_and_no_others";
+    if crate::alone::is_alone(name) {
+        let url = std::env::var("KEEPBEAT_TEST_URL").unwrap();
+        let tls = Tls::new().platform_roots().unwrap();
+        let session = Session::builder().tls(tls).build().unwrap();
+        assert_eq!(session.get(&url).send().unwrap().text().unwrap(), "hello");
+        assert!(Session::new().unwrap().get(&url).send().is_err(), "the public ones alone");
+        return;
+    }
+    let authority = Authority::new(|_| ());
+    let peer = answering(&authority);
+    let file = std::env::temp_dir().join(format!("keepbeat-platform-{}", std::process::id()));
+    std::fs::write(&file, &authority.ca_pem).unwrap();
+    crate::alone::run_alone(name, super::server::LIMIT, |command| {
+        command.env("SSL_CERT_FILE", &file).env("KEEPBEAT_TEST_URL", url(&peer, "/"));
+    });
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
 fn a_farewell_on_an_idle_connection_evicts_it() {
     let authority = Authority::new(|_| ());
     let peer = answering(&authority);

@@ -32,6 +32,28 @@ fn the_connect_timeout_is_one_for_name_and_tcp_and_tls() {
     assert_eq!(server.accepted(), 2, "each had its TCP connection, and waited for TLS");
 }
 
+/// A connection that does not come to be in time is late as well.
+#[test]
+fn a_timeout_that_passes_before_there_is_a_connection_is_a_timeout() {
+    let silent = Server::start(|conn| while conn.bytes(1).is_some() {});
+    let url = format!("https://{}/", silent.address);
+    let session = Session::new().unwrap();
+    let held = Server::answering("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+    let full = Session::builder().max_per_host(1).build().unwrap();
+    let _held = full.get(held.url("/")).send().unwrap();
+    let through = Session::builder().proxy(silent.url("")).build().unwrap();
+    let error = session.get(&url).timeout(ms(100)).send().unwrap_err();
+    assert!(error.is_timeout() && error.is_connect() && !error.may_have_run(), "{error:?}");
+    let error = through.get(&url).timeout(ms(100)).send().unwrap_err();
+    assert!(error.is_timeout() && error.is_connect() && !error.may_have_run(), "{error:?}");
+    let error = full.get(held.url("/")).timeout(ms(100)).send().unwrap_err();
+    assert!(error.is_timeout() && error.is_limit() && !error.may_have_run(), "{error:?}");
+    // Who is refused is in time.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = session.get(format!("http://{closed}/")).timeout(ms(1000)).send().unwrap_err();
+    assert!(!error.is_timeout() && error.is_connect(), "{error:?}");
+}
+
 #[test]
 fn an_absurd_timeout_of_a_request_is_refused() {
     let server = Server::ok();

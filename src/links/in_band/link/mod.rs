@@ -72,6 +72,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// client.close()?;
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
+#[must_use = "dropping it closes the connection"]
 pub struct Link {
     held: Arc<Own<Held>>,
 }
@@ -276,8 +277,7 @@ impl Link {
     pub fn frames_fd(&self) -> Result<BorrowedFd<'_>, Error> {
         let held = self.at_home()?;
         if held.readable.get().is_none() {
-            let bell =
-                Bell::new().map_err(|error| Error::limit(format!("no descriptor: {error}")))?;
+            let bell = Bell::new().map_err(Error::no_descriptor)?;
             let _ = held.readable.set(bell); // another thread may have been faster
             // What came before that was rung for by nobody.
             let bell = held.readable.get().filter(|_| !held.frames.is_empty() || self.is_over());

@@ -37,6 +37,7 @@ const MOST_FRAMES: usize = 1 << 20;
 /// assert_eq!(link.status().name, "press 7");
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
+#[must_use = "nothing is adopted before it is handed to `adopt`"]
 #[derive(Debug)]
 pub struct Adopt {
     pub(crate) stream: TcpStream,
@@ -156,6 +157,7 @@ impl From<TcpStream> for Adopt {
 /// link.send("START")?;
 /// # Ok::<(), keepbeat::Error>(())
 /// ```
+#[must_use = "nothing is connected before it is handed to `connect`"]
 pub struct Connect {
     pub(crate) target: Target,
     pub(crate) frames: usize,
