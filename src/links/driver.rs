@@ -24,76 +24,18 @@
 //! 10. The wait: for bytes, a bell, or the first of all that is due. When the time is up and
 //!     nothing came, `Tick`; unless a stop, a pause or a pace came meanwhile, which goes first.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cause::{Cause, Loss};
-use crate::drive::Seat;
-use crate::drive::inquiry::Inquiry;
 use crate::drive::looks::{Found, look_at};
-use crate::heartbeat::Heartbeat;
-use crate::links::handle::Handle;
+use crate::links::common::Common;
 use crate::links::medium::{Due, Medium, Passed};
-use crate::links::reporter::Reporter;
-use crate::pulse::{Input, Output, Patience, Pulse, Report};
+use crate::pulse::{Input, Output, Patience, Report};
 use crate::sys;
 
 /// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats: 0.016 system
 /// calls a beat.
 const ASK_RTO_EVERY: u64 = 64;
-
-/// What every link has, whatever carries it.
-pub(crate) struct Common {
-    pub(crate) handle: Arc<Handle>,
-    pub(crate) heartbeat: Heartbeat,
-    pub(crate) pulse: Pulse,
-    pub(crate) reporter: Reporter,
-    pub(crate) inquiry: Inquiry,
-    /// When the beat in flight was written, or was due.
-    pub(crate) beat_at: Instant,
-    /// The pulse knows that the link is paused.
-    paused: bool,
-    /// What happened and when, not yet handed to the pulse.
-    inputs: VecDeque<(Instant, Input)>,
-}
-
-impl Common {
-    pub(crate) fn new(seat: Seat, heartbeat: Heartbeat, pulse: Pulse, now: Instant) -> Common {
-        let inquiry = Inquiry::new(&seat, &heartbeat, now);
-        let reporter = Reporter::new(Arc::clone(&seat.handle), Arc::clone(&seat.shared.feed));
-        let (paused, inputs) = (false, VecDeque::new());
-        let handle = seat.handle;
-        Common { handle, heartbeat, pulse, reporter, inquiry, beat_at: now, paused, inputs }
-    }
-
-    /// Something happened just now.
-    pub(crate) fn tell(&mut self, input: Input) {
-        self.tell_at(Instant::now(), input);
-    }
-
-    /// Something happened then. The pulse takes it once all is done that follows from what was told
-    /// before.
-    pub(crate) fn tell_at(&mut self, at: Instant, input: Input) {
-        if let Input::Heard(at) | Input::Wrote(at) = input {
-            self.inquiry.case().on_traffic(at);
-        }
-        self.inputs.push_back((at, input));
-    }
-
-    /// Beats whose acks may still come.
-    pub(crate) fn outstanding(&self) -> usize {
-        let count = |is: fn(&Input) -> bool| self.inputs.iter().filter(|(_, i)| is(i)).count();
-        let sent = count(|input| matches!(input, Input::Sent { .. }));
-        let acked = count(|input| matches!(input, Input::Ack(_)));
-        (self.pulse.outstanding() + sent).saturating_sub(acked)
-    }
-
-    /// Whether something was changed from outside that the pulse does not know of.
-    fn has_turned(&self) -> bool {
-        self.handle.is_paused() != self.paused || self.handle.is_to_adjust()
-    }
-}
 
 /// One link on its thread.
 pub(crate) struct Driver<M> {
@@ -264,20 +206,25 @@ fn take_broken<M: Medium>(medium: &M, link: &mut Common) -> Option<Loss> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
     use std::net::SocketAddr;
+    use std::sync::Arc;
     use std::sync::atomic::AtomicU64;
     use std::time::Duration;
 
     use socket2::Socket;
 
     use super::*;
-    use crate::drive::Shared;
     use crate::drive::feed::Feed;
     use crate::drive::gate::Gate;
     use crate::drive::resolve::by_system;
     use crate::drive::scene::{Allowed, Scene};
     use crate::drive::side::Sides;
+    use crate::drive::{Seat, Shared};
     use crate::event::{Identity, LinkId};
+    use crate::heartbeat::Heartbeat;
+    use crate::links::handle::Handle;
+    use crate::pulse::Pulse;
     use crate::state::State;
     use crate::tcp_info::TcpInfo;
 

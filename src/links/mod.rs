@@ -2,6 +2,7 @@
 //! settings. One thread for each link runs the one loop that there is, the [`driver`]'s; the kinds
 //! differ in their [`medium`].
 
+mod common;
 pub(crate) mod connect;
 pub(crate) mod dial;
 pub(crate) mod driver;

@@ -15,7 +15,7 @@ use crate::protocol::guarded::caught;
 use crate::role::Role;
 use crate::sys;
 
-use super::{InBand, Standing};
+use super::{Common, InBand, Origin, Standing};
 
 /// Frames that may come before a login asks for them: a server's greeting is one.
 const MOST_EARLY: usize = 64;
@@ -29,6 +29,32 @@ pub(super) struct Greeting<'a> {
     limit: Duration,
     early: VecDeque<Vec<u8>>,
     connection: u64,
+}
+
+impl InBand {
+    /// The protocol's opening, the application's login.
+    pub(super) fn greet(
+        &mut self,
+        link: &Common,
+        mut line: Standing,
+    ) -> Result<VecDeque<Vec<u8>>, Loss> {
+        let (limit, connection) = (link.heartbeat.connect_timeout, self.connections);
+        let mut hook = match &mut self.origin {
+            Origin::Dialed(_, hook) => hook.take(),
+            Origin::Adopted { .. } => None,
+        };
+        let mut greeting = Greeting::new(self, link.heartbeat.role, &mut line, limit, connection);
+        let result = greeting.open().and_then(|()| match &mut hook {
+            Some(hook) => greeting.log_in(hook),
+            None => Ok(greeting.into_early()),
+        });
+        if let Origin::Dialed(_, place) = &mut self.origin {
+            *place = hook;
+        }
+        // Also where it failed: closing it is the same as for any other.
+        self.line = Some(line);
+        result
+    }
 }
 
 impl<'a> Greeting<'a> {

@@ -6,6 +6,7 @@
 
 mod delivery;
 mod ending;
+pub(crate) mod frame_queue;
 mod greeting;
 mod intake;
 mod last_look;
@@ -16,7 +17,6 @@ mod pending;
 pub(crate) mod received;
 mod waiting;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,9 +27,10 @@ use crate::cause::{Cause, Loss};
 use crate::drive::Seat;
 use crate::drive::scene::{Allowed, Scene};
 use crate::heartbeat::Heartbeat;
+use crate::links::common::Common;
 use crate::links::connect::set_options;
 use crate::links::dial::Dialer;
-use crate::links::driver::{Common, Driver};
+use crate::links::driver::Driver;
 use crate::links::handle::{Handle, Wake};
 use crate::links::medium::{Due, Medium, Passed};
 use crate::net::inbox::Inbox;
@@ -42,8 +43,7 @@ use crate::sys::Bell;
 use crate::tcp_info::TcpInfo;
 
 use delivery::Delivery;
-pub(crate) use delivery::To;
-use greeting::Greeting;
+use frame_queue::To;
 use login::LoginHook;
 use outlet::{Outlet, Pushed, Remains};
 use received::Received;
@@ -336,26 +336,6 @@ impl InBand {
         early.into_iter().for_each(|frame| self.delivery.push(Received::Frame(frame)));
         self.outlet.open();
         Ok(())
-    }
-
-    /// The protocol's opening, the application's login.
-    fn greet(&mut self, link: &Common, mut line: Standing) -> Result<VecDeque<Vec<u8>>, Loss> {
-        let (limit, connection) = (link.heartbeat.connect_timeout, self.connections);
-        let mut hook = match &mut self.origin {
-            Origin::Dialed(_, hook) => hook.take(),
-            Origin::Adopted { .. } => None,
-        };
-        let mut greeting = Greeting::new(self, link.heartbeat.role, &mut line, limit, connection);
-        let result = greeting.open().and_then(|()| match &mut hook {
-            Some(hook) => greeting.log_in(hook),
-            None => Ok(greeting.into_early()),
-        });
-        if let Origin::Dialed(_, place) = &mut self.origin {
-            *place = hook;
-        }
-        // Also where it failed: closing it is the same as for any other.
-        self.line = Some(line);
-        result
     }
 
     fn push_beat(&mut self, link: &mut Common, seq: u64) -> Result<Option<Input>, Loss> {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
-use crate::links::driver::Common;
+use crate::links::common::Common;
 use crate::links::medium::{Medium, Passed};
 use crate::net::read_half::Woke;
 use crate::sys;
