@@ -14,7 +14,7 @@ use crate::event::{LinkId, Status};
 use crate::heartbeat::Heartbeat;
 use crate::links::handle::Handle;
 use crate::links::observe::Sight;
-use crate::links::observe::observed_fd::Known;
+use crate::links::observe::observed_fd::ObservedFd;
 use crate::links::observe::snapshot::Snapshot;
 use crate::sys::Own;
 #[cfg(target_os = "linux")]
@@ -173,7 +173,7 @@ pub struct Observed {
 struct Watcher {
     handle: Arc<Handle>,
     feed: Arc<Feed>,
-    socket: Known,
+    socket: ObservedFd,
     over: Receiver<()>,
 }
 
@@ -186,7 +186,7 @@ impl Observed {
     pub(crate) fn new(
         handle: Arc<Handle>,
         feed: Arc<Feed>,
-        socket: Known,
+        socket: ObservedFd,
         over: Receiver<()>,
     ) -> Observed {
         Observed { own: Own::new(Watcher { handle, feed, socket, over }) }
