@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::fact::{Fact, Value};
 use crate::tcp_info::TcpInfo;
 
-/// So many beats are kept: enough to see when it began, 2 KiB a link.
+/// So many beats are kept: enough to see when it began, 1.2 KiB a link.
 const KEPT: usize = 16;
 
 /// What became of one beat.
@@ -33,26 +33,27 @@ pub struct BeatRecord {
     pub age: Duration,
     /// What became of it.
     pub end: BeatEnd,
-    /// What the kernel knew as it was written, where it tells.
+    /// What the kernel knew as it was written, where it was asked and tells.
     kernel: Option<Kernel>,
 }
 
-/// The part of a snapshot that a record keeps.
+/// The part of a snapshot that a record keeps. Times are in microseconds: a link keeps sixteen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Kernel {
     unacked: u32,
     unsent: u32,
     window: u32,
     total_resent: u32,
-    rto: Duration,
-    rtt: Duration,
-    ack_age: Duration,
+    rto: u32,
+    rtt: u32,
+    ack_age_ms: u32,
 }
 
 impl BeatRecord {
     /// What is known of it, as the JSON lines have it: `seq`, `age_us`, `end` (`waiting`, `acked`,
     /// `late`, `missed`), `beat_rtt_us`; and of the kernel, as the beat was written: `unacked`,
-    /// `unsent_bytes`, `window_bytes`, `resent_in_all`, `rto_us`, `rtt_us`, `ack_age_us`.
+    /// `unsent_bytes`, `window_bytes`, `resent_in_all`, `rto_us`, `rtt_us`, `ack_age_us`. As long as
+    /// all is well the kernel of a watched link is asked before every twentieth beat alone.
     pub fn facts(&self) -> Vec<(&'static str, Fact)> {
         let (end, rtt) = match self.end {
             BeatEnd::Waiting => ("waiting", None),
@@ -72,9 +73,9 @@ impl BeatRecord {
                 ("unsent_bytes", kernel.unsent.to_fact()),
                 ("window_bytes", kernel.window.to_fact()),
                 ("resent_in_all", kernel.total_resent.to_fact()),
-                ("rto_us", kernel.rto.to_fact()),
-                ("rtt_us", kernel.rtt.to_fact()),
-                ("ack_age_us", kernel.ack_age.to_fact()),
+                ("rto_us", Duration::from_micros(kernel.rto.into()).to_fact()),
+                ("rtt_us", Duration::from_micros(kernel.rtt.into()).to_fact()),
+                ("ack_age_us", Duration::from_millis(kernel.ack_age_ms.into()).to_fact()),
             ]);
         }
         facts
@@ -83,14 +84,16 @@ impl BeatRecord {
 
 impl From<&TcpInfo> for Kernel {
     fn from(info: &TcpInfo) -> Kernel {
+        let micros = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        let ack_age = info.last_ack_recv.as_millis();
         Kernel {
             unacked: info.unacked,
             unsent: info.unsent(),
             window: info.snd_wnd.unwrap_or_default(),
             total_resent: info.total_retransmits,
-            rto: info.rto,
-            rtt: info.rtt,
-            ack_age: info.last_ack_recv,
+            rto: micros(info.rto),
+            rtt: micros(info.rtt),
+            ack_age_ms: u32::try_from(ack_age).unwrap_or(u32::MAX),
         }
     }
 }

@@ -57,6 +57,7 @@ impl Secure {
     }
 
     /// Until both sides are content, or the deadline. A stop ends it by shutting the socket down.
+    #[inline(never)] // its stack would stay with each link that has no TLS
     pub(crate) fn shake_hands(
         &self,
         socket: &Socket,

@@ -169,8 +169,8 @@ impl Pulse {
             rng: Rng::with_seed(seed),
             now,
             phase: Phase::BackingOff { until: now },
-            // A miss that fells a link makes the most: miss, state, disconnect, close, connect.
-            outbox: VecDeque::with_capacity(8),
+            // A miss that fells a link makes five, and more room once. A healthy beat makes two.
+            outbox: VecDeque::with_capacity(4),
             beats: Beats::new(health.most_outstanding()),
             health,
             schedule: Schedule::new(now),
