@@ -57,7 +57,9 @@ fn line() -> (OwnedFd, String) {
     // SAFETY: both were opened just now, and are nobody else's. The program opens its end by name,
     // and inherits neither.
     let (ours, _theirs) = unsafe {
-        [ours, theirs].map(|fd| libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC));
+        for fd in [ours, theirs] {
+            libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
         (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs))
     };
     (ours, String::from_utf8_lossy(name).into_owned())
