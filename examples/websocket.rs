@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use keepbeat::crossbeam_channel::{Receiver, bounded};
+use keepbeat::crossbeam_channel::{Receiver, TryRecvError, bounded};
 use keepbeat::{
     Cause, Coordinator, EventKind, Follower, Following, Framed, Heartbeat, State, Transport,
 };
@@ -78,14 +78,13 @@ fn own(
             }
             Err(other) => return std::io::Error::other(other).into(),
         };
-        // The link may be over: then nobody beats, and nobody is told.
-        if told.is_err() {
-            return Cause::Stopped.into();
-        }
-        while let Ok(beat) = beats.try_recv() {
-            if let Err(Error::Io(error)) = socket.send(Message::Ping(beat.into())) {
-                return error.into();
-            }
+        let beat = match beats.try_recv() {
+            Ok(beat) => beat,
+            Err(TryRecvError::Empty) if told.is_ok() => continue,
+            _ => return Cause::Stopped.into(), // the link is over: nobody beats, nobody is told
+        };
+        if let Err(Error::Io(error)) = socket.send(Message::Ping(beat.into())) {
+            return error.into();
         }
     }
 }

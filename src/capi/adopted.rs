@@ -39,7 +39,7 @@ fn inode(fd: c_int) -> Outcome<u64> {
     if result != 0 {
         return Err(Fail::invalid(format!("{fd} is no open descriptor")));
     }
-    Ok(told.st_ino.into())
+    Ok(told.st_ino)
 }
 
 /// Takes a descriptor over. One that keepbeat has already is refused, and stays open.

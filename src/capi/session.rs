@@ -2,14 +2,14 @@
 
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_int, c_void};
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use keepbeat::http::Method;
 use keepbeat::{Error, Session, SessionBuilder};
 
-use crate::call::{END, Fail, Outcome, call, limit, value};
+use crate::call::{END, Fail, Outcome, TIMEOUT, call, limit, value};
 use crate::event::nanos;
 use crate::framing::{NONE, millis, with};
 use crate::handles::{self, Thing};
@@ -133,6 +133,14 @@ pub(crate) struct Answer {
     whole: OnceLock<Vec<u8>>,
 }
 
+/// Why a body ends before its end.
+fn broke_off(error: io::Error) -> Fail {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Fail::new(TIMEOUT, error.to_string()),
+        _ => Fail::http(error.to_string()),
+    }
+}
+
 fn failed(error: Error) -> Fail {
     RAN.set(error.may_have_run());
     error.into()
@@ -224,7 +232,7 @@ impl Answer {
 
     fn read(&self, room: &mut [u8]) -> Outcome<usize> {
         let mut body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
-        body.read(room).map_err(|error| Fail::http(error.to_string()))
+        body.read(room).map_err(broke_off)
     }
 }
 
@@ -372,7 +380,7 @@ impl Answer {
         let mut whole = Vec::new();
         let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
         let read = body.by_ref().take(limit).read_to_end(&mut whole);
-        read.map_err(|error| Fail::http(error.to_string()))?;
+        read.map_err(broke_off)?;
         if whole.len() > most {
             return Err(Fail::http(format!(
                 "the body is longer than {most} bytes, which it may be"

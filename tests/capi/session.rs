@@ -42,6 +42,11 @@ fn serve(stream: TcpStream) {
         if line.contains("/cut ") {
             return;
         }
+        if line.contains("/slow ") {
+            let _ = writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no");
+            let _ = request(&mut reader); // until the client has had enough
+            return;
+        }
         let body = if line.contains("/hello") { b"hello".to_vec() } else { body };
         let len = body.len();
         let seen = format!("{press} {agent}");

@@ -54,8 +54,14 @@ fn line() -> (OwnedFd, String) {
     };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-    // SAFETY: both were opened just now, and are nobody else's. Theirs is opened by its name.
-    let (ours, _theirs) = unsafe { (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) };
+    // SAFETY: both were opened just now, and are nobody else's. The program opens its end by name,
+    // and inherits neither.
+    let (ours, _theirs) = unsafe {
+        for fd in [ours, theirs] {
+            libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
+        (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs))
+    };
     (ours, String::from_utf8_lossy(name).into_owned())
 }
 
@@ -63,7 +69,7 @@ fn line() -> (OwnedFd, String) {
 fn a_serial_line_is_followed_until_its_cable_comes_out() {
     let (ours, name) = line();
     let mut program = example("serial_line");
-    let child = program.arg(&name).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut child = program.arg(&name).stdout(Stdio::piped()).spawn().expect("it starts");
     let mut device = std::fs::File::from(ours);
     // A terminal echoes until the program has set it; what it sees of that is no beat.
     let mut beats = BufReader::new(device.try_clone().unwrap());
@@ -78,7 +84,7 @@ fn a_serial_line_is_followed_until_its_cable_comes_out() {
         device.write_all(b"PONG\nweight 12.5\n").unwrap();
     }
     let mut said = String::new();
-    let mut out = child.stdout.expect("piped");
+    let mut out = child.stdout.take().expect("piped");
     let mut some = [0; 1024];
     while !said.contains("weight 12.5") {
         let n = out.read(&mut some).unwrap();
@@ -87,5 +93,6 @@ fn a_serial_line_is_followed_until_its_cable_comes_out() {
     }
     drop((device, beats)); // the cable comes out
     out.read_to_string(&mut said).unwrap();
+    assert!(child.wait().unwrap().success(), "{said}");
     assert_has(&said, &["scale: up", "scale: down", "cable"]);
 }

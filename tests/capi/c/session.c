@@ -125,6 +125,12 @@ int main(int count, char **args) {
   CHECK(status == KB_EHTTP || status == KB_ESTALE);
   CHECK(kb_request_may_have_run() == 1);
 
+  /* The time is for the body as well. */
+  snprintf(url, sizeof url, "%s/slow", args[1]);
+  CHECK(kb_request(session, "GET", url, NULL, NULL, 0, 300, &response) == KB_OK);
+  CHECK(kb_response_body(response, 0, &body, &len) == KB_ETIMEOUT && body == NULL);
+  kb_response_free(response);
+
   snprintf(url, sizeof url, "%s/hello", args[1]);
   asking.session = session;
   asking.url = url;
