@@ -3,8 +3,8 @@
 //!
 //! `cargo run --example serial_line /dev/ttyUSB0`
 //!
-//! Reader and writer are two handles of the device, so neither waits for the other. `over` says that
-//! it is a serial line, so that what is suspected fits: a cable, not a firewall.
+//! Reader and writer are two handles of the device, so neither waits for the other. `over` says
+//! that it is a serial line, so that what is suspected fits: a cable, not a firewall.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};

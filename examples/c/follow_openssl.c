@@ -1,5 +1,5 @@
-/* A heartbeat on a connection of the program's own SSL object. keepbeat never sees the cipher: it asks
- * for a beat to be sent, and is told what was read.
+/* A heartbeat on a connection of the program's own SSL object. keepbeat never sees the cipher: it
+ * asks for a beat to be sent, and is told what was read.
  *
  * One lock around the object, since OpenSSL allows one caller at a time; and the socket does not
  * block, so that nobody holds the lock while he waits. Who waits for bytes does so in poll, outside
@@ -95,7 +95,8 @@ int main(int count, char **args) {
   int open = 1, down = 0;
   SSL_CTX *context = SSL_CTX_new(TLS_client_method()); /* verify: SSL_CTX_set_verify */
 
-  signal(SIGPIPE, SIG_IGN); /* OpenSSL writes as it always has; keepbeat itself needs no such thing */
+  /* OpenSSL writes as it always has; keepbeat itself needs no such thing */
+  signal(SIGPIPE, SIG_IGN);
   memset(&to, 0, sizeof to);
   to.sin_family = AF_INET;
   if (count != 3 || inet_pton(AF_INET, args[1], &to.sin_addr) != 1) {

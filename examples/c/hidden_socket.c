@@ -1,5 +1,5 @@
-/* A library that hides its descriptor: it is found by whom it is connected to, among the descriptors
- * of this process. Observing needs no more of it, and touches not a byte.
+/* A library that hides its descriptor: it is found by whom it is connected to, among the
+ * descriptors of this process. Observing needs no more of it, and touches not a byte.
  *
  *     ./hidden_socket 10.0.0.5 6379
  */
@@ -43,7 +43,8 @@ static int find_socket(const struct sockaddr_in *to) {
     socklen_t len = sizeof peer;
     int fd = atoi(entry->d_name);
     if (entry->d_name[0] == '.' || fd == dirfd(dir)) continue;
-    if (getpeername(fd, (struct sockaddr *)&peer, &len) != 0 || peer.sin_family != AF_INET) continue;
+    if (getpeername(fd, (struct sockaddr *)&peer,
+            &len) != 0 || peer.sin_family != AF_INET) continue;
     if (peer.sin_port == to->sin_port && peer.sin_addr.s_addr == to->sin_addr.s_addr) found = fd;
   }
   closedir(dir);

@@ -1,5 +1,5 @@
-/* A service whose loop is libevent's: keepbeat is one descriptor more in it, and so it is in sd-event
- * (sd_event_add_io), GLib (g_unix_fd_add) and libuv (uv_poll_t).
+/* A service whose loop is libevent's: keepbeat is one descriptor more in it, and so it is in
+ * sd-event (sd_event_add_io), GLib (g_unix_fd_add) and libuv (uv_poll_t).
  *
  *     ./in_libevent redis://10.0.0.5:6379 [SECONDS]
  */

@@ -1,5 +1,5 @@
-/* A listener of PostgreSQL: LISTEN, and then nothing for hours. Whether somebody is there yet is asked
- * by empty queries, since on a silent connection libpq would never learn it.
+/* A listener of PostgreSQL: LISTEN, and then nothing for hours. Whether somebody is there yet is
+ * asked by empty queries, since on a silent connection libpq would never learn it.
  *
  *     ./listen_postgres "host=10.0.0.5 user=app dbname=shop" orders
  */

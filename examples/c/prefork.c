@@ -1,5 +1,6 @@
-/* A pre-fork server: the parent listens, its children serve. Threads do not come along into a child,
- * so each makes a coordinator of its own, after the fork; the parent needs none. A handle that a
+/* A pre-fork server: the parent listens, its children serve. Threads do not come along into a
+ * child, so each makes a coordinator of its own, after the fork; the parent needs none. A handle
+  * that a
  * parent had made would be KB_EFORKED in its child.
  *
  *     ./prefork 7000 4

@@ -1,5 +1,5 @@
-/* A service of systemd: ready once its target is up, its state in `systemctl status`, and fed to the
- * watchdog as long as this program's own loop runs. That the target is down is no reason to be
+/* A service of systemd: ready once its target is up, its state in `systemctl status`, and fed to
+ * the watchdog as long as this program's own loop runs. That the target is down is no reason to be
  * restarted, so the watchdog does not depend on it.
  *
  *     [Service]
@@ -63,7 +63,8 @@ int main(int count, char **args) {
   }
   memset(&action, 0, sizeof action);
   action.sa_handler = end;
-  sigaction(SIGTERM, &action, NULL); /* it is this thread that poll comes back on: keepbeat's block it */
+  /* it is this thread that poll comes back on: keepbeat's block it */
+  sigaction(SIGTERM, &action, NULL);
   memset(&beat, 0, sizeof beat);
   beat.size = sizeof beat;
   beat.interval_ms = 1000;

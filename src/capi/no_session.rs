@@ -1,5 +1,5 @@
-//! The calls of HTTP sessions in a library without them, so that one that has them can take its place
-//! and the other way round: each says so.
+//! The calls of HTTP sessions in a library without them, so that one that has them can take its
+//! place and the other way round: each says so.
 
 use std::ffi::{c_char, c_int, c_void};
 

@@ -151,7 +151,7 @@ fn establish(
                 },
             )?;
         }
-        Err(error) if is_no_route(&error) => {
+        Err(error) if sys::is_no_route(&error) => {
             let detail = format!("no route to {address}: {error}");
             return Err(Loss::new(Cause::NoLocalRoute, detail));
         }
@@ -164,13 +164,6 @@ fn establish(
         return Err(Loss::new(Cause::Refused, detail));
     }
     Ok(())
-}
-
-/// Whether this machine itself has refused, before anything went out: no route, or one that says
-/// `prohibit`, `blackhole` or `unreachable`.
-fn is_no_route(error: &io::Error) -> bool {
-    let no = [libc::ENETUNREACH, libc::EACCES, libc::EINVAL, libc::EHOSTUNREACH];
-    error.raw_os_error().is_some_and(|errno| no.contains(&errno))
 }
 
 /// Whether the connection came to stand in time.

@@ -80,6 +80,7 @@ fn an_installed_library_is_found_by_pkg_config() {
     let mut make = library(&dir);
     make.arg("install").arg(format!("PREFIX={}", prefix.display()));
     build::finish(make);
+    assert!(prefix.join("share/man/man3/keepbeat.3").exists());
     for (kind, library) in [("--libs", "shared"), ("--static", "static")] {
         let mut ask = Command::new("pkg-config");
         ask.args(["--cflags", "--libs", kind, "keepbeat"]);
@@ -102,4 +103,15 @@ fn an_installed_library_is_found_by_pkg_config() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(2) && said.contains("which target?"), "{said}");
     }
+}
+
+/// The manual page names no call that is not there.
+#[test]
+fn the_manual_page_knows_the_calls_of_the_header() {
+    let page = std::fs::read_to_string("src/capi/keepbeat.3").unwrap();
+    let calls = calls(&header());
+    let names = page.lines().filter_map(|line| line.split_once("Fn kb_")?.1.split(' ').next());
+    let named: Vec<_> = names.map(|name| format!("kb_{name}")).collect();
+    assert!(named.len() > 8, "{named:?}");
+    assert!(named.iter().all(|name| calls.contains(name)), "{named:?}");
 }

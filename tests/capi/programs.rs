@@ -291,8 +291,8 @@ fn memory_is_used_as_it_was_allocated() {
     runs.into_iter().for_each(|run| drop(run.join().expect("clean")));
 }
 
-/// Helgrind, which a program of pthreads is run under, finds no race where there is none, and the one
-/// that is planted.
+/// Helgrind, which a program of pthreads is run under, finds no race where there is none, and the
+/// one that is planted.
 #[test]
 fn a_race_is_found_in_the_program_and_none_in_the_library() {
     if !has_valgrind() {

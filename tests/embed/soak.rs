@@ -1,6 +1,6 @@
-//! A gateway in chaos: many devices with a protocol of their own and a login, three writers each, and
-//! peers that hang, reset, close in one direction, reboot, or are forgotten by a box between. Every
-//! frame is accounted for.
+//! A gateway in chaos: many devices with a protocol of their own and a login, three writers each,
+//! and peers that hang, reset, close in one direction, reboot, or are forgotten by a box between.
+//! Every frame is accounted for.
 
 mod device;
 

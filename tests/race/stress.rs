@@ -22,7 +22,8 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// How many beats all links have sent: under an atomic, or, where the race is planted, under nothing.
+/// How many beats all links have sent: under an atomic, or, where the race is planted, under
+/// nothing.
 struct Count {
     well: AtomicU64,
     badly: UnsafeCell<u64>,

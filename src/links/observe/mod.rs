@@ -9,6 +9,7 @@ pub(crate) mod keepalive;
 pub(crate) mod observed_fd;
 pub(crate) mod observer;
 pub(crate) mod snapshot;
+mod verdict;
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -20,17 +21,18 @@ use log::warn;
 use socket2::{SockRef, Socket};
 
 use crate::cause::{Cause, Loss};
-use crate::drive::Seat;
-use crate::drive::scene::{Allowed, Scene};
-use crate::drive::verdict::{Before, Signs};
 use crate::error::Error;
 use crate::event::Identity;
 use crate::heartbeat::Heartbeat;
-use crate::links::driver::{Common, Driver};
+use crate::links::common::Common;
+use crate::links::driver::Driver;
 use crate::links::handle::Wake;
 use crate::links::medium::{Due, Medium, Passed};
 use crate::links::observe::keepalive::Keepalive;
-use crate::links::observe::observed_fd::Known;
+use crate::links::observe::observed_fd::ObservedFd;
+use crate::links::observe::verdict::{Before, Signs};
+use crate::links::seat::Seat;
+use crate::links::socket_view::{Allowed, SocketView};
 use crate::pulse::{Input, Pulse, Report};
 use crate::role::Role;
 use crate::sys::{Epoll, Interest};
@@ -46,7 +48,7 @@ const TICKS: Duration = Duration::from_millis(50);
 
 /// What is made of a socket while the application still lends it.
 pub(crate) struct Sight {
-    pub(crate) socket: Known,
+    pub(crate) socket: ObservedFd,
     pub(crate) peer: SocketAddr,
     local: Option<SocketAddr>,
     first: TcpInfo,
@@ -69,7 +71,7 @@ impl Sight {
     ) -> Result<Sight, Error> {
         let epoll = Epoll::new().map_err(|error| Error::io("no epoll for an observer", error))?;
         let cannot = |error| Error::io("this socket cannot be observed", error);
-        let socket = Known::new(&borrowed).map_err(cannot)?;
+        let socket = ObservedFd::new(&borrowed).map_err(cannot)?;
         let first = TcpInfo::of(&borrowed).map_err(cannot)?;
         epoll.watch(&borrowed, 0, Interest::End).map_err(cannot)?;
         let Heartbeat { interval, timeout, .. } = *heartbeat;
@@ -93,7 +95,7 @@ impl Sight {
 /// A socket of the application's, by what the kernel knows of it.
 pub(crate) struct Observing {
     name: Arc<Identity>,
-    socket: Known,
+    socket: ObservedFd,
     peer: SocketAddr,
     local: Option<SocketAddr>,
     epoll: Epoll,
@@ -302,7 +304,7 @@ impl Observing {
 
 /// What an inquiry may see of an observed link: the last look. It has no protocol, so a side
 /// connection carries nothing.
-impl Scene for Observing {
+impl SocketView for Observing {
     fn look(&self) -> Option<TcpInfo> {
         Some(self.before.last().clone())
     }

@@ -8,14 +8,14 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use socket2::{Domain, SockRef, Type};
 
-use crate::drive::feed::Feed;
 use crate::error::Error;
 use crate::event::{LinkId, Status};
 use crate::heartbeat::Heartbeat;
 use crate::links::handle::Handle;
 use crate::links::observe::Sight;
-use crate::links::observe::observed_fd::Known;
+use crate::links::observe::observed_fd::ObservedFd;
 use crate::links::observe::snapshot::Snapshot;
+use crate::links::out::feed::Feed;
 use crate::sys::Own;
 #[cfg(target_os = "linux")]
 use crate::tcp_info::{TcpInfo, TcpState};
@@ -173,7 +173,7 @@ pub struct Observed {
 struct Watcher {
     handle: Arc<Handle>,
     feed: Arc<Feed>,
-    socket: Known,
+    socket: ObservedFd,
     over: Receiver<()>,
 }
 
@@ -186,7 +186,7 @@ impl Observed {
     pub(crate) fn new(
         handle: Arc<Handle>,
         feed: Arc<Feed>,
-        socket: Known,
+        socket: ObservedFd,
         over: Receiver<()>,
     ) -> Observed {
         Observed { own: Own::new(Watcher { handle, feed, socket, over }) }

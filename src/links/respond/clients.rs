@@ -13,9 +13,9 @@ use crossbeam_channel::Sender;
 use log::{debug, info, warn};
 use socket2::Socket;
 
+use crate::base::limits::{Needs, Room};
+use crate::base::spawn::{self, Thread};
 use crate::cause::{Cause, Loss};
-use crate::drive::limits::{Needs, Room};
-use crate::drive::spawn::{self, Thread};
 use crate::error::Error;
 use crate::event::{ClientEvent, ClientEventKind};
 use crate::net::connection::{Connection, Woke};
@@ -325,7 +325,7 @@ impl Visit {
     fn answer(&mut self, connection: &mut Connection, out: &mut Vec<u8>) -> Result<bool, Loss> {
         let mut whole = false;
         loop {
-            match connection.inbox.next(&mut self.protocol)? {
+            match connection.read.inbox.next(&mut self.protocol)? {
                 Next::Frame(frame) => {
                     whole = true;
                     if let Frame::Beat(seq) = frame {

@@ -28,9 +28,11 @@ static void refused(kb_session *session, const char *base) {
   const char *name = "";
   char byte;
   size_t n = 7;
-  REFUSED(kb_request(NULL, "GET", base, NULL, NULL, 0, -1, &response), KB_EINVAL, "a session is wanted");
+  REFUSED(kb_request(NULL, "GET", base, NULL, NULL, 0, -1, &response), KB_EINVAL,
+          "a session is wanted");
   CHECK(response == NULL);
-  REFUSED(kb_request(session, NULL, base, NULL, NULL, 0, -1, &response), KB_EINVAL, "the method is NULL");
+  REFUSED(kb_request(session, NULL, base, NULL, NULL, 0, -1, &response), KB_EINVAL,
+          "the method is NULL");
   REFUSED(kb_request(session, "G T", base, NULL, NULL, 0, -1, &response), KB_EINVAL, "no method");
   REFUSED(kb_request(session, "GET", NULL, NULL, NULL, 0, -1, &response), KB_EINVAL, "URL is NULL");
   CHECK(kb_request(session, "GET", "nothing", NULL, NULL, 0, -1, &response) == KB_EINVAL);
@@ -38,7 +40,8 @@ static void refused(kb_session *session, const char *base) {
   REFUSED(kb_request(session, "GET", base, bad, NULL, 0, -1, &response), KB_EINVAL, "has no colon");
   CHECK(kb_request(session, "GET", base, secret, NULL, 0, -1, &response) == KB_EINVAL);
   REFUSED(kb_request(session, "GET", base, NULL, NULL, 5, -1, &response), KB_EINVAL, "length is 5");
-  REFUSED(kb_request(session, "GET", base, NULL, NULL, 0, -7, &response), KB_EINVAL, "timeout of -7");
+  REFUSED(kb_request(session, "GET", base, NULL, NULL, 0, -7, &response), KB_EINVAL,
+          "timeout of -7");
   REFUSED(kb_request(session, "GET", base, NULL, NULL, 0, -1, NULL), KB_EINVAL, "place");
   CHECK(kb_request_may_have_run() == 0);
   CHECK(kb_response_status(NULL) == 0 && kb_response_url(NULL) == NULL);
@@ -85,7 +88,8 @@ int main(int count, char **args) {
   CHECK(kb_request(session, "GET", url, headers, NULL, 0, -1, &response) == KB_OK);
   CHECK(kb_response_status(response) == 200 && kb_response_idle_ns(response) == -1);
   CHECK(strcmp(kb_response_header(response, "x-SEEN"), "7 press/1") == 0);
-  CHECK(kb_response_header(response, "none") == NULL && !strstr(kb_response_url(response), "secret"));
+  CHECK(kb_response_header(response, "none") == NULL && !strstr(kb_response_url(response),
+          "secret"));
   for (i = 0; kb_response_field(response, i, &name, &content) == KB_OK; i++) CHECK(name && content);
   CHECK(i >= 2 && name == NULL);
   for (;;) {
