@@ -300,7 +300,8 @@ impl Case {
 
     /// What side connections have found so far, and what the kernel knows of this one meanwhile.
     pub(crate) fn on_side(&mut self, found: &Evidence, info: Option<&TcpInfo>, now: Instant) {
-        self.tries.side = Some(Box::new(found.clone())); // all of it, and that it is pending no more
+        // All of it, and that it is pending no more.
+        self.tries.side = Some(Box::new(found.clone()));
         if is_answered(found) {
             self.trouble.begin_beside(info, now);
         }
