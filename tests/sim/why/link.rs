@@ -332,8 +332,9 @@ impl Link {
     fn beat(&mut self, seq: u64, now: Instant) {
         self.beats += 1;
         let Some(flow) = self.flow.as_mut() else { return };
-        let before = flow.look(now);
-        self.mind.case().on_sent(seq, now, BEAT as usize, Some(before));
+        // Where it is not asked, what it would have said is worked out.
+        let before = self.mind.case().asks_kernel().then(|| flow.look(now));
+        self.mind.case().on_sent(seq, now, BEAT as usize, before);
         let segment = flow.write(now, seq, BEAT);
         self.sent = now;
         segment.into_iter().for_each(|segment| self.send(now, false, segment));
