@@ -3,8 +3,6 @@
 use std::fmt;
 use std::io;
 
-use crate::net::connection::cause_of;
-
 macro_rules! causes {
     ($($name:ident, $word:literal, $sentence:literal, $confirm:literal, $change:literal;)*) => {
         /// Why a beat or a connection failed.
@@ -62,7 +60,7 @@ causes! {
         "`getent ahosts NAME`", "the name, or the zone on the name server";
     NameServerSilent, "name-server-silent", "no name server answered",
         "`getent ahosts NAME` hangs", "the name servers in `/etc/resolv.conf`";
-    Refused, "refused", "nobody listens on the port, or a firewall refused in its place",
+    Refused, "refused", "nobody listens on the port, or a firewall refuses in its place",
         "`ss -ltn` on the peer", "start the service, or correct the port";
     ConnectTimeout, "connect-timeout", "the attempt to connect got no answer",
         "`tcpdump` shows SYNs without an answer",
@@ -271,6 +269,21 @@ impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.cause, self.detail)
     }
+}
+
+/// What an error of the kernel means, where it means the same at any time.
+pub(crate) fn cause_of(error: &io::Error) -> Option<Cause> {
+    Some(match error.raw_os_error()? {
+        libc::ECONNREFUSED => Cause::Refused,
+        libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED => Cause::Reset,
+        libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN => Cause::Unreachable,
+        libc::ENETDOWN => Cause::NoLocalRoute,
+        libc::EACCES | libc::EPERM => Cause::Prohibited,
+        libc::EADDRNOTAVAIL | libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => {
+            Cause::LocalResources
+        }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 
 use crate::cause::{Cause, Loss};
-use crate::protocol::Rejected;
+use crate::link_id::LinkId;
 
 /// What a call of this crate could not do. The text has the numbers and the remedy.
 ///
@@ -15,7 +15,7 @@ pub struct Error {
     kind: Kind,
     text: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
-    /// Why the connection was never opened.
+    /// Why there is no connection.
     cause: Option<Cause>,
     /// The request may have run, in full or in part.
     ran: bool,
@@ -78,7 +78,7 @@ pub(crate) enum Kind {
     Forked,
     UnknownLink,
     LeftBehind,
-    Lost(Cause),
+    Lost,
     Busy,
     Unsent,
     Io,
@@ -110,8 +110,8 @@ impl Error {
 
     /// A descriptor that the system did not give.
     pub(crate) fn no_descriptor(source: io::Error) -> Error {
-        let text = "no descriptor is left: raise the limit with `ulimit -n`, or LimitNOFILE= of the \
-                    service";
+        let text = "no descriptor is left: raise the limit with `ulimit -n`, or LimitNOFILE= of \
+                    the service";
         Error::limit(text).because(source)
     }
 
@@ -132,7 +132,7 @@ impl Error {
         Error::new(Kind::Forked, text)
     }
 
-    pub(crate) fn unknown(link: crate::LinkId) -> Error {
+    pub(crate) fn unknown(link: LinkId) -> Error {
         Error::new(Kind::UnknownLink, format!("{link} is not known here, or was removed"))
     }
 
@@ -142,7 +142,7 @@ impl Error {
 
     /// The link has no connection, now or for good.
     pub(crate) fn lost(loss: &Loss) -> Error {
-        Error::new(Kind::Lost(loss.cause), format!("the link is down: {loss}"))
+        Error::new(Kind::Lost, format!("the link is down: {loss}")).caused_by(Some(loss.cause))
     }
 
     pub(crate) fn busy(text: impl Into<String>) -> Error {
@@ -191,7 +191,7 @@ impl Error {
             Kind::Forked => ErrorKind::Forked,
             Kind::UnknownLink => ErrorKind::UnknownLink,
             Kind::LeftBehind => ErrorKind::LeftBehind,
-            Kind::Lost(_) => ErrorKind::Down,
+            Kind::Lost => ErrorKind::Down,
             Kind::Busy => ErrorKind::Busy,
             Kind::Unsent | Kind::Timeout => ErrorKind::Timeout,
             Kind::Io => ErrorKind::Io,
@@ -248,8 +248,8 @@ impl Error {
     /// Whether a time limit passed: of a request; of [`Link::send`](crate::Link::send) and
     /// [`send_deadline`](crate::Link::send_deadline), where nothing of the frame was sent; or of
     /// [`Link::close_within`](crate::Link::close_within) and
-    /// [`into_stream_within`](crate::Link::into_stream_within). A request that found no connection in
-    /// time is also [`is_connect`](Error::is_connect), or [`is_limit`](Error::is_limit).
+    /// [`into_stream_within`](crate::Link::into_stream_within). A request that found no connection
+    /// in time is also [`is_connect`](Error::is_connect), or [`is_limit`](Error::is_limit).
     pub fn is_timeout(&self) -> bool {
         self.late || matches!(self.kind, Kind::Timeout | Kind::Unsent)
     }
@@ -262,10 +262,7 @@ impl Error {
     /// Why there is no connection: for a link that is down, and for a request where a word is known
     /// ([`ProxyFailed`](Cause::ProxyFailed), [`TlsFailed`](Cause::TlsFailed)).
     pub fn cause(&self) -> Option<Cause> {
-        match self.kind {
-            Kind::Lost(cause) => Some(cause),
-            _ => self.cause,
-        }
+        self.cause
     }
 
     /// Whether the server closed the kept connection as a request went out that may not be sent
@@ -314,11 +311,3 @@ impl From<std::convert::Infallible> for Error {
 }
 
 impl StdError for Loss {}
-
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl StdError for Rejected {}

@@ -8,25 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::cause::{Cause, Loss};
 use crate::counted::counted;
 use crate::diagnose::Diagnosis;
+pub use crate::link_id::LinkId;
 use crate::pulse::Rtt;
 use crate::state::State;
-
-/// The number of a link within its coordinator. It is not used again after the link is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LinkId(pub(crate) u64);
-
-impl LinkId {
-    /// The number itself, for logs and for your own tables. Never 0.
-    pub fn number(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for LinkId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "link {}", self.0)
-    }
-}
 
 /// The part of an event that stays the same for a link.
 #[derive(Debug)]
@@ -55,8 +39,8 @@ impl Event {
         self.time
     }
 
-    /// The link. None for [`EventKind::Overflowed`], which is about a queue, and for a diagnosis of many
-    /// links.
+    /// The link. None for [`EventKind::Overflowed`], which is about a queue, and for a diagnosis of
+    /// many links.
     pub fn link(&self) -> Option<LinkId> {
         self.link.as_ref().map(|link| link.id)
     }

@@ -64,10 +64,8 @@ impl EventQueue {
     /// No event waits; or none will come any more: the coordinator has stopped, and all that it had
     /// to tell was taken. In a forked child, too.
     pub fn try_next(&self) -> Result<Event, TryRecvError> {
-        if self.own.is_forked() {
-            return Err(TryRecvError::Disconnected);
-        }
-        Bell::take(Some(&self.own.bell), &self.own.events)
+        let Inner { events, bell } = self.own.at_home().ok_or(TryRecvError::Disconnected)?;
+        Bell::take(Some(bell), events)
     }
 }
 

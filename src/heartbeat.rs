@@ -2,12 +2,15 @@
 //! allow, how to reconnect. A plain value; it is checked where it is used, so that setters never
 //! fail.
 
+mod strategies;
+
 use std::time::Duration;
 
 use crate::diagnose::Diagnose;
 use crate::error::Error;
-use crate::pulse::{Pace, Patience};
 use crate::role::Role;
+
+pub use strategies::{Pace, Patience};
 
 /// The policy of one link: how often a beat is sent, how long its ack may take, and what happens
 /// when none comes.

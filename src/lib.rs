@@ -85,8 +85,8 @@
 //!
 //! # Features
 //!
-//! * `session`, on by default: HTTP sessions, on ureq. Without it the crate does not depend on ureq,
-//!   and a program may use another version of it; links with HTTP beats still work.
+//! * `session`, on by default: HTTP sessions, on ureq. Without it the crate does not depend on
+//!   ureq, and a program may use another version of it; links with HTTP beats still work.
 //! * `tls`, on by default: `https://` for sessions and targets, and `tls+SCHEME://` targets.
 //! * `gzip`, on by default: sessions ask for compressed responses and unpack them.
 //! * `brotli`: sessions unpack responses that are packed with brotli. Ask for them with
@@ -120,6 +120,7 @@ mod error;
 mod event;
 mod event_queue;
 mod heartbeat;
+mod link_id;
 mod links;
 mod login;
 mod net;
@@ -142,11 +143,14 @@ pub use coordinator::{Builder, Coordinator};
 pub use crossbeam_channel;
 pub use diagnose::{BeatEnd, BeatRecord, Confidence, Diagnose, Diagnosis, Evidence, Fact};
 pub use error::{Error, ErrorKind};
-pub use event::{ClientEvent, ClientEventKind, Event, EventKind, LinkId, Status};
+pub use event::{ClientEvent, ClientEventKind, Event, EventKind, Status};
 pub use event_queue::EventQueue;
 pub use heartbeat::Heartbeat;
+pub use link_id::LinkId;
 pub use links::follow::follower::{Follower, Following};
-pub use links::in_band::link::{Adopt, Connect, Link, Login, Received, Returned};
+pub use links::in_band::link::{Adopt, Connect, Link};
+pub use links::in_band::login::Login;
+pub use links::in_band::received::{Received, Returned};
 pub use links::observe::observer::{Observe, Observed};
 pub use links::observe::snapshot::Snapshot;
 pub use links::respond::{Responder, ResponderBuilder};

@@ -49,7 +49,7 @@ pub struct Recorded {
 pub fn read(line: &str) -> Result<Item, String> {
     let value: Value = serde_json::from_str(line).map_err(|error| no_json(&error))?;
     let Value::Object(object) = value else {
-        return Err("expected a JSON object, as --record and --json write it".to_owned());
+        return Err("expected an object of JSON, as --record and --json write them".to_owned());
     };
     let kind = object.get("record").or(object.get("event")).and_then(Value::as_str);
     match (object.contains_key("record"), kind) {

@@ -212,7 +212,7 @@ fn told(recorded: &Recorded, beats: &[Beat]) -> String {
     if recorded.cause != cause.word() {
         let known = match Cause::from_word(&recorded.cause) {
             Some(_) => "another version concluded",
-            None => "another version concluded a cause that this one does not know:",
+            None => "another version knew a cause that this one does not:",
         };
         let what = format!("{known} {} ({})", recorded.cause, recorded.confidence);
         text += &page.row("recorded as", &what);

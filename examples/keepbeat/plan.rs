@@ -183,7 +183,7 @@ struct Wrong {
 }
 
 fn needless() -> String {
-    "without `send` other bytes are allowed anyway: leave it out".to_owned()
+    "there is no `send`, so other bytes are allowed anyway: leave it out".to_owned()
 }
 
 /// Flags, and the targets to which they apply.

@@ -63,7 +63,9 @@ impl Source {
         let column = line[..at].chars().count() + 1;
         let masked = Masked::new(line);
         let (from, to) = (masked.place(at), masked.place(until));
-        let part = |part: &str| shown::harmless(part).replace("\\t", "\t");
+        // Its tabs stay; a `\t` that was typed is two letters.
+        let part =
+            |part: &str| part.split('\t').map(shown::harmless).collect::<Vec<_>>().join("\t");
         let parts = [&masked.text[..from], &masked.text[from..to], &masked.text[to..]].map(part);
         // A wide letter has as many blanks below it as columns, and a tab has a tab.
         let blank = |c: char| {

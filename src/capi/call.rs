@@ -23,6 +23,9 @@ const PANIC: c_int = -9;
 const FORKED: c_int = -10;
 pub(crate) const END: c_int = -11;
 const IO: c_int = -12;
+const CONNECT: c_int = -13;
+const STALE: c_int = -14;
+const HTTP: c_int = -15;
 
 /// Why a call did not do what it was asked for.
 pub(crate) struct Fail {
@@ -39,6 +42,11 @@ impl Fail {
 
     pub(crate) fn invalid(text: impl Into<String>) -> Fail {
         Fail::new(INVALID, text)
+    }
+
+    #[cfg(feature = "session")]
+    pub(crate) fn http(text: impl Into<String>) -> Fail {
+        Fail::new(HTTP, text)
     }
 
     pub(crate) fn is_forked(&self) -> bool {
@@ -64,6 +72,9 @@ impl From<Error> for Fail {
             ErrorKind::Down => DOWN,
             ErrorKind::Busy => BUSY,
             ErrorKind::Timeout => TIMEOUT,
+            ErrorKind::Connect => CONNECT,
+            ErrorKind::Stale => STALE,
+            ErrorKind::Http | ErrorKind::Status => HTTP,
             _ => IO,
         };
         Fail::new(code, error.to_string())
@@ -97,6 +108,9 @@ pub extern "C-unwind" fn kb_strerror(code: c_int) -> *const c_char {
         FORKED => c"the handle belongs to the parent process",
         END => c"nothing more will come",
         IO => c"the operating system said no",
+        CONNECT => c"a request found no connection",
+        STALE => c"the kept connection ended as the request went out",
+        HTTP => c"what came is no answer of HTTP",
         _ => c"no code of keepbeat",
     };
     text.as_ptr()

@@ -10,7 +10,7 @@ use crate::layout::{Grows, read, unknown};
 use crate::text::bytes;
 
 /// Turns a thing off that has a default.
-const NONE: u32 = u32::MAX;
+pub(crate) const NONE: u32 = u32::MAX;
 
 /// `kb_heartbeat`.
 #[repr(C)]
@@ -39,19 +39,15 @@ unsafe impl Grows for Beat {
     const NAME: &'static str = "kb_heartbeat";
 }
 
-fn millis(ms: u32) -> Option<Duration> {
+pub(crate) fn millis(ms: u32) -> Option<Duration> {
     (ms != 0).then(|| Duration::from_millis(ms.into()))
 }
 
 /// Applies a setting that is not 0.
-fn with<T>(
-    beat: Heartbeat,
-    value: Option<T>,
-    set: impl FnOnce(Heartbeat, T) -> Heartbeat,
-) -> Heartbeat {
+pub(crate) fn with<S, T>(settings: S, value: Option<T>, set: impl FnOnce(S, T) -> S) -> S {
     match value {
-        Some(value) => set(beat, value),
-        None => beat,
+        Some(value) => set(settings, value),
+        None => settings,
     }
 }
 

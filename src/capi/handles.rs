@@ -10,6 +10,8 @@ use crate::call::{Fail, Outcome};
 use crate::coordinator::Coordinator;
 use crate::event::Event;
 use crate::link::Link;
+#[cfg(feature = "session")]
+use crate::session::Answer;
 
 /// What a handle stands for.
 #[derive(Clone)]
@@ -17,6 +19,10 @@ pub(crate) enum Thing {
     Coordinator(Arc<Coordinator>),
     Link(Arc<Link>),
     Event(Arc<Event>),
+    #[cfg(feature = "session")]
+    Session(Arc<keepbeat::Session>),
+    #[cfg(feature = "session")]
+    Response(Arc<Answer>),
 }
 
 impl Thing {
@@ -25,6 +31,10 @@ impl Thing {
             Thing::Coordinator(_) => "a coordinator",
             Thing::Link(_) => "a link",
             Thing::Event(_) => "an event",
+            #[cfg(feature = "session")]
+            Thing::Session(_) => "a session",
+            #[cfg(feature = "session")]
+            Thing::Response(_) => "a response",
         }
     }
 }
@@ -118,6 +128,22 @@ pub(crate) fn link<T>(handle: *const T) -> Outcome<Arc<Link>> {
 pub(crate) fn event<T>(handle: *const T) -> Outcome<Arc<Event>> {
     find(handle, "an event", |thing| match thing {
         Thing::Event(event) => Ok(event),
+        other => Err(other),
+    })
+}
+
+#[cfg(feature = "session")]
+pub(crate) fn session<T>(handle: *const T) -> Outcome<Arc<keepbeat::Session>> {
+    find(handle, "a session", |thing| match thing {
+        Thing::Session(session) => Ok(session),
+        other => Err(other),
+    })
+}
+
+#[cfg(feature = "session")]
+pub(crate) fn response<T>(handle: *const T) -> Outcome<Arc<Answer>> {
+    find(handle, "a response", |thing| match thing {
+        Thing::Response(response) => Ok(response),
         other => Err(other),
     })
 }

@@ -18,9 +18,10 @@
  *
  * Waiting: only the calls with timeout_ms wait, so long at most: 0 is not at all, -1 its default.
  *
- * Threads of keepbeat are named keepbeat-*, and run with all signals blocked but those of faults, so
- * that your handlers run on your threads. SIGPROF is blocked, too: a sampling profiler does not see
- * them. Nothing of malloc, locale, environment, timers or atexit is touched. Descriptors are CLOEXEC.
+ * Threads of keepbeat are named keepbeat-*, and run with all signals blocked but those of faults,
+ * so that your handlers run on your threads. SIGPROF is blocked, too: a sampling profiler does not
+ * see them. Nothing of malloc, locale, environment, timers or atexit is touched. Descriptors are
+ * CLOEXEC.
  *
  * fork: the child has none of the threads. There every call on a handle of the parent returns
  * KB_EFORKED and touches nothing, the *_free included; connections stay the parent's. It may make a
@@ -54,7 +55,10 @@ enum {
   KB_EPANIC = -9,   /* a bug of the library */
   KB_EFORKED = -10, /* the handle is the parent's */
   KB_EEND = -11,    /* nothing more will come */
-  KB_EIO = -12      /* the operating system said no */
+  KB_EIO = -12,     /* the operating system said no */
+  KB_ECONNECT = -13, /* of a request: no connection came to be */
+  KB_ESTALE = -14,  /* of a request: the kept connection ended as it went out */
+  KB_EHTTP = -15    /* of a request: what came is no answer, or broke off */
 };
 const char *kb_last_error(void);   /* this thread's, until its next call that fails; never NULL */
 const char *kb_strerror(int code); /* what the code means, in general; static */
@@ -109,7 +113,8 @@ void kb_free(kb_coordinator *); /* tells all that runs to end, and waits for nob
  * libevent, sd-event. Never read it, never close it: kb_free does, or a
  * moment later a thread that is ending. */
 int kb_event_fd(kb_coordinator *);
-int kb_next_event(kb_coordinator *, kb_event **out); /* KB_EBUSY: none now; KB_EEND: none any more */
+/* KB_EBUSY: none waits; KB_EEND: none will come any more. */
+int kb_next_event(kb_coordinator *, kb_event **out);
 
 enum { KB_CONNECTING = 0, KB_UP = 1, KB_SUSPECT = 2, KB_DOWN = 3 };
 enum {
@@ -150,14 +155,17 @@ void kb_event_free(kb_event *);
 
 /* Opens a connection of its own to target ("redis://10.0.0.5:6379"), beats on it, opens it again.
  * send NULL: as the scheme of the target says; else these bytes, and expect is how the answer
- * begins. send NULL and expect given: nothing is sent, and the peer greets so. */
+ * begins (NULL: whatever comes). send NULL and expect given: nothing is sent, and the peer greets
+ * so. */
 int kb_watch(kb_coordinator *, const char *target, const char *name, const kb_heartbeat *,
              const void *send, size_t send_len, const void *expect, size_t expect_len, void *user,
              kb_link **out);
 
 /* The kernel's view of a TCP socket of yours: not a byte is touched. fd stays yours and is never
- * duplicated. Call kb_link_close before close(fd); else it is told as closed-by-application within a
- * second, also where a library (libpq) closes it as soon as it reads the peer's end. A number that was used again meanwhile is noticed, and its socket is left alone. */
+ * duplicated. Call kb_link_close before close(fd); else it is told as closed-by-application within
+ * a second, also where a library (libpq) closes it as soon as it reads the peer's end. A number
+  * that
+ * was used again meanwhile is noticed, and its socket is left alone. */
 int kb_observe(kb_coordinator *, int fd, const char *name, const kb_heartbeat *, void *user,
                kb_link **out);
 
@@ -190,9 +198,10 @@ typedef struct {
   size_t queue;           /* kb_connect: so many wait while no connection stands; 0: none */
 } kb_framing;
 
-/* Takes a connected TCP socket over: it is closed with the link, and also where this call fails. Two
- * descriptors are left alone: one that is not open, and one that keepbeat has already. In a forked
- * child (KB_EFORKED) it stays open, too. Whole frames go both ways, beats between them. */
+/* Takes a connected TCP socket over: it is closed with the link, and also where this call fails.
+ * Two descriptors are left alone: one that is not open, and one that keepbeat has already. In a
+ * forked child (KB_EFORKED) it stays open, too. Whole frames go both ways, beats between them. Do
+ * not close it: its number may be another's by then. */
 int kb_adopt(kb_coordinator *, int fd, const char *name, const kb_heartbeat *, const kb_framing *,
              void *user, kb_link **out);
 /* The same on connections that keepbeat opens, and opens again. */
@@ -226,7 +235,7 @@ enum {
   KB_FRAME = 1,           /* data, len */
   KB_NEW_CONNECTION = 2,  /* kb_connect: number, of the connection */
   KB_CONNECTION_LOST = 3, /* cause, detail, and what became of the frames */
-  KB_REST = 4             /* after kb_link_release: data, len that are no whole frame; number: acks */
+  KB_REST = 4             /* after kb_link_release: data, len, no whole frame; number: acks due */
 };
 typedef struct {
   size_t size;
@@ -272,11 +281,57 @@ void *kb_link_user(kb_link *);
 int kb_link_close(kb_link *, int timeout_ms);
 /* Of kb_adopt: your socket back, with the options and flags that it came with; of kb_connect: the
  * socket that stands. What was begun is written first. Frames that were not taken come by
- * kb_link_recv, then KB_REST, then KB_EEND. Default: the write timeout. The link is over then. It is
- * not after KB_EINVAL (another kind of link, or TLS on it), nor where the time was up while it was
- * being connected; where what was begun could not be written, it is. */
+ * kb_link_recv, then KB_REST, then KB_EEND. Default: the write timeout. The link is over then. It
+ * is not after KB_EINVAL (another kind of link, or TLS on it), nor where the time was up while it
+ * was being connected; where what was begun could not be written, it is. */
 int kb_link_release(kb_link *, int timeout_ms, int *fd);
 void kb_link_free(kb_link *); /* ends it if need be, and waits for nobody */
+
+/* --- HTTP sessions --- requests on kept connections, which are not used once they have died. Only
+ * in a library that was built with FEATURES=session; in any other these calls are there, and
+ * refuse: kb_session_new is KB_EINVAL. For https:// with FEATURES=tls,session. */
+typedef struct kb_session kb_session;
+typedef struct kb_response kb_response;
+typedef struct {
+  size_t size;
+  uint32_t timeout_ms;            /* of a whole request, body included; none */
+  uint32_t connect_timeout_ms;    /* 10000 */
+  uint32_t first_byte_timeout_ms; /* none */
+  uint32_t silence_timeout_ms;    /* none: in the middle of an answer */
+  uint32_t idle_timeout_ms;       /* 90000: kept connections are closed after it */
+  uint32_t max_per_host;          /* no limit, as in the two below */
+  uint32_t max_idle_per_host;
+  uint32_t max_total;
+  uint32_t max_redirects; /* 10; KB_NONE */
+  uint8_t no_proxy;       /* 1: those of the environment are passed over */
+  uint8_t reserved[3];
+  const char *user_agent;
+  const char *proxy; /* NULL: that of the environment */
+} kb_session_settings;
+int kb_session_new(const kb_session_settings *, kb_session **out); /* NULL: the defaults */
+void kb_session_free(kb_session *);
+
+/* Sends, and waits for the head of the answer; a status is no error. headers: "Name: value" each,
+ * NULL behind the last, or NULL. body NULL: none. timeout_ms is for all of it, the reading of the
+ * body included; -1: that of the session. May be called from many threads on one session. */
+int kb_request(kb_session *, const char *method, const char *url, const char *const *headers,
+               const void *body, size_t len, int timeout_ms, kb_response **out);
+/* Of this thread's last kb_request, where it failed. 0: no byte of it had left, so it can be sent
+ * again whatever it does. 1: the server may have run it. */
+int kb_request_may_have_run(void);
+int kb_response_status(const kb_response *);          /* 200; 0: no such response */
+const char *kb_response_url(const kb_response *);     /* after redirects, without its query */
+const char *kb_response_header(const kb_response *, const char *name); /* the first; NULL: none */
+/* All of them, one after the other: KB_EEND behind the last. */
+int kb_response_field(const kb_response *, size_t i, const char **name, const char **value);
+int64_t kb_response_idle_ns(const kb_response *); /* of its kept connection; -1: a fresh one */
+int kb_response_replayed(const kb_response *); /* 1: sent twice, for a kept one had ended */
+/* The next piece of the body; *n is 0 at its end. Waits within the time of its request. */
+int kb_response_read(kb_response *, void *into, size_t room, size_t *n);
+/* All that is left of it, which lives until kb_response_free. most 0: 10 MiB; KB_EHTTP if
+ * longer. */
+int kb_response_body(kb_response *, size_t most, const void **data, size_t *len);
+void kb_response_free(kb_response *);
 
 #ifdef __cplusplus
 }

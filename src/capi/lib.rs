@@ -22,6 +22,10 @@ mod layout;
 mod link;
 mod links;
 mod logging;
+#[cfg(not(feature = "session"))]
+mod no_session;
+#[cfg(feature = "session")]
+mod session;
 mod text;
 
 /// As the header has it.

@@ -17,9 +17,6 @@ use crate::handles;
 use crate::layout::{Grows, clear, fill as fill_struct};
 use crate::text::{fill, out};
 
-/// As long as a stop of the Rust crate waits.
-const PATIENCE: Duration = Duration::from_millis(900);
-
 /// What a thread may take that has nothing left to do, on a busy machine.
 const AT_LEAST: Duration = Duration::from_millis(100);
 
@@ -91,10 +88,11 @@ impl Link {
         match (&self.kind, limit) {
             (Kind::Frames(link), None) => link.try_clone()?.close()?,
             (Kind::Frames(link), Some(limit)) => link.try_clone()?.close_within(limit)?,
-            _ => return Ok(self.home.inner.remove_within(self.id, limit.unwrap_or(PATIENCE))?),
+            (_, None) => return Ok(self.home.inner.remove(self.id)?),
+            (_, Some(limit)) => return Ok(self.home.inner.remove_within(self.id, limit)?),
         }
         // Its thread is ending. After that its descriptors are closed.
-        let left = limit.unwrap_or(PATIENCE).saturating_sub(start.elapsed());
+        let left = limit.map_or(AT_LEAST, |limit| limit.saturating_sub(start.elapsed()));
         match self.home.inner.remove_within(self.id, left.max(AT_LEAST)) {
             Err(error) if !error.is_unknown_link() => Err(error.into()),
             _ => Ok(()),

@@ -34,6 +34,11 @@ pub(crate) fn told(
 fn by_scheme(target: &Target) -> Outcome<Box<dyn Protocol>> {
     let scheme = target.scheme();
     let base = scheme.strip_prefix("tls+").unwrap_or(scheme);
+    let login = target.user().is_some() || target.password().is_some();
+    if login && !matches!(base, "redis" | "http" | "https") {
+        let what = "has no login: take user and password out of the target";
+        return Err(Fail::invalid(format!("`{scheme}://` {what}")));
+    }
     Ok(match base {
         "tcp" => Box::new(Exchange::new("heartbeat", "heartbeat_ack").with_any_rest()),
         "line" => Box::new(Line),

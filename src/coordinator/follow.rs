@@ -7,7 +7,7 @@ use crate::drive::limits::Needs;
 use crate::error::Error;
 use crate::heartbeat::Heartbeat;
 use crate::links::follow::follower::{Follower, Following};
-use crate::links::follow::intake::Ear;
+use crate::links::follow::intake::Intake;
 use crate::links::follow::{Followed, follow};
 use crate::protocol::Protocol;
 use crate::protocol::guarded::Guarded;
@@ -121,16 +121,16 @@ impl Coordinator {
         // Before the first byte is heard, wherever the link's thread is by then.
         let asked = protocol.connected(&mut opening).and_then(|()| protocol.limit());
         let limit = *asked.as_ref().unwrap_or(&0);
-        let (ear, rung) = Ear::new(&heartbeat, protocol, limit);
-        let ear = Arc::new(ear);
+        let (intake, rung) = Intake::new(&heartbeat, protocol, limit);
+        let intake = Arc::new(intake);
         if let Err(loss) = asked {
-            ear.lose(loss);
+            intake.lose(loss);
         }
         let (stack, send) = (self.own.stack, Box::new(send));
         let pace = Pace::Of(heartbeat.clone());
-        let theirs = Arc::clone(&ear);
-        let from = Followed { heartbeat, ear: theirs, rung, opening, send, stack, transport };
+        let theirs = Arc::clone(&intake);
+        let from = Followed { heartbeat, intake: theirs, rung, opening, send, stack, transport };
         let handle = self.start(name, String::new(), pace, |seat| follow(seat, from))?;
-        Ok(Follower::new(handle, ear, Arc::clone(&self.own.shared.feed)))
+        Ok(Follower::new(handle, intake, Arc::clone(&self.own.shared.feed)))
     }
 }

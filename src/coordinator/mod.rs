@@ -402,7 +402,7 @@ impl Coordinator {
 
     /// In a forked child nothing may be locked: whoever holds a lock is not there to give it back.
     fn at_home(&self) -> Result<&Inner, Error> {
-        if self.own.is_forked() { Err(Error::forked()) } else { Ok(&self.own) }
+        self.own.at_home().ok_or_else(Error::forked)
     }
 
     fn handle(&self, link: LinkId) -> Result<Arc<Handle>, Error> {

@@ -5,8 +5,8 @@ mod server_line;
 
 use std::time::Duration;
 
+use super::confidence::Confidence;
 use super::decide::Verdict;
-use super::diagnosis::Confidence;
 use super::evidence::{Carried, Evidence, Kept, Stage};
 use super::story::about;
 use super::tls;

@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::belief::Ledger;
-use super::diagnosis::{Confidence, Diagnosis};
+use super::confidence::Confidence;
+use super::diagnosis::Diagnosis;
 use super::evidence::{Evidence, Fresh};
 use super::history::History;
 use super::recorder::{BeatEnd, Recorder};

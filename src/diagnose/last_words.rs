@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use memchr::memmem;
 
-use super::diagnosis::Confidence;
+use super::confidence::Confidence;
 use super::fact::words;
 
 words! {

@@ -14,6 +14,7 @@
 mod advice;
 mod belief;
 mod case;
+mod confidence;
 mod decide;
 mod diagnosis;
 mod evidence;
@@ -29,7 +30,8 @@ mod tls;
 
 pub(crate) use belief::Ledger;
 pub(crate) use case::{AT_ONCE, Case, Heard, OwnSide};
-pub use diagnosis::{Confidence, Diagnosis};
+pub use confidence::Confidence;
+pub use diagnosis::Diagnosis;
 pub use evidence::Evidence;
 pub(crate) use evidence::{Carried, Fresh, Kept, Stage};
 pub use fact::Fact;

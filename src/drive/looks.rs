@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use socket2::Socket;
 
 use crate::cause::Loss;
-use crate::drive::socket::loss_of;
+use crate::net::read_half::loss_of;
 use crate::tcp_info::{TcpInfo, TcpState};
 
 /// What a look at a socket found; nothing, as a rule.

@@ -1,6 +1,6 @@
-//! ACTS. The only place with threads, the sockets of links and `Instant::now`. One thread per link
-//! runs one loop: poll the pulse, do what it says, tell it what happened. One file per kind of
-//! link.
+//! ACTS, together with [`links`](crate::links): what all links of a coordinator share, the thread
+//! that hands out what they report, and what an inquiry into one of them does outside. Threads and
+//! `Instant::now` are in these two alone.
 
 pub(crate) mod certificate;
 mod coordinator;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::drive::feed::Knock;
 use crate::event::LinkId;
-use crate::links::in_band::To;
-use crate::links::in_band::link::Received;
+use crate::links::in_band::frame_queue::To;
+use crate::links::in_band::received::Received;
 use crate::sys::Bell;
 
 /// A link whose reader has no room.

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-use crate::cause::{Cause, Loss};
+use crate::cause::{Cause, Loss, cause_of};
 use crate::diagnose::Attempt;
 use crate::heartbeat::Heartbeat;
 use crate::links::handle::Handle;
-use crate::net::connection::{Connection, cause_of};
+use crate::net::connection::Connection;
 use crate::net::tls::Secure;
 use crate::sys::{self, Icmp, Ready};
 use crate::tcp_info::TcpInfo;
@@ -151,7 +151,7 @@ fn establish(
                 },
             )?;
         }
-        Err(error) if is_no_route(&error) => {
+        Err(error) if sys::is_no_route(&error) => {
             let detail = format!("no route to {address}: {error}");
             return Err(Loss::new(Cause::NoLocalRoute, detail));
         }
@@ -164,13 +164,6 @@ fn establish(
         return Err(Loss::new(Cause::Refused, detail));
     }
     Ok(())
-}
-
-/// Whether this machine itself has refused, before anything went out: no route, or one that says
-/// `prohibit`, `blackhole` or `unreachable`.
-fn is_no_route(error: &io::Error) -> bool {
-    let no = [libc::ENETUNREACH, libc::EACCES, libc::EINVAL, libc::EHOSTUNREACH];
-    error.raw_os_error().is_some_and(|errno| no.contains(&errno))
 }
 
 /// Whether the connection came to stand in time.

@@ -24,71 +24,18 @@
 //! 10. The wait: for bytes, a bell, or the first of all that is due. When the time is up and
 //!     nothing came, `Tick`; unless a stop, a pause or a pace came meanwhile, which goes first.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cause::{Cause, Loss};
-use crate::drive::Seat;
-use crate::drive::inquiry::Inquiry;
 use crate::drive::looks::{Found, look_at};
-use crate::heartbeat::Heartbeat;
-use crate::links::handle::Handle;
+use crate::links::common::Common;
 use crate::links::medium::{Due, Medium, Passed};
-use crate::links::reporter::Reporter;
-use crate::pulse::{Input, Output, Pulse, Report};
+use crate::pulse::{Input, Output, Patience, Report};
+use crate::sys;
 
-/// What every link has, whatever carries it.
-pub(crate) struct Common {
-    pub(crate) handle: Arc<Handle>,
-    pub(crate) heartbeat: Heartbeat,
-    pub(crate) pulse: Pulse,
-    pub(crate) reporter: Reporter,
-    pub(crate) inquiry: Inquiry,
-    /// When the beat in flight was written, or was due.
-    pub(crate) beat_at: Instant,
-    /// The pulse knows that the link is paused.
-    paused: bool,
-    /// What happened and when, not yet handed to the pulse.
-    inputs: VecDeque<(Instant, Input)>,
-}
-
-impl Common {
-    pub(crate) fn new(seat: Seat, heartbeat: Heartbeat, pulse: Pulse, now: Instant) -> Common {
-        let inquiry = Inquiry::new(&seat, &heartbeat, now);
-        let reporter = Reporter::new(Arc::clone(&seat.handle), Arc::clone(&seat.shared.feed));
-        let (paused, inputs) = (false, VecDeque::with_capacity(2));
-        let handle = seat.handle;
-        Common { handle, heartbeat, pulse, reporter, inquiry, beat_at: now, paused, inputs }
-    }
-
-    /// Something happened just now.
-    pub(crate) fn tell(&mut self, input: Input) {
-        self.tell_at(Instant::now(), input);
-    }
-
-    /// Something happened then. The pulse takes it once all is done that follows from what was told
-    /// before.
-    pub(crate) fn tell_at(&mut self, at: Instant, input: Input) {
-        if let Input::Heard(at) | Input::Wrote(at) = input {
-            self.inquiry.case().on_traffic(at);
-        }
-        self.inputs.push_back((at, input));
-    }
-
-    /// Beats whose acks may still come.
-    pub(crate) fn outstanding(&self) -> usize {
-        let count = |is: fn(&Input) -> bool| self.inputs.iter().filter(|(_, i)| is(i)).count();
-        let sent = count(|input| matches!(input, Input::Sent { .. }));
-        let acked = count(|input| matches!(input, Input::Ack(_)));
-        (self.pulse.outstanding() + sent).saturating_sub(acked)
-    }
-
-    /// Whether something was changed from outside that the pulse does not know of.
-    fn has_turned(&self) -> bool {
-        self.handle.is_paused() != self.paused || self.handle.is_to_adjust()
-    }
-}
+/// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats: 0.016 system
+/// calls a beat.
+const ASK_RTO_EVERY: u64 = 64;
 
 /// One link on its thread.
 pub(crate) struct Driver<M> {
@@ -122,6 +69,7 @@ impl<M: Medium> Driver<M> {
         let Driver { medium, link } = self;
         match medium.open(link) {
             Ok(at) => {
+                ask_rto(medium, link);
                 link.inquiry.on_connected(medium.peer(), &*medium, &link.reporter);
                 link.tell_at(at, Input::Connected);
             }
@@ -135,6 +83,9 @@ impl<M: Medium> Driver<M> {
         match link.inquiry.take_broken() {
             Some(loss) => medium.lose(link, loss),
             None => medium.beat(link, seq),
+        }
+        if seq % ASK_RTO_EVERY == 0 {
+            ask_rto(medium, link);
         }
     }
 
@@ -239,8 +190,187 @@ impl<M: Medium> Driver<M> {
     }
 }
 
+/// The kernel's own timeout, where the patience goes by it.
+fn ask_rto<M: Medium>(medium: &M, link: &mut Common) {
+    if link.heartbeat.patience == Patience::FromRtt {
+        let rto = medium.socket().and_then(|(socket, _)| sys::retransmission_timeout(socket));
+        rto.into_iter().for_each(|rto| link.tell(Input::Rto(rto)));
+    }
+}
+
 /// A panic of the protocol that came to light in the inquiry. Without a connection there is none to
 /// lose: the next beat takes it.
 fn take_broken<M: Medium>(medium: &M, link: &mut Common) -> Option<Loss> {
     if medium.is_open() { link.inquiry.take_broken() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+    use std::time::Duration;
+
+    use socket2::Socket;
+
+    use super::*;
+    use crate::drive::feed::Feed;
+    use crate::drive::gate::Gate;
+    use crate::drive::resolve::by_system;
+    use crate::drive::scene::{Allowed, Scene};
+    use crate::drive::side::Sides;
+    use crate::drive::{Seat, Shared};
+    use crate::event::{Identity, LinkId};
+    use crate::heartbeat::Heartbeat;
+    use crate::links::handle::Handle;
+    use crate::pulse::Pulse;
+    use crate::state::State;
+    use crate::tcp_info::TcpInfo;
+
+    /// A medium by script.
+    #[derive(Default)]
+    struct Toy {
+        done: Vec<&'static str>,
+        /// What each wait brings; after the last comes a stop.
+        waits: VecDeque<fn(&mut Toy, &Handle) -> Passed>,
+        came: VecDeque<Input>,
+        last: VecDeque<Input>,
+        is_open: bool,
+    }
+
+    impl Scene for Toy {
+        fn look(&self) -> Option<TcpInfo> {
+            None
+        }
+
+        fn local(&self) -> Option<SocketAddr> {
+            None
+        }
+
+        fn allowed(&mut self, _beat_bytes: usize) -> Result<Allowed, Loss> {
+            Ok(Allowed::default())
+        }
+    }
+
+    impl Medium for Toy {
+        const LOOKS: bool = false;
+
+        fn open(&mut self, link: &mut Common) -> Result<Instant, Loss> {
+            self.is_open = !link.handle.is_stopping();
+            if self.is_open { Ok(Instant::now()) } else { Err(Cause::Stopped.into()) }
+        }
+
+        fn is_open(&self) -> bool {
+            self.is_open
+        }
+
+        fn peer(&self) -> Option<SocketAddr> {
+            None
+        }
+
+        fn socket(&self) -> Option<(&Socket, SocketAddr)> {
+            None
+        }
+
+        fn beat(&mut self, link: &mut Common, seq: u64) {
+            self.done.push("beat");
+            link.tell(Input::Sent { seq, at: Instant::now() });
+        }
+
+        fn close(&mut self, _link: &mut Common) {
+            self.done.push("close");
+            self.is_open = false;
+        }
+
+        fn take(&mut self, link: &mut Common, _: Option<Instant>) -> Result<bool, Loss> {
+            let came = self.came.pop_front();
+            Ok(came.map(|input| link.tell(input)).is_some())
+        }
+
+        fn wait(&mut self, link: &mut Common, _due: &Due) -> Passed {
+            match self.waits.pop_front() {
+                Some(wait) => wait(self, &link.handle),
+                None => {
+                    link.handle.stop();
+                    Passed::Something
+                }
+            }
+        }
+
+        fn last_words(&mut self, link: &mut Common) -> bool {
+            let last = self.last.pop_front();
+            last.map(|input| link.tell(input)).is_some()
+        }
+
+        fn on_report(&mut self, _link: &mut Common, report: &mut Report) -> bool {
+            match report {
+                Report::Beat { .. } => self.done.push("acked"),
+                Report::Missed { .. } => self.done.push("missed"),
+                Report::State { to: State::Down, .. } => self.done.push("down"),
+                Report::Ended => self.done.push("ended"),
+                _ => {}
+            }
+            true
+        }
+    }
+
+    /// What became of it.
+    fn run(heartbeat: Heartbeat, toy: Toy) -> Vec<&'static str> {
+        let now = Instant::now();
+        let shared = Shared {
+            feed: Arc::new(Feed::new().0),
+            gate: Gate::new(1, now),
+            resolve: Box::new(by_system),
+            timer_slack: Duration::ZERO,
+            promised: AtomicU64::new(0),
+            readers: Arc::default(),
+            sides: Sides::new(0, 0, now),
+            lookers: Arc::default(),
+            interfaces: Default::default(),
+            roster: Default::default(),
+        };
+        let who = Identity { id: LinkId(1), name: "toy".into(), target: String::new() };
+        let (handle, shared) = (Arc::new(Handle::new(who)), Arc::new(shared));
+        let pulse = Pulse::new(heartbeat.clone(), 1, now);
+        let link = Common::new(Seat { handle, shared, seed: 1 }, heartbeat, pulse, now);
+        let mut driver = Driver::new(link, toy);
+        driver.run();
+        std::mem::take(&mut driver.medium.done)
+    }
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn what_came_is_taken_before_the_clock_judges() {
+        let mut toy = Toy::default();
+        toy.waits.push_back(|toy, _| {
+            std::thread::sleep(5 * MS); // past the verdict
+            toy.came.push_back(Input::Ack(None));
+            Passed::Something
+        });
+        let done = run(Heartbeat::every(1000 * MS).timeout(MS), toy);
+        assert_eq!(done, ["beat", "acked", "ended", "close"]);
+    }
+
+    #[test]
+    fn what_had_happened_before_a_stop_is_told_before_it_one_thing_after_the_other() {
+        let last = [Input::Ack(None), Input::Lost(Cause::Reset.into())].into();
+        let done = run(Heartbeat::every(1000 * MS), Toy { last, ..Toy::default() });
+        assert_eq!(done, ["beat", "acked", "down", "close", "ended"]);
+    }
+
+    #[test]
+    fn a_pause_that_comes_while_it_waits_holds_for_the_beat_that_is_due() {
+        let mut toy = Toy::default();
+        toy.came.push_back(Input::Ack(None));
+        toy.waits.push_back(|_, handle| {
+            handle.set_paused(true);
+            std::thread::sleep(5 * MS); // past the next beat
+            Passed::Time
+        });
+        toy.waits.push_back(|_, _| Passed::Time);
+        let done = run(Heartbeat::every(MS), toy);
+        assert_eq!(done.iter().filter(|what| **what == "beat").count(), 1, "{done:?}");
+    }
 }

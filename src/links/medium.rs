@@ -9,7 +9,7 @@ use socket2::Socket;
 use crate::cause::Loss;
 use crate::drive::scene::Scene;
 use crate::heartbeat::Heartbeat;
-use crate::links::driver::Common;
+use crate::links::common::Common;
 use crate::pulse::{Input, Report};
 
 /// When a wait is over.
@@ -30,7 +30,7 @@ pub(crate) enum Passed {
     Something,
 }
 
-/// Called by the [driver](crate::links::driver), which keeps the order of the steps. What a medium
+/// Called by the driver, which keeps the order of the steps. What a medium
 /// finds it tells by [`Common::tell`]. Where the driver also asks what may be seen of the link, the
 /// medium is its own [`Scene`].
 pub(crate) trait Medium: Scene + Sized {

@@ -1,6 +1,8 @@
-//! Links, one folder for each kind: what the application holds of it, what its thread does, and its
-//! settings.
+//! ACTS. Links, one folder for each kind: what the application holds of it, what carries it, and its
+//! settings. One thread for each link runs the one loop that there is, the [`driver`]'s; the kinds
+//! differ in their [`medium`].
 
+mod common;
 pub(crate) mod connect;
 pub(crate) mod dial;
 pub(crate) mod driver;

@@ -11,9 +11,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use socket2::Socket;
 
-use crate::cause::{Cause, Loss};
+use crate::cause::{Cause, Loss, cause_of};
 use crate::error::Error;
-use crate::net::connection::cause_of;
 use crate::net::inbox::Inbox;
 use crate::sys::{self, Ready};
 use crate::target::Target;

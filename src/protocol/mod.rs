@@ -22,6 +22,7 @@ pub use line::Line;
 pub use redis::Redis;
 pub use steps::Steps;
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::cause::{Cause, Loss};
@@ -90,6 +91,14 @@ impl Rejected {
         Rejected(Loss::new(Cause::LoginRefused, detail))
     }
 }
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Rejected {}
 
 /// What it means that the peer ends the connection while it owes no answer: while no beat is in
 /// flight, or before the first byte of its answer, on a connection that had rested before.

@@ -46,11 +46,10 @@ use crate::cause::{Cause, Loss};
 use crate::heartbeat::Heartbeat;
 use crate::state::State;
 
+pub use crate::heartbeat::{Pace, Patience};
 pub(crate) use conduct::Conduct;
 pub use ends::{Regular, Rule};
 pub use machine::Pulse;
-pub use pace::Pace;
-pub use patience::Patience;
 pub(crate) use roster::{Count, Heard, Host, Roster, is_far, is_many};
 pub use rtt::Rtt;
 

@@ -5,14 +5,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-/// The strategy for the next interval.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Pace {
-    /// Always the interval of the heartbeat, with its jitter.
-    #[default]
-    Fixed,
-}
+use crate::heartbeat::Pace;
 
 impl Pace {
     fn interval(self, interval: Duration) -> Duration {

@@ -2,21 +2,9 @@
 
 use std::time::Duration;
 
-use super::rtt::Rtt;
+use crate::heartbeat::Patience;
 
-/// The strategy for the ack timeout.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Patience {
-    /// Always the timeout of the heartbeat.
-    #[default]
-    Fixed,
-    /// From measured round-trip times, as TCP computes its own retransmission timeout (RFC 6298):
-    /// `SRTT + 4 RTTVAR`, never more than the heartbeat's timeout, never less than what the kernel
-    /// needs to send a lost packet three times again (15 times its own timeout, 3 s as a rule).
-    /// Without that floor one lost packet would be a miss, because over TCP loss shows as delay.
-    FromRtt,
-}
+use super::rtt::Rtt;
 
 /// The kernel's retransmission timeout until it told its own: 200 ms is Linux's least, and what a
 /// fast path gets.

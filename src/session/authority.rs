@@ -1,6 +1,6 @@
-//! Where a URL leads: host, port and login, read strictly. `http` and ureq take whatever looks like
-//! an authority, and where its port is no number, they go to port 80 with all that was meant for
-//! another one. Pure.
+//! Host, port and login of a URL, read strictly. `http` and ureq accept whatever looks like an
+//! authority; where the port is not a number, they connect to port 80 and send there what was meant
+//! for another port. Pure.
 
 use std::net::Ipv6Addr;
 
@@ -46,7 +46,7 @@ impl<'a> Address<'a> {
     ///
     /// # Errors
     ///
-    /// As [`read`](Address::read), or there is none.
+    /// As [`read`](Address::read), or the URL has no host.
     pub(crate) fn of(uri: &'a Uri) -> Result<Address<'a>, &'static str> {
         Address::read(uri.authority().map(Authority::as_str).ok_or("it has no host")?)
     }

@@ -1,6 +1,11 @@
 //! The bytes between ureq and a connection: made when a request begins, kept while it lasts, and
 //! handed to the next one; an idle connection holds none.
 
+use std::io;
+use std::time::Duration;
+
+use super::pipe::{Pipe, Unwritten};
+
 /// What most responses and request heads fit in. Allocators keep blocks of this size at hand.
 const FIRST: usize = 64 * 1024;
 
@@ -67,6 +72,32 @@ impl Buffers {
         self.grow(PIECE);
         self.output();
         (&mut self.input[self.end..], &mut self.output)
+    }
+}
+
+/// A pipe with buffers.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) pipe: Box<dyn Pipe>,
+    pub(crate) buffers: Buffers,
+}
+
+impl Line {
+    #[cfg(feature = "tls")]
+    pub(crate) fn new(pipe: Box<dyn Pipe>) -> Line {
+        Line { pipe, buffers: Buffers::default() }
+    }
+
+    /// Writes so much of the output.
+    pub(crate) fn write(&mut self, amount: usize, most: Option<Duration>) -> Result<(), Unwritten> {
+        self.pipe.write_all(&self.buffers.output()[..amount], most)
+    }
+
+    /// Reads into the input; 0 at the end.
+    pub(crate) fn read(&mut self, most: Option<Duration>) -> io::Result<usize> {
+        let n = self.pipe.read(self.buffers.space(), most)?;
+        self.buffers.filled(n);
+        Ok(n)
     }
 }
 

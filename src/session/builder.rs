@@ -16,22 +16,19 @@ use super::core::Secure;
 use super::core::{Core, Parts};
 use super::defaults::Common;
 use super::dial::Options;
+use super::limits::TIMES;
 use super::names::Names;
-use super::places::Bounds;
 use super::pool::Pool;
+use super::pool::places::Bounds;
 use super::proxy::{self, Proxies, Proxy};
 use super::replay::Replay;
-use super::request::{Inner, Settings, TIMES};
+use super::request::{Inner, Settings};
 use super::retry::Retry;
 use super::source::Source;
 use super::warm::{Warm, Warmer};
 use super::wire::config;
 use crate::drive::resolve::{self, Resolve};
 use crate::error::Error;
-
-/// Without a `timeout`, a server that is silent for so long in the middle of an exchange has
-/// failed.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
 /// Settings of a [`Session`].
 ///
@@ -351,7 +348,7 @@ impl SessionBuilder {
         let configs =
             (config::inner(), config::outer(&settings, self.user_agent.as_str(), &proxies));
         let core = Core::new(Parts {
-            pool: Pool::new(self.bounds),
+            pool: Pool::new(self.bounds, fastrand::u64(..)),
             names: Names::new(self.resolve),
             options,
             proxies,
@@ -452,7 +449,7 @@ impl SessionBuilder {
             fields.push((header::USER_AGENT, name));
         }
         fields.push((header::ACCEPT, HeaderValue::from_static("*/*")));
-        // It goes without saying; but to who says it, Apache tells its idle limit.
+        // HTTP/1.1 does not need it, but Apache sends its idle limit only to clients that send this.
         fields.push((header::CONNECTION, HeaderValue::from_static("keep-alive")));
         if cfg!(feature = "gzip") {
             fields.push((header::ACCEPT_ENCODING, HeaderValue::from_static("gzip")));

@@ -2,39 +2,30 @@
 //! runs on its caller's thread from beginning to end.
 
 use std::cell::RefCell;
-use std::time::{Duration, Instant};
 
 use super::cancel::Canceller;
 use super::conn::Conn;
+use super::core::Taken;
+use super::exchange::{Outbound, Story, Used};
 use super::inbound::Head;
 use super::limits::Limits;
-use super::places::{SlotId, Taken, Want};
+use super::pool::places::{Key, Want};
 use super::proxy::Route;
 use super::trouble::Trouble;
 
 /// What the connection of a request is to be and to send.
 #[derive(Debug)]
 pub(crate) struct Order {
-    /// What it may be.
+    /// Which host it leads to.
+    pub(crate) key: Key,
+    /// Which kept connection it may be.
     pub(crate) want: Want,
     /// This very connection, and no other.
     pub(crate) pinned: Option<Taken>,
     pub(crate) limits: Limits,
     pub(crate) cancel: Option<Canceller>,
     pub(crate) outbound: Outbound,
-    /// How it reaches its server; none if that is still to be found out.
-    pub(crate) route: Option<Route>,
-}
-
-/// The head of a request as it goes out, in place of ureq's.
-#[derive(Debug, Default)]
-pub(crate) struct Outbound {
-    pub(crate) head: Vec<u8>,
-    /// A body that is there already follows, and may go out with it.
-    pub(crate) body_follows: bool,
-    pub(crate) is_head: bool,
-    /// It says that it is the last one on its connection.
-    pub(crate) closes: bool,
+    pub(crate) route: Route,
 }
 
 /// What became of it.
@@ -46,24 +37,6 @@ pub(crate) struct Outcome {
     pub(crate) trouble: Option<Trouble>,
     /// The answer, and the connection that its body is on.
     pub(crate) arrived: Option<(Head, Conn)>,
-}
-
-/// How far the exchange on a connection came.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Story {
-    /// The kernel took a byte of the request, or may have.
-    pub(crate) begun: bool,
-    /// A byte of an answer came.
-    pub(crate) answered: bool,
-}
-
-/// The connection a request went out on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Used {
-    pub(crate) id: SlotId,
-    /// None: it was opened for this request.
-    pub(crate) idle: Option<Duration>,
-    pub(crate) born: Instant,
 }
 
 #[derive(Debug)]
@@ -79,7 +52,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Box<Call>>> = const { RefCell::new(None) };
 }
 
-/// None once the thread's own destructors run.
+/// Returns none while the thread's destructors run.
 fn with_current<T>(f: impl FnOnce(&mut Option<Box<Call>>) -> T) -> Option<T> {
     CURRENT.try_with(|current| f(&mut current.borrow_mut())).ok()
 }
@@ -93,7 +66,7 @@ pub(crate) fn is_possible() -> bool {
     CURRENT.try_with(|_| ()).is_ok()
 }
 
-/// Puts things back however the run ends. A body may send requests of its own while it is read.
+/// Restores the outer call however the run ends: a body may send requests while it is read.
 struct Within(Option<Box<Call>>);
 
 impl Drop for Within {
@@ -132,13 +105,13 @@ pub(crate) fn note(note: impl FnOnce(&mut Outcome)) {
     });
 }
 
-/// Runs code of the user in the middle of a request: what it sends itself is none of this one's.
+/// Runs code of the user in the middle of a request. Requests that it sends are separate calls.
 pub(crate) fn aside<T>(user: impl FnOnce() -> T) -> T {
     let _within = Within(set_current(None));
     user()
 }
 
-/// Nobody reads what is left of the body that is being sent on this thread.
+/// The server does not read the rest of the body that this thread is sending.
 pub(crate) fn note_unwanted() {
     with_current(|call| {
         if let Some(call) = call {

@@ -7,8 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::places::SlotId;
-use super::pool::Pool;
 use crate::sys;
 
 /// Ends requests from another thread: the wait for a name, a connection or an answer, and the
@@ -41,7 +39,7 @@ struct State {
     sockets: Mutex<Vec<Arc<TcpStream>>>,
     /// In a forked child the sockets are the parent's.
     generation: u64,
-    /// Gone once it has cancelled: that wakes who waits at the bell.
+    /// Dropped when it cancels, which wakes every thread that waits on the bell.
     ringer: Mutex<Option<Sender<()>>>,
     bell: Receiver<()>,
 }
@@ -137,13 +135,5 @@ impl Drop for Hold {
         if let Some(at) = sockets.iter().position(|other| Arc::ptr_eq(other, &self.socket)) {
             sockets.swap_remove(at);
         }
-    }
-}
-
-impl Pool {
-    /// The socket of the connection in this place.
-    pub(crate) fn socket(&mut self, id: SlotId) -> Option<Arc<TcpStream>> {
-        let index = self.index(id)?;
-        self.member(index).socket.clone()
     }
 }

@@ -3,7 +3,7 @@
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use super::body::Body;
-use super::call::Outbound;
+use super::exchange::Outbound;
 use super::location::push_encoded;
 use super::proxy::Route;
 use crate::protocol::http::fields;
@@ -44,16 +44,16 @@ impl Defaults {
 /// How the body of a request is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framed {
-    /// There is none, and it is not said.
+    /// No body, and no header about one.
     Nothing,
     Length(u64),
     Chunked,
 }
 
 impl Framed {
-    /// One of them, never both (RFC 9112, section 6.2).
+    /// Chooses one framing, never both (RFC 9112, section 6.2).
     pub(crate) fn of(method: &Method, headers: &HeaderMap, body: &Body) -> Framed {
-        // Those that are made for a body say so even if it is empty.
+        // Methods that usually have a body announce its length even if it is empty.
         let expects_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
         if headers.contains_key(header::TRANSFER_ENCODING) {
             return Framed::Chunked;

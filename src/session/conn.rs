@@ -6,11 +6,11 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::buffers::Buffers;
-use super::call::{self, Outbound, Story, Used};
+use super::buffers::Line;
 use super::cancel::Hold;
 use super::core::Core;
 use super::eviction::Eviction;
+use super::exchange::{Outbound, Story, Used};
 use super::facts::Facts;
 use super::inbound::{Door, Framing, Head, Look};
 use super::limits::Limits;
@@ -18,11 +18,11 @@ use super::pipe::{Pipe, Unwritten, timed_out};
 use super::trouble::{Cut, How, Trouble, Way};
 use crate::protocol::http::hint::Hint;
 
-/// A head and the beginning of a body go out together if that is no longer: one system call, one
+/// A head and the first piece of a body up to this size are sent together: one system call, and one
 /// packet where it fits.
 const TOGETHER: usize = 16 * 1024;
 
-/// A reader with so much room gets the bytes without a way round through our own buffer.
+/// A reader with a buffer of at least this size is given the bytes without a copy through ours.
 const DIRECT: usize = 8 * 1024;
 
 /// What is read of a body that nobody wants, so that its connection can be kept. Reading more costs
@@ -31,32 +31,6 @@ const DRAINED: u64 = 64 * 1024;
 
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_millis(50);
-
-/// A pipe with buffers.
-#[derive(Debug)]
-pub(crate) struct Line {
-    pub(crate) pipe: Box<dyn Pipe>,
-    pub(crate) buffers: Buffers,
-}
-
-impl Line {
-    #[cfg(feature = "tls")]
-    pub(crate) fn new(pipe: Box<dyn Pipe>) -> Line {
-        Line { pipe, buffers: Buffers::default() }
-    }
-
-    /// Writes so much of the output.
-    pub(crate) fn write(&mut self, amount: usize, most: Option<Duration>) -> Result<(), Unwritten> {
-        self.pipe.write_all(&self.buffers.output()[..amount], most)
-    }
-
-    /// Reads into the input; 0 at the end.
-    pub(crate) fn read(&mut self, most: Option<Duration>) -> io::Result<usize> {
-        let n = self.pipe.read(self.buffers.space(), most)?;
-        self.buffers.filled(n);
-        Ok(n)
-    }
-}
 
 /// What a wait for an answer brought.
 #[derive(Debug)]
@@ -86,7 +60,7 @@ pub(crate) struct Conn {
     body_follows: bool,
     /// The server has answered and does not want the rest of the request.
     deaf: bool,
-    /// Whatever comes, no other exchange follows this one.
+    /// No other exchange may follow this one.
     last: bool,
     door: Door,
     hold: Option<Hold>,
@@ -95,10 +69,10 @@ pub(crate) struct Conn {
     /// The final head has come.
     headed: bool,
     pub(crate) framing: Framing,
-    /// So much of the body has come.
+    /// How many bytes of the body have come.
     came: u64,
     hint: Hint,
-    /// The last bytes came then.
+    /// When the last bytes came.
     heard: Instant,
 }
 
@@ -110,7 +84,7 @@ impl Conn {
         shared: bool,
         limits: Limits,
     ) -> Conn {
-        let buffers = core.pool().spare.take();
+        let buffers = core.pool().spare().take();
         Conn {
             core: Arc::clone(core),
             used,
@@ -134,7 +108,7 @@ impl Conn {
         }
     }
 
-    /// Until the exchange is over, a canceller may end it.
+    /// Lets a canceller end the exchange while it lasts.
     pub(crate) fn held(&mut self, hold: Option<Hold>) {
         self.hold = hold;
     }
@@ -196,6 +170,11 @@ impl Conn {
         self.send(|line, most| line.pipe.write_all(&head, most))
     }
 
+    /// Whether the server has answered, and reads no more of the request.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
     fn send(
         &mut self,
         write: impl FnOnce(&mut Line, Option<Duration>) -> Result<(), Unwritten>,
@@ -211,11 +190,10 @@ impl Conn {
         let before = self.story.begun;
         self.story.begun |= unwritten.begun;
         self.last = true;
-        // Bytes that came before anything was sent answer nothing.
+        // Bytes that came before anything was sent are no answer to this request.
         if unwritten.answered && before | unwritten.begun {
             log::debug!("the server answered before it had read the whole request");
             self.deaf = true;
-            call::note_unwanted();
             return Ok(());
         }
         Err(match unwritten.error.kind() {
@@ -282,7 +260,7 @@ impl Conn {
         }
     }
 
-    /// Reads into our buffer; 0 at the end. Whatever goes wrong, the connection is of no use then.
+    /// Reads into our buffer, and returns 0 at the end. After an error the connection is not reused.
     fn fill(&mut self, until: Option<Instant>) -> Result<usize, Trouble> {
         self.read_with(until, Line::read)
     }
@@ -391,7 +369,7 @@ impl Conn {
         self.framing.take(n);
         self.came += n as u64;
         if self.framing != Framing::Over {
-            let _ = self.at_data(); // what is wrong behind them is told to who reads on
+            let _ = self.at_data(); // the next read reports what is wrong behind them
         }
         if self.framing == Framing::Over {
             self.finish();
@@ -441,7 +419,7 @@ impl Conn {
         self.core.is_forked()
     }
 
-    /// What follows is not this exchange's: the connection ends with it.
+    /// Prevents reuse: what follows on the connection may not belong to another exchange.
     pub(crate) fn spoil(&mut self) {
         self.last = true;
     }

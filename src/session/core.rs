@@ -7,40 +7,60 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
-use super::buffers::Buffers;
+use super::buffers::{Buffers, Line, Spare};
 use super::cancel::Canceller;
-use super::conn::Line;
+
 use super::dial::Options;
+use super::event::{SessionEvent, SessionStats, Teller};
 use super::eviction::Eviction;
 use super::names::Names;
-use super::pipe::{Pipe, Probe};
-use super::places::{Checkout, Grant, Key, Opened, SlotId, Taken, Want};
-use super::pool::Pool;
+use super::pipe::{Pipe, closed};
+use super::pool::act::{Acts, Look};
+use super::pool::places::{self, Checkout, Keeps, Key, Opened, Seen, SlotId, Want};
 use super::proxy::Proxies;
 use super::trouble::Trouble;
 use super::watcher::Watcher;
 use crate::protocol::http::hint::Hint;
-use crate::sys;
+use crate::sys::{self, Happened};
 
-#[derive(Debug)]
+/// What the pool of a session keeps.
+pub(crate) struct Kept;
+
+impl Keeps for Kept {
+    type Conn = Box<dyn Pipe>;
+    type Socket = Arc<TcpStream>;
+    type Waiter = Sender<Grant>;
+}
+
+pub(crate) type Pool = super::pool::Pool<Kept>;
+pub(crate) type Grant = places::Grant<Box<dyn Pipe>>;
+pub(crate) type Taken = places::Taken<Box<dyn Pipe>>;
+
+/// What stands under the lock.
+struct State {
+    pool: Pool,
+    spare: Spare,
+    teller: Teller,
+}
+
 pub(crate) struct Core {
     /// Held for some nanoseconds, never over a call that blocks. ureq calls us with its own lock
     /// held; so nothing of ureq is called under this one.
-    pool: Mutex<Pool>,
+    state: Mutex<State>,
     pub(crate) requests: AtomicU64,
     pub(crate) names: Names,
     pub(crate) options: Options,
     pub(crate) proxies: Proxies,
-    /// What a proxy is told of us.
+    /// The `User-Agent` that a proxy is sent with CONNECT.
     pub(crate) user_agent: Option<String>,
     #[cfg(feature = "tls")]
     pub(crate) secure: Secure,
     pub(crate) watcher: Watcher,
-    /// As in the pool, for whoever waits elsewhere.
+    /// The same as in the pool, for threads that wait without its lock.
     closed: AtomicBool,
-    /// The process that it was made in.
+    /// The fork generation of the process that made it.
     generation: u64,
 }
 
@@ -72,10 +92,18 @@ pub(crate) struct Parts {
     pub(crate) secure: Secure,
 }
 
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Core");
+        shown.field("names", &self.names).field("proxies", &self.proxies).finish_non_exhaustive()
+    }
+}
+
 impl Core {
     pub(crate) fn new(parts: Parts) -> Core {
+        let state = State { pool: parts.pool, spare: Spare::default(), teller: Teller::new() };
         Core {
-            pool: Mutex::new(parts.pool),
+            state: Mutex::new(state),
             requests: AtomicU64::new(0),
             names: parts.names,
             options: parts.options,
@@ -116,16 +144,27 @@ impl Core {
         before
     }
 
-    /// A panic under this lock is a bug of ours; the counts are still good enough to go on.
+    /// A panic under this lock is our own bug, and the counts are still good enough to continue.
     pub(crate) fn pool(&self) -> Held<'_> {
-        Held(Some(self.pool.lock().unwrap_or_else(PoisonError::into_inner)))
+        Held { core: self, state: Some(self.lock()) }
     }
 
-    /// A kept connection that was looked at just now, or room for a new one.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What happens from now on.
+    pub(crate) fn events(&self) -> Receiver<SessionEvent> {
+        let mut state = self.lock();
+        state.pool.has_listener = true;
+        state.teller.events()
+    }
+
+    /// Returns a kept connection that was just probed, or room for a new one.
     ///
     /// # Errors
     ///
-    /// All stay in use until then, or there was a shutdown.
+    /// All connections stayed in use until `until`, or the session was shut down.
     pub(crate) fn checkout(
         &self,
         key: &Key,
@@ -133,30 +172,35 @@ impl Core {
         until: Instant,
         cancel: Option<&Canceller>,
     ) -> Result<Grant, Trouble> {
-        let checkout = self.pool().checkout(key, want, Instant::now());
-        let mut grant = match checkout {
-            Checkout::Granted(grant) => grant,
-            Checkout::Wait(number, receiver) => match granted(&receiver, until, cancel) {
+        let mut turn = None;
+        let checkout = self.pool().checkout(key, want, Instant::now(), || {
+            let (sender, receiver) = bounded(1);
+            turn = Some(receiver);
+            sender
+        });
+        let mut grant = match (checkout, turn) {
+            (Checkout::Granted(grant), _) => grant,
+            (Checkout::Wait(number), Some(turn)) => match granted(&turn, until, cancel) {
                 Some(grant) => grant,
                 None if self.pool().give_up(number) => {
                     let cancelled = cancel.is_some_and(Canceller::has_cancelled);
                     return Err(if cancelled { Trouble::Cancelled } else { Trouble::Full });
                 }
-                // It was given in the last moment, or the pool was closed.
-                None => receiver.try_recv().map_err(|_| Trouble::Shut)?,
+                // It was decided in the last moment and is on its way, or the pool was closed.
+                None => turn.recv().map_err(|_| Trouble::Shut)?,
             },
-            Checkout::Closed => return Err(Trouble::Shut),
+            _ => return Err(Trouble::Shut),
         };
         loop {
             let Grant::Kept(mut taken) = grant else { return Ok(grant) };
-            let probe = taken.pipe.probe();
-            if matches!(probe, Probe::Quiet) {
+            let seen = taken.conn.probe().seen();
+            if seen == Seen::Quiet {
                 self.pool().reused(&taken, Instant::now());
                 return Ok(Grant::Kept(taken));
             }
-            let Taken { id, pipe, idle, .. } = taken;
-            drop(pipe);
-            let next = self.pool().judge_taken(id, idle, &probe, want, Instant::now());
+            let Taken { id, conn, idle, .. } = taken;
+            drop(conn);
+            let next = self.pool().judge_taken(id, idle, seen, want, Instant::now());
             // The watcher settles what that teaches.
             self.watcher.ring();
             grant = next.ok_or(Trouble::Shut)?;
@@ -170,7 +214,7 @@ impl Core {
     /// `NotConnected` after a shutdown.
     pub(crate) fn opening(&self, id: SlotId, socket: &Arc<TcpStream>) -> io::Result<()> {
         let watched = self.watcher.add(socket, id);
-        if self.pool().opening(id, socket, watched) { Ok(()) } else { Err(closed()) }
+        if self.pool().opening(id, Arc::clone(socket), watched) { Ok(()) } else { Err(closed()) }
     }
 
     /// A connection stands in the place it was given.
@@ -188,14 +232,34 @@ impl Core {
         pipe.shed();
         let now = Instant::now();
         let mut pool = self.pool();
-        pool.spare.put(buffers);
+        pool.spare().put(buffers);
         pool.give_back(id, pipe, since, hint, now);
         let ring = pool.must_ring(now);
         drop(pool);
-        self.watcher.start(self);
+        if !self.watcher.has_started() {
+            let core = Arc::downgrade(self);
+            self.watcher.start(move |happened| Some(core.upgrade()?.look(happened)));
+        }
         if ring {
             self.watcher.ring();
         }
+    }
+
+    /// The watcher's look at what ended, and at what time has done. How long it may sleep then.
+    fn look(&self, happened: &[Happened]) -> Option<Duration> {
+        let looks = match happened.is_empty() {
+            true => Vec::new(),
+            false => self.pool().happened(happened, Instant::now()),
+        };
+        for Look { id, mut conn, ended } in looks {
+            let seen = match conn.probe().seen() {
+                // The kernel has told an end: it is there, whatever hides it.
+                Seen::Quiet if ended => Seen::Closed,
+                seen => seen,
+            };
+            self.pool().looked(id, conn, seen, Instant::now());
+        }
+        self.pool().look(Instant::now())
     }
 
     /// A connection comes back that cannot be used again.
@@ -203,14 +267,14 @@ impl Core {
         // Before its place is free: the limits count what the server sees.
         drop(pipe);
         let mut pool = self.pool();
-        pool.spare.put(buffers);
+        pool.spare().put(buffers);
         pool.leave_used(id, why, Instant::now());
     }
 
     /// A kept connection was taken, and nothing was done with it.
     pub(crate) fn leave_unused(&self, taken: Taken, why: Eviction) {
-        let Taken { id, pipe, .. } = taken;
-        self.leave(id, pipe, Buffers::default(), why);
+        let Taken { id, conn, .. } = taken;
+        self.leave(id, conn, Buffers::default(), why);
     }
 
     /// Ends everything: idle connections, and requests that wait on theirs.
@@ -226,11 +290,14 @@ impl Core {
         }
     }
 
-    pub(crate) fn stats(&self) -> super::SessionStats {
+    pub(crate) fn stats(&self) -> SessionStats {
         if self.is_forked() {
-            return super::SessionStats::default();
+            return SessionStats::default();
         }
-        let mut stats = self.pool().stats(Instant::now());
+        let state = self.lock();
+        let mut stats = state.pool.stats(Instant::now());
+        stats.events_lost = state.teller.lost;
+        drop(state);
         stats.requests = self.requests.load(Ordering::Relaxed);
         stats.lookups = self.names.lookups();
         stats
@@ -248,35 +315,84 @@ fn granted(turn: &Receiver<Grant>, until: Instant, cancel: Option<&Canceller>) -
     }
 }
 
-/// The pool under its lock. What it has to say to the log is said when the lock is free.
-pub(crate) struct Held<'a>(Option<MutexGuard<'a, Pool>>);
-
-impl Deref for Held<'_> {
-    type Target = Pool;
-
-    fn deref(&self) -> &Pool {
-        self.0.as_ref().expect("it is let go by the drop alone")
-    }
+/// The pool under its lock. What it wants done is done when the lock is free.
+pub(crate) struct Held<'a> {
+    core: &'a Core,
+    /// None only while it is let go.
+    state: Option<MutexGuard<'a, State>>,
 }
 
-impl DerefMut for Held<'_> {
-    fn deref_mut(&mut self) -> &mut Pool {
-        self.0.as_mut().expect("it is let go by the drop alone")
+impl Held<'_> {
+    fn state(&mut self) -> &mut State {
+        self.state.as_mut().expect("it is let go by the drop alone")
     }
-}
 
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        let lines = std::mem::take(&mut self.lines);
-        self.0 = None;
+    pub(crate) fn spare(&mut self) -> &mut Spare {
+        &mut self.state().spare
+    }
+
+    /// Unlocks, and does what is to be done. Whatever was closed makes room, which may be for
+    /// somebody who waits: so there may be more to do.
+    fn let_go(&mut self) {
+        let mut lines = Vec::new();
+        while let Some(mut state) = self.state.take() {
+            let Some(mut acts) = state.pool.acts() else { break };
+            for (host, kind) in acts.tells.drain(..) {
+                state.teller.tell(host, kind);
+            }
+            drop(state);
+            lines.append(&mut acts.lines);
+            let left = self.core.act(acts);
+            if !left.is_empty() {
+                let mut state = self.core.lock();
+                state.pool.left(&left, Instant::now());
+                self.state = Some(state);
+            }
+        }
         for (level, line) in lines {
             log::log!(level, "{line}");
         }
     }
 }
 
-pub(crate) fn closed() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the agent was shut down")
+impl Core {
+    /// Does what the pool has decided. Returns what is closed now, and has left room.
+    fn act(&self, acts: Acts<Kept>) -> Vec<SlotId> {
+        for (id, socket, interest) in acts.watches {
+            self.watcher.change(&socket, id, interest);
+        }
+        let mut left = Vec::new();
+        for close in acts.closes {
+            drop(close.conn); // that does not block
+            if !close.has_heir {
+                left.push(close.id);
+            }
+        }
+        for (waiter, grant) in acts.grants {
+            waiter.try_send(grant).expect("one grant, room for one, and a receiver");
+        }
+        left
+    }
+}
+
+impl Deref for Held<'_> {
+    type Target = Pool;
+
+    fn deref(&self) -> &Pool {
+        &self.state.as_ref().expect("it is let go by the drop alone").pool
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut Pool {
+        &mut self.state().pool
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.let_go();
+    }
 }
 
 /// A place in the pool that becomes free again unless a connection comes to stand in it.

@@ -59,7 +59,7 @@ pub(crate) fn dial(
     loop {
         let now = Instant::now();
         if closed() {
-            return Err(super::core::closed());
+            return Err(super::pipe::closed());
         }
         if now >= until {
             for attempt in &attempts {

@@ -107,32 +107,28 @@ impl fmt::Display for SessionEvent {
     }
 }
 
-/// The queue of events. Nothing is queued before somebody asked for it.
+/// The queue of events.
 #[derive(Debug)]
 pub(crate) struct Teller {
     sender: Sender<SessionEvent>,
     receiver: Receiver<SessionEvent>,
-    wanted: bool,
     pub(crate) lost: u64,
 }
 
 impl Teller {
     pub(crate) fn new() -> Teller {
         let (sender, receiver) = bounded(WAITING);
-        Teller { sender, receiver, wanted: false, lost: 0 }
+        Teller { sender, receiver, lost: 0 }
     }
 
-    pub(crate) fn events(&mut self) -> Receiver<SessionEvent> {
-        self.wanted = true;
+    pub(crate) fn events(&self) -> Receiver<SessionEvent> {
         self.receiver.clone()
     }
 
-    pub(crate) fn tell(&mut self, host: &Arc<str>, kind: SessionEventKind) {
-        if self.wanted {
-            let event = SessionEvent { time: SystemTime::now(), host: Arc::clone(host), kind };
-            if self.sender.try_send(event).is_err() {
-                self.lost += 1;
-            }
+    pub(crate) fn tell(&mut self, host: Arc<str>, kind: SessionEventKind) {
+        let event = SessionEvent { time: SystemTime::now(), host, kind };
+        if self.sender.try_send(event).is_err() {
+            self.lost += 1;
         }
     }
 }

@@ -1,46 +1,14 @@
 //! From what went wrong to what a person reads: which request, what happened, and the remedy.
 
-use std::fmt;
 use std::io::{self, ErrorKind};
 
-use ureq::http::{Method, Uri};
-
-use super::authority::Address;
 use super::body::Unreadable;
 use super::call::Outcome;
 use super::dial::{Unanswered, is_exhausted};
 use super::trouble::{Trouble, is_end};
+use super::url::Asked;
 use crate::cause::Loss;
 use crate::error::{Error, Kind};
-
-/// The request for people: no user, password or query, which may hold secrets.
-pub(crate) fn shown(uri: &Uri) -> String {
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let scheme = uri.scheme_str().unwrap_or("?");
-    let place = match Address::read(authority) {
-        Ok(address) => address.place,
-        // A `/` in a password ends the authority in the middle of it.
-        Err(_) if authority.contains('@') || uri.path().contains('@') => {
-            return format!("{scheme}://...");
-        }
-        Err(_) => authority,
-    };
-    let query = if uri.query().is_some() { "?..." } else { "" };
-    format!("{scheme}://{place}{}{query}", uri.path())
-}
-
-/// A request, to be named if something goes wrong.
-#[derive(Clone)]
-pub(crate) struct Asked {
-    pub(crate) method: Method,
-    pub(crate) uri: Uri,
-}
-
-impl fmt::Display for Asked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method, shown(&self.uri))
-    }
-}
 
 /// What one run of ureq has come to, if not to an answer.
 pub(crate) fn of(error: Option<ureq::Error>, outcome: &mut Outcome, request: &Asked) -> Error {

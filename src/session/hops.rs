@@ -1,6 +1,7 @@
-//! The run of a request: hop by hop, each sent once, and once more if that is safe. The one place
-//! that knows what ran, until when all of it has to be over, and what goes along.
+//! Runs a request: hop by hop, each hop once, and a second time if that is safe. Only this file
+//! knows what has run, the deadline of the whole, and which headers and body go along.
 
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,32 +17,69 @@ use super::compose::{Framed, Request};
 use super::conn::Conn;
 use super::event::SessionEventKind;
 use super::eviction::Eviction;
-use super::failure::{self, Asked};
+use super::failure;
 use super::inbound::Head;
 use super::limits::{LOOK, Limits};
-use super::places::Want;
+use super::pool::places::{Key, Want};
 use super::proxy::Route;
 use super::redirect::{self, Next};
 use super::replay::{self, Attempt};
-use super::request::{Inner, Parts, checked};
+use super::request::{Inner, Parts, RequestBuilder};
 use super::response::{Exchange, Response};
 use super::retry::{self, Came};
+use super::url::{Asked, checked};
+use super::warming;
 use crate::error::{Error, Kind};
 
 /// Behind a redirect of what may not run twice, only a connection that was just used is used again:
 /// the first hop cannot be repeated.
 const JUST_USED: Duration = Duration::from_millis(500);
 
-/// No answer: what ureq said of it, and what we know.
+/// A request without an answer: ureq's error, and what our transport noted.
 pub(super) struct Failed {
     error: Option<ureq::Error>,
     outcome: Outcome,
 }
 
 impl Failed {
-    /// What a person reads of it.
+    /// The error for the user.
     pub(super) fn told(mut self, asked: &Asked) -> Error {
         failure::of(self.error, &mut self.outcome, asked)
+    }
+}
+
+impl RequestBuilder {
+    /// Sends the request and waits for the head of the response.
+    ///
+    /// # Errors
+    ///
+    /// * [`is_invalid`](Error::is_invalid): it cannot be sent as it is.
+    /// * [`is_connect`](Error::is_connect): no connection came to be.
+    /// * [`is_limit`](Error::is_limit): all connections stayed in use, or this machine has no
+    ///   descriptor left.
+    /// * [`is_timeout`](Error::is_timeout): the time was up, or the server fell silent.
+    /// * [`is_stale`](Error::is_stale): the server closed the kept connection in the same moment,
+    ///   and the request may not be sent twice.
+    /// * [`is_stopped`](Error::is_stopped): the agent was shut down.
+    /// * [`is_cancelled`](Error::is_cancelled): its canceller ended it.
+    /// * [`is_forked`](Error::is_forked): the session was made by the process that this one was
+    ///   forked from.
+    /// * Otherwise the server answered with no HTTP, or not at all; or the body could not be read,
+    ///   or ended before its announced length.
+    ///
+    /// A status is no error; see [`Response::error_for_status`].
+    pub fn send(self) -> Result<Response, Error> {
+        let RequestBuilder { inner, parts, mut body } = self;
+        if inner.core.is_forked() {
+            return Err(Error::forked_session()); // its locks may be held for ever
+        }
+        let mut parts = parts?;
+        parts.complete(&inner.settings.common, &mut body)?;
+        inner.core.requests.fetch_add(1, Ordering::Relaxed);
+        if let Some(warmer) = &inner.warmer {
+            warming::start(warmer, &inner);
+        }
+        inner.run(parts, body)
     }
 }
 
@@ -60,7 +98,7 @@ impl Inner {
             return Err(Error::forked_session());
         }
         if !call::is_possible() {
-            // In the destructor of a thread-local: it takes another thread, which has its own.
+            // This is the destructor of a thread-local. A new thread has thread-locals of its own.
             return thread::scope(|scope| {
                 let run = || self.follow(&mut parts, &mut body);
                 scope.spawn(run).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -140,7 +178,7 @@ impl Inner {
         }
     }
 
-    /// One hop, as often as the session tries it.
+    /// Runs one hop, with all retries that the session allows.
     fn try_hop(
         &self,
         parts: &Parts,
@@ -179,7 +217,8 @@ impl Inner {
         }
     }
 
-    /// Waits, unless it is cancelled or shut down: what comes next finds that itself.
+    /// Waits, and returns early when the request is cancelled or the session shut down; the next
+    /// attempt then fails by itself.
     fn pause(&self, wait: Duration, cancel: Option<&Canceller>) {
         let until = Instant::now() + wait;
         while Instant::now() < until && !self.core.is_closed() {
@@ -196,7 +235,7 @@ impl Inner {
         }
     }
 
-    /// One hop: once, and once more if that is safe.
+    /// Runs one hop, and runs it again on a fresh connection if that is safe.
     fn hop(
         &self,
         parts: &Parts,
@@ -206,13 +245,15 @@ impl Inner {
     ) -> Result<Arrived, Error> {
         let method = &parts.asked.method;
         let (mut replayed, mut begun) = (false, false);
+        let nowhere = || Error::invalid(format!("{}: it has no host", parts.asked));
+        let key = Key::of_checked(&parts.asked.uri).ok_or_else(nowhere)?;
         loop {
             let replayable = parts.replay.allows(method) && body.is_rewindable();
             let idle_at_most = if behind && !replayable { JUST_USED } else { Duration::MAX };
             let to_the_last =
                 self.settings.use_to_the_last && replayable && replay::is_safe(method);
             let want = Want { fresh: replayed, to_the_last, idle_at_most };
-            let order = self.order(parts, body, limits, want);
+            let order = self.order(key.clone(), parts, body, limits, want);
             let mut failed = match self.once(parts, body, order) {
                 Ok((head, conn)) => {
                     #[cfg(feature = "cookies")]
@@ -240,17 +281,24 @@ impl Inner {
                 let error = failed.told(&parts.asked);
                 debug!("{} failed, idle before: {idle:?}", parts.asked);
                 let late = error.is_limit() && limits.is_over();
-                // Whatever became of the second, the first may have run.
+                // Whatever happened to the second attempt, the first one may have run.
                 return Err(error.being_late(late).having_run(begun));
             }
             (replayed, begun) = (true, attempt.begun);
-            self.tell_replay(parts, outcome);
+            self.tell_replay(&key, parts, outcome);
         }
     }
 
-    /// What the connection is to be and to send.
-    pub(super) fn order(&self, parts: &Parts, body: &Body, limits: Limits, want: Want) -> Order {
-        let route = self.route(&parts.asked.uri);
+    /// Describes the connection that the request needs, and the head that it sends.
+    pub(super) fn order(
+        &self,
+        key: Key,
+        parts: &Parts,
+        body: &Body,
+        limits: Limits,
+        want: Want,
+    ) -> Order {
+        let route = self.route(&key);
         #[cfg(feature = "cookies")]
         let cookie = self.cookie_for(parts);
         #[cfg(not(feature = "cookies"))]
@@ -266,18 +314,17 @@ impl Inner {
         };
         let cancel = parts.cancel.clone();
         let outbound = request.outbound();
-        Order { want, pinned: None, limits, cancel, outbound, route: Some(route) }
+        Order { key, want, pinned: None, limits, cancel, outbound, route }
     }
 
-    fn route(&self, uri: &Uri) -> Route {
+    fn route(&self, key: &Key) -> Route {
         if self.core.proxies.are_none() {
             return Route::Direct;
         }
-        let https = uri.scheme_str() == Some("https");
-        match Address::of(uri) {
+        match Address::read(key.authority.as_str()) {
             Ok(address) => {
-                let port = address.port_for(https);
-                self.core.proxies.route(https, address.host, port)
+                let port = address.port_for(key.https);
+                self.core.proxies.route(key.https, address.host, port)
             }
             Err(_) => Route::Direct, // the connector refuses it
         }
@@ -294,21 +341,21 @@ impl Inner {
         let (result, mut outcome, order) =
             call::during(order, || self.run_ureq(parts, body, framed));
         if let Some(taken) = order.and_then(|order| order.pinned) {
-            // It failed before it asked for a connection: the place must not stay taken.
+            // ureq failed before it asked for a connection: free the pinned one.
             self.core.leave_unused(taken, Eviction::NotReusable);
         }
         match (result, outcome.arrived.take()) {
             (Ok(_), Some((head, conn))) => Ok((head, conn)),
             (result, arrived) => {
                 if let Some((_, mut conn)) = arrived {
-                    conn.spoil(); // nobody knows how much of the request went out
+                    conn.spoil(); // how much of the request was sent is unknown
                 }
                 Err(Box::new(Failed { error: result.err(), outcome }))
             }
         }
     }
 
-    /// ureq sees where to, and what steers it; all else is in the head that goes out for its own.
+    /// ureq sees the method and the headers that frame the body. The real head replaces its own.
     fn run_ureq(&self, parts: &Parts, body: &mut Body, framed: Framed) -> Result<(), ureq::Error> {
         match framed {
             Framed::Nothing => self.run_with(parts, framed, ()),
@@ -327,7 +374,8 @@ impl Inner {
     ) -> Result<(), ureq::Error> {
         let mut request = HttpRequest::new(body);
         *request.method_mut() = parts.asked.method.clone();
-        *request.uri_mut() = root_of(&parts.asked.uri)?;
+        // The real URL is in the order: ureq would write it into its log.
+        *request.uri_mut() = Uri::from_static("http://session/");
         let headers = request.headers_mut();
         match framed {
             Framed::Nothing => {}
@@ -343,21 +391,31 @@ impl Inner {
         self.agent.run(request).map(drop)
     }
 
-    fn tell_replay(&self, parts: &Parts, outcome: &Outcome) {
+    fn tell_replay(&self, key: &Key, parts: &Parts, outcome: &Outcome) {
         let idle = outcome.used.and_then(|used| used.idle).unwrap_or_default();
         debug!("{} is sent again", parts.asked);
         let kind = SessionEventKind::Replayed { method: parts.asked.method.clone(), idle };
-        self.core.pool().replayed(&parts.asked.uri, kind);
+        self.core.pool().replayed(key, kind);
+    }
+}
+
+#[cfg(feature = "cookies")]
+impl Inner {
+    /// What goes along with a request that has no `Cookie` of its own.
+    fn cookie_for(&self, parts: &Parts) -> Option<String> {
+        let cookies = self.settings.cookies.as_ref()?;
+        let own = parts.headers.contains_key(header::COOKIE);
+        (!own).then(|| cookies.header_for(&parts.asked.uri)).flatten()
+    }
+
+    /// Keeps what an answer sets.
+    fn take_cookies(&self, asked: &Asked, head: &Head) {
+        if let Some(cookies) = &self.settings.cookies {
+            cookies.take(&asked.uri, head);
+        }
     }
 }
 
 fn has_body(framed: Framed) -> bool {
     !matches!(framed, Framed::Nothing | Framed::Length(0))
-}
-
-/// The URL without its path: that may hold secrets, and ureq writes it into its log.
-fn root_of(uri: &Uri) -> Result<Uri, ureq::Error> {
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(ureq::http::uri::PathAndQuery::from_static("/"));
-    Ok(Uri::from_parts(parts).map_err(ureq::http::Error::from)?)
 }

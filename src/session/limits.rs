@@ -1,6 +1,7 @@
 //! Limits: how long one request may take in all, and each wait in it. One for all hops, replays and
 //! waits.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use super::trouble::{Trouble, Way};
@@ -10,6 +11,14 @@ pub(crate) const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A shutdown is looked for this often while nothing else happens.
 pub(crate) const LOOK: Duration = Duration::from_millis(50);
+
+/// What a time may be: sums of longer ones overflow.
+pub(crate) const TIMES: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Without a `timeout`, a server that is silent for so long in the middle of an exchange has
+/// failed.
+pub(crate) const SILENCE: Duration = Duration::from_secs(60);
 
 /// The times of one request.
 #[derive(Clone, Copy, Debug)]

@@ -4,10 +4,10 @@
 
 use ureq::http::Uri;
 
-/// Why it leads nowhere.
+/// Why a `Location` cannot be followed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Nowhere {
-    /// A scheme that is none of HTTP.
+    /// A scheme other than `http` and `https`.
     Scheme(String),
     Wrong(&'static str),
 }

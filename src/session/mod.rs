@@ -105,11 +105,11 @@ mod defaults;
 mod dial;
 mod event;
 mod eviction;
+mod exchange;
 mod facts;
 mod failure;
 mod form;
 mod hops;
-mod host;
 mod idle_limit;
 mod inbound;
 mod limits;
@@ -118,7 +118,6 @@ mod multipart;
 mod names;
 mod open;
 mod pipe;
-mod places;
 mod pool;
 mod proxy;
 mod redirect;
@@ -126,11 +125,15 @@ mod replay;
 mod request;
 mod response;
 mod retry;
+mod setters;
 mod source;
 #[cfg(feature = "tls")]
 mod tls;
 mod trouble;
+mod unix;
+mod url;
 mod warm;
+mod warming;
 mod watcher;
 mod wire;
 
@@ -221,7 +224,7 @@ impl Session {
         if self.inner.core.is_forked() {
             return crossbeam_channel::never(); // the lock may be held for ever
         }
-        self.inner.core.pool().teller.events()
+        self.inner.core.events()
     }
 
     /// The agent, for whatever ureq can do. It uses the same connections; but what it sends is not

@@ -122,7 +122,7 @@ impl Names {
                 return Err(io::Error::new(ErrorKind::TimedOut, text));
             }
             if closed() {
-                return Err(super::core::closed());
+                return Err(super::pipe::closed());
             }
             let waited = lookup.there.wait_timeout(answer, left.min(LOOK));
             answer = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -151,7 +151,7 @@ impl Names {
             return Ok(lookup);
         }
         let failed = |error: io::Error| {
-            // Nobody asks: those who wait for the answer get this one.
+            // The lookup was not started: waiting threads get this error.
             lookup.end(Err((error.kind(), error.to_string())));
             error
         };
@@ -180,7 +180,7 @@ impl Names {
         (lookup, true)
     }
 
-    /// On a thread of its own, which nobody waits for longer than he wants to.
+    /// Looks the name up on a thread of its own, so that each caller waits only as long as it may.
     fn ask(&self, lookup: &Arc<Lookup>, host: String, port: u16, place: Place) -> io::Result<()> {
         let (lookup, resolve) = (Arc::clone(lookup), Arc::clone(&self.resolve));
         self.lookups.fetch_add(1, Ordering::Relaxed);

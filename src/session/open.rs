@@ -11,9 +11,9 @@ use super::cancel::{Canceller, Hold};
 use super::core::Core;
 use super::dial::{Dialled, Unanswered, dial, is_exhausted};
 use super::pipe::{Pipe, Plain};
-use super::places::SlotId;
+use super::pool::places::SlotId;
 use super::proxy::{self, Goal, Kind, Proxy, Route};
-use super::source::dial_unix;
+use super::unix::dial_unix;
 
 /// Which addresses of a name are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -184,7 +184,7 @@ impl<'a> Opening<'a> {
         let stream: Arc<TcpStream> = Arc::new(stream);
         self.core.opening(self.id, &stream)?;
         if let Some(cancel) = self.cancel {
-            self.hold = Some(cancel.hold(&stream).ok_or_else(super::core::closed)?);
+            self.hold = Some(cancel.hold(&stream).ok_or_else(super::pipe::closed)?);
         }
         self.found = Some(Found { peer, took });
         Ok(Box::new(Plain::new(stream)))

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::facts::Facts;
+use super::pool::places::Seen;
 use crate::sys;
 
 /// What an idle connection shows when somebody looks.
@@ -22,6 +23,19 @@ pub(crate) enum Probe {
     Closed,
     /// The kernel knows of an error.
     Broken(io::Error),
+}
+
+impl Probe {
+    /// As the pool is told.
+    pub(crate) fn seen(&self) -> Seen {
+        match self {
+            Probe::Quiet => Seen::Quiet,
+            Probe::Bytes => Seen::Bytes,
+            Probe::Closed => Seen::Closed,
+            Probe::Broken(error) if error.raw_os_error() == Some(libc::ETIMEDOUT) => Seen::Silent,
+            Probe::Broken(_) => Seen::Reset,
+        }
+    }
 }
 
 /// A wait that ended by time is `WouldBlock`; `TimedOut` is the kernel's own, which gave up.
@@ -76,6 +90,10 @@ impl Unwritten {
 
 pub(crate) fn timed_out() -> io::Error {
     ErrorKind::WouldBlock.into()
+}
+
+pub(crate) fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the agent was shut down")
 }
 
 /// How much longer than wanted a read timeout may stand: 1/32, so that the little that a request

@@ -27,7 +27,7 @@ pub(crate) fn next(status: StatusCode, locations: &[Vec<u8>], method: &Method, u
         return Next::Stay;
     };
     if locations.any(|other| other != location) {
-        // Chrome refuses it as well: who stands between may have added one.
+        // Chrome refuses it as well: a proxy on the way may have added one.
         return Next::Nowhere("it names two targets".to_owned());
     }
     let uri = match location::resolve(uri, location) {

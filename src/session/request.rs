@@ -1,8 +1,6 @@
 //! Request: put together, sent, and sent again where that is safe.
 
 use std::fmt;
-use std::ops::RangeInclusive;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,26 +10,19 @@ use ureq::http::{
     self, HeaderMap, HeaderName, HeaderValue, Method, Request as HttpRequest, Uri, header,
 };
 
-use super::authority::Address;
 use super::body::Body;
-use super::builder::SILENCE;
 use super::cancel::Canceller;
 use super::compose::Defaults;
 use super::core::Core;
 use super::defaults::Common;
-use super::failure::{self, Asked};
+use super::limits::{SILENCE, TIMES};
 use super::replay::Replay;
-use super::response::Response;
 use super::retry::{Budget, Retry};
+use super::url::{Asked, check_host, checked, field};
 use super::warm::Warmer;
 use super::wire;
 use crate::error::Error;
-use crate::login;
 use crate::protocol::line::number;
-
-/// What a time may be: sums of longer ones overflow.
-pub(crate) const TIMES: RangeInclusive<Duration> =
-    Duration::from_millis(1)..=Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What the clones of a session share.
 #[derive(Debug)]
@@ -100,7 +91,7 @@ impl Inner {
 #[derive(Debug)]
 #[must_use = "nothing is sent before `send`"]
 pub struct RequestBuilder {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     pub(super) parts: Result<Parts, Error>,
     pub(super) body: Body,
 }
@@ -212,39 +203,6 @@ impl RequestBuilder {
         }
         self
     }
-
-    /// Sends the request and waits for the head of the response.
-    ///
-    /// # Errors
-    ///
-    /// * [`is_invalid`](Error::is_invalid): it cannot be sent as it is.
-    /// * [`is_connect`](Error::is_connect): no connection came to be.
-    /// * [`is_limit`](Error::is_limit): all connections stayed in use, or this machine has no
-    ///   descriptor left.
-    /// * [`is_timeout`](Error::is_timeout): the time was up, or the server fell silent.
-    /// * [`is_stale`](Error::is_stale): the server closed the kept connection in the same moment,
-    ///   and the request may not be sent twice.
-    /// * [`is_stopped`](Error::is_stopped): the agent was shut down.
-    /// * [`is_cancelled`](Error::is_cancelled): its canceller ended it.
-    /// * [`is_forked`](Error::is_forked): the session was made by the process that this one was
-    ///   forked from.
-    /// * Otherwise the server answered with no HTTP, or not at all; or the body could not be read,
-    ///   or ended before its announced length.
-    ///
-    /// A status is no error; see [`Response::error_for_status`].
-    pub fn send(self) -> Result<Response, Error> {
-        let RequestBuilder { inner, parts, mut body } = self;
-        if inner.core.is_forked() {
-            return Err(Error::forked_session()); // its locks may be held for ever
-        }
-        let mut parts = parts?;
-        parts.complete(&inner.settings.common, &mut body)?;
-        inner.core.requests.fetch_add(1, Ordering::Relaxed);
-        if let Some(warmer) = &inner.warmer {
-            warmer.start(Arc::downgrade(&inner));
-        }
-        inner.run(parts, body)
-    }
 }
 
 impl fmt::Debug for Parts {
@@ -261,7 +219,7 @@ impl Parts {
 
     /// Adds the headers that follow from the rest, and refuses those that cannot be. Nothing was
     /// sent yet: what is wrong is told before anything is.
-    fn complete(&mut self, common: &Common, body: &mut Body) -> Result<(), Error> {
+    pub(super) fn complete(&mut self, common: &Common, body: &mut Body) -> Result<(), Error> {
         if let Some(login) = self.login.take() {
             self.headers.entry(header::AUTHORIZATION).or_insert(login);
         }
@@ -319,58 +277,4 @@ impl Parts {
         }
         Ok(())
     }
-}
-
-/// What `Host` may say: host and port, or nothing (RFC 9112, section 3.2).
-fn check_host(host: &HeaderValue) -> Result<(), &'static str> {
-    let host = host.to_str().map_err(|_| "a character that no host name has")?;
-    match host.is_empty() {
-        true => Ok(()),
-        false if host.contains('@') => Err("user and password are no part of it"),
-        false => Address::read(host).map(drop),
-    }
-}
-
-/// Only what can be sent; user and password of the URL apart.
-pub(super) fn checked(uri: Uri) -> Result<(Uri, Option<HeaderValue>), Error> {
-    let wrong = |what: &str| Error::invalid(format!("`{}`: {what}", failure::shown(&uri)));
-    let https = match uri.scheme_str() {
-        Some("http") => false,
-        Some("https") => true,
-        _ => {
-            let text = "this is no URL of HTTP: write `http://host/path` or `https://host/path`";
-            return Err(wrong(text));
-        }
-    };
-    let address = Address::of(&uri).map_err(wrong)?;
-    let login = address.login.map(|login| basic(login).map_err(wrong)).transpose()?;
-    if address.is_bare(https) {
-        return Ok((uri, None));
-    }
-    let mut parts = uri.clone().into_parts();
-    parts.authority = Some(address.bare(https));
-    let bare = Uri::from_parts(parts).map_err(|_| wrong("this is no URL of HTTP"))?;
-    Ok((bare, login))
-}
-
-/// The header for a user and a password of a URL.
-fn basic(login: &str) -> Result<HeaderValue, &'static str> {
-    let (user, password) = login::of_url(login)?;
-    let token = login::basic(&user, &password)?;
-    let mut header =
-        HeaderValue::from_str(&format!("Basic {token}")).expect("base64 is fit for a header");
-    header.set_sensitive(true);
-    Ok(header)
-}
-
-/// A header field, of what can be one.
-pub(super) fn field<K, V>(name: K, value: V) -> Result<(HeaderName, HeaderValue), http::Error>
-where
-    HeaderName: TryFrom<K>,
-    <HeaderName as TryFrom<K>>::Error: Into<http::Error>,
-    HeaderValue: TryFrom<V>,
-    <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
-{
-    let name = HeaderName::try_from(name).map_err(Into::into)?;
-    Ok((name, HeaderValue::try_from(value).map_err(Into::into)?))
 }

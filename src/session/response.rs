@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ureq::http::{HeaderMap, StatusCode, Uri, Version, header};
 
@@ -11,13 +12,17 @@ use super::charset;
 use super::conn::Conn;
 use super::decode::Source;
 use super::facts::Facts;
-use super::failure::{self, Asked};
+use super::failure;
 use super::inbound::{Coding, Head};
 use super::trouble::Trouble;
+use super::url::Asked;
 use crate::error::{Error, Kind};
 
 /// What `text` and `bytes` read at most, unless told otherwise.
 const LIMIT: u64 = 64 * 1024 * 1024;
+
+/// Room for a body of known length is made at once up to this.
+const MADE_AT_ONCE: u64 = 1024 * 1024;
 
 /// The response to a request.
 ///
@@ -176,10 +181,8 @@ impl Response {
     /// [`limit`](Response::limit).
     pub fn bytes(&mut self) -> Result<Vec<u8>, Error> {
         let limit = self.limit;
-        let known = self.body.left().unwrap_or(0).min(limit).min(1024 * 1024);
-        let mut bytes = Vec::with_capacity(known as usize);
-        let read = (&mut self.body).take(limit.saturating_add(1)).read_to_end(&mut bytes);
-        read.map_err(|error| failure::of_body(error, &self.body.request))?;
+        let bytes = self.body.all_but(limit);
+        let bytes = bytes.map_err(|error| failure::of_body(error, &self.body.request))?;
         if bytes.len() as u64 > limit {
             let text = format!(
                 "{}: its response is longer than {limit} bytes: raise the `limit`, or read it \
@@ -213,6 +216,45 @@ impl Response {
     /// The body alone, to be read elsewhere.
     pub fn into_reader(self) -> Reader {
         self.body
+    }
+}
+
+impl Response {
+    /// This end of the connection; none over a Unix socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.exchange.facts.local
+    }
+
+    /// The other end of the connection: the server's, or that of the proxy before it; none over a
+    /// Unix socket.
+    ///
+    /// ```
+    /// # use std::io::{Read, Write};
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let address = server.local_addr()?;
+    /// # std::thread::spawn(move || {
+    /// #     let mut stream = server.accept().unwrap().0;
+    /// #     stream.read(&mut [0; 1024]).unwrap();
+    /// #     stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+    /// # });
+    /// let session = keepbeat::Session::new()?;
+    /// let response = session.get(format!("http://{address}/")).send()?;
+    /// assert_eq!(response.peer_addr(), Some(address));
+    /// assert_eq!((response.tls_version(), response.reused()), (None, false));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.exchange.facts.peer
+    }
+
+    /// `TLS 1.3` or `TLS 1.2`; none without TLS.
+    pub fn tls_version(&self) -> Option<&'static str> {
+        self.exchange.facts.tls
+    }
+
+    /// When the certificate of the other end expires; none without TLS.
+    pub fn certificate_expires(&self) -> Option<SystemTime> {
+        self.exchange.facts.expires
     }
 }
 
@@ -293,6 +335,28 @@ impl Reader {
             return None;
         }
         self.source.conn()?.framing.left()
+    }
+
+    /// All of it, or a little more than the limit.
+    fn all_but(&mut self, limit: u64) -> io::Result<Vec<u8>> {
+        let most = limit.saturating_add(1);
+        let known = self.left().filter(|left| *left <= MADE_AT_ONCE.min(limit));
+        let mut bytes = vec![0; known.unwrap_or(0) as usize];
+        let mut at = 0;
+        while at < bytes.len() {
+            match self.read(&mut bytes[at..]) {
+                Ok(0) => break,
+                Ok(n) => at += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(at);
+        // Where the length was known, this is where its end is seen.
+        if !self.ended {
+            self.take(most - at as u64).read_to_end(&mut bytes)?;
+        }
+        Ok(bytes)
     }
 }
 

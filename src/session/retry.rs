@@ -61,7 +61,7 @@ impl Retry {
     }
 
     pub(crate) fn is_valid(&self) -> bool {
-        let times = super::request::TIMES;
+        let times = super::limits::TIMES;
         times.contains(&self.first) && times.contains(&self.longest) && self.first <= self.longest
     }
 

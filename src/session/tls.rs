@@ -79,7 +79,7 @@ impl Tls {
         self.flush(left(until)?).map_err(|unwritten| unwritten.error)
     }
 
-    /// Sends what TLS has to say.
+    /// Sends the records that TLS has queued.
     fn flush(&mut self, most: Option<Duration>) -> Result<(), Unwritten> {
         while self.connection.wants_write() {
             self.out.clear();
@@ -159,7 +159,7 @@ impl Pipe for Tls {
             }
             // 0 makes the next turn say how it ended: with a farewell, or without.
             self.receive(left(until)?)?;
-            // The answer to a new key, say; a peer that has gone does not need it.
+            // For example the answer to a new key; a peer that has gone does not need it.
             if self.connection.wants_write() {
                 let _ = self.flush(left(until)?);
             }

@@ -24,7 +24,9 @@ pub(crate) use fork::generation as fork_generation;
 pub(crate) use icmp::{Icmp, listen_to_icmp, take_icmp};
 pub(crate) use limits::{Limit, is_root, soft_limit};
 pub(crate) use names::{NameFault, NameFaultKind, resolve, says_silent};
-pub(crate) use net::{Interface, interface_index, interfaces, is_gone, route_error, source};
+pub(crate) use net::{
+    Interface, interface_index, interfaces, is_gone, is_no_route, route_error, source,
+};
 pub(crate) use poll::{
     Ready, wait_any_writable, wait_link, wait_readable, wait_room, wait_writable,
 };

@@ -12,16 +12,19 @@ pub(crate) fn is_gone(address: IpAddr) -> bool {
 }
 
 /// Why there is no route to the peer, from this address of ours if there is one: some rules go by
-/// that. None if there is one. Beside a route that is missing there are those that say
-/// `unreachable`, `prohibit` (EACCES) and `blackhole` (EINVAL). A UDP socket that is connected asks
-/// for one and sends nothing.
+/// that. None if there is one. A UDP socket that is connected asks for one and sends nothing.
 pub(crate) fn route_error(local: Option<SocketAddr>, peer: SocketAddr) -> Option<i32> {
     let mut from = local.unwrap_or_else(|| anywhere(peer));
     from.set_port(0);
     let socket = UdpSocket::bind(from).ok()?;
-    let errno = socket.connect(peer).err()?.raw_os_error()?;
+    socket.connect(peer).err().filter(is_no_route)?.raw_os_error()
+}
+
+/// Whether a connect was refused by this machine itself, before anything went out: there is no
+/// route, or one that says `unreachable`, `prohibit` or `blackhole`.
+pub(crate) fn is_no_route(error: &io::Error) -> bool {
     let none = [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EACCES, libc::EINVAL];
-    none.contains(&errno).then_some(errno)
+    error.raw_os_error().is_some_and(|errno| none.contains(&errno))
 }
 
 /// The address from which a new connection to the peer would leave.

@@ -40,6 +40,11 @@ impl<T> Own<T> {
         Own { process: Process::current(), inner: Some(inner) }
     }
 
+    /// It, or nothing in a forked child, where nothing of it may be locked or written.
+    pub(crate) fn at_home(&self) -> Option<&T> {
+        (!self.is_forked()).then_some(&**self)
+    }
+
     /// Whether this is a forked child, which must leave it alone.
     pub(crate) fn is_forked(&self) -> bool {
         !self.process.is_here()

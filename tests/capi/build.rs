@@ -12,19 +12,33 @@ pub enum Linked {
     Shared,
 }
 
-/// The folder with both libraries.
+/// Which library: each is built once, and one after the other, for cargo puts them into one place.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Of {
+    Plain,
+    Session,
+}
+
+/// The folder with the static and the shared one.
 pub fn built() -> &'static Path {
-    static DIR: OnceLock<PathBuf> = OnceLock::new();
-    DIR.get_or_init(|| {
+    built_of(Of::Plain)
+}
+
+fn built_of(of: Of) -> &'static Path {
+    static DIRS: OnceLock<[PathBuf; 2]> = OnceLock::new();
+    let dirs = DIRS.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target directory");
-        let out = target.join("capi");
-        let mut make = library(&out);
-        make.arg("all");
-        let output = make.output().expect("make");
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "the library is not built: {text}");
-        out
-    })
+        [("capi-session", "session"), ("capi", "")].map(|(name, features)| {
+            let out = target.join(name);
+            let mut make = library(&out);
+            make.args(["all", &format!("FEATURES={features}")]);
+            let output = make.output().expect("make");
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "the library is not built: {text}");
+            out
+        })
+    });
+    &dirs[usize::from(of == Of::Plain)]
 }
 
 /// The library's own Makefile, for a folder.
@@ -54,7 +68,12 @@ pub fn compile(name: &str, linked: Linked) -> PathBuf {
 
 /// The same with more for the compiler, behind all else.
 pub fn compile_with(name: &str, linked: Linked, more: &[&str]) -> PathBuf {
-    let dir = built();
+    compile_of(Of::Plain, name, linked, more)
+}
+
+/// The same against this library.
+pub fn compile_of(of: Of, name: &str, linked: Linked, more: &[&str]) -> PathBuf {
+    let dir = built_of(of);
     let program = dir.join(format!("{name}-{linked:?}").to_lowercase());
     let mut cc = Command::new("cc");
     cc.args(["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-g", "-Isrc/capi", "-o"]);

@@ -1,5 +1,5 @@
-//! Clients as services have had them for years, on hiredis, libpq and OpenSSL, with their own reader
-//! and writer: observed, followed, handed over. Their servers are killed or stopped.
+//! Clients as services have had them for years, on hiredis, libpq and OpenSSL, with their own
+//! reader and writer: observed, followed, handed over. Their servers are killed or stopped.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::build::{Linked, compile_with, run};
 
-/// The kernel of one that is killed sends a FIN, or a reset where a beat had come that was not read.
+/// The kernel of one that is killed sends a FIN, or a reset where a beat had come that was not
+/// read.
 const DEATH: [&str; 2] = ["closed-by-peer", "reset"];
 
 /// A server, as its own program has it; killed at the end.
@@ -148,8 +149,8 @@ fn tempdir(name: &str) -> PathBuf {
     dir
 }
 
-/// A database of its own. Each connection is served by a process of its own; where one is killed all
-/// others end, and the database comes back.
+/// A database of its own. Each connection is served by a process of its own; where one is killed
+/// all others end, and the database comes back.
 struct Postgres {
     dir: PathBuf,
     server: Option<Server>,

@@ -1,8 +1,12 @@
 //! Each program of `c/`, linked both ways; and those that concern memory under valgrind.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -86,16 +90,24 @@ fn the_log_goes_where_the_program_says() {
     both_ways("log", &[]);
 }
 
-/// As their Makefile builds them, against a peer that answers and then goes.
+/// The examples, as their Makefile builds them.
+fn examples() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let out = built().join("examples");
+        std::fs::create_dir_all(&out).unwrap();
+        let mut make = Command::new("make");
+        make.args(["-C", "examples/c", "--always-make"]).env_remove("MAKEFLAGS");
+        make.arg(format!("KEEPBEAT={}", built().display())).arg(format!("OUT={}", out.display()));
+        finish(make);
+        out
+    })
+}
+
+/// Against a peer that answers and then goes.
 #[test]
 fn the_examples_build_and_say_what_happened() {
-    let out = built().join("examples");
-    std::fs::create_dir_all(&out).unwrap();
-    let mut make = Command::new("make");
-    make.args(["-C", "examples/c", "--always-make"]).env_remove("MAKEFLAGS");
-    make.arg(format!("KEEPBEAT={}", built().display())).arg(format!("OUT={}", out.display()));
-    finish(make);
-
+    let out = examples();
     let responder = Responder::bind("127.0.0.1:0", || Line).unwrap();
     let target = format!("line://{}", responder.local_addr());
     let said = run(&out.join("raii"), &[&target]);
@@ -139,6 +151,116 @@ fn the_examples_build_and_say_what_happened() {
     assert!(err_said.contains("lost, closed-by-peer: "), "{err_said}");
 }
 
+/// The first that it says, and the rest as it comes.
+fn started(program: &mut Command) -> (Child, BufReader<ChildStdout>) {
+    let mut child = program.stdout(Stdio::piped()).spawn().unwrap();
+    let said = BufReader::new(child.stdout.take().unwrap());
+    (child, said)
+}
+
+fn line_with(said: &mut impl BufRead, words: &str) -> String {
+    let mut all = String::new();
+    loop {
+        let mut line = String::new();
+        assert!(said.read_line(&mut line).unwrap() > 0, "no `{words}` in: {all}");
+        if line.contains(words) {
+            return line;
+        }
+        all += &line;
+    }
+}
+
+/// A program and all its children, which end with the test.
+struct Group(u32);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let leader = format!("-{}", self.0);
+        let _ = Command::new("kill").args(["-TERM", "--", &leader]).status();
+    }
+}
+
+#[test]
+fn each_child_of_a_pre_fork_server_looks_after_its_own_clients() {
+    let examples = examples();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut program = Command::new(examples.join("prefork"));
+    let (mut server, mut said) = started(program.args([&port.to_string(), "2"]).process_group(0));
+    let group = Group(server.id());
+    line_with(&mut said, "listening");
+    for _ in 0..2 {
+        let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        client.write_all(b"echo").unwrap();
+        client.read_exact(&mut [0; 4]).unwrap();
+        line_with(&mut said, ": up");
+        drop(client);
+        line_with(&mut said, ": down: closed-by-peer");
+    }
+    drop(group);
+    server.wait().unwrap();
+}
+
+#[test]
+fn a_service_tells_systemd_when_it_is_ready_and_that_it_runs() {
+    let examples = examples();
+    let socket = built().join("notify.socket");
+    let _ = std::fs::remove_file(&socket); // of the last run
+    let told = UnixDatagram::bind(&socket).unwrap();
+    told.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let responder = Responder::bind("127.0.0.1:0", || Line).unwrap();
+    let mut service = Command::new(examples.join("service"));
+    service.arg(format!("line://{}", responder.local_addr()));
+    service.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "200000");
+    let mut service = service.stderr(Stdio::null()).spawn().unwrap();
+    let wait_for = |words: &str| {
+        let mut bytes = [0; 1024];
+        loop {
+            let n = told.recv(&mut bytes).expect(words);
+            if String::from_utf8_lossy(&bytes[..n]).contains(words) {
+                return;
+            }
+        }
+    };
+    wait_for("READY=1\nSTATUS=");
+    wait_for("WATCHDOG=1");
+    responder.stop();
+    wait_for(": down: closed-by-peer");
+    wait_for("WATCHDOG=1"); // its target is down, and it is well
+    assert!(Command::new("kill").arg(service.id().to_string()).status().unwrap().success());
+    wait_for("STOPPING=1");
+    assert!(service.wait().unwrap().success());
+    std::fs::remove_file(socket).unwrap();
+}
+
+#[test]
+fn a_descriptor_that_a_library_hides_is_found_and_observed() {
+    let examples = examples();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let mut program = Command::new(examples.join("hidden_socket"));
+    let (mut program, mut said) = started(program.args(["127.0.0.1", &port]));
+    let (peer, _) = listener.accept().unwrap();
+    line_with(&mut said, "library: up");
+    drop(peer);
+    line_with(&mut said, "library: down: closed-by-peer");
+    assert!(program.wait().unwrap().success());
+}
+
+/// Those that use another library, where it is there.
+#[test]
+fn a_loop_of_libevent_has_one_descriptor_more() {
+    let program = examples().join("in_libevent");
+    if !program.exists() {
+        assert!(std::env::var_os("KEEPBEAT_REQUIRE").is_none(), "libevent is not installed");
+        eprintln!("skipped: libevent is not installed");
+        return;
+    }
+    let responder = Responder::bind("127.0.0.1:0", || Line).unwrap();
+    let said = run(&program, &[&format!("line://{}", responder.local_addr()), "1"]);
+    assert!(said.contains(": up"), "{said}");
+}
+
 /// Whether valgrind is there; where it is not, that is said.
 fn has_valgrind() -> bool {
     let there = Command::new("valgrind").arg("--version").output().is_ok();
@@ -169,8 +291,8 @@ fn memory_is_used_as_it_was_allocated() {
     runs.into_iter().for_each(|run| drop(run.join().expect("clean")));
 }
 
-/// Helgrind, which a program of pthreads is run under, finds no race where there is none, and the one
-/// that is planted.
+/// Helgrind, which a program of pthreads is run under, finds no race where there is none, and the
+/// one that is planted.
 #[test]
 fn a_race_is_found_in_the_program_and_none_in_the_library() {
     if !has_valgrind() {

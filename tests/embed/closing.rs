@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::bounded;
 use keepbeat::{Adopt, Connect, Coordinator, ErrorKind, EventKind, Received, Role};
 
 use super::alone::alone;
@@ -52,14 +53,16 @@ fn a_close_of_a_link_that_cannot_connect_takes_no_longer_than_it_may() {
 
 #[test]
 fn a_close_while_the_resolver_hangs_names_it_and_comes_back() {
-    let resolver = |_: &str, _| {
+    let (entered, begun) = bounded(2);
+    let resolver = move |_: &str, _| {
+        let _ = entered.try_send(()); // who waits for it is told
         thread::sleep(ms(8000));
         Err(io::ErrorKind::NotFound.into())
     };
     let coordinator = Coordinator::builder().resolver(resolver).build().unwrap();
     for within in [Some(ms(200)), None] {
         let link = coordinator.connect("nowhere.invalid:7", rarely(), lines()).unwrap();
-        thread::sleep(ms(200)); // it has begun to resolve
+        begun.recv_timeout(LIMIT).expect("it has begun to resolve");
         let start = Instant::now();
         let error = match within {
             Some(limit) => link.close_within(limit).unwrap_err(),
@@ -150,7 +153,9 @@ fn a_second_into_stream_says_what_it_is() {
 
 #[test]
 fn a_stop_and_a_removal_take_no_longer_than_they_may() {
-    let resolver = |_: &str, _| {
+    let (entered, begun) = bounded(2);
+    let resolver = move |_: &str, _| {
+        let _ = entered.try_send(());
         thread::sleep(ms(2500));
         Err(io::ErrorKind::NotFound.into())
     };
@@ -159,7 +164,7 @@ fn a_stop_and_a_removal_take_no_longer_than_they_may() {
     let links: Vec<_> = (0..2)
         .map(|_| coordinator.watch("nowhere.invalid:7", rarely(), exchange()).unwrap())
         .collect();
-    thread::sleep(ms(200)); // they have begun to resolve
+    (0..2).for_each(|_| begun.recv_timeout(LIMIT).expect("they have begun to resolve"));
     let start = Instant::now();
     let error = coordinator.remove_within(links[0], ms(50)).unwrap_err();
     assert!(error.is_left_behind() && start.elapsed() < ms(600), "{:?} {error}", start.elapsed());

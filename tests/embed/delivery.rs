@@ -264,7 +264,6 @@ fn every_writer_has_its_turn_behind_a_full_window() {
     }
     // A slow reader, and so a window that is full all the time.
     let mut counts = vec![0_u32; writers as usize];
-    let mut buffer = vec![0; 20_001];
     let mut line = BufReader::with_capacity(20_001, &mut theirs);
     thread::sleep(ms(200)); // all of them wait by now
     for n in 0..600 {
@@ -275,7 +274,6 @@ fn every_writer_has_its_turn_behind_a_full_window() {
         }
         thread::sleep(ms(1)); // a slow reader
     }
-    buffer.clear();
     let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
     assert!(*least * 2 > *most, "{counts:?}");
     assert!(link.status().state != State::Down);

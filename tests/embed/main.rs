@@ -10,6 +10,7 @@ mod fork;
 mod options;
 mod pace;
 mod queues;
+mod recipes;
 mod soak;
 
 use std::io::{Read, Write};

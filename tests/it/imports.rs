@@ -83,10 +83,11 @@ fn read(path: String, text: &str) -> File {
         let mut names = Vec::new();
         spread(&code[at + 4..at + end], &[], &mut names);
         for (whole, name) in names {
-            if !before.is_empty() {
-                passed_on.insert(name, whole.clone());
+            if before.is_empty() {
+                mentions.push((line_of(at), whole));
+            } else {
+                passed_on.insert(name, whole);
             }
-            mentions.push((line_of(at), whole));
         }
         rest = at + end;
     }

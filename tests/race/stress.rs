@@ -22,7 +22,8 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// How many beats all links have sent: under an atomic, or, where the race is planted, under nothing.
+/// How many beats all links have sent: under an atomic, or, where the race is planted, under
+/// nothing.
 struct Count {
     well: AtomicU64,
     badly: UnsafeCell<u64>,
@@ -50,11 +51,11 @@ impl Protocol for Counting {
         self.0.parse(bytes)
     }
 
-    fn answer(&mut self, beat: &[u8], out: &mut Vec<u8>) {
-        self.0.answer(beat, out);
+    fn ack(&mut self, seq: Option<u64>, out: &mut Vec<u8>) {
+        self.0.ack(seq, out);
     }
 
-    fn framing(&self) -> Option<Box<dyn Framing>> {
+    fn framing(&self) -> Box<dyn Framing> {
         self.0.framing()
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Safety is checked at each step; then the world heals, and the link must be Up within a bound. A
 //! failure prints its seed: `KEEPBEAT_SEED=7 cargo test --test sim` runs that one alone.
+//!
+//! `why/` runs the inquiry beside the pulse. It sees what is no part of the crate's interface, and
+//! so it is among the crate's own tests: `cargo test --lib why`.
 
 mod checks;
 mod ends;

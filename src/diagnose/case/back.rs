@@ -7,8 +7,9 @@ use super::Case;
 use super::connection::Connection;
 use super::measure::{add_info, add_since};
 use crate::cause::{Cause, Loss};
+use crate::diagnose::confidence::Confidence;
 use crate::diagnose::decide::accuses;
-use crate::diagnose::diagnosis::{Confidence, Diagnosis};
+use crate::diagnose::diagnosis::Diagnosis;
 use crate::diagnose::evidence::{Evidence, Stage};
 use crate::tcp_info::TcpInfo;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Case;
 use crate::cause::{Cause, Loss};
-use crate::diagnose::diagnosis::Confidence;
+use crate::diagnose::confidence::Confidence;
 use crate::diagnose::evidence::{Evidence, Stage};
 use crate::diagnose::last_words::{self, Said};
 use crate::diagnose::service::Service;

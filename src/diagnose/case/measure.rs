@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Case;
 use super::path::LOOK_BACK;
 use crate::cause::{Cause, Loss};
-use crate::diagnose::diagnosis::Confidence;
+use crate::diagnose::confidence::Confidence;
 use crate::diagnose::evidence::{Evidence, Stage};
 use crate::tcp_info::TcpInfo;
 

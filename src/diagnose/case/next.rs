@@ -8,7 +8,8 @@ use super::measure::{add_info, add_since};
 use super::trouble::Beside;
 use super::{Case, is_answered};
 use crate::cause::{Cause, Loss};
-use crate::diagnose::diagnosis::{Confidence, Diagnosis};
+use crate::diagnose::confidence::Confidence;
+use crate::diagnose::diagnosis::Diagnosis;
 use crate::diagnose::evidence::{Carried, Evidence, Fresh, Old};
 use crate::tcp_info::{TcpInfo, TcpState};
 

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use super::patience::{Dead, as_sure, is_dead, is_dropped, is_hard, is_swallowed, open};
-use super::silence::opening;
+use super::patience::{Dead, as_sure, is_dead, is_dropped, is_hard, is_swallowed, open, opening};
 use super::{Verdict, certain, likely, possible};
 use crate::cause::Cause;
 use crate::diagnose::evidence::{Carried, Evidence, Fresh, Old};

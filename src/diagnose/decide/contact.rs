@@ -3,7 +3,7 @@
 
 use super::{Verdict, certain, likely};
 use crate::cause::Cause;
-use crate::diagnose::diagnosis::Confidence;
+use crate::diagnose::confidence::Confidence;
 use crate::diagnose::evidence::Evidence;
 use crate::diagnose::last_words;
 use crate::diagnose::service::Service;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Verdict, certain, contact, likely, local, silence};
 use crate::cause::Cause;
-use crate::diagnose::diagnosis::Confidence;
+use crate::diagnose::confidence::Confidence;
 use crate::diagnose::evidence::{Evidence, Fresh};
 
 /// So often the peer closes after the same pause until that is its rule.

@@ -26,7 +26,7 @@ mod silence;
 #[cfg(test)]
 mod tests;
 
-use super::diagnosis::Confidence;
+use super::confidence::Confidence;
 use super::evidence::{Evidence, Stage};
 use crate::cause::Cause;
 

@@ -8,6 +8,9 @@ use super::{Verdict, possible};
 use crate::cause::Cause;
 use crate::diagnose::evidence::{Carried, Evidence, Fresh};
 
+/// So long after the first the kernel sends a SYN again.
+const A_SYN: Duration = Duration::from_secs(1);
+
 /// What the peer's kernel waits at least before it sends an answer again. It is not told to us.
 const THEIR_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -218,6 +221,18 @@ pub(super) fn as_sure(evidence: &Evidence, sure: Dead, verdict: Verdict) -> Verd
         Dead::Yes => verdict,
         Dead::Perhaps => possible(verdict.cause, &verdict.alternatives).or(Cause::PassingOutage),
         Dead::No => open(evidence, &verdict),
+    }
+}
+
+/// The round trip of the opening that was measured. Where that was sent again, the kernel cannot
+/// tell the answer to the first from that to the second: only the time between them does.
+pub(super) fn opening(evidence: &Evidence) -> Option<Duration> {
+    let (round, took) = (evidence.fresh_rtt_us?, evidence.fresh_took_us?);
+    let usual = 2 * evidence.beat_rtt_us.unwrap_or_default() + Duration::from_millis(100);
+    match evidence.fresh_resent.unwrap_or(0) {
+        0 => Some(round),
+        1 => (took > A_SYN + usual).then_some(round),
+        _ => None,
     }
 }
 

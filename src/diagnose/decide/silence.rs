@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use super::beyond::LONG;
 use super::connect::many_at_once;
-use super::patience::{is_answer_overdue, is_eaten, is_eaten_again, is_hard, lost, open, silent};
+use super::patience::{
+    is_answer_overdue, is_eaten, is_eaten_again, is_hard, lost, open, opening, silent,
+};
 use super::{Verdict, beyond, certain, contact, likely, local, possible};
 use crate::cause::Cause;
 use crate::diagnose::evidence::{Carried, Evidence, Fresh};
 use crate::transport::Transport;
-
-/// So long after the first the kernel sends a SYN again.
-const A_SYN: Duration = Duration::from_secs(1);
 
 /// So many timeouts in a row are no chance, unless half of the packets are lost.
 const IN_VAIN: u8 = 4;
@@ -190,18 +189,6 @@ fn handshake(evidence: &Evidence) -> Option<Duration> {
         return None;
     }
     opening(evidence)
-}
-
-/// The round trip of the opening that was measured. Where that was sent again, the kernel cannot
-/// tell the answer to the first from that to the second: only the time between them does.
-pub(super) fn opening(evidence: &Evidence) -> Option<Duration> {
-    let (round, took) = (evidence.fresh_rtt_us?, evidence.fresh_took_us?);
-    let usual = 2 * evidence.beat_rtt_us.unwrap_or_default() + Duration::from_millis(100);
-    match evidence.fresh_resent.unwrap_or(0) {
-        0 => Some(round),
-        1 => (took > A_SYN + usual).then_some(round),
-        _ => None,
-    }
 }
 
 /// All was acknowledged, and nobody answered.

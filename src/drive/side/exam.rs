@@ -302,7 +302,7 @@ impl Exam<'_> {
         until: Instant,
     ) -> Option<Carried> {
         loop {
-            match connection.inbox.next(protocol) {
+            match connection.read.inbox.next(protocol) {
                 Ok(Next::Frame(Frame::Ack(_))) => return Some(Carried::Answered),
                 Ok(Next::Frame(_)) => continue,
                 Ok(Next::Partial | Next::Nothing) => {}

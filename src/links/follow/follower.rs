@@ -7,7 +7,7 @@ use crate::cause::Loss;
 use crate::drive::feed::Feed;
 use crate::error::Error;
 use crate::event::{LinkId, Status};
-use crate::links::follow::intake::Ear;
+use crate::links::follow::intake::Intake;
 use crate::links::handle::Handle;
 use crate::state::State;
 use crate::sys::Own;
@@ -86,18 +86,18 @@ pub struct Follower {
 
 struct Inner {
     handle: Arc<Handle>,
-    ear: Arc<Ear>,
+    intake: Arc<Intake>,
     feed: Arc<Feed>,
 }
 
 impl Follower {
-    pub(crate) fn new(handle: Arc<Handle>, ear: Arc<Ear>, feed: Arc<Feed>) -> Follower {
-        Follower { inner: Arc::new(Own::new(Inner { handle, ear, feed })) }
+    pub(crate) fn new(handle: Arc<Handle>, intake: Arc<Intake>, feed: Arc<Feed>) -> Follower {
+        Follower { inner: Arc::new(Own::new(Inner { handle, intake, feed })) }
     }
 
     /// In a forked child nothing may be locked.
-    fn ear(&self) -> Result<&Ear, Error> {
-        if self.inner.is_forked() { Err(Error::forked()) } else { Ok(&self.inner.ear) }
+    fn intake(&self) -> Result<&Intake, Error> {
+        self.inner.at_home().map(|inner| &*inner.intake).ok_or_else(Error::forked)
     }
 
     /// The number of the link, as in its events.
@@ -123,7 +123,7 @@ impl Follower {
     /// The link is over, or ends by these bytes, which its protocol does not allow;
     /// [`Error::cause`] says why.
     pub fn heard(&self, bytes: &[u8]) -> Result<(), Error> {
-        self.ear()?.heard(bytes).map_err(|loss| Error::lost(&loss))
+        self.intake()?.heard(bytes).map_err(|loss| Error::lost(&loss))
     }
 
     /// An ack was read: of this beat, or, in a protocol without numbers, of the first beat that
@@ -133,7 +133,7 @@ impl Follower {
     ///
     /// The link is over; [`Error::cause`] says why.
     pub fn acked(&self, seq: Option<u64>) -> Result<(), Error> {
-        self.ear()?.acked(seq).map_err(|loss| Error::lost(&loss))
+        self.intake()?.acked(seq).map_err(|loss| Error::lost(&loss))
     }
 
     /// A whole frame was read that is no ack: a sign of life.
@@ -142,7 +142,7 @@ impl Follower {
     ///
     /// The link is over; [`Error::cause`] says why.
     pub fn alive(&self) -> Result<(), Error> {
-        self.ear()?.alive().map_err(|loss| Error::lost(&loss))
+        self.intake()?.alive().map_err(|loss| Error::lost(&loss))
     }
 
     /// The application wrote something of its own to the connection. It matters only to
@@ -152,7 +152,7 @@ impl Follower {
     ///
     /// The link is over; [`Error::cause`] says why.
     pub fn wrote(&self) -> Result<(), Error> {
-        self.ear()?.wrote().map_err(|loss| Error::lost(&loss))
+        self.intake()?.wrote().map_err(|loss| Error::lost(&loss))
     }
 
     /// The connection is gone: the link is Down at once, with this cause, and ends.
@@ -163,8 +163,8 @@ impl Follower {
     ///
     /// [`Cause::ClosedByPeer`]: crate::Cause::ClosedByPeer
     pub fn lost(&self, loss: impl Into<Loss>) {
-        if let Ok(ear) = self.ear() {
-            ear.lose(loss.into());
+        if let Ok(intake) = self.intake() {
+            intake.lose(loss.into());
         }
     }
 

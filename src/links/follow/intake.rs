@@ -29,7 +29,7 @@ const MOST_ACKS: usize = 1024;
 /// come at once when the application has not read for a while.
 const MOST_ANSWERS: usize = 1024;
 
-pub(crate) struct Ear {
+pub(crate) struct Intake {
     /// Since when the application may tell what came.
     pub(super) since: Instant,
     role: Role,
@@ -83,13 +83,13 @@ pub(super) enum What {
     Answer,
 }
 
-impl Ear {
-    /// The ear, and the end of its bell that the link's thread listens to.
+impl Intake {
+    /// The intake, and the end of its bell that the link's thread listens to.
     pub(crate) fn new(
         heartbeat: &Heartbeat,
         protocol: Guarded,
         limit: usize,
-    ) -> (Ear, Receiver<()>) {
+    ) -> (Intake, Receiver<()>) {
         let (bell, rung) = bounded(1);
         let notes = Notes {
             heard: None,
@@ -104,7 +104,7 @@ impl Ear {
             eager: true,
             over: None,
         };
-        let ear = Ear {
+        let intake = Intake {
             since: Instant::now(),
             role: heartbeat.role,
             write_timeout: heartbeat.write_timeout,
@@ -112,7 +112,7 @@ impl Ear {
             notes: Mutex::new(notes),
             bell,
         };
-        (ear, rung)
+        (intake, rung)
     }
 
     /// Wakes the link's thread. A bell that has been rung already is enough.
@@ -120,7 +120,7 @@ impl Ear {
         let _ = self.bell.try_send(());
     }
 
-    /// How to do that for whoever has no ear.
+    /// How to do that for whoever has no intake.
     pub(crate) fn bell(&self) -> Sender<()> {
         self.bell.clone()
     }
@@ -360,47 +360,47 @@ mod tests {
     use super::*;
     use crate::protocol::Line;
 
-    fn ear(role: Role) -> Ear {
+    fn intake(role: Role) -> Intake {
         let beat = Heartbeat::default().role(role);
-        Ear::new(&beat, Guarded::new(Box::new(Line)), 1024).0
+        Intake::new(&beat, Guarded::new(Box::new(Line)), 1024).0
     }
 
     #[test]
     fn acks_are_bounded_and_those_without_a_number_lose_none() {
-        let ear = ear(Role::Active);
+        let intake = intake(Role::Active);
         let most = 100 * MOST_ACKS;
         for seq in 0..most {
-            ear.acked(Some(seq as u64)).unwrap();
+            intake.acked(Some(seq as u64)).unwrap();
         }
-        assert_eq!(ear.notes().acks.len(), MOST_ACKS);
-        ear.collect(&mut VecDeque::new(), true);
+        assert_eq!(intake.notes().acks.len(), MOST_ACKS);
+        intake.collect(&mut VecDeque::new(), true);
         for _ in 0..most {
-            ear.acked(None).unwrap();
+            intake.acked(None).unwrap();
         }
         let mut told = VecDeque::new();
-        ear.collect(&mut told, true);
+        intake.collect(&mut told, true);
         assert_eq!((told.len(), told[0].times), (1, most as u64));
     }
 
     #[test]
     fn answers_that_are_owed_are_bounded() {
-        let ear = ear(Role::Passive);
-        let told = (0..).take_while(|_| ear.heard(b"beat 1\n").is_ok()).count();
-        assert_eq!((told, ear.notes().answers.len()), (MOST_ANSWERS, MOST_ANSWERS));
+        let intake = intake(Role::Passive);
+        let told = (0..).take_while(|_| intake.heard(b"beat 1\n").is_ok()).count();
+        assert_eq!((told, intake.notes().answers.len()), (MOST_ANSWERS, MOST_ANSWERS));
     }
 
     #[test]
     fn what_was_told_comes_out_in_the_order_of_time() {
-        let ear = ear(Role::Active);
-        ear.acked(Some(1)).unwrap();
-        ear.on_sending(What::Beat(2));
-        ear.alive().unwrap();
-        ear.acked(Some(2)).unwrap();
-        ear.heard(b"ack").unwrap();
-        ear.lose(Cause::Reset.into());
-        assert!(ear.heard(b" 3\n").is_err());
+        let intake = intake(Role::Active);
+        intake.acked(Some(1)).unwrap();
+        intake.on_sending(What::Beat(2));
+        intake.alive().unwrap();
+        intake.acked(Some(2)).unwrap();
+        intake.heard(b"ack").unwrap();
+        intake.lose(Cause::Reset.into());
+        assert!(intake.heard(b" 3\n").is_err());
         let mut told = VecDeque::new();
-        ear.collect(&mut told, true);
+        intake.collect(&mut told, true);
         assert!(told.iter().is_sorted_by_key(|told| told.at));
         let kinds: Vec<_> = told.iter().map(|told| &told.input).collect();
         assert!(

@@ -24,7 +24,8 @@ use crate::cause::{Cause, Loss};
 use crate::drive::Seat;
 use crate::drive::scene::{Allowed, Scene};
 use crate::heartbeat::Heartbeat;
-use crate::links::driver::{Common, Driver};
+use crate::links::common::Common;
+use crate::links::driver::Driver;
 use crate::links::handle::{Handle, Wake};
 use crate::links::medium::{Due, Medium, Passed};
 use crate::pulse::{Input, Pulse, Report};
@@ -32,13 +33,13 @@ use crate::state::State;
 use crate::tcp_info::TcpInfo;
 use crate::transport::Transport;
 
-use intake::{Ear, Told, What, not_back};
+use intake::{Intake, Told, What, not_back};
 use sender::{Item, SendFn, Sender};
 
 /// What a followed link is made from.
 pub(crate) struct Followed {
     pub(crate) heartbeat: Heartbeat,
-    pub(crate) ear: Arc<Ear>,
+    pub(crate) intake: Arc<Intake>,
     pub(crate) rung: Receiver<()>,
     /// What opens the conversation, if anything does.
     pub(crate) opening: Vec<u8>,
@@ -50,7 +51,7 @@ pub(crate) struct Followed {
 /// A connection of the application's, by what it tells and the function that sends.
 pub(crate) struct Follow {
     handle: Arc<Handle>,
-    ear: Arc<Ear>,
+    intake: Arc<Intake>,
     rung: Receiver<()>,
     /// Told by the application, and not yet to the pulse.
     told: VecDeque<Told>,
@@ -67,17 +68,17 @@ pub(crate) struct Follow {
 
 /// A followed link, to be run.
 pub(crate) fn follow(seat: Seat, from: Followed) -> Driver<Follow> {
-    let Followed { heartbeat, ear, rung, opening, send, stack, transport } = from;
+    let Followed { heartbeat, intake, rung, opening, send, stack, transport } = from;
     let handle = Arc::clone(&seat.handle);
-    handle.set_bell(Wake::Channel(ear.bell()));
+    handle.set_bell(Wake::Channel(intake.bell()));
     // Not since this thread runs: what was told before counts.
-    let now = ear.since;
+    let now = intake.since;
     let pulse = Pulse::staying(heartbeat.clone(), seat.seed, now);
     let mut link = Common::new(seat, heartbeat, pulse, now);
     link.inquiry.case().set_transport(transport);
     let medium = Follow {
         handle,
-        ear,
+        intake,
         rung,
         told: VecDeque::new(),
         opening,
@@ -96,13 +97,13 @@ impl Medium for Follow {
     /// The connection stands already; what is missing is the thread that sends.
     fn open(&mut self, _link: &mut Common) -> Result<Instant, Loss> {
         if let Some(send) = self.send.take() {
-            let (handle, ear) = (Arc::clone(&self.handle), Arc::clone(&self.ear));
-            let started = Sender::start(handle, ear, self.stack, send);
+            let (handle, intake) = (Arc::clone(&self.handle), Arc::clone(&self.intake));
+            let started = Sender::start(handle, intake, self.stack, send);
             self.sender = Some(started.map_err(|error| {
                 Loss::new(Cause::LocalResources, format!("no thread for `send`: {error}"))
             })?);
         }
-        Ok(self.ear.since)
+        Ok(self.intake.since)
     }
 
     fn is_open(&self) -> bool {
@@ -134,7 +135,7 @@ impl Medium for Follow {
     fn take(&mut self, link: &mut Common, verdict: Option<Instant>) -> Result<bool, Loss> {
         if self.told.is_empty() {
             let now = Instant::now();
-            self.ear.collect(&mut self.told, link.pulse.state() != State::Up);
+            self.intake.collect(&mut self.told, link.pulse.state() != State::Up);
             if verdict.is_some_and(|verdict| verdict <= now) {
                 self.told.push_back(Told { at: now, input: Input::Tick, times: 1 });
             }
@@ -154,7 +155,7 @@ impl Medium for Follow {
     /// What the application told before it let go counts; what it tells from now on does not.
     fn last_words(&mut self, link: &mut Common) -> bool {
         if !std::mem::replace(&mut self.heard_out, true) {
-            self.ear.collect(&mut self.told, false);
+            self.intake.collect(&mut self.told, false);
         }
         self.hand_on(link)
     }
@@ -163,7 +164,7 @@ impl Medium for Follow {
         match report {
             Report::State { loss: Some(loss), .. } => self.blame_send(&link.heartbeat, loss),
             // Whoever reads of it finds it so.
-            Report::Disconnected { loss, .. } => drop(self.ear.lose(loss.clone())),
+            Report::Disconnected { loss, .. } => drop(self.intake.lose(loss.clone())),
             _ => {}
         }
         true
@@ -197,29 +198,29 @@ impl Follow {
     /// Hands the next frame to the sender, if there is one and the sender is free. A beat goes
     /// before answers, so that a peer that asks without end does not keep us from asking.
     fn speak(&mut self) -> Result<Option<Input>, Loss> {
-        let silent = self.opening.is_empty() && self.due.is_none() && !self.ear.owes_answers();
+        let silent = self.opening.is_empty() && self.due.is_none() && !self.intake.owes_answers();
         let Some(sender) = self.sender.as_ref().filter(|_| !silent) else { return Ok(None) };
-        let Some(mut bytes) = self.ear.take_free() else { return Ok(None) };
+        let Some(mut bytes) = self.intake.take_free() else { return Ok(None) };
         let what = if !self.opening.is_empty() {
             bytes.append(&mut self.opening);
             What::Opening
         } else if let Some(seq) = self.due.take() {
-            self.ear.with_protocol(|protocol| protocol.beat(seq, &mut bytes))?;
+            self.intake.with_protocol(|protocol| protocol.beat(seq, &mut bytes))?;
             if bytes.is_empty() {
-                self.ear.give_free(bytes);
+                self.intake.give_free(bytes);
                 return Ok(Some(Input::Stands(seq))); // the protocol has no beat
             }
             What::Beat(seq)
         } else {
             // A protocol that has no answers appends none.
             while bytes.is_empty() {
-                let Some(seq) = self.ear.next_answer() else { break };
-                self.ear.with_protocol(|protocol| protocol.ack(seq, &mut bytes))?;
+                let Some(seq) = self.intake.next_answer() else { break };
+                self.intake.with_protocol(|protocol| protocol.ack(seq, &mut bytes))?;
             }
             What::Answer
         };
         if bytes.is_empty() {
-            self.ear.give_free(bytes);
+            self.intake.give_free(bytes);
         } else {
             sender.hand(Item { what, bytes });
         }
@@ -227,7 +228,7 @@ impl Follow {
     }
 
     fn sleep(&self, until: Option<Instant>) {
-        // The bell cannot hang up: its other end is in the ear.
+        // The bell cannot hang up: its other end is in the intake.
         let _ = match until {
             Some(until) => self.rung.recv_deadline(until).is_ok(),
             None => self.rung.recv().is_ok(),
@@ -238,7 +239,7 @@ impl Follow {
     fn blame_send(&self, heartbeat: &Heartbeat, loss: &mut Loss) {
         let Heartbeat { timeout, write_timeout, .. } = *heartbeat;
         let silence = matches!(loss.cause, Cause::AckTimeout | Cause::PartialReply);
-        let Some(stuck) = self.ear.stuck().filter(|_| silence) else { return };
+        let Some(stuck) = self.intake.stuck().filter(|_| silence) else { return };
         if stuck >= write_timeout.min(timeout / 2) {
             loss.detail = format!("{}; {}", loss.detail, not_back(stuck));
         }
@@ -267,7 +268,7 @@ impl Drop for Follow {
     /// However it ends, the application is told so at its next call, and the sender is told to end.
     fn drop(&mut self) {
         // Where it has been said before, why it is over, this adds nothing.
-        self.ear.lose(match thread::panicking() {
+        self.intake.lose(match thread::panicking() {
             true => Loss::new(Cause::ProtocolPanicked, "the link's thread panicked"),
             false => Cause::Stopped.into(),
         });

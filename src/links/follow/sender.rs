@@ -12,7 +12,7 @@ use crate::drive::spawn::{self, Thread};
 use crate::links::handle::Handle;
 use crate::protocol::guarded::caught;
 
-use super::intake::{Ear, What};
+use super::intake::{Intake, What};
 
 /// The application's function: writes all of the bytes.
 pub(crate) type SendFn = Box<dyn FnMut(&[u8]) -> io::Result<()> + Send>;
@@ -32,7 +32,7 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn start(
         handle: Arc<Handle>,
-        ear: Arc<Ear>,
+        intake: Arc<Intake>,
         stack: usize,
         send: SendFn,
     ) -> io::Result<Sender> {
@@ -41,7 +41,7 @@ impl Sender {
         let name = format!("keepbeat-{}-send", handle.who.id.0);
         let body = move || {
             handle.enter_sender();
-            run(&queue, &ear, send);
+            run(&queue, &intake, send);
         };
         Ok(Sender { items, thread: spawn::spawn(&name, stack, body)? })
     }
@@ -63,18 +63,18 @@ impl Sender {
     }
 }
 
-fn run(queue: &Receiver<Item>, ear: &Ear, mut send: SendFn) {
+fn run(queue: &Receiver<Item>, intake: &Intake, mut send: SendFn) {
     for Item { what, bytes } in queue {
-        ear.on_sending(what);
+        intake.on_sending(what);
         match caught(|| send(&bytes)) {
-            Ok(Ok(())) => ear.on_sent(what, bytes),
+            Ok(Ok(())) => intake.on_sent(what, bytes),
             Ok(Err(error)) => {
                 let loss = Loss::from(error);
-                ear.lose(Loss::new(loss.cause, format!("`send`: {}", loss.detail)));
+                intake.lose(Loss::new(loss.cause, format!("`send`: {}", loss.detail)));
                 break;
             }
             Err(text) => {
-                ear.lose(Loss::new(Cause::ProtocolPanicked, format!("`send` {text}")));
+                intake.lose(Loss::new(Cause::ProtocolPanicked, format!("`send` {text}")));
                 break;
             }
         }

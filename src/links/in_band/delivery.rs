@@ -5,70 +5,19 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-
 use crate::cause::Loss;
 use crate::drive::readers::{Readers, Slow};
 use crate::event::LinkId;
-use crate::links::in_band::link::Received;
+use crate::links::in_band::received::Received;
 use crate::sys::Bell;
 
+use super::frame_queue::To;
 use super::outlet::Remains;
 
 /// How soon a reader that had no room is looked at again: less and less often, while it takes
 /// nothing. After the last the coordinator's thread looks for all links at once.
 const SOON: Duration = Duration::from_micros(500);
 const LATE: Duration = Duration::from_millis(20);
-
-/// Where the frames go.
-pub(crate) enum To {
-    /// The link's own queue, with one place more than the capacity, kept for the last word.
-    Own { frames: Sender<Received>, capacity: usize, bell: Arc<OnceLock<Bell>> },
-    /// A queue of the application, which other links fill, too.
-    Shared(Sender<(LinkId, Received)>),
-}
-
-impl To {
-    /// A queue of the link's own, and its other end.
-    pub(crate) fn own(capacity: usize, bell: Arc<OnceLock<Bell>>) -> (To, Receiver<Received>) {
-        let capacity = capacity.max(1);
-        let (frames, receiver) = bounded(capacity + 1);
-        (To::Own { frames, capacity, bell }, receiver)
-    }
-
-    /// Whether there seems to be room: of a shared queue others may take it first.
-    pub(crate) fn has_room(&self) -> bool {
-        match self {
-            To::Own { frames, capacity, .. } => frames.len() < *capacity,
-            To::Shared(frames) => frames.capacity().is_none_or(|most| frames.len() < most.max(1)),
-        }
-    }
-
-    /// Gives it back where there is no room. A reader that has gone needs none.
-    pub(crate) fn offer(&self, link: LinkId, item: Received) -> Result<(), Received> {
-        match self {
-            To::Own { frames, bell, .. } => {
-                let full = frames.try_send(item).err().filter(TrySendError::is_full);
-                bell.get().into_iter().for_each(Bell::ring);
-                full.map_or(Ok(()), |full| Err(full.into_inner()))
-            }
-            To::Shared(frames) => match frames.try_send((link, item)) {
-                Err(TrySendError::Full((_, item))) => Err(item),
-                _ => Ok(()),
-            },
-        }
-    }
-
-    /// The same end once more, for who looks after it.
-    fn again(&self) -> To {
-        match self {
-            To::Own { frames, capacity, bell } => {
-                To::Own { frames: frames.clone(), capacity: *capacity, bell: Arc::clone(bell) }
-            }
-            To::Shared(frames) => To::Shared(frames.clone()),
-        }
-    }
-}
 
 pub(crate) struct Delivery {
     link: LinkId,
@@ -173,7 +122,7 @@ impl Delivery {
         let to = self.to.as_ref()?;
         // Also if it was: what rang may have been something else, or the room was taken by others.
         self.looked_after = true;
-        let slow = Slow { link: self.link, to: to.again(), bell: Arc::clone(bell) };
+        let slow = Slow { link: self.link, to: to.clone(), bell: Arc::clone(bell) };
         self.readers.look_after(slow);
         None
     }
@@ -211,6 +160,8 @@ impl Drop for Delivery {
 
 #[cfg(test)]
 mod tests {
+    use crossbeam_channel::{Receiver, bounded};
+
     use super::*;
     use crate::cause::Cause;
 

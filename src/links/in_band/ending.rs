@@ -10,14 +10,15 @@ use socket2::Socket;
 use crate::cause::{Cause, Loss};
 use crate::counted::counted;
 use crate::error::Error;
-use crate::links::in_band::link::{LINGER, Returned};
-use crate::net::connection::{Woke, end, loss_of};
+use crate::links::in_band::outlet::LINGER;
+use crate::links::in_band::received::Returned;
+use crate::net::read_half::{ReadHalf, Woke, end, loss_of};
 use crate::pulse::Input;
 use crate::sys;
 use crate::tcp_info::TcpInfo;
 
 use super::outlet::Command;
-use super::{Common, InBand, Line, Medium, Origin};
+use super::{Common, InBand, Medium, Origin, Standing};
 
 /// How long a link that is stopped may take to say good-bye; one that is closed has its write
 /// timeout.
@@ -40,9 +41,9 @@ impl InBand {
     /// error tells why. A reset takes what was not yet read with it.
     pub(super) fn hard_end(&self) -> Loss {
         let Some(line) = &self.line else { return Cause::Reset.into() };
-        match line.socket.take_error() {
-            Ok(Some(error)) | Err(error) => loss_of(&error, line.peer),
-            Ok(None) => end(line.peer),
+        match line.read.socket.take_error() {
+            Ok(Some(error)) | Err(error) => loss_of(&error, line.read.peer),
+            Ok(None) => end(line.read.peer),
         }
     }
 
@@ -56,7 +57,7 @@ impl InBand {
     /// its closed window; or was not asked, because its window is closed and no probe is out.
     pub(super) fn is_vouched_for(&self, link: &mut Common) -> bool {
         let Some(line) = &self.line else { return false };
-        let Ok(info) = TcpInfo::of(&*line.socket) else { return false };
+        let Ok(info) = TcpInfo::of(&*line.read.socket) else { return false };
         // A kernel that tells nonsense vouches for nobody.
         if !link.inquiry.case().believes(&info, Instant::now()) {
             return false;
@@ -189,10 +190,10 @@ impl InBand {
     /// Until the peer has closed as well, or the time is up. What it still says is for nobody.
     fn linger(&mut self, until: Instant) {
         let Some(line) = &self.line else { return };
-        let _ = line.socket.shutdown(Shutdown::Write); // it may be gone
+        let _ = line.read.socket.shutdown(Shutdown::Write); // it may be gone
         let mut waste = [0; 4096];
         loop {
-            match sys::recv_now(&*line.socket, &mut waste) {
+            match sys::recv_now(&*line.read.socket, &mut waste) {
                 Ok(0) => return,
                 Ok(_) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -203,7 +204,7 @@ impl InBand {
                 return;
             }
             // The bell is not taken: whoever rings it now is heard after this.
-            let _ = sys::wait_readable(&*line.socket, Some(left.min(GOOD_BYE)));
+            let _ = sys::wait_readable(&*line.read.socket, Some(left.min(GOOD_BYE)));
         }
     }
 
@@ -231,9 +232,10 @@ impl InBand {
                 return Err(error);
             }
         }
-        let Some(Line { socket, inbox, .. }) = self.line.take() else {
+        let Some(Standing { read, .. }) = self.line.take() else {
             return Err(Error::lost(&why));
         };
+        let ReadHalf { socket, inbox, .. } = read;
         self.outlet.let_go();
         if let Origin::Dialed(dialer, _) = &self.origin {
             dialer.hang_up();

@@ -7,15 +7,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
-use crate::links::in_band::link::{Login, LoginHook};
-use crate::net::connection::Woke;
+use crate::links::in_band::login::{Conversation, Login, LoginHook};
 use crate::net::inbox::Next;
+use crate::net::read_half::Woke;
 use crate::protocol::Frame;
 use crate::protocol::guarded::caught;
 use crate::role::Role;
 use crate::sys;
 
-use super::{InBand, Line};
+use super::{Common, InBand, Origin, Standing};
 
 /// Frames that may come before a login asks for them: a server's greeting is one.
 const MOST_EARLY: usize = 64;
@@ -24,18 +24,44 @@ const MOST_EARLY: usize = 64;
 pub(super) struct Greeting<'a> {
     link: &'a mut InBand,
     role: Role,
-    line: &'a mut Line,
+    line: &'a mut Standing,
     deadline: Instant,
     limit: Duration,
     early: VecDeque<Vec<u8>>,
     connection: u64,
 }
 
+impl InBand {
+    /// The protocol's opening, the application's login.
+    pub(super) fn greet(
+        &mut self,
+        link: &Common,
+        mut line: Standing,
+    ) -> Result<VecDeque<Vec<u8>>, Loss> {
+        let (limit, connection) = (link.heartbeat.connect_timeout, self.connections);
+        let mut hook = match &mut self.origin {
+            Origin::Dialed(_, hook) => hook.take(),
+            Origin::Adopted { .. } => None,
+        };
+        let mut greeting = Greeting::new(self, link.heartbeat.role, &mut line, limit, connection);
+        let result = greeting.open().and_then(|()| match &mut hook {
+            Some(hook) => greeting.log_in(hook),
+            None => Ok(greeting.into_early()),
+        });
+        if let Origin::Dialed(_, place) = &mut self.origin {
+            *place = hook;
+        }
+        // Also where it failed: closing it is the same as for any other.
+        self.line = Some(line);
+        result
+    }
+}
+
 impl<'a> Greeting<'a> {
     pub(super) fn new(
         link: &'a mut InBand,
         role: Role,
-        line: &'a mut Line,
+        line: &'a mut Standing,
         limit: Duration,
         connection: u64,
     ) -> Greeting<'a> {
@@ -80,9 +106,9 @@ impl<'a> Greeting<'a> {
     fn next(&mut self) -> Result<Option<Vec<u8>>, Loss> {
         loop {
             let link = &mut *self.link;
-            match self.line.inbox.next(&mut link.protocol)? {
+            match self.line.read.inbox.next(&mut link.protocol)? {
                 Next::Frame(Frame::Data | Frame::Unasked) => {
-                    return link.outlet.data(self.line.inbox.frame_bytes()).map(Some);
+                    return link.outlet.data(self.line.read.inbox.frame_bytes()).map(Some);
                 }
                 Next::Frame(Frame::Beat(seq)) => {
                     link.answer(self.role, seq)?;
@@ -104,18 +130,18 @@ impl<'a> Greeting<'a> {
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            let (peer, limit) = (self.line.peer, self.limit);
+            let (peer, limit) = (self.line.read.peer, self.limit);
             let detail = format!(
                 "{peer} took the connection, and the login was not through \
                 within {limit:?}"
             );
             return Err(Loss::new(Cause::ConnectTimeout, detail));
         }
-        let woke = match link.outlet.opened(&mut self.line.inbox) {
+        let woke = match link.outlet.opened(&mut self.line.read) {
             Some(woke) => woke,
             None => {
                 let wants = (true, link.outlet.wants_room(), false);
-                let socket = Some(&*self.line.socket);
+                let socket = Some(&*self.line.read.socket);
                 let stirred = sys::wait_link(&*link.bell, socket, wants, Some(left)).map_err(
                     |error: io::Error| Loss::new(Cause::LocalResources, error.to_string()),
                 )?;
@@ -128,7 +154,7 @@ impl<'a> Greeting<'a> {
                 if !stirred.read {
                     return Ok(());
                 }
-                link.outlet.receive(&self.line.socket, &mut self.line.inbox)
+                link.outlet.receive(&mut self.line.read)
             }
         };
         match woke {
@@ -138,25 +164,13 @@ impl<'a> Greeting<'a> {
     }
 }
 
-/// What a login does with a new connection.
-pub(crate) trait Conversation {
-    fn connection(&self) -> u64;
-
-    fn peer(&self) -> SocketAddr;
-
-    fn send(&mut self, data: &[u8]) -> Result<(), Loss>;
-
-    /// The next frame of data, whole.
-    fn receive(&mut self) -> Result<Vec<u8>, Loss>;
-}
-
 impl Conversation for Greeting<'_> {
     fn connection(&self) -> u64 {
         self.connection
     }
 
     fn peer(&self) -> SocketAddr {
-        self.line.peer
+        self.line.read.peer
     }
 
     fn send(&mut self, data: &[u8]) -> Result<(), Loss> {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::cause::Loss;
-use crate::links::in_band::link::Received;
+use crate::links::in_band::received::Received;
 use crate::net::inbox::Next;
 use crate::protocol::Frame;
 use crate::pulse::Input;
@@ -19,9 +19,9 @@ impl InBand {
                 break;
             }
             let Some(line) = &mut self.line else { return Ok(None) };
-            match line.inbox.next(&mut self.protocol)? {
+            match line.read.inbox.next(&mut self.protocol)? {
                 Next::Frame(Frame::Data | Frame::Unasked) => {
-                    let data = self.outlet.data(line.inbox.frame_bytes())?;
+                    let data = self.outlet.data(line.read.inbox.frame_bytes())?;
                     self.delivery.push(Received::Frame(data));
                     if self.delivery.is_blocked() {
                         self.handle.status().unread = true;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use socket2::Socket;
 
 use crate::cause::Loss;
-use crate::net::connection::{Woke, end};
+use crate::net::read_half::{Woke, end};
 use crate::sys;
 
 use super::{Common, InBand, Medium};
@@ -68,11 +68,11 @@ impl InBand {
             return None;
         }
         let line = self.line.as_ref()?;
-        let (socket, wants): (&Socket, _) = (&line.socket, (false, false, true));
+        let (socket, wants): (&Socket, _) = (&line.read.socket, (false, false, true));
         let stirred = sys::wait_link(&*self.bell, Some(socket), wants, Some(Duration::ZERO));
         match stirred {
             Ok(stirred) if stirred.ended => Some(self.hard_end()),
-            Ok(stirred) if stirred.closed || line.closed => Some(end(line.peer)),
+            Ok(stirred) if stirred.closed || line.closed => Some(end(line.read.peer)),
             _ => None,
         }
     }

@@ -6,15 +6,17 @@
 
 mod delivery;
 mod ending;
+pub(crate) mod frame_queue;
 mod greeting;
 mod intake;
 mod last_look;
 pub(crate) mod link;
+pub(crate) mod login;
 pub(crate) mod outlet;
 mod pending;
+pub(crate) mod received;
 mod waiting;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,32 +27,26 @@ use crate::cause::{Cause, Loss};
 use crate::drive::Seat;
 use crate::drive::scene::{Allowed, Scene};
 use crate::heartbeat::Heartbeat;
+use crate::links::common::Common;
 use crate::links::connect::set_options;
 use crate::links::dial::Dialer;
-use crate::links::driver::{Common, Driver};
+use crate::links::driver::Driver;
 use crate::links::handle::{Handle, Wake};
 use crate::links::medium::{Due, Medium, Passed};
-use crate::net::connection::Woke;
 use crate::net::inbox::Inbox;
+use crate::net::read_half::{ReadHalf, Woke};
 use crate::net::tls::Layer;
 use crate::protocol::guarded::Guarded;
-use crate::pulse::{Conduct, Input, Patience, Pulse, Report};
+use crate::pulse::{Conduct, Input, Pulse, Report};
 use crate::role::Role;
-use crate::sys::{self, Bell};
+use crate::sys::Bell;
 use crate::tcp_info::TcpInfo;
 
 use delivery::Delivery;
-pub(crate) use delivery::To;
-pub(crate) use greeting::Conversation;
-use greeting::Greeting;
-use link::{LoginHook, Received};
+use frame_queue::To;
+use login::LoginHook;
 use outlet::{Outlet, Pushed, Remains};
-
-/// Reads past a deadline before it is judged, as on a watched link.
-const READS_IN_OVERTIME: u32 = 16;
-
-/// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats.
-const ASK_RTO_EVERY: u64 = 64;
+use received::Received;
 
 /// Bytes that wait in the socket and are not on their way yet: more would only make a beat wait
 /// behind them. Of the application's data the rest waits in its threads.
@@ -90,15 +86,10 @@ pub(crate) struct Plan {
 }
 
 /// The connection that stands.
-pub(crate) struct Line {
-    socket: Arc<Socket>,
-    peer: SocketAddr,
-    inbox: Inbox,
-    /// Whether it was seen, since the last wake-up, that no FIN waits to be read.
-    looked: bool,
+pub(crate) struct Standing {
+    read: ReadHalf,
     /// The peer has closed, behind bytes that nobody has read yet.
     closed: bool,
-    overtime: u32,
 }
 
 /// A connection that carries the application's data, and beats between its frames.
@@ -110,7 +101,7 @@ pub(crate) struct InBand {
     delivery: Delivery,
     bell: Arc<Bell>,
     origin: Origin,
-    line: Option<Line>,
+    line: Option<Standing>,
     connections: u64,
     /// A beat or an answer on its way out.
     out: Vec<u8>,
@@ -188,11 +179,11 @@ impl Medium for InBand {
     }
 
     fn peer(&self) -> Option<SocketAddr> {
-        self.line.as_ref().map(|line| line.peer)
+        self.line.as_ref().map(|line| line.read.peer)
     }
 
     fn socket(&self) -> Option<(&Socket, SocketAddr)> {
-        self.line.as_ref().map(|line| (&*line.socket, line.peer))
+        self.line.as_ref().map(|line| (&*line.read.socket, line.read.peer))
     }
 
     fn beat(&mut self, link: &mut Common, seq: u64) {
@@ -201,9 +192,6 @@ impl Medium for InBand {
             Ok(Some(input)) => link.tell(input),
             Ok(None) => {}
             Err(loss) => self.lose(link, loss),
-        }
-        if seq % ASK_RTO_EVERY == 0 {
-            self.ask_rto(link);
         }
     }
 
@@ -272,7 +260,7 @@ impl Medium for InBand {
                 loss = said;
             }
         }
-        let cut = self.line.as_ref().map_or(0, |line| line.inbox.rest().len());
+        let cut = self.line.as_ref().map_or(0, |line| line.read.inbox.rest().len());
         if cut > 0 {
             loss.detail = format!("{}, {cut} bytes into a frame", loss.detail);
         }
@@ -287,7 +275,7 @@ impl Medium for InBand {
 
     fn adjust(&mut self, heartbeat: &Heartbeat) {
         if let (Some(line), Origin::Dialed(..)) = (&self.line, &self.origin) {
-            let _ = set_options(&line.socket, heartbeat, true); // it works without
+            let _ = set_options(&line.read.socket, heartbeat, true); // it works without
         }
     }
 
@@ -323,7 +311,7 @@ impl InBand {
                 }
                 // From here on the bell wakes, and the end can be an orderly one.
                 link.reporter.on_dialed(dialer.secure.as_ref(), &connection, took);
-                let peer = connection.peer;
+                let peer = connection.read.peer;
                 let (socket, layer) = connection.into_parts();
                 if self.nagle {
                     let _ = socket.set_tcp_nodelay(false); // it works with it as well
@@ -339,7 +327,7 @@ impl InBand {
         link.reporter.peer = Some(peer);
         self.connections += 1;
         self.outlet.begin(Arc::clone(&socket), peer, layer);
-        let line = Line { socket, peer, inbox, looked: false, closed: false, overtime: 0 };
+        let line = Standing { read: ReadHalf::new(socket, peer, inbox), closed: false };
         let early = self.greet(link, line)?;
         if let Origin::Dialed(..) = self.origin {
             self.delivery.push(Received::Connected { connection: self.connections });
@@ -347,33 +335,12 @@ impl InBand {
         self.told = self.connections;
         early.into_iter().for_each(|frame| self.delivery.push(Received::Frame(frame)));
         self.outlet.open();
-        self.ask_rto(link);
         Ok(())
-    }
-
-    /// The protocol's opening, the application's login.
-    fn greet(&mut self, link: &Common, mut line: Line) -> Result<VecDeque<Vec<u8>>, Loss> {
-        let (limit, connection) = (link.heartbeat.connect_timeout, self.connections);
-        let mut hook = match &mut self.origin {
-            Origin::Dialed(_, hook) => hook.take(),
-            Origin::Adopted { .. } => None,
-        };
-        let mut greeting = Greeting::new(self, link.heartbeat.role, &mut line, limit, connection);
-        let result = greeting.open().and_then(|()| match &mut hook {
-            Some(hook) => greeting.log_in(hook),
-            None => Ok(greeting.into_early()),
-        });
-        if let Origin::Dialed(_, place) = &mut self.origin {
-            *place = hook;
-        }
-        // Also where it failed: closing it is the same as for any other.
-        self.line = Some(line);
-        result
     }
 
     fn push_beat(&mut self, link: &mut Common, seq: u64) -> Result<Option<Input>, Loss> {
         // A FIN that nobody looked at would turn into a reset by what is written now.
-        let unseen = |line: &Line| !line.looked && !line.inbox.is_fresh();
+        let unseen = |line: &Standing| !line.read.looked && !line.read.inbox.is_fresh();
         if self.line.as_ref().is_some_and(unseen) && !self.delivery.is_blocked() {
             if let Woke::Lost(loss) = self.read() {
                 self.on_end(link, loss);
@@ -427,36 +394,24 @@ impl InBand {
     /// One read that does not wait.
     fn read(&mut self) -> Woke {
         let Some(line) = &mut self.line else { return Woke::Interrupted };
-        let woke = self.outlet.receive(&line.socket, &mut line.inbox);
-        line.looked = matches!(woke, Woke::Interrupted);
-        woke
-    }
-
-    /// The kernel's own timeout, where the patience goes by it.
-    fn ask_rto(&self, link: &mut Common) {
-        if link.heartbeat.patience == Patience::FromRtt {
-            let rto = self.line.as_ref().and_then(|l| sys::retransmission_timeout(&*l.socket));
-            if let Some(rto) = rto {
-                link.tell(Input::Rto(rto));
-            }
-        }
+        self.outlet.receive(&mut line.read)
     }
 
     /// What the kernel knows just before a beat.
     fn look_before(&self, link: &Common) -> Option<TcpInfo> {
         let line = self.line.as_ref().filter(|_| link.inquiry.is_on())?;
-        TcpInfo::of(&*line.socket).ok()
+        TcpInfo::of(&*line.read.socket).ok()
     }
 }
 
 /// What an inquiry may see of a link that carries data.
 impl Scene for InBand {
     fn look(&self) -> Option<TcpInfo> {
-        TcpInfo::of(&*self.line.as_ref()?.socket).ok()
+        TcpInfo::of(&*self.line.as_ref()?.read.socket).ok()
     }
 
     fn local(&self) -> Option<SocketAddr> {
-        self.line.as_ref()?.socket.local_addr().ok()?.as_socket()
+        self.line.as_ref()?.read.socket.local_addr().ok()?.as_socket()
     }
 
     fn is_ours(&self) -> bool {

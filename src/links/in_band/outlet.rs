@@ -25,14 +25,14 @@ use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
 use crate::error::Error;
-use crate::net::connection::{Sent, send_some};
 use crate::net::tls::Layer;
+use crate::net::write_half::{Sent, send_some};
 use crate::protocol::Framing;
 use crate::protocol::guarded::caught;
 use crate::sys::Bell;
 
 use super::pending::Pending;
-use crate::links::in_band::link::Returned;
+use crate::links::in_band::received::Returned;
 use numbers::Numbers;
 pub(crate) use numbers::Remains;
 use turns::Turns;
@@ -44,11 +44,15 @@ const MOST_PENDING: usize = 64 * 1024;
 /// Frames of the queue that go out in one piece after a reconnect: enough for a fast path.
 const ONE_FLUSH: usize = 64 * 1024;
 
+/// How long a closed link waits for the peer to close, too: closing with bytes unread would turn
+/// into a reset that takes our last frames with it.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
+
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// How long a writer is willing to wait.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Patience {
+pub(crate) enum WriteLimit {
     /// Not at all.
     Never,
     /// Until then. What was begun by then goes on without the caller.

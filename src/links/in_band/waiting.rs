@@ -6,12 +6,12 @@ use std::time::Instant;
 use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
-use crate::links::driver::Common;
+use crate::links::common::Common;
 use crate::links::medium::{Medium, Passed};
-use crate::net::connection::Woke;
+use crate::net::read_half::Woke;
 use crate::sys;
 
-use super::{InBand, READS_IN_OVERTIME};
+use super::InBand;
 
 impl InBand {
     pub(super) fn wait_without_connection(
@@ -56,14 +56,14 @@ impl InBand {
         let left = until.map(|until| until.saturating_duration_since(now));
         let Some(line) = &mut self.line else { return Passed::Something };
         let wants = (!blocked, self.outlet.wants_room(), blocked && !line.closed);
-        let woke = match self.outlet.opened(&mut line.inbox).filter(|_| !blocked) {
+        let woke = match self.outlet.opened(&mut line.read).filter(|_| !blocked) {
             Some(woke) => woke,
-            None => match sys::wait_link(&*self.bell, Some(&*line.socket), wants, left) {
+            None => match sys::wait_link(&*self.bell, Some(&*line.read.socket), wants, left) {
                 Ok(stirred) => {
-                    line.overtime = 0;
+                    line.read.is_in_time();
                     line.closed |= stirred.closed;
                     // Without a wish to read, an empty poll is no look.
-                    line.looked = !blocked && !stirred.read;
+                    line.read.looked = !blocked && !stirred.read;
                     if stirred.bell {
                         self.bell.clear();
                     }
@@ -86,7 +86,7 @@ impl InBand {
             return Passed::Something;
         }
         self.pump();
-        let bytes = self.line.as_ref().is_some_and(|line| line.inbox.is_fresh());
+        let bytes = self.line.as_ref().is_some_and(|line| line.read.inbox.is_fresh());
         match until {
             Some(until) if !bytes && until <= Instant::now() => Passed::Time,
             _ => Passed::Something,
@@ -96,10 +96,12 @@ impl InBand {
     /// The time is up: what waits to be read is read before anybody is judged.
     pub(super) fn read_in_overtime(&mut self, link: &mut Common) -> Passed {
         let Some(line) = &mut self.line else { return Passed::Something };
-        line.overtime += 1;
-        if line.overtime > READS_IN_OVERTIME || self.delivery.is_blocked() {
-            line.overtime = 0;
+        if self.delivery.is_blocked() {
+            line.read.is_in_time();
             self.pump();
+            return Passed::Time;
+        }
+        if !line.read.may_read_in_overtime() {
             return Passed::Time;
         }
         match self.read() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use log::warn;
 
-use crate::links::observe::observed_fd::{Gone, Known};
+use crate::links::observe::observed_fd::{Gone, ObservedFd};
 use crate::sys::{Foreign, IntOption};
 
 /// The kernel takes no more (MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL; MAX_TCP_KEEPCNT).
@@ -38,7 +38,7 @@ struct Plan {
 /// Puts the options back when it is dropped, as long as the socket still is that socket.
 #[derive(Debug)]
 pub(crate) struct Keepalive {
-    socket: Known,
+    socket: ObservedFd,
     found: Settings,
     plan: Plan,
     /// As we set them last.
@@ -49,7 +49,7 @@ pub(crate) struct Keepalive {
 impl Keepalive {
     /// None where the application's own keepalive asks often enough: it is left alone.
     pub(crate) fn switch_on(
-        socket: Known,
+        socket: ObservedFd,
         interval: Duration,
         timeout: Duration,
         restore: bool,

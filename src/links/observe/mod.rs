@@ -26,11 +26,12 @@ use crate::drive::verdict::{Before, Signs};
 use crate::error::Error;
 use crate::event::Identity;
 use crate::heartbeat::Heartbeat;
-use crate::links::driver::{Common, Driver};
+use crate::links::common::Common;
+use crate::links::driver::Driver;
 use crate::links::handle::Wake;
 use crate::links::medium::{Due, Medium, Passed};
 use crate::links::observe::keepalive::Keepalive;
-use crate::links::observe::observed_fd::Known;
+use crate::links::observe::observed_fd::ObservedFd;
 use crate::pulse::{Input, Pulse, Report};
 use crate::role::Role;
 use crate::sys::{Epoll, Interest};
@@ -46,7 +47,7 @@ const TICKS: Duration = Duration::from_millis(50);
 
 /// What is made of a socket while the application still lends it.
 pub(crate) struct Sight {
-    pub(crate) socket: Known,
+    pub(crate) socket: ObservedFd,
     pub(crate) peer: SocketAddr,
     local: Option<SocketAddr>,
     first: TcpInfo,
@@ -69,7 +70,7 @@ impl Sight {
     ) -> Result<Sight, Error> {
         let epoll = Epoll::new().map_err(|error| Error::io("no epoll for an observer", error))?;
         let cannot = |error| Error::io("this socket cannot be observed", error);
-        let socket = Known::new(&borrowed).map_err(cannot)?;
+        let socket = ObservedFd::new(&borrowed).map_err(cannot)?;
         let first = TcpInfo::of(&borrowed).map_err(cannot)?;
         epoll.watch(&borrowed, 0, Interest::End).map_err(cannot)?;
         let Heartbeat { interval, timeout, .. } = *heartbeat;
@@ -93,7 +94,7 @@ impl Sight {
 /// A socket of the application's, by what the kernel knows of it.
 pub(crate) struct Observing {
     name: Arc<Identity>,
-    socket: Known,
+    socket: ObservedFd,
     peer: SocketAddr,
     local: Option<SocketAddr>,
     epoll: Epoll,

@@ -8,7 +8,7 @@ use crate::sys::Foreign;
 use crate::tcp_info::{ROOM, TcpInfo};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct ObservedFd {
     descriptor: Foreign,
     cookie: u64,
 }
@@ -21,10 +21,10 @@ pub(crate) enum Gone {
     Reused,
 }
 
-impl Known {
-    pub(crate) fn new(socket: &impl AsFd) -> io::Result<Known> {
+impl ObservedFd {
+    pub(crate) fn new(socket: &impl AsFd) -> io::Result<ObservedFd> {
         let descriptor = Foreign::new(socket);
-        Ok(Known { descriptor, cookie: descriptor.cookie()? })
+        Ok(ObservedFd { descriptor, cookie: descriptor.cookie()? })
     }
 
     /// The descriptor, for a call to be made at once.

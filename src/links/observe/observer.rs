@@ -14,7 +14,7 @@ use crate::event::{LinkId, Status};
 use crate::heartbeat::Heartbeat;
 use crate::links::handle::Handle;
 use crate::links::observe::Sight;
-use crate::links::observe::observed_fd::Known;
+use crate::links::observe::observed_fd::ObservedFd;
 use crate::links::observe::snapshot::Snapshot;
 use crate::sys::Own;
 #[cfg(target_os = "linux")]
@@ -173,7 +173,7 @@ pub struct Observed {
 struct Watcher {
     handle: Arc<Handle>,
     feed: Arc<Feed>,
-    socket: Known,
+    socket: ObservedFd,
     over: Receiver<()>,
 }
 
@@ -186,7 +186,7 @@ impl Observed {
     pub(crate) fn new(
         handle: Arc<Handle>,
         feed: Arc<Feed>,
-        socket: Known,
+        socket: ObservedFd,
         over: Receiver<()>,
     ) -> Observed {
         Observed { own: Own::new(Watcher { handle, feed, socket, over }) }
@@ -227,10 +227,7 @@ impl Observed {
     /// [`Error::is_left_behind`]: the thread is still busy after 0.9 s, on a machine that is
     /// starved. It has been told, and ends by itself.
     pub fn stop(&self) -> Result<(), Error> {
-        if self.own.is_forked() {
-            return Err(Error::forked());
-        }
-        let Watcher { handle, over, .. } = &*self.own;
+        let Watcher { handle, over, .. } = self.own.at_home().ok_or_else(Error::forked)?;
         handle.stop();
         if handle.is_current_thread() {
             return Ok(());

@@ -325,7 +325,7 @@ impl Visit {
     fn answer(&mut self, connection: &mut Connection, out: &mut Vec<u8>) -> Result<bool, Loss> {
         let mut whole = false;
         loop {
-            match connection.inbox.next(&mut self.protocol)? {
+            match connection.read.inbox.next(&mut self.protocol)? {
                 Next::Frame(frame) => {
                     whole = true;
                     if let Frame::Beat(seq) = frame {

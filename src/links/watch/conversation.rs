@@ -7,7 +7,7 @@ use crate::cause::{Cause, Loss};
 use crate::protocol::shown::shown;
 use crate::pulse::Input;
 
-use super::{ASK_RTO_EVERY, Common, Watch};
+use super::{Common, Watch};
 
 impl Watch {
     /// What opens the conversation, or goes on with it.
@@ -52,9 +52,6 @@ impl Watch {
         link.beat_at = at;
         self.written = true;
         self.overheard.on_beat();
-        if seq % ASK_RTO_EVERY == 0 {
-            self.ask_rto(link);
-        }
         Ok(if silent { Input::Stands(seq) } else { Input::Sent { seq, at } })
     }
 

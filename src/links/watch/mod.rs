@@ -19,20 +19,17 @@ use crate::drive::Seat;
 use crate::drive::overheard::Overheard;
 use crate::drive::scene::{Allowed, Scene};
 use crate::heartbeat::Heartbeat;
+use crate::links::common::Common;
 use crate::links::connect::set_options;
 use crate::links::dial::Dialer;
-use crate::links::driver::{Common, Driver};
+use crate::links::driver::Driver;
 use crate::links::medium::{Due, Medium, Passed};
 use crate::net::connection::{Connection, Woke};
 use crate::net::inbox::Next;
 use crate::protocol::guarded::Guarded;
 use crate::protocol::{Frame, IdleEnd};
-use crate::pulse::{Input, Patience, Pulse, Report};
+use crate::pulse::{Input, Pulse, Report};
 use crate::tcp_info::TcpInfo;
-
-/// `Patience::FromRtt` asks the kernel for its own timeout once in so many beats: 0.016 system
-/// calls a beat.
-const ASK_RTO_EVERY: u64 = 64;
 
 /// What fits into one segment on any path: of so much nothing can come out of order.
 const ONE_SEGMENT: usize = 500;
@@ -125,11 +122,11 @@ impl Medium for Watch {
     }
 
     fn peer(&self) -> Option<SocketAddr> {
-        self.connection.as_ref().map(|connection| connection.peer)
+        self.connection.as_ref().map(|connection| connection.read.peer)
     }
 
     fn socket(&self) -> Option<(&Socket, SocketAddr)> {
-        self.connection.as_ref().map(|connection| (connection.socket(), connection.peer))
+        self.connection.as_ref().map(|connection| (connection.socket(), connection.read.peer))
     }
 
     fn beat(&mut self, link: &mut Common, seq: u64) {
@@ -241,13 +238,12 @@ impl Watch {
         link.reporter.peer = None;
         let (connection, took) = self.dialer.dial(&link.heartbeat)?;
         link.reporter.on_dialed(self.dialer.secure.as_ref(), &connection, took);
-        link.reporter.peer = Some(connection.peer);
+        link.reporter.peer = Some(connection.read.peer);
         (self.connection, self.since) = (Some(connection), Instant::now());
         self.out.clear();
         (self.over, self.written, self.held, self.behind) = (false, false, None, None);
         self.overheard.on_connected();
         self.protocol.connected(&mut self.out)?;
-        self.ask_rto(link);
         Ok(Instant::now())
     }
 
@@ -256,7 +252,8 @@ impl Watch {
             self.add_last_words(link, loss);
         }
         if let Input::Ack(_) = input {
-            let frame = self.connection.as_ref().map(|connection| connection.inbox.frame_bytes());
+            let frame =
+                self.connection.as_ref().map(|connection| connection.read.inbox.frame_bytes());
             let frame = frame.unwrap_or_default();
             if frame.len() > ONE_SEGMENT {
                 link.inquiry.case().on_more();
@@ -264,14 +261,6 @@ impl Watch {
             self.overheard.on_ack(frame);
         }
         link.tell(input);
-    }
-
-    fn ask_rto(&self, link: &mut Common) {
-        if link.heartbeat.patience == Patience::FromRtt {
-            if let Some(rto) = self.connection.as_ref().and_then(Connection::rto) {
-                link.tell(Input::Rto(rto));
-            }
-        }
     }
 
     /// Closes what is open; its socket, for whoever keeps it.
@@ -358,7 +347,7 @@ impl Watch {
     fn next_input(&mut self, link: &mut Common) -> Option<Input> {
         loop {
             let connection = self.connection.as_mut()?;
-            let next = connection.inbox.next(&mut self.protocol);
+            let next = connection.read.inbox.next(&mut self.protocol);
             self.has_heard |= !matches!(next, Ok(Next::Nothing) | Err(_));
             if !matches!(next, Ok(Next::Nothing | Next::Frame(Frame::Ack(_)))) {
                 link.inquiry.case().on_more();
@@ -370,11 +359,12 @@ impl Watch {
                     Err(loss) => Input::Lost(loss),
                 },
                 Ok(Next::Frame(Frame::Data)) => {
-                    self.overheard.push(connection.inbox.frame_bytes(), Instant::now());
+                    self.overheard.push(connection.read.inbox.frame_bytes(), Instant::now());
                     continue;
                 }
                 Ok(Next::Frame(Frame::Unasked)) => {
-                    self.overheard.push_unasked(connection.inbox.frame_bytes(), Instant::now());
+                    self.overheard
+                        .push_unasked(connection.read.inbox.frame_bytes(), Instant::now());
                     if link.pulse.expecting().is_none() {
                         self.on_doubled(link);
                     }
@@ -383,7 +373,10 @@ impl Watch {
                 Ok(Next::Frame(Frame::Ack(seq))) => Input::Ack(seq),
                 Ok(Next::Frame(Frame::Beat(_))) => Input::Lost(Loss::new(
                     Cause::WrongReply,
-                    format!("{} sent a beat in place of an ack: is it an echo?", connection.peer),
+                    format!(
+                        "{} sent a beat in place of an ack: is it an echo?",
+                        connection.read.peer
+                    ),
                 )),
                 Ok(Next::Partial) => {
                     self.overheard.touch(Instant::now());

@@ -55,7 +55,7 @@ impl Watch {
         let until = Instant::now() + BEHIND;
         let connection = self.connection.as_mut()?;
         for _ in 0..MOST_BEHIND {
-            if connection.inbox.rest().len() > FRAME_LIMIT / 2 {
+            if connection.read.inbox.rest().len() > FRAME_LIMIT / 2 {
                 return None;
             }
             match connection.wait(Some(until), None) {
@@ -70,7 +70,7 @@ impl Watch {
     /// What the peer said since its last ack.
     pub(super) fn heard(&mut self) -> Option<Heard> {
         let Watch { overheard, connection, protocol, out, beat_at, written, .. } = self;
-        let rest = connection.as_ref()?.inbox.rest();
+        let rest = connection.as_ref()?.read.inbox.rest();
         let beat = out.get(*beat_at..).filter(|_| *written).unwrap_or_default();
         // What a broken protocol would hide is not shown at all.
         let redact = |bytes: &[u8]| protocol.redact(bytes).unwrap_or_default();

@@ -7,9 +7,10 @@ use httparse::{Header, Response, Status};
 
 use super::fields::{self, Length, USUAL_FIELDS, is_identity};
 use super::hint::Hint;
+use crate::protocol::FRAME_LIMIT;
 
 /// More do not fit into the longest head that is waited for.
-const MOST_FIELDS: usize = super::FRAME_LIMIT / 4;
+const MOST_FIELDS: usize = FRAME_LIMIT / 4;
 
 /// Where in the answers of a connection the next byte stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -7,13 +7,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use ureq::http::{StatusCode, Uri, header};
+use ureq::http::{StatusCode, Uri};
 
-use super::SessionBuilder;
 use super::authority::Address;
-use super::failure::Asked;
 use super::inbound::Head;
-use super::request::{Inner, Parts};
+use super::url;
 use crate::error::Error;
 use jar::{Jar, Place};
 use parse::SetCookie;
@@ -87,7 +85,7 @@ impl Cookies {
     }
 
     /// What an answer sets. A proxy that asks for its password speaks for no server.
-    fn take(&self, uri: &Uri, head: &Head) {
+    pub(super) fn take(&self, uri: &Uri, head: &Head) {
         if head.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             return;
         }
@@ -97,7 +95,7 @@ impl Cookies {
             let Some(said) = text.and_then(|text| SetCookie::read(text, now)) else { continue };
             // Its name and value may be secret.
             if let Some(Err(why)) = self.at(uri, |jar, place| jar.keep(place, said, now)) {
-                log::debug!("{}: a cookie is not kept: {why}", super::failure::shown(uri));
+                log::debug!("{}: a cookie is not kept: {why}", url::shown(uri));
             }
         }
     }
@@ -122,41 +120,5 @@ impl fmt::Debug for Cookies {
     /// Never a cookie: it may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} cookies", self.len())
-    }
-}
-
-impl SessionBuilder {
-    /// Keeps cookies in this store, and sends them along: none unless set. Those that a redirect
-    /// sets go along to where it leads. A request with a `Cookie` header of its own sends that one
-    /// alone.
-    ///
-    /// ```no_run
-    /// use keepbeat::Session;
-    /// use keepbeat::session::Cookies;
-    ///
-    /// let session = Session::builder().cookies(Cookies::new()).build()?;
-    /// session.post("https://api.local/login").form([("user", "me")]).send()?;
-    /// println!("{}", session.get("https://api.local/me").send()?.text()?);
-    /// # Ok::<(), keepbeat::Error>(())
-    /// ```
-    pub fn cookies(mut self, cookies: Cookies) -> SessionBuilder {
-        self.cookies = Some(cookies);
-        self
-    }
-}
-
-impl Inner {
-    /// What goes along with a request that has no `Cookie` of its own.
-    pub(super) fn cookie_for(&self, parts: &Parts) -> Option<String> {
-        let cookies = self.settings.cookies.as_ref()?;
-        let own = parts.headers.contains_key(header::COOKIE);
-        (!own).then(|| cookies.header_for(&parts.asked.uri)).flatten()
-    }
-
-    /// Keeps what an answer sets.
-    pub(super) fn take_cookies(&self, asked: &Asked, head: &Head) {
-        if let Some(cookies) = &self.settings.cookies {
-            cookies.take(&asked.uri, head);
-        }
     }
 }

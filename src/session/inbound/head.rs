@@ -59,7 +59,7 @@ pub(crate) enum Look {
     Final(usize, Head),
 }
 
-/// Why an answer is none.
+/// Why the bytes are not a valid answer.
 #[derive(Debug)]
 pub(crate) struct Wrong(pub(crate) String);
 
@@ -235,8 +235,8 @@ impl<'a> Said<'a> {
             return wrong("its body is chunked twice");
         }
         if self.chunked == 1 {
-            // Both together smell of a smuggled answer, and HTTP/1.0 has no chunks: whoever stands
-            // between may have read another end.
+            // Both together suggest a smuggled answer, and HTTP/1.0 has no chunks: a proxy on the
+            // way may have seen another end of the body.
             *keeps &= self.length.0.is_none() && version == Version::HTTP_11;
             return Ok(Framing::CHUNKED);
         }

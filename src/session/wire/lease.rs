@@ -10,10 +10,10 @@ use ureq::{Error, Timeout};
 use super::super::call;
 use super::super::conn::{Arrived, Conn};
 use super::super::inbound::Head;
-use super::super::places::Key;
+use super::super::pool::places::Key;
 use super::super::proxy::Proxy;
 use super::super::trouble::Trouble;
-use super::{allowed, reported};
+use super::words::{allowed, reported};
 
 /// The transport of one request.
 #[derive(Debug)]
@@ -33,13 +33,9 @@ pub(crate) struct Lease {
     forward: Option<(Arc<Proxy>, Key)>,
 }
 
-/// To ureq an answer without a body: the body is none of its business.
-fn stand_in(head: &Head) -> Cow<'static, [u8]> {
-    match head.status.as_u16() {
-        200 => Cow::Borrowed(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
-        code => Cow::Owned(format!("HTTP/1.1 {code} -\r\ncontent-length: 0\r\n\r\n").into_bytes()),
-    }
-}
+/// What ureq sees of every answer: that there is one, without a body. Its status and its body are
+/// none of ureq's business, and the shortest head is the soonest read.
+const STAND_IN: &[u8] = b"HTTP/1.1 204 -\r\n\r\n";
 
 impl Lease {
     pub(super) fn new(conn: Conn, ours: bool, forward: Option<(Arc<Proxy>, Key)>) -> Lease {
@@ -53,6 +49,13 @@ impl Lease {
 
     fn conn(&mut self) -> &mut Conn {
         self.conn.as_mut().expect("it is taken by the drop alone")
+    }
+
+    /// Tells the body of the request that the server does not read the rest of it.
+    fn note_deaf(&mut self) {
+        if self.conn().is_deaf() {
+            call::note_unwanted();
+        }
     }
 
     fn limit(&mut self, timeout: &NextTimeout) {
@@ -75,12 +78,17 @@ impl Lease {
             return self.await_body();
         }
         let for_100 = (timeout.reason == Timeout::Await100).then(|| allowed(timeout)).flatten();
-        match self.conn().answer(for_100)? {
+        let arrived = self.conn().answer(for_100);
+        self.note_deaf();
+        match arrived? {
             Arrived::Continue => {
                 self.show(Cow::Borrowed(b"HTTP/1.1 100 Continue\r\n\r\n"));
             }
             Arrived::Final(head) => {
-                let shown = if self.ours { stand_in(&head) } else { head.rewritten().into() };
+                let shown = match self.ours {
+                    true => Cow::Borrowed(STAND_IN),
+                    false => head.rewritten().into(),
+                };
                 self.show(shown);
                 self.head = Some(head);
             }
@@ -132,7 +140,9 @@ impl Transport for Lease {
                 self.conn().replace(head);
             }
         }
-        self.conn().transmit(amount).map_err(|trouble| self.fail(trouble, &timeout))
+        let sent = self.conn().transmit(amount);
+        self.note_deaf();
+        sent.map_err(|trouble| self.fail(trouble, &timeout))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {

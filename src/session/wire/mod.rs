@@ -17,36 +17,38 @@ pub(crate) mod config;
 mod lease;
 #[cfg(feature = "tls")]
 mod own_tls;
+mod words;
 
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ureq::config::{Config, IpFamily};
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::time::Duration as Lapse;
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, ShutdownHandle};
 use ureq::{Agent, Error};
 
 use super::authority::Address;
-use super::call::{self, Order, Outbound, Used};
+use super::call::{self, Order};
 use super::cancel::{Canceller, Hold};
 use super::conn::Conn;
-use super::core::{Core, Place};
+use super::core::{Core, Place, Taken};
 use super::eviction::Eviction;
+use super::exchange::{Outbound, Used};
 use super::limits::{FOR_EVER, Limits};
 use super::open::{Family, Opening};
 use super::pipe::Pipe;
-use super::places::{Grant, Key, Opened, Taken, Want};
+use super::pool::places::{Grant, Key, Opened, Want};
 use super::proxy::Route;
 use super::trouble::Trouble;
 use asked::{has_own_tls, own_proxy};
 use lease::Lease;
 #[cfg(feature = "tls")]
 use own_tls::with_tls_of_request;
+use words::{allowed, reported};
 
 /// An agent whose connections come from the pool of this core: for the requests of the session.
 pub(crate) fn agent(core: &Arc<Core>, config: Config) -> Agent {
@@ -69,44 +71,6 @@ fn made(core: &Arc<Core>, config: Config, registers: bool) -> Agent {
         registers: AtomicBool::new(registers),
     };
     Agent::with_parts(config, connector, NoResolver)
-}
-
-/// The wait that ureq allows.
-fn allowed(timeout: &NextTimeout) -> Option<Duration> {
-    match timeout.after {
-        Lapse::Exact(after) => Some(after.min(FOR_EVER)),
-        Lapse::NotHappening => None,
-    }
-}
-
-/// An error of ours as ureq's: a wait that ended by time is ureq's own timeout.
-fn failed(error: io::Error, timeout: &NextTimeout) -> Error {
-    match error.kind() {
-        ErrorKind::WouldBlock => Error::Timeout(timeout.reason),
-        _ => Error::Io(error),
-    }
-}
-
-/// Trouble, told to the session past ureq, or to who uses the agent itself.
-fn reported(trouble: Trouble, ours: bool, timeout: &NextTimeout, in_body: bool) -> Error {
-    if ours {
-        call::note(|outcome| outcome.trouble = Some(trouble));
-        return Error::ConnectionFailed;
-    }
-    as_ureq(trouble, timeout, in_body)
-}
-
-/// Trouble as ureq's own error, for who uses the agent itself.
-fn as_ureq(trouble: Trouble, timeout: &NextTimeout, in_body: bool) -> Error {
-    match trouble {
-        Trouble::Late | Trouble::Silent(_) => Error::Timeout(timeout.reason),
-        Trouble::Shut => Error::Io(super::core::closed()),
-        Trouble::Full => Error::Timeout(timeout.reason),
-        Trouble::Unconnected(error) => failed(error, timeout),
-        Trouble::Ended(error) if !in_body => Error::Io(error),
-        // Some kinds are an orderly end of a body to ureq, and these are none.
-        other => Error::Io(io::Error::other(other)),
-    }
 }
 
 /// Names are looked up when a connection is opened, so nothing is looked up before a request.
@@ -158,11 +122,40 @@ impl Connector<()> for PoolConnector {
             self.registers.store(false, Ordering::Relaxed);
             return Ok(None);
         }
-        let order = call::take_order();
-        let ours = order.is_some();
-        // What goes through the agent itself is never replayed.
-        let order = order.unwrap_or_else(|| Order {
-            want: Want { fresh: false, to_the_last: false, idle_at_most: Duration::MAX },
+        let (order, ours) = match call::take_order() {
+            Some(order) => (Ok(order), true),
+            None => (self.order_of_agent(details), false),
+        };
+        let lent = order.and_then(|order| self.lend(details, order, ours)).map(Some);
+        lent.map_err(|trouble| reported(trouble, ours, &details.timeout, false))
+    }
+}
+
+fn unfit(what: &str) -> Trouble {
+    Trouble::Unconnected(io::Error::new(ErrorKind::InvalidInput, what.to_owned()))
+}
+
+impl PoolConnector {
+    fn register(&self, details: &ConnectionDetails) -> Result<(), Error> {
+        let closer = self.closer.get_or_init(|| Arc::new(Closer(Arc::downgrade(&self.core))));
+        let closer: Weak<Closer> = Arc::downgrade(closer);
+        (details.register_shutdown)(closer)
+    }
+
+    /// What a request through the agent itself wants. It is never replayed.
+    fn order_of_agent(&self, details: &ConnectionDetails) -> Result<Order, Trouble> {
+        let https = details.needs_tls();
+        let address = Address::of(details.uri).map_err(unfit)?;
+        let key =
+            Key::at(details.uri, &address, https).ok_or_else(|| unfit("it leads to no host"))?;
+        Ok(Order {
+            route: self.route(details, &address, https)?,
+            key,
+            want: Want {
+                fresh: !self.shares(details),
+                to_the_last: false,
+                idle_at_most: Duration::MAX,
+            },
             pinned: None,
             limits: Limits {
                 deadline: None,
@@ -172,18 +165,7 @@ impl Connector<()> for PoolConnector {
             },
             cancel: None,
             outbound: Outbound::default(),
-            route: None,
-        });
-        let lent = self.lend(details, order, ours).map(Some);
-        lent.map_err(|trouble| reported(trouble, ours, &details.timeout, false))
-    }
-}
-
-impl PoolConnector {
-    fn register(&self, details: &ConnectionDetails) -> Result<(), Error> {
-        let closer = self.closer.get_or_init(|| Arc::new(Closer(Arc::downgrade(&self.core))));
-        let closer: Weak<Closer> = Arc::downgrade(closer);
-        (details.register_shutdown)(closer)
+        })
     }
 
     /// A connection for this order.
@@ -196,48 +178,31 @@ impl PoolConnector {
         if self.core.is_forked() {
             return Err(Trouble::Forked);
         }
-        let unfit = |what: &str| {
-            Trouble::Unconnected(io::Error::new(ErrorKind::InvalidInput, what.to_owned()))
-        };
-        let https = details.needs_tls();
-        if self.core.options.https_only && !https {
+        let Order { key, want, route, .. } = order;
+        if self.core.options.https_only && !key.https {
             return Err(unfit("`https_only` allows no other scheme"));
         }
-        let address = Address::of(details.uri).map_err(unfit)?;
-        let key =
-            Key::at(details.uri, &address, https).ok_or_else(|| unfit("it leads to no host"))?;
-        let shared = ours || self.shares(details);
-        let until = order.limits.connect_until();
+        let shared = ours || !want.fresh;
         let cancel = order.cancel.as_ref();
-        let want = Want { fresh: order.want.fresh || !shared, ..order.want };
-        let grant = match order.pinned {
-            Some(taken) => Grant::Kept(taken),
-            None => self.core.checkout(&key, want, until, cancel)?,
-        };
-        let (used, pipe, hold, route) = match grant {
-            Grant::Kept(taken) => {
-                // Only where ureq's own head has to be changed, it matters.
-                let route = match ours {
-                    true => Route::Direct,
-                    false => self.route(details, &address, https)?,
-                };
-                let (taken, hold) = self.held(taken, cancel)?;
-                let used = Used { id: taken.id, idle: Some(taken.idle), born: taken.born };
-                (used, taken.pipe, hold, route)
-            }
-            Grant::Open(id) => {
-                let place = Place::new(&self.core, id);
-                let route = match order.route {
-                    Some(route) => route,
-                    None => self.route(details, &address, https)?,
-                };
-                let (pipe, hold) = self.open(details, &address, (&route, cancel), until, place)?;
-                (Used { id, idle: None, born: Instant::now() }, pipe, hold, route)
+        let (used, pipe, hold) = match order.pinned {
+            Some(taken) => self.kept(taken, cancel)?,
+            None => {
+                let until = order.limits.connect_until();
+                match self.core.checkout(&key, want, until, cancel)? {
+                    Grant::Kept(taken) => self.kept(taken, cancel)?,
+                    Grant::Open(id) => {
+                        let place = Place::new(&self.core, id);
+                        let (pipe, hold) =
+                            self.open(details, &key, (&route, cancel), until, place)?;
+                        (Used { id, idle: None, born: Instant::now() }, pipe, hold)
+                    }
+                }
             }
         };
         call::goes_out_on(used);
         let mut conn = Conn::new(&self.core, used, pipe, shared, order.limits);
         conn.held(hold);
+        // ureq's own head has to be changed only for requests of the agent.
         let forward = match route {
             Route::Forward(proxy) if !ours => Some((proxy, key)),
             _ => None,
@@ -248,16 +213,17 @@ impl PoolConnector {
         Ok(Lease::new(conn, ours, forward))
     }
 
-    /// A kept connection in the hands of who may cancel the request, if anybody may.
-    fn held(
+    /// A kept connection, registered with the request's canceller if it has one.
+    fn kept(
         &self,
         taken: Taken,
         cancel: Option<&Canceller>,
-    ) -> Result<(Taken, Option<Hold>), Trouble> {
-        let Some(cancel) = cancel else { return Ok((taken, None)) };
+    ) -> Result<(Used, Box<dyn Pipe>, Option<Hold>), Trouble> {
+        let used = Used { id: taken.id, idle: Some(taken.idle), born: taken.born };
+        let Some(cancel) = cancel else { return Ok((used, taken.conn, None)) };
         let socket = self.core.pool().socket(taken.id);
         match socket.and_then(|socket| cancel.hold(&socket)) {
-            Some(hold) => Ok((taken, Some(hold))),
+            Some(hold) => Ok((used, taken.conn, Some(hold))),
             None => {
                 self.core.leave_unused(taken, Eviction::NotReusable);
                 Err(Trouble::Cancelled)
@@ -293,7 +259,7 @@ impl PoolConnector {
     fn open(
         &self,
         details: &ConnectionDetails,
-        address: &Address,
+        key: &Key,
         (route, cancel): (&Route, Option<&Canceller>),
         until: Instant,
         mut place: Place,
@@ -304,7 +270,8 @@ impl PoolConnector {
             IpFamily::Ipv4Only => Family::Ipv4,
             IpFamily::Ipv6Only => Family::Ipv6,
         };
-        let https = details.needs_tls();
+        let https = key.https;
+        let address = Address::read(key.authority.as_str()).map_err(unfit)?;
         let mut opening = Opening {
             core: &self.core,
             id: place.id,
@@ -335,6 +302,7 @@ impl PoolConnector {
             // Of the server, and of no proxy on the way.
             expires: https.then(|| pipe.facts().expires).flatten(),
             warns_before: self.core.warns_before(),
+            wall: SystemTime::now(),
         };
         self.core.opened(place.id, opened).map_err(|_| Trouble::Shut)?;
         place.keep();

@@ -12,11 +12,10 @@ use ureq::unversioned::transport::{
     TransportAdapter,
 };
 
-use super::super::buffers::Buffers;
-use super::super::conn::Line;
+use super::super::buffers::{Buffers, Line};
 use super::super::facts::Facts;
 use super::super::pipe::{Pipe, Probe, Unwritten};
-use super::{allowed, failed};
+use super::words::{allowed, failed};
 
 /// A request with TLS settings of its own has them from ureq, and so ureq's own TLS.
 pub(super) fn with_tls_of_request(

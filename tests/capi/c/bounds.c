@@ -15,7 +15,8 @@ static void sane(int result, kb_link **link) {
 }
 
 static void heartbeats(void) {
-  const uint32_t ends[] = {1, 2, 999, 1001, 86400000, 0x7fffffff, 0x80000000u, KB_NONE - 1, KB_NONE};
+  const uint32_t ends[] = {1,          2,           999,         1001,   86400000,
+                           0x7fffffff, 0x80000000u, KB_NONE - 1, KB_NONE};
   size_t field, i;
   for (field = 0; field < 11; field++) {
     for (i = 0; i < sizeof ends / sizeof *ends; i++) {
@@ -108,16 +109,20 @@ static void framings(void) {
 
 static void targets(void) {
   static char text[100001];
-  const char *some[] = {"", " ", ":", "://", "tcp://", "tcp://:", "h:99999", "h:-1", "[::1", "[::1]:",
-                        "tcp://h:1/x?y#z", "\n:7", "h:7\r\nx", "redis://u:p@h", "http://", "a@b:c@d:7"};
+  const char *some[] = {"",         " ",     ":",        "://",     "tcp://",          "tcp://:",
+                        "h:99999",  "h:-1",  "[::1",     "[::1]:",  "tcp://h:1/x?y#z", "\n:7",
+                        "h:7\r\nx", "http://", "a@b:c@d:7", "redis://u:p@h"};
   size_t i;
   kb_link *link = NULL;
   for (i = 0; i < sizeof some / sizeof *some; i++) {
     sane(kb_watch(c, some[i], some[i], NULL, NULL, 0, NULL, 0, NULL, &link), &link);
   }
+  REFUSED(kb_watch(c, "tcp://u:p@h:7", NULL, NULL, NULL, 0, NULL, 0, NULL, &link), KB_EINVAL,
+          "has no login");
   memset(text, 'h', sizeof text - 1);
   sane(kb_watch(c, text, text, NULL, NULL, 0, NULL, 0, NULL, &link), &link);
-  sane(kb_watch(c, "127.0.0.1:1", text, NULL, text, sizeof text, text, sizeof text, NULL, &link), &link);
+  sane(kb_watch(c, "127.0.0.1:1", text, NULL, text, sizeof text, text, sizeof text, NULL, &link),
+          &link);
   sane(kb_watch(c, "127.0.0.1:1", NULL, NULL, "", 0, "", 0, NULL, &link), &link);
   sane(kb_watch(c, "127.0.0.1:1", NULL, NULL, NULL, 0, "", 0, NULL, &link), &link);
   sane(kb_watch(c, "127.0.0.1:1", NULL, NULL, "", 0, NULL, 0, NULL, &link), &link);
@@ -142,7 +147,8 @@ static void calls(void) {
   for (i = -5; i < -1; i++) {
     got.size = sizeof got;
     CHECK(kb_stop(c, i) == KB_EINVAL && kb_link_close(link, i) == KB_EINVAL);
-    CHECK(kb_link_recv(link, i, &got) == KB_EINVAL && kb_link_release(link, i, &fds[0]) == KB_EINVAL);
+    CHECK(kb_link_recv(link, i, &got) == KB_EINVAL && kb_link_release(link, i,
+            &fds[0]) == KB_EINVAL);
     CHECK(kb_link_send(link, "x", 1, INT_MIN, &number) == KB_EINVAL && number == 0);
   }
   /* On failure what comes out is nothing. */
@@ -158,7 +164,8 @@ static void calls(void) {
   CHECK(kb_event_fact(NULL, 0, &name, NULL) == KB_EINVAL && name == NULL);
   status.size = 7;
   CHECK(kb_link_status(link, &status) == KB_EINVAL);
-  CHECK(kb_link_send(link, "", 0, -1, NULL) == KB_OK && kb_link_send(link, NULL, 0, -1, NULL) == KB_OK);
+  CHECK(kb_link_send(link, "", 0, -1, NULL) == KB_OK && kb_link_send(link, NULL, 0, -1,
+          NULL) == KB_OK);
   CHECK(kb_link_send(link, "x", SIZE_MAX, -1, &number) == KB_EINVAL);
   CHECK(kb_link_send(link, "x\ny", 3, -1, &number) == KB_EINVAL && number == 0);
   CHECK(kb_link_answered(link, UINT64_MAX) == KB_OK); /* of what was sent, no more */

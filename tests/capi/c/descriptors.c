@@ -82,7 +82,8 @@ static void wrong_calls(void) {
     if (i == 2) result = kb_adopt(c, fds[0], NULL, &beat, NULL, NULL, &link);
     if (i == 3) result = kb_adopt(c, fds[0], NULL, &beat, &none, NULL, &link);
     if (i == 4) result = kb_adopt(c, fds[0], NULL, &beat, &framing, NULL, NULL);
-    if (i == 5) result = kb_adopt((kb_coordinator *)&none, fds[0], NULL, &beat, &framing, NULL, &link);
+    if (i == 5) result = kb_adopt((kb_coordinator *)&none, fds[0], NULL, &beat, &framing, NULL,
+            &link);
     if (i == 6) {
       none = framing;
       none.frames_capacity = (size_t)-1;

@@ -20,7 +20,6 @@ static void *waits_for_frames(void *link) {
 }
 
 static int inherited(void) {
-  char name[64];
   int leaks = 0;
   struct dirent *entry;
   DIR *dir = opendir("/proc/self/fd");
@@ -29,7 +28,6 @@ static int inherited(void) {
     int fd = atoi(entry->d_name), flags;
     if (entry->d_name[0] == '.' || fd < 3 || fd == dirfd(dir)) continue;
     flags = fcntl(fd, F_GETFD);
-    snprintf(name, sizeof name, "%d", fd);
     if (flags >= 0 && !(flags & FD_CLOEXEC)) leaks++;
   }
   closedir(dir);

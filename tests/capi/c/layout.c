@@ -38,6 +38,11 @@ int main(void) {
   AT(kb_status, cause, 112);
   AT(kb_status, peer, 208);
   CHECK(sizeof(kb_status) == 272);
+  AT(kb_session_settings, timeout_ms, 8);
+  AT(kb_session_settings, no_proxy, 44);
+  AT(kb_session_settings, user_agent, 48);
+  AT(kb_session_settings, proxy, 56);
+  CHECK(sizeof(kb_session_settings) == 64);
   CHECK(kb_version() == KB_VERSION);
   return 0;
 }

@@ -1,5 +1,5 @@
-/* A client on OpenSSL: one SSL object, one lock around it, a thread that reads. Its server sends each
- * line back from its end to its start, so a PING is answered by GNIP. */
+/* A client on OpenSSL: one SSL object, one lock around it, a thread that reads. Its server sends
+ * each line back from its end to its start, so a PING is answered by GNIP. */
 #include "legacy.h"
 
 #include <openssl/err.h>

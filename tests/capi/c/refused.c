@@ -47,26 +47,33 @@ int main(void) {
   REFUSED(kb_next_event(c, &event), KB_EBUSY, "no event waits");
 
   /* Text, bytes and numbers. */
-  REFUSED(kb_watch(c, NULL, NULL, NULL, NULL, 0, NULL, 0, NULL, &link), KB_EINVAL, "target is NULL");
+  REFUSED(kb_watch(c, NULL, NULL, NULL, NULL, 0, NULL, 0, NULL, &link), KB_EINVAL,
+          "target is NULL");
   CHECK(link == NULL);
   REFUSED(kb_watch(c, "\xff\xfe", NULL, NULL, NULL, 0, NULL, 0, NULL, &link), KB_EINVAL, "UTF-8");
-  REFUSED(kb_watch(c, "h:7", "\xff", NULL, NULL, 0, NULL, 0, NULL, &link), KB_EINVAL, "the name is");
+  REFUSED(kb_watch(c, "h:7", "\xff", NULL, NULL, 0, NULL, 0, NULL, &link), KB_EINVAL,
+          "the name is");
   REFUSED(kb_watch(c, "h:7", NULL, NULL, NULL, 5, NULL, 0, NULL, &link), KB_EINVAL, "length is 5");
-  REFUSED(kb_watch(c, "what://h:7", NULL, NULL, NULL, 0, NULL, 0, NULL, &link), KB_EINVAL, "scheme");
+  REFUSED(kb_watch(c, "what://h:7", NULL, NULL, NULL, 0, NULL, 0, NULL, &link), KB_EINVAL,
+          "scheme");
   REFUSED(kb_stop(c, -2), KB_EINVAL, "a timeout of -2 ms");
   beat.fall = 4000;
-  REFUSED(kb_watch(c, "h:7", NULL, &beat, NULL, 0, NULL, 0, NULL, &link), KB_EINVAL, "a fall of 4000");
+  REFUSED(kb_watch(c, "h:7", NULL, &beat, NULL, 0, NULL, 0, NULL, &link), KB_EINVAL,
+          "a fall of 4000");
   beat = rarely();
   beat.role = 9;
-  REFUSED(kb_watch(c, "h:7", NULL, &beat, NULL, 0, NULL, 0, NULL, &link), KB_EINVAL, "9 is no role");
+  REFUSED(kb_watch(c, "h:7", NULL, &beat, NULL, 0, NULL, 0, NULL, &link), KB_EINVAL,
+          "9 is no role");
   beat = rarely();
 
   /* Sizes. */
   beat.size = 0;
-  REFUSED(kb_watch(c, "h:7", NULL, &beat, NULL, 0, NULL, 0, NULL, &link), KB_EINVAL, "sizeof(kb_heartbeat)");
+  REFUSED(kb_watch(c, "h:7", NULL, &beat, NULL, 0, NULL, 0, NULL, &link), KB_EINVAL,
+          "sizeof(kb_heartbeat)");
   beat = rarely();
   framing.size = 1000000;
-  REFUSED(kb_connect(c, "h:7", NULL, &beat, &framing, NULL, &link), KB_EINVAL, "sizeof(kb_framing)");
+  REFUSED(kb_connect(c, "h:7", NULL, &beat, &framing, NULL, &link), KB_EINVAL,
+          "sizeof(kb_framing)");
   framing = lines();
   REFUSED(kb_connect(c, "h:7", NULL, &beat, NULL, NULL, &link), KB_EINVAL, "the framing is NULL");
   framing.prefix = 99;

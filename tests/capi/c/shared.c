@@ -1,5 +1,6 @@
-/* A service of several threads, which share what is theirs under a lock of theirs: for helgrind, which
- * is to find nothing. With an argument one of them forgets the lock, and it is to find that. */
+/* A service of several threads, which share what is theirs under a lock of theirs: for helgrind,
+ * which is to find nothing. With an argument one of them forgets the lock, and it is to find
+  * that. */
 #include "check.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -71,7 +72,8 @@ int main(int count, char **args) {
   CHECK(kb_adopt(c, fds[0], "press", &beat, &framing, &adopted, &adopted.link) == KB_OK);
   beat.interval_ms = 5;
   followed.fd = pipe[0];
-  CHECK(kb_follow(c, "line", KB_PIPE, &beat, &framing, send_beat, &followed, &followed.link) == KB_OK);
+  CHECK(kb_follow(c, "line", KB_PIPE, &beat, &framing, send_beat, &followed,
+          &followed.link) == KB_OK);
   expect(fds[1], "PING\n");
   for (i = 0; i < 4; i++) CHECK(pthread_create(&threads[i], NULL, bodies[i], &adopted) == 0);
   for (i = 0; i < 50; i++) say(fds[1], "done\n");

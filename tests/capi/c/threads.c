@@ -1,4 +1,5 @@
-/* Threads of the program: cancelled, interrupted, with little room, gone; and calls out of callbacks. */
+/* Threads of the program: cancelled, interrupted, with little room, gone; and calls out of
+ * callbacks. */
 #include "check.h"
 
 #include <limits.h>

@@ -287,6 +287,10 @@ fn a_file_is_shown_escaped_and_its_carets_stand_below_wide_letters() {
     let at = line.find(';').unwrap();
     let before = line[..at].chars().map(|c| if c == 'デ' { 2 } else { 1 }).sum::<usize>();
     assert_eq!(carets.find('^'), Some(before), "{err}");
+    // What was typed as two letters is shown so, and a tab as a tab.
+    let file = Scratch::new("[[target]]\nname = \"a\\tb\" ;\tfall = 0\nurl = 'h:1'\n");
+    let Done { err, .. } = run(&["--config", file.path()]);
+    assert!(err.contains("name = \"a\\tb\" ;\tfall"), "{err}");
 }
 
 #[test]

@@ -93,6 +93,19 @@ impl Kind {
         }
     }
 
+    /// Whether it is known at once, so that nobody need be asked.
+    pub fn is_clear(self) -> bool {
+        matches!(
+            self,
+            Kind::LinkDown
+                | Kind::AddressGone
+                | Kind::NoRoute
+                | Kind::Prohibited
+                | Kind::Killed
+                | Kind::Reset
+        )
+    }
+
     fn resets(self) -> bool {
         matches!(self, Kind::Killed | Kind::Reset)
     }

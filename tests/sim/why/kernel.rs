@@ -1,5 +1,5 @@
-//! A connection as this machine's kernel sees it: what waits, what is sent again, and the figures of
-//! it. It keeps to what Linux does, but for the loss probe before the first timeout.
+//! A connection as this machine's kernel sees it: what waits, what is sent again, and the figures.
+//! It keeps to what Linux does, but for the loss probe before the first timeout.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The inquiry in simulated worlds, beside the pulse: each fault is named in the worlds that contain
+//! The inquiry in simulated worlds, beside the pulse: each fault is named in the worlds that have
 //! it, nobody is blamed for what was not there, nothing is told twice, nobody is asked too often.
 //!
 //! It sees what is no part of the crate's interface, and so it is compiled into the crate's own
@@ -80,6 +80,25 @@ fn each_fault_is_named_in_the_worlds_that_contain_it() {
             world.check();
             world.expect(kind.names()[0], Confidence::Likely);
             world.expect_up();
+            if kind.is_clear() && !world.shared.opened.is_empty() {
+                world.fail("asked for what was known");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_never_there_is_told_by_the_first_attempt() {
+    for seed in seeds(0..20) {
+        for (kind, cause) in
+            [(Kind::Killed, Cause::Refused), (Kind::PathDead, Cause::ConnectTimeout)]
+        {
+            let params = Params::draw(seed);
+            let mut world = World::new(seed, params, 1).with(kind, Duration::ZERO, 100 * S);
+            world.run(300 * S);
+            world.check();
+            world.expect(cause, Confidence::Likely);
+            world.expect_up();
         }
     }
 }
@@ -132,6 +151,11 @@ fn where_every_host_is_silent_it_is_our_own_network_and_that_is_told_once() {
         let alarms = world.told().filter(|told| told.is_alarm).count();
         if alarms != 1 {
             world.fail(format!("{alarms} alarms"));
+        }
+        // A link says so with its state, and makes no event of its own of it.
+        let alone = |told: &&Told| told.state.is_none() && !told.is_alarm;
+        if world.told().filter(alone).any(|told| told.why.cause() == Cause::LocalNetwork) {
+            world.fail("told by each link");
         }
     }
 }

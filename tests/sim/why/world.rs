@@ -163,7 +163,7 @@ impl World {
         self.links.iter().flat_map(|link| &link.told)
     }
 
-    /// Nobody is blamed for what was not there, nothing is told twice, and nobody is asked too often.
+    /// Nobody is blamed for what was not there, nothing is told twice, nobody is asked too often.
     pub fn check(&self) {
         for link in &self.links {
             if let Some(failed) = link.failed.first() {

@@ -1,8 +1,6 @@
 //! Link: a connection that keepbeat looks after and the application talks on. Whole frames out,
 //! whole frames in, beats between them.
 
-mod login;
-mod received;
 mod settings;
 
 use std::fmt;
@@ -17,17 +15,11 @@ use crate::drive::feed::Feed;
 use crate::error::Error;
 use crate::event::{LinkId, Status};
 use crate::links::handle::Handle;
-use crate::links::in_band::outlet::{Command, Outlet, Patience};
+use crate::links::in_band::outlet::{Command, LINGER, Outlet, WriteLimit};
+use crate::links::in_band::received::{Received, Returned};
 use crate::sys::{Bell, Own};
 
-pub use login::Login;
-pub(crate) use login::LoginHook;
-pub use received::{Received, Returned};
 pub use settings::{Adopt, Connect};
-
-/// How long a closed link waits for the peer to close, too: closing with bytes unread would turn
-/// into a reset that takes our last frames with it.
-pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// How long a close with nothing to send waits for name resolution, as a stop does.
 const IN_RESOLUTION: Duration = Duration::from_millis(900);
@@ -145,7 +137,7 @@ impl Link {
 
     /// In a forked child nothing may be locked or written.
     fn at_home(&self) -> Result<&Held, Error> {
-        if self.held.is_forked() { Err(Error::forked()) } else { Ok(&self.held) }
+        self.held.at_home().ok_or_else(Error::forked)
     }
 
     /// Its number within its coordinator.
@@ -183,7 +175,7 @@ impl Link {
     /// its connection is down ([`Error::cause`]); the time was up while others wrote
     /// ([`Error::is_timeout`]); a forked child ([`Error::is_forked`]).
     pub fn send(&self, data: impl AsRef<[u8]>) -> Result<u64, Error> {
-        self.at_home()?.outlet.send(data.as_ref(), Patience::WriteTimeout, None)
+        self.at_home()?.outlet.send(data.as_ref(), WriteLimit::WriteTimeout, None)
     }
 
     /// As [`send`](Link::send), but does not wait: where it would have to, nothing is sent.
@@ -192,7 +184,7 @@ impl Link {
     ///
     /// As `send`; and [`Error::is_busy`] where it would have to wait.
     pub fn try_send(&self, data: impl AsRef<[u8]>) -> Result<u64, Error> {
-        self.at_home()?.outlet.send(data.as_ref(), Patience::Never, None)
+        self.at_home()?.outlet.send(data.as_ref(), WriteLimit::Never, None)
     }
 
     /// As [`send`](Link::send), but waits until `deadline` at most. A frame that was begun by then
@@ -202,7 +194,7 @@ impl Link {
     ///
     /// As `send`; [`Error::is_timeout`] where the deadline passed and nothing of it was sent.
     pub fn send_deadline(&self, data: impl AsRef<[u8]>, deadline: Instant) -> Result<u64, Error> {
-        self.at_home()?.outlet.send(data.as_ref(), Patience::Until(deadline), None)
+        self.at_home()?.outlet.send(data.as_ref(), WriteLimit::Until(deadline), None)
     }
 
     /// As [`send`](Link::send), and tells the number of the frame to `note` before a byte of it has
@@ -241,7 +233,7 @@ impl Link {
         deadline: Option<Instant>,
         note: impl FnOnce(u64),
     ) -> Result<u64, Error> {
-        let patience = deadline.map_or(Patience::WriteTimeout, Patience::Until);
+        let patience = deadline.map_or(WriteLimit::WriteTimeout, WriteLimit::Until);
         let mut note = Some(note);
         let mut once = |number| note.take().into_iter().for_each(|note| note(number));
         self.at_home()?.outlet.send(data.as_ref(), patience, Some(&mut once))

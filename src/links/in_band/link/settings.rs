@@ -8,8 +8,9 @@ use crossbeam_channel::Sender;
 
 use crate::error::Error;
 use crate::event::LinkId;
-use crate::links::in_band::link::{Login, LoginHook, Received};
+use crate::links::in_band::login::{Login, LoginHook};
 use crate::links::in_band::outlet::Meanwhile;
+use crate::links::in_band::received::Received;
 use crate::protocol::Rejected;
 use crate::target::Target;
 

@@ -8,9 +8,8 @@ use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
 use crate::counted::counted;
-use crate::net::connection::{Woke, end};
-use crate::net::inbox::Inbox;
-use crate::net::tls::{Layer, Opened};
+use crate::net::read_half::{ReadHalf, Woke, end};
+use crate::net::tls::Layer;
 use crate::sys;
 use crate::tcp_info::{TcpInfo, TcpState};
 
@@ -273,40 +272,34 @@ impl Outlet {
     }
 
     /// Reads what is there, without waiting, through TLS if there is some.
-    pub(in crate::links::in_band) fn receive(&self, socket: &Socket, inbox: &mut Inbox) -> Woke {
+    pub(in crate::links::in_band) fn receive(&self, read: &mut ReadHalf) -> Woke {
         let mut state = self.lock();
-        let peer = state.peer;
-        let Some(layer) = &mut state.layer else {
+        let State { layer, pending, .. } = &mut *state;
+        let Some(layer) = layer else {
             drop(state);
-            return match sys::recv_now(socket, inbox.space()) {
-                Ok(0) => Woke::Lost(end_of(socket, peer)),
-                Ok(n) => {
-                    inbox.filled(n);
-                    Woke::Bytes
-                }
-                Err(error) => Woke::of(&error, peer),
+            let result = sys::recv_now(&*read.socket, read.inbox.space());
+            return match result {
+                Ok(0) => Woke::Lost(end_of(&read.socket, read.peer)),
+                result => read.on_read(None, result, |_, _| Ok(())),
             };
         };
         // What it has and did not hand on comes first: it takes no more while it is full.
-        if let Some(woke) = opened(layer, inbox, peer) {
+        if let Some(woke) = read.opened(Some(layer)) {
+            read.looked = false;
             return woke;
         }
-        match sys::recv_now(socket, layer.space()) {
-            Ok(0) => return Woke::Lost(end_of(socket, peer)),
-            Ok(n) => layer.filled(n, peer),
-            Err(error) => return Woke::of(&error, peer),
+        match sys::recv_now(&*read.socket, layer.space()) {
+            Ok(0) => Woke::Lost(end_of(&read.socket, read.peer)),
+            result => read.on_read(Some(layer), result, |_, answer| {
+                pending.append(answer);
+                Ok(())
+            }),
         }
-        let answer = layer.seal(&[]).to_vec();
-        let woke = opened(layer, inbox, peer).unwrap_or(Woke::Bytes);
-        state.pending.append(&answer);
-        woke
     }
 
     /// What TLS has opened and not yet handed on.
-    pub(in crate::links::in_band) fn opened(&self, inbox: &mut Inbox) -> Option<Woke> {
-        let mut state = self.lock();
-        let peer = state.peer;
-        opened(state.layer.as_mut()?, inbox, peer)
+    pub(in crate::links::in_band) fn opened(&self, read: &mut ReadHalf) -> Option<Woke> {
+        read.opened(self.lock().layer.as_deref_mut())
     }
 }
 
@@ -320,14 +313,5 @@ fn end_of(socket: &Socket, peer: SocketAddr) -> Loss {
             _ => Loss::new(Cause::Reset, format!("{peer}: connection reset by peer")),
         },
         _ => end(peer),
-    }
-}
-
-fn opened(layer: &mut Layer, inbox: &mut Inbox, peer: SocketAddr) -> Option<Woke> {
-    match layer.open_into(inbox) {
-        Opened::Bytes => Some(Woke::Bytes),
-        Opened::Closed => Some(Woke::Lost(end(peer))),
-        Opened::Lost(loss) => Some(Woke::Lost(loss)),
-        Opened::Nothing => None,
     }
 }

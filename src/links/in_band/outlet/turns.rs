@@ -10,17 +10,17 @@ const UNFAIR: Duration = Duration::from_millis(1);
 
 /// A place in the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place(u64);
+pub(super) struct Ticket(u64);
 
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     next: u64,
-    line: VecDeque<(Place, Instant)>,
+    line: VecDeque<(Ticket, Instant)>,
 }
 
 impl Turns {
     /// Whether whoever has this place, or none yet, may write now.
-    pub(super) fn is_turn(&self, place: Option<Place>) -> bool {
+    pub(super) fn is_turn(&self, place: Option<Ticket>) -> bool {
         match (self.line.front(), place) {
             (None, _) => true,
             (Some((first, _)), Some(place)) => *first == place,
@@ -29,16 +29,16 @@ impl Turns {
     }
 
     /// Takes a place at the end, unless one is held already.
-    pub(super) fn queue(&mut self, place: &mut Option<Place>) {
+    pub(super) fn queue(&mut self, place: &mut Option<Ticket>) {
         if place.is_none() {
             self.next += 1;
-            *place = Some(Place(self.next));
-            self.line.push_back((Place(self.next), Instant::now()));
+            *place = Some(Ticket(self.next));
+            self.line.push_back((Ticket(self.next), Instant::now()));
         }
     }
 
     /// Gives it up.
-    pub(super) fn leave(&mut self, place: Option<Place>) {
+    pub(super) fn leave(&mut self, place: Option<Ticket>) {
         if let Some(place) = place {
             self.line.retain(|(other, _)| *other != place);
         }

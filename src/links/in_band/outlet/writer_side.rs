@@ -8,9 +8,9 @@ use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
 use crate::error::Error;
-use crate::net::connection::{Sent, send_some};
+use crate::net::write_half::{Sent, send_some};
 
-use super::{Meanwhile, Outlet, Patience, SocketAddr, Stage, State};
+use super::{Meanwhile, Outlet, SocketAddr, Stage, State, WriteLimit};
 
 /// What can be done with a frame.
 enum Way {
@@ -23,7 +23,7 @@ enum Way {
 struct When {
     start: Instant,
     until: Instant,
-    patience: Patience,
+    patience: WriteLimit,
 }
 
 /// The turn of a writer whose `note` runs: a panic of that must not keep it for ever.
@@ -41,15 +41,15 @@ impl Outlet {
     pub(crate) fn send(
         &self,
         data: &[u8],
-        patience: Patience,
+        patience: WriteLimit,
         note: Option<&mut dyn FnMut(u64)>,
     ) -> Result<u64, Error> {
         let frame = self.wrap(data)?;
         let start = Instant::now();
         let until = match patience {
-            Patience::Never => start,
-            Patience::Until(until) => until,
-            Patience::WriteTimeout => start + self.write_timeout,
+            WriteLimit::Never => start,
+            WriteLimit::Until(until) => until,
+            WriteLimit::WriteTimeout => start + self.write_timeout,
         };
         let when = When { start, until, patience };
         let (mut state, mut way) = self.wait_for_turn(self.lock(), when, false);
@@ -147,7 +147,8 @@ impl Outlet {
         while !state.pending.is_empty() {
             let before = state.pending.len();
             state = self.write_pending(state, self.limit_of(patience, until));
-            let moved = matches!(patience, Patience::WriteTimeout) && state.pending.len() < before;
+            let moved =
+                matches!(patience, WriteLimit::WriteTimeout) && state.pending.len() < before;
             if state.broken.is_some() || !state.pending.is_empty() && !moved {
                 self.free(&mut state);
                 return match state.broken.clone() {
@@ -178,7 +179,7 @@ impl Outlet {
             Sent::All(_) => bytes.len(),
         };
         if done < bytes.len() {
-            if let Patience::WriteTimeout = patience {
+            if let WriteLimit::WriteTimeout = patience {
                 self.free(&mut state);
                 return Err(self.give_up(&mut state, patience, start, done));
             }
@@ -205,10 +206,10 @@ impl Outlet {
 
     /// Until when a write may wait from now: the write timeout counts from the last progress, and
     /// from when the turn came.
-    fn limit_of(&self, patience: Patience, until: Instant) -> Instant {
+    fn limit_of(&self, patience: WriteLimit, until: Instant) -> Instant {
         match patience {
-            Patience::WriteTimeout => Instant::now() + self.write_timeout,
-            Patience::Never | Patience::Until(_) => until,
+            WriteLimit::WriteTimeout => Instant::now() + self.write_timeout,
+            WriteLimit::Never | WriteLimit::Until(_) => until,
         }
     }
 
@@ -217,7 +218,7 @@ impl Outlet {
         socket: &Socket,
         peer: SocketAddr,
         bytes: &[u8],
-        patience: Patience,
+        patience: WriteLimit,
         until: Instant,
     ) -> Sent {
         let mut done = 0;
@@ -225,7 +226,7 @@ impl Outlet {
             match send_some(socket, peer, &bytes[done..], self.limit_of(patience, until)) {
                 Sent::Part(n) => {
                     done += n;
-                    if n == 0 || !matches!(patience, Patience::WriteTimeout) {
+                    if n == 0 || !matches!(patience, WriteLimit::WriteTimeout) {
                         return Sent::Part(done);
                     }
                 }
@@ -235,8 +236,14 @@ impl Outlet {
     }
 
     /// The caller could not write it all in time.
-    fn give_up(&self, state: &mut State, patience: Patience, start: Instant, done: usize) -> Error {
-        if let Patience::WriteTimeout = patience {
+    fn give_up(
+        &self,
+        state: &mut State,
+        patience: WriteLimit,
+        start: Instant,
+        done: usize,
+    ) -> Error {
+        if let WriteLimit::WriteTimeout = patience {
             let what = if done == 0 { "nothing" } else { "a part of a frame" };
             let detail = format!(
                 "{what} could be written within {:?}: the peer does not read",
@@ -274,7 +281,7 @@ impl State {
     }
 
     /// The time is up, and nothing of the frame is out.
-    fn not_now(&self, patience: Patience, waited: Duration) -> Error {
+    fn not_now(&self, patience: WriteLimit, waited: Duration) -> Error {
         let why = match &self.stage {
             Stage::Waiting(_) if self.queue.is_empty() => "no connection stands yet",
             Stage::Waiting(_) => "no connection stands, and the queue is full",
@@ -282,7 +289,7 @@ impl State {
             _ => "others write, or the peer does not read",
         };
         match patience {
-            Patience::Never => Error::busy(format!("nothing was sent: {why}")),
+            WriteLimit::Never => Error::busy(format!("nothing was sent: {why}")),
             _ => Error::unsent(format!("nothing was sent within {waited:.1?}: {why}")),
         }
     }

@@ -1,16 +1,23 @@
 //! What a pool is made of: places for connections, what a request may be given, and what it gets.
 
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::Receiver;
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
 
-use super::authority::Address;
-use super::idle_limit::lately;
-use super::pipe::Pipe;
+use super::super::authority::Address;
+use super::super::idle_limit::lately;
+
+/// What a pool keeps without knowing what it is.
+pub(crate) trait Keeps {
+    /// A connection.
+    type Conn;
+    /// By which a connection in use can be ended, and an idle one watched.
+    type Socket: Clone;
+    /// By which somebody who waits is told.
+    type Waiter;
+}
 
 /// How many connections, and how long.
 #[derive(Clone, Debug)]
@@ -30,14 +37,14 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// None without a host, or where it is none. User and password are no part of it, nor is the
-    /// port that goes without saying.
-    pub(crate) fn of(uri: &Uri) -> Option<Key> {
+    /// Of a URL that says no more than it has to: one that was checked before.
+    pub(crate) fn of_checked(uri: &Uri) -> Option<Key> {
         let https = uri.scheme_str() == Some("https");
-        Key::at(uri, &Address::of(uri).ok()?, https)
+        Some(Key { https, authority: uri.authority()?.clone() })
     }
 
-    /// The same, where the address was read already.
+    /// Of any URL, whose address was read already. User and password are no part of it, nor is the
+    /// port that goes without saying.
     pub(crate) fn at(uri: &Uri, address: &Address, https: bool) -> Option<Key> {
         let authority = match address.is_bare(https) {
             true => uri.authority()?.clone(),
@@ -64,21 +71,21 @@ impl SlotId {
     }
 }
 
-#[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct Slot<K: Keeps> {
     pub(super) generation: u32,
     /// None: the place is free.
-    pub(super) taken: Option<Member>,
+    pub(super) taken: Option<Member<K>>,
 }
 
 /// A connection that is counted, whoever holds it.
-#[derive(Debug)]
-pub(super) struct Member {
+pub(super) struct Member<K: Keeps> {
     pub(super) host: usize,
     pub(super) born: Instant,
     pub(super) dies: Instant,
-    pub(super) socket: Option<Arc<TcpStream>>,
-    pub(super) idle: Option<Idle>,
+    pub(super) socket: Option<K::Socket>,
+    pub(super) idle: Option<Idle<K::Conn>>,
+    /// It was let go, and is about to be closed.
+    pub(super) leaving: bool,
     /// The watcher sees its end.
     pub(super) watched: bool,
     /// Bytes wake the watcher.
@@ -89,10 +96,25 @@ pub(super) struct Member {
     pub(super) said: Option<(Duration, Instant)>,
 }
 
-#[derive(Debug)]
-pub(super) struct Idle {
-    pub(super) pipe: Box<dyn Pipe>,
+pub(super) struct Idle<C> {
+    /// None while somebody looks at it.
+    pub(super) conn: Option<C>,
     pub(super) since: Instant,
+}
+
+/// What a look at an idle connection showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Nothing: it can be used.
+    Quiet,
+    /// Bytes that nobody asked for.
+    Bytes,
+    /// The peer has closed it in an orderly way.
+    Closed,
+    /// The kernel has given it up for want of an answer.
+    Silent,
+    /// It was reset, or is broken otherwise.
+    Reset,
 }
 
 /// What a request may be given.
@@ -109,24 +131,25 @@ pub(crate) struct Want {
 
 /// A kept connection for a request.
 #[derive(Debug)]
-pub(crate) struct Taken {
+pub(crate) struct Taken<C> {
     pub(crate) id: SlotId,
-    pub(crate) pipe: Box<dyn Pipe>,
+    pub(crate) conn: C,
     pub(crate) idle: Duration,
     pub(crate) born: Instant,
 }
 
 #[derive(Debug)]
-pub(crate) enum Grant {
-    Kept(Taken),
+pub(crate) enum Grant<C> {
+    Kept(Taken<C>),
     /// Room for a connection to open.
     Open(SlotId),
 }
 
-pub(crate) enum Checkout {
-    Granted(Grant),
-    /// All are in use: wait here.
-    Wait(u64, Receiver<Grant>),
+#[derive(Debug)]
+pub(crate) enum Checkout<C> {
+    Granted(Grant<C>),
+    /// All are in use: the waiter with this number is in the queue.
+    Wait(u64),
     Closed,
 }
 
@@ -139,9 +162,11 @@ pub(crate) struct Opened {
     pub(crate) expires: Option<SystemTime>,
     /// How long before that a warning is worth it.
     pub(crate) warns_before: Option<Duration>,
+    /// What the clock on the wall says.
+    pub(crate) wall: SystemTime,
 }
 
-impl Member {
+impl<K: Keeps> Member<K> {
     /// What the server says of it, and not so long ago.
     pub(super) fn said(&self, now: Instant) -> Option<Duration> {
         lately(now, self.said)

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::authority::Address;
-use super::event::HostStats;
-use super::idle_limit::IdleLimit;
+use super::super::authority::Address;
+use super::super::event::HostStats;
+use super::super::idle_limit::IdleLimit;
+use super::super::proxy::at;
 use super::places::Key;
-use super::proxy::at;
 use crate::drive::certificate::Certificate;
 
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Host {
     pub(super) idle: Vec<u32>,
     /// Open connections, idle or in use, and those about to be opened.
     pub(super) open: usize,
+    /// Those that were let go, and may not be closed yet.
+    pub(super) leaving: usize,
 }
 
 impl Host {
@@ -43,6 +45,7 @@ impl Host {
             certificate: Certificate::default(),
             idle: Vec::new(),
             open: 0,
+            leaving: 0,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::links::in_band::Conversation;
+use crate::cause::Loss;
 use crate::protocol::Rejected;
 
 /// What logs in on each new connection: see [`Connect::login`](crate::Connect::login).
@@ -13,6 +13,18 @@ pub(crate) type LoginHook = Box<dyn FnMut(&mut Login<'_>) -> Result<(), Rejected
 ///
 /// All of it must be through within the heartbeat's connect timeout.
 pub struct Login<'a>(pub(crate) &'a mut dyn Conversation);
+
+/// What a login does with a new connection.
+pub(crate) trait Conversation {
+    fn connection(&self) -> u64;
+
+    fn peer(&self) -> SocketAddr;
+
+    fn send(&mut self, data: &[u8]) -> Result<(), Loss>;
+
+    /// The next frame of data, whole.
+    fn receive(&mut self) -> Result<Vec<u8>, Loss>;
+}
 
 impl Login<'_> {
     /// The number of this connection on its link, from 1.
