@@ -323,6 +323,7 @@ mod tests {
             gate: Gate::new(1, now),
             resolve: Box::new(by_system),
             timer_slack: Duration::ZERO,
+            background: false,
             promised: AtomicU64::new(0),
             readers: Arc::default(),
             sides: Sides::new(0, 0, now),
