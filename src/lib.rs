@@ -111,11 +111,11 @@ pub mod pulse;
 #[cfg(feature = "session")]
 pub mod session;
 
+mod base;
 mod cause;
 mod coordinator;
 mod counted;
 mod diagnose;
-mod drive;
 mod error;
 mod event;
 mod event_queue;
@@ -150,9 +150,9 @@ pub use link_id::LinkId;
 pub use links::follow::follower::{Follower, Following};
 pub use links::in_band::link::{Adopt, Connect, Link};
 pub use links::in_band::login::Login;
-pub use links::in_band::received::{Received, Returned};
 pub use links::observe::observer::{Observe, Observed};
 pub use links::observe::snapshot::Snapshot;
+pub use links::out::received::{Received, Returned};
 pub use links::respond::{Responder, ResponderBuilder};
 pub use protocol::{ConnectOnly, Exchange, Framed, Http, Line, Prefix, Protocol, Redis, Steps};
 pub use pulse::{Pace, Patience, Rtt};

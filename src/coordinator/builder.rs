@@ -7,17 +7,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::drive::feed::Feed;
-use crate::drive::gate::Gate;
-use crate::drive::queues::Queues;
-use crate::drive::readers::Readers;
-use crate::drive::resolve::{Resolve, by_system};
-use crate::drive::side::Sides;
-use crate::drive::{self, Shared, spawn};
+use crate::base::gate::Gate;
+use crate::base::spawn;
 use crate::error::Error;
+use crate::links::out::feed::Feed;
+use crate::links::out::queues::Queues;
+use crate::links::out::readers::Readers;
+use crate::links::resolve::{Resolve, by_system};
+use crate::links::seat::Shared;
+use crate::links::side::Sides;
 use crate::sys::Own;
 
 use super::links::Links;
+use super::thread;
 use super::{Coordinator, Inner, MOST_EVENTS};
 
 /// Of so many links at once side connections are made.
@@ -149,7 +151,7 @@ impl Builder {
             let links = Arc::clone(&links);
             let readers = Arc::clone(&readers);
             let let_go = move |ended| super::locked(&links).join_ended(ended);
-            move || drive::run_coordinator(feed, reports, queues, quit, readers, let_go)
+            move || thread::run(feed, reports, queues, quit, readers, let_go)
         };
         let thread = spawn::spawn("keepbeat", spawn::STACK, body)
             .map_err(|error| Error::io("no thread for the coordinator", error))?;

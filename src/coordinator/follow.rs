@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::drive::limits::Needs;
+use crate::base::limits::Needs;
 use crate::error::Error;
 use crate::heartbeat::Heartbeat;
 use crate::links::follow::follower::{Follower, Following};

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
-use crate::drive::limits::Room;
-use crate::drive::spawn::Thread;
-use crate::drive::stopping::Patience;
+use crate::base::limits::Room;
+use crate::base::spawn::Thread;
+use crate::base::stopping::Patience;
 use crate::error::Error;
 use crate::event::LinkId;
 use crate::links::handle::Handle;

@@ -6,6 +6,7 @@ mod follow;
 mod in_band;
 mod links;
 mod observe;
+pub(crate) mod thread;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,11 +16,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded};
 use log::warn;
 
-use crate::drive::limits::Needs;
-use crate::drive::queues::Queues;
-use crate::drive::spawn::{self, Thread};
-use crate::drive::stopping::{self, Patience};
-use crate::drive::{self, Seat, Shared};
+use crate::base::limits::Needs;
+use crate::base::spawn::{self, Thread};
+use crate::base::stopping::{self, Patience};
 use crate::error::Error;
 use crate::event::{Event, Identity, LinkId, Status};
 use crate::event_queue::EventQueue;
@@ -28,6 +27,10 @@ use crate::links::dial::{Dialer, Promise};
 use crate::links::driver::Driver;
 use crate::links::handle::Handle;
 use crate::links::medium::Medium;
+use crate::links::out::queues::Queues;
+use crate::links::seat;
+use crate::links::seat::Seat;
+use crate::links::seat::Shared;
 use crate::links::watch::watch;
 use crate::net::tls::Secure;
 use crate::protocol::Protocol;
@@ -182,7 +185,7 @@ impl Coordinator {
         let (theirs, shared) = (Arc::clone(&handle), Arc::clone(&self.own.shared));
         let mut driver = Box::new(make(Seat { handle: theirs, shared, seed }));
         let (theirs, shared) = (Arc::clone(&handle), Arc::clone(&self.own.shared));
-        let body = move || drive::run(theirs, &shared, interval, move || driver.run());
+        let body = move || seat::run(theirs, &shared, interval, move || driver.run());
         let thread = format!("keepbeat-{}", id.0);
         let mut links = self.links()?;
         if links.stopped {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::drive::limits::Needs;
+use crate::base::limits::Needs;
 use crate::error::Error;
 use crate::heartbeat::Heartbeat;
 use crate::links::observe::observer::{Observe, Observed};

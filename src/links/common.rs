@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::drive::Seat;
-use crate::drive::inquiry::Inquiry;
 use crate::heartbeat::Heartbeat;
 use crate::links::handle::Handle;
+use crate::links::inquiry::Inquiry;
 use crate::links::reporter::Reporter;
+use crate::links::seat::Seat;
 use crate::pulse::{Input, Pulse};
 
 /// What every link has, whatever carries it.

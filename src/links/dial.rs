@@ -7,11 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
-use crate::drive::Shared;
-use crate::drive::resolve;
 use crate::heartbeat::Heartbeat;
 use crate::links::connect::connect;
 use crate::links::handle::Handle;
+use crate::links::resolve;
+use crate::links::seat::Shared;
 use crate::net::connection::Connection;
 use crate::net::tls::Secure;
 use crate::target::Target;

@@ -27,8 +27,8 @@
 use std::time::Instant;
 
 use crate::cause::{Cause, Loss};
-use crate::drive::looks::{Found, look_at};
 use crate::links::common::Common;
+use crate::links::inquiry::looks::{Found, look_at};
 use crate::links::medium::{Due, Medium, Passed};
 use crate::pulse::{Input, Output, Patience, Report};
 use crate::sys;
@@ -215,15 +215,16 @@ mod tests {
     use socket2::Socket;
 
     use super::*;
-    use crate::drive::feed::Feed;
-    use crate::drive::gate::Gate;
-    use crate::drive::resolve::by_system;
-    use crate::drive::scene::{Allowed, Scene};
-    use crate::drive::side::Sides;
-    use crate::drive::{Seat, Shared};
+    use crate::base::gate::Gate;
     use crate::event::{Identity, LinkId};
     use crate::heartbeat::Heartbeat;
     use crate::links::handle::Handle;
+    use crate::links::out::feed::Feed;
+    use crate::links::resolve::by_system;
+    use crate::links::seat::Seat;
+    use crate::links::seat::Shared;
+    use crate::links::side::Sides;
+    use crate::links::socket_view::{Allowed, SocketView};
     use crate::pulse::Pulse;
     use crate::state::State;
     use crate::tcp_info::TcpInfo;
@@ -239,7 +240,7 @@ mod tests {
         is_open: bool,
     }
 
-    impl Scene for Toy {
+    impl SocketView for Toy {
         fn look(&self) -> Option<TcpInfo> {
             None
         }

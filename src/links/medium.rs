@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use socket2::Socket;
 
 use crate::cause::Loss;
-use crate::drive::scene::Scene;
 use crate::heartbeat::Heartbeat;
 use crate::links::common::Common;
+use crate::links::socket_view::SocketView;
 use crate::pulse::{Input, Report};
 
 /// When a wait is over.
@@ -32,8 +32,8 @@ pub(crate) enum Passed {
 
 /// Called by the driver, which keeps the order of the steps. What a medium
 /// finds it tells by [`Common::tell`]. Where the driver also asks what may be seen of the link, the
-/// medium is its own [`Scene`].
-pub(crate) trait Medium: Scene + Sized {
+/// medium is its own [`SocketView`].
+pub(crate) trait Medium: SocketView + Sized {
     /// Whether a beat that is not answered is looked at on the socket.
     const LOOKS: bool;
 

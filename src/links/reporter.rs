@@ -8,10 +8,10 @@ use log::{debug, info, trace, warn};
 
 use crate::cause::{Cause, Loss};
 use crate::diagnose::Diagnosis;
-use crate::drive::certificate::Certificate;
-use crate::drive::feed::Feed;
 use crate::event::{Event, EventKind, Status};
+use crate::links::certificate::Certificate;
 use crate::links::handle::Handle;
+use crate::links::out::feed::Feed;
 use crate::net::connection::Connection;
 use crate::net::tls::Secure;
 use crate::pulse::{Report, Rtt};

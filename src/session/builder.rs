@@ -27,8 +27,8 @@ use super::retry::Retry;
 use super::source::Source;
 use super::warm::{Warm, Warmer};
 use super::wire::config;
-use crate::drive::resolve::{self, Resolve};
 use crate::error::Error;
+use crate::links::resolve::{self, Resolve};
 
 /// Settings of a [`Session`].
 ///

@@ -10,9 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::limits::LOOK;
-use crate::drive::guarded::caught;
-use crate::drive::resolve::Resolve;
-use crate::drive::spawn;
+use crate::base::spawn;
+use crate::links::resolve::Resolve;
+use crate::protocol::guarded::caught;
 
 /// The system's resolver tells no lifetime. A minute is what most names are given.
 const TTL: Duration = Duration::from_secs(60);

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::warn;
 use ureq::http::Method;
 
-use crate::drive::spawn;
+use crate::base::spawn;
 use crate::sys;
 
 /// It runs what a request runs.

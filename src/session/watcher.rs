@@ -13,7 +13,7 @@ use std::time::Duration;
 use log::{debug, warn};
 
 use super::pool::places::SlotId;
-use crate::drive::spawn::{self, Thread};
+use crate::base::spawn::{self, Thread};
 use crate::sys::{self, Epoll, Happened, Interest};
 
 /// The watcher calls nothing of the user's.

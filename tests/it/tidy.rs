@@ -68,7 +68,7 @@ fn the_pulse_is_pure() {
     ];
     let pulse = sources().into_iter().filter(|source| source.is_in("src/pulse"));
     hold(
-        "src/pulse decides and never acts: pass time and randomness in, let src/drive act",
+        "src/pulse decides and never acts: pass time and randomness in, let src/links act",
         pulse.flat_map(|source| lines_with(&source, &impure)).collect(),
     );
 }
@@ -89,12 +89,12 @@ fn a_diagnosis_is_decided_without_clocks_and_sockets() {
         "crate::sys",
         "crate::net",
         "crate::links",
-        "crate::drive",
+        "crate::links::seat",
         "crate::session",
     ];
     let diagnose = sources().into_iter().filter(|source| source.is_in("src/diagnose"));
     hold(
-        "src/diagnose decides: pass times and facts in, let src/drive/inquiry look, ask and tell",
+        "src/diagnose decides: pass times and facts in, let src/links/inquiry look, ask and tell",
         diagnose.flat_map(|source| lines_with(&source, &impure)).collect(),
     );
 }

@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::cause::Loss;
-use crate::drive::feed::Feed;
 use crate::error::Error;
 use crate::event::{LinkId, Status};
 use crate::links::follow::intake::Intake;
 use crate::links::handle::Handle;
+use crate::links::out::feed::Feed;
 use crate::state::State;
 use crate::sys::Own;
 use crate::transport::Transport;

@@ -21,13 +21,13 @@ use crossbeam_channel::Receiver;
 use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
-use crate::drive::Seat;
-use crate::drive::scene::{Allowed, Scene};
 use crate::heartbeat::Heartbeat;
 use crate::links::common::Common;
 use crate::links::driver::Driver;
 use crate::links::handle::{Handle, Wake};
 use crate::links::medium::{Due, Medium, Passed};
+use crate::links::seat::Seat;
+use crate::links::socket_view::{Allowed, SocketView};
 use crate::pulse::{Input, Pulse, Report};
 use crate::state::State;
 use crate::tcp_info::TcpInfo;
@@ -250,7 +250,7 @@ impl Follow {
 }
 
 /// The connection is the application's, and nothing is seen of it.
-impl Scene for Follow {
+impl SocketView for Follow {
     fn look(&self) -> Option<TcpInfo> {
         None
     }

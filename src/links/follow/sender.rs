@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender as Channel, bounded};
 use log::warn;
 
+use crate::base::spawn::{self, Thread};
 use crate::cause::{Cause, Loss};
-use crate::drive::spawn::{self, Thread};
 use crate::links::handle::Handle;
 use crate::protocol::guarded::caught;
 

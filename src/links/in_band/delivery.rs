@@ -6,13 +6,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::cause::Loss;
-use crate::drive::readers::{Readers, Slow};
 use crate::event::LinkId;
-use crate::links::in_band::received::Received;
+use crate::links::out::readers::{Readers, Slow};
+use crate::links::out::received::Received;
 use crate::sys::Bell;
 
-use super::frame_queue::To;
 use super::outlet::Remains;
+use crate::links::out::frame_queue::To;
 
 /// How soon a reader that had no room is looked at again: less and less often, while it takes
 /// nothing. After the last the coordinator's thread looks for all links at once.

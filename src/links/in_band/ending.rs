@@ -11,7 +11,7 @@ use crate::cause::{Cause, Loss};
 use crate::counted::counted;
 use crate::error::Error;
 use crate::links::in_band::outlet::LINGER;
-use crate::links::in_band::received::Returned;
+use crate::links::out::received::Returned;
 use crate::net::read_half::{ReadHalf, Woke, end, loss_of};
 use crate::pulse::Input;
 use crate::sys;

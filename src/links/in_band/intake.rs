@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::cause::Loss;
-use crate::links::in_band::received::Received;
+use crate::links::out::received::Received;
 use crate::net::inbox::Next;
 use crate::protocol::Frame;
 use crate::pulse::Input;

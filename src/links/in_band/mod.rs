@@ -6,7 +6,6 @@
 
 mod delivery;
 mod ending;
-pub(crate) mod frame_queue;
 mod greeting;
 mod intake;
 mod last_look;
@@ -14,7 +13,6 @@ pub(crate) mod link;
 pub(crate) mod login;
 pub(crate) mod outlet;
 mod pending;
-pub(crate) mod received;
 mod waiting;
 
 use std::net::SocketAddr;
@@ -24,8 +22,6 @@ use std::time::Instant;
 use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
-use crate::drive::Seat;
-use crate::drive::scene::{Allowed, Scene};
 use crate::heartbeat::Heartbeat;
 use crate::links::common::Common;
 use crate::links::connect::set_options;
@@ -33,6 +29,8 @@ use crate::links::dial::Dialer;
 use crate::links::driver::Driver;
 use crate::links::handle::{Handle, Wake};
 use crate::links::medium::{Due, Medium, Passed};
+use crate::links::seat::Seat;
+use crate::links::socket_view::{Allowed, SocketView};
 use crate::net::inbox::Inbox;
 use crate::net::read_half::{ReadHalf, Woke};
 use crate::net::tls::Layer;
@@ -42,11 +40,11 @@ use crate::role::Role;
 use crate::sys::Bell;
 use crate::tcp_info::TcpInfo;
 
+use crate::links::out::frame_queue::To;
+use crate::links::out::received::Received;
 use delivery::Delivery;
-use frame_queue::To;
 use login::LoginHook;
 use outlet::{Outlet, Pushed, Remains};
-use received::Received;
 
 /// Bytes that wait in the socket and are not on their way yet: more would only make a beat wait
 /// behind them. Of the application's data the rest waits in its threads.
@@ -405,7 +403,7 @@ impl InBand {
 }
 
 /// What an inquiry may see of a link that carries data.
-impl Scene for InBand {
+impl SocketView for InBand {
     fn look(&self) -> Option<TcpInfo> {
         TcpInfo::of(&*self.line.as_ref()?.read.socket).ok()
     }

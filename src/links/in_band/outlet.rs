@@ -32,7 +32,7 @@ use crate::protocol::guarded::caught;
 use crate::sys::Bell;
 
 use super::pending::Pending;
-use crate::links::in_band::received::Returned;
+use crate::links::out::received::Returned;
 use numbers::Numbers;
 pub(crate) use numbers::Remains;
 use turns::Turns;

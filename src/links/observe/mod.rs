@@ -9,6 +9,7 @@ pub(crate) mod keepalive;
 pub(crate) mod observed_fd;
 pub(crate) mod observer;
 pub(crate) mod snapshot;
+mod verdict;
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -20,9 +21,6 @@ use log::warn;
 use socket2::{SockRef, Socket};
 
 use crate::cause::{Cause, Loss};
-use crate::drive::Seat;
-use crate::drive::scene::{Allowed, Scene};
-use crate::drive::verdict::{Before, Signs};
 use crate::error::Error;
 use crate::event::Identity;
 use crate::heartbeat::Heartbeat;
@@ -32,6 +30,9 @@ use crate::links::handle::Wake;
 use crate::links::medium::{Due, Medium, Passed};
 use crate::links::observe::keepalive::Keepalive;
 use crate::links::observe::observed_fd::ObservedFd;
+use crate::links::observe::verdict::{Before, Signs};
+use crate::links::seat::Seat;
+use crate::links::socket_view::{Allowed, SocketView};
 use crate::pulse::{Input, Pulse, Report};
 use crate::role::Role;
 use crate::sys::{Epoll, Interest};
@@ -303,7 +304,7 @@ impl Observing {
 
 /// What an inquiry may see of an observed link: the last look. It has no protocol, so a side
 /// connection carries nothing.
-impl Scene for Observing {
+impl SocketView for Observing {
     fn look(&self) -> Option<TcpInfo> {
         Some(self.before.last().clone())
     }

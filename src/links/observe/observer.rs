@@ -8,7 +8,6 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use socket2::{Domain, SockRef, Type};
 
-use crate::drive::feed::Feed;
 use crate::error::Error;
 use crate::event::{LinkId, Status};
 use crate::heartbeat::Heartbeat;
@@ -16,6 +15,7 @@ use crate::links::handle::Handle;
 use crate::links::observe::Sight;
 use crate::links::observe::observed_fd::ObservedFd;
 use crate::links::observe::snapshot::Snapshot;
+use crate::links::out::feed::Feed;
 use crate::sys::Own;
 #[cfg(target_os = "linux")]
 use crate::tcp_info::{TcpInfo, TcpState};

@@ -13,9 +13,9 @@ use crossbeam_channel::Sender;
 use log::{debug, info, warn};
 use socket2::Socket;
 
+use crate::base::limits::{Needs, Room};
+use crate::base::spawn::{self, Thread};
 use crate::cause::{Cause, Loss};
-use crate::drive::limits::{Needs, Room};
-use crate::drive::spawn::{self, Thread};
 use crate::error::Error;
 use crate::event::{ClientEvent, ClientEventKind};
 use crate::net::connection::{Connection, Woke};

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use socket2::{Domain, Socket, Type};
 
-use crate::drive::spawn::{self, Thread};
+use crate::base::spawn::{self, Thread};
 use crate::error::Error;
 use crate::event::ClientEvent;
 use crate::links::respond::clients::{Clients, Make};

@@ -15,15 +15,15 @@ use std::time::{Duration, Instant};
 use socket2::Socket;
 
 use crate::cause::{Cause, Loss};
-use crate::drive::Seat;
-use crate::drive::overheard::Overheard;
-use crate::drive::scene::{Allowed, Scene};
 use crate::heartbeat::Heartbeat;
 use crate::links::common::Common;
 use crate::links::connect::set_options;
 use crate::links::dial::Dialer;
 use crate::links::driver::Driver;
+use crate::links::inquiry::overheard::Overheard;
 use crate::links::medium::{Due, Medium, Passed};
+use crate::links::seat::Seat;
+use crate::links::socket_view::{Allowed, SocketView};
 use crate::net::connection::{Connection, Woke};
 use crate::net::inbox::Next;
 use crate::protocol::guarded::Guarded;
@@ -393,7 +393,7 @@ impl Watch {
 }
 
 /// What an inquiry may see of a watched link.
-impl Scene for Watch {
+impl SocketView for Watch {
     fn look(&self) -> Option<TcpInfo> {
         self.connection.as_ref().and_then(Connection::tcp_info)
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::cause::{Cause, Loss};
 use crate::diagnose::{AT_ONCE, Heard, Service};
-use crate::drive::overheard::with_words;
+use crate::links::inquiry::overheard::with_words;
 use crate::net::connection::Woke;
 use crate::protocol::FRAME_LIMIT;
 

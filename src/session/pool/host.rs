@@ -8,7 +8,7 @@ use super::super::event::HostStats;
 use super::super::idle_limit::IdleLimit;
 use super::super::proxy::at;
 use super::places::Key;
-use crate::drive::certificate::Certificate;
+use crate::links::certificate::Certificate;
 
 #[derive(Debug)]
 pub(crate) struct Host {

@@ -1,4 +1,4 @@
-//! A watched link in a simulated world: its thread does what `drive/watch.rs` does, in that order,
+//! A watched link in a simulated world: its thread does what `links/driver.rs` does, in that order,
 //! with the same pulse and the same inquiry; kernel, path and peer are simulated.
 
 use std::cmp::Reverse;

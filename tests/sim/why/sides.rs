@@ -105,7 +105,7 @@ impl Eyes<'_> {
         self.side.results.push_back((at, found.clone()));
     }
 
-    /// What `drive/side/exam.rs` finds, step by step.
+    /// What `links/side/exam.rs` finds, step by step.
     fn examine(&mut self, question: &Question) -> Instant {
         let patience = (self.heartbeat.timeout * 3 / 10)
             .clamp(Duration::from_millis(300), Duration::from_millis(1300));

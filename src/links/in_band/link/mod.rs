@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
 use crate::cause::{Cause, Loss};
-use crate::drive::feed::Feed;
 use crate::error::Error;
 use crate::event::{LinkId, Status};
 use crate::links::handle::Handle;
 use crate::links::in_band::outlet::{Command, LINGER, Outlet, WriteLimit};
-use crate::links::in_band::received::{Received, Returned};
+use crate::links::out::feed::Feed;
+use crate::links::out::received::{Received, Returned};
 use crate::sys::{Bell, Own};
 
 pub use settings::{Adopt, Connect};

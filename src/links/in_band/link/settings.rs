@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::event::LinkId;
 use crate::links::in_band::login::{Login, LoginHook};
 use crate::links::in_band::outlet::Meanwhile;
-use crate::links::in_band::received::Received;
+use crate::links::out::received::Received;
 use crate::protocol::Rejected;
 use crate::target::Target;
 

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use crate::cause::Loss;
 use crate::diagnose::{Attempt, Evidence, Facts, Kept, OwnSide, Question, Suspects};
-use crate::drive::handle::Handle;
-use crate::drive::member::{Member, network};
-use crate::drive::relic::Relic;
-use crate::drive::scene::{Allowed, Scene};
-use crate::drive::side::{Asked, Slot};
-use crate::drive::suspension::Suspension;
-use crate::drive::{Seat, Shared};
 use crate::heartbeat::Heartbeat;
+use crate::links::handle::Handle;
+use crate::links::inquiry::member::{Member, network};
+use crate::links::inquiry::relic::Relic;
+use crate::links::inquiry::suspension::Suspension;
+use crate::links::seat::Seat;
+use crate::links::seat::Shared;
+use crate::links::side::{Asked, Slot};
+use crate::links::socket_view::{Allowed, SocketView};
 use crate::pulse::Report;
 use crate::state::State;
 use crate::tcp_info::TcpInfo;
@@ -74,10 +75,10 @@ impl Tools {
         }
     }
 
-    pub(super) fn on_connected(&mut self, peer: Option<SocketAddr>, scene: &dyn Scene) {
+    pub(super) fn on_connected(&mut self, peer: Option<SocketAddr>, view: &dyn SocketView) {
         self.suspension.on_well();
         self.past = None;
-        (self.local, self.is_ours) = (scene.local(), scene.is_ours());
+        (self.local, self.is_ours) = (view.local(), view.is_ours());
         self.member.move_to(peer.map(|peer| peer.ip()));
     }
 
@@ -128,12 +129,12 @@ impl Tools {
 /// What can be seen of a link now.
 pub(super) struct LinkFacts<'a> {
     pub(super) tools: &'a mut Tools,
-    pub(super) scene: &'a mut dyn Scene,
+    pub(super) view: &'a mut dyn SocketView,
 }
 
 impl Facts for LinkFacts<'_> {
     fn look(&mut self) -> Option<TcpInfo> {
-        self.scene.look()
+        self.view.look()
     }
 
     fn own_side(&mut self, peer: Option<SocketAddr>) -> OwnSide {
@@ -165,11 +166,11 @@ impl Facts for LinkFacts<'_> {
     }
 
     fn ask(&mut self, question: Question) -> Option<Kept> {
-        let LinkFacts { tools, scene } = self;
+        let LinkFacts { tools, view } = self;
         // Where no beat is sent, the protocol need not be asked.
         let allowed = match question.connecting {
             true => Ok(Allowed::default()),
-            false => scene.allowed(question.beat_bytes),
+            false => view.allowed(question.beat_bytes),
         };
         match allowed {
             Ok(allowed) => Some(tools.ask(question, allowed)),

@@ -4,10 +4,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::drive::feed::Knock;
 use crate::event::LinkId;
-use crate::links::in_band::frame_queue::To;
-use crate::links::in_band::received::Received;
+use crate::links::out::feed::Knock;
+use crate::links::out::frame_queue::To;
+use crate::links::out::received::Received;
 use crate::sys::Bell;
 
 /// A link whose reader has no room.

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use crate::cause::Loss;
-use crate::drive::guarded::Guarded;
-use crate::drive::tls::Secure;
+use crate::net::tls::Secure;
+use crate::protocol::guarded::Guarded;
 use crate::tcp_info::TcpInfo;
 
 /// What an inquiry may look at and ask of a link, as far as the link has it.
-pub(crate) trait Scene {
+pub(crate) trait SocketView {
     /// What the kernel knows of the connection now.
     fn look(&self) -> Option<TcpInfo>;
 
@@ -55,9 +55,9 @@ impl Allowed {
 }
 
 /// A link of which something may be seen, and nothing is asked.
-pub(crate) struct Quiet<'a>(pub(crate) &'a dyn Scene);
+pub(crate) struct Quiet<'a>(pub(crate) &'a dyn SocketView);
 
-impl Scene for Quiet<'_> {
+impl SocketView for Quiet<'_> {
     fn look(&self) -> Option<TcpInfo> {
         self.0.look()
     }
@@ -78,7 +78,7 @@ impl Scene for Quiet<'_> {
 /// A link of which nothing is seen.
 pub(crate) struct Unseen;
 
-impl Scene for Unseen {
+impl SocketView for Unseen {
     fn look(&self) -> Option<TcpInfo> {
         None
     }

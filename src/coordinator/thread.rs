@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use crate::drive::feed::Feed;
-use crate::drive::queues::Queues;
-use crate::drive::readers::Readers;
-use crate::drive::stopping::Patience;
+use crate::base::stopping::Patience;
 use crate::event::{Event, LinkId};
+use crate::links::out::feed::Feed;
+use crate::links::out::queues::Queues;
+use crate::links::out::readers::Readers;
 
 /// How soon beats are handed out: between these, the sooner the more there are. Each time costs two
 /// wake-ups, of this thread and of the reader, so this is as rarely as `events` promises.

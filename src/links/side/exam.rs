@@ -12,15 +12,15 @@ use socket2::SockRef;
 use super::{Budget, Slot, Spared};
 use crate::cause::{Cause, Loss};
 use crate::diagnose::{Carried, Evidence, Fresh, Kept, Ledger, Question};
-use crate::drive::connect::connect;
-use crate::drive::guarded::Guarded;
-use crate::drive::handle::Handle;
-use crate::drive::inbox::Next;
-use crate::drive::scene::Allowed;
-use crate::drive::socket::{Connection, Woke};
-use crate::drive::tls::Secure;
 use crate::heartbeat::Heartbeat;
+use crate::links::connect::connect;
+use crate::links::handle::Handle;
+use crate::links::socket_view::Allowed;
+use crate::net::connection::{Connection, Woke};
+use crate::net::inbox::Next;
+use crate::net::tls::Secure;
 use crate::protocol::Frame;
+use crate::protocol::guarded::Guarded;
 use crate::tcp_info::{TcpInfo, TcpState};
 
 /// How long an attempt may take: one lost SYN is sent again after a second.

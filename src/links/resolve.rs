@@ -4,8 +4,8 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 use crate::cause::{Cause, Loss};
-use crate::drive::zone;
 use crate::links::handle::Handle;
+use crate::links::zone;
 use crate::protocol::guarded::caught;
 use crate::sys::{self, NameFault, NameFaultKind};
 

@@ -3,6 +3,12 @@
 
 mod facts;
 mod last;
+pub(crate) mod looks;
+mod member;
+pub(crate) mod overheard;
+pub(crate) mod own_side;
+mod relic;
+mod suspension;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,12 +18,12 @@ use socket2::Socket;
 
 use crate::cause::Loss;
 use crate::diagnose::{self, Act, Case, Heard, Ledger, Saw};
-use crate::drive::Seat;
-use crate::drive::looks::Looker;
-use crate::drive::relic::Relic;
-use crate::drive::reporter::Reporter;
-use crate::drive::scene::{Quiet, Scene, Unseen};
 use crate::heartbeat::Heartbeat;
+use crate::links::inquiry::looks::Looker;
+use crate::links::inquiry::relic::Relic;
+use crate::links::reporter::Reporter;
+use crate::links::seat::Seat;
+use crate::links::socket_view::{Quiet, SocketView, Unseen};
 use crate::pulse::{Report, Rtt};
 use crate::tcp_info::TcpInfo;
 
@@ -59,19 +65,19 @@ impl Inquiry {
     pub(crate) fn on_connected(
         &mut self,
         peer: Option<SocketAddr>,
-        scene: &dyn Scene,
+        view: &dyn SocketView,
         reporter: &Reporter,
     ) {
         if !self.is_on() {
             return;
         }
-        let is_ours = scene.is_ours();
+        let is_ours = view.is_ours();
         // Of a connection that carries data nobody counts the bytes.
-        let wrote = Some(0).filter(|_| is_ours && !scene.carries_data());
+        let wrote = Some(0).filter(|_| is_ours && !view.carries_data());
         let ledger = Ledger { opened: is_ours, wrote, ..Ledger::default() };
-        self.tools.on_connected(peer, scene);
+        self.tools.on_connected(peer, view);
         let saw = Saw::Connected { peer, ledger, took: reporter.took() };
-        self.see(saw, Instant::now(), &mut Quiet(scene), reporter);
+        self.see(saw, Instant::now(), &mut Quiet(view), reporter);
     }
 
     /// A beat was written.
@@ -104,8 +110,13 @@ impl Inquiry {
     }
 
     /// A router or firewall said something of the live connection.
-    pub(crate) fn on_icmp(&mut self, errno: i32, scene: &mut dyn Scene, reporter: &mut Reporter) {
-        self.see(Saw::Icmp(errno), Instant::now(), scene, reporter);
+    pub(crate) fn on_icmp(
+        &mut self,
+        errno: i32,
+        view: &mut dyn SocketView,
+        reporter: &mut Reporter,
+    ) {
+        self.see(Saw::Icmp(errno), Instant::now(), view, reporter);
     }
 
     /// The beat in flight was looked at, and nobody has said anything.
@@ -113,10 +124,10 @@ impl Inquiry {
         &mut self,
         info: Option<TcpInfo>,
         thorough: bool,
-        scene: &mut dyn Scene,
+        view: &mut dyn SocketView,
         reporter: &mut Reporter,
     ) {
-        self.see(Saw::Quiet { info, thorough }, Instant::now(), scene, reporter);
+        self.see(Saw::Quiet { info, thorough }, Instant::now(), view, reporter);
     }
 
     /// The peer says more than it was asked, and it does no harm.
@@ -139,9 +150,9 @@ impl Inquiry {
     }
 
     /// What has come up since the last time, and what is due.
-    pub(crate) fn attend(&mut self, scene: &dyn Scene, reporter: &mut Reporter) {
+    pub(crate) fn attend(&mut self, view: &dyn SocketView, reporter: &mut Reporter) {
         if !self.policy.is_calm() {
-            self.see(Saw::Time, Instant::now(), &mut Quiet(scene), reporter);
+            self.see(Saw::Time, Instant::now(), &mut Quiet(view), reporter);
         }
     }
 
@@ -155,7 +166,7 @@ impl Inquiry {
         &mut self,
         mut report: Report,
         rtt: &Rtt,
-        scene: &mut dyn Scene,
+        view: &mut dyn SocketView,
         reporter: &mut Reporter,
     ) {
         let now = Instant::now();
@@ -165,13 +176,13 @@ impl Inquiry {
         if matches!(report, Report::Disconnected { .. }) {
             self.looker.stop();
         }
-        let why = self.see(Saw::Report(&mut report), now, scene, reporter);
+        let why = self.see(Saw::Report(&mut report), now, view, reporter);
         let answered = match report {
             Report::Beat { seq, rtt, late } => Some(Saw::Answered { seq, rtt, late }),
             _ => None,
         };
         reporter.report(report, rtt, why);
-        answered.into_iter().for_each(|saw| drop(self.see(saw, now, scene, reporter)));
+        answered.into_iter().for_each(|saw| drop(self.see(saw, now, view, reporter)));
     }
 
     /// The loss as the events tell it.
@@ -184,10 +195,10 @@ impl Inquiry {
         &mut self,
         saw: Saw<'_>,
         now: Instant,
-        scene: &mut dyn Scene,
+        view: &mut dyn SocketView,
         reporter: &Reporter,
     ) -> Option<Arc<diagnose::Diagnosis>> {
-        let mut facts = LinkFacts { tools: &mut self.tools, scene };
+        let mut facts = LinkFacts { tools: &mut self.tools, view };
         self.policy.handle(now, saw, &mut facts);
         let mut why = None;
         loop {

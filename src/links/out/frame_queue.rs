@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::event::LinkId;
-use crate::links::in_band::received::Received;
+use crate::links::out::received::Received;
 use crate::sys::Bell;
 
 /// Where the frames go.

@@ -1,33 +1,5 @@
-//! ACTS, together with [`links`](crate::links): what all links of a coordinator share, the thread
-//! that hands out what they report, and what an inquiry into one of them does outside. Threads and
-//! `Instant::now` are in these two alone.
-
-pub(crate) mod certificate;
-mod coordinator;
-pub(crate) mod feed;
-pub(crate) mod gate;
-pub(crate) mod inquiry;
-pub(crate) mod limits;
-pub(crate) mod looks;
-mod member;
-pub(crate) mod overheard;
-mod own_side;
-pub(crate) mod queues;
-pub(crate) mod readers;
-mod relic;
-pub(crate) mod resolve;
-pub(crate) mod scene;
-pub(crate) mod side;
-pub(crate) mod spawn;
-pub(crate) mod stopping;
-mod suspension;
-pub(crate) mod verdict;
-mod zone;
-
-// Files that stand here take what has moved by its old path.
-pub(crate) use crate::links::{connect, handle, reporter};
-pub(crate) use crate::net::{connection as socket, inbox, tls};
-pub(crate) use crate::protocol::guarded;
+//! What a link has from its coordinator, what all links of one share, and the frame around the life
+//! of a link's thread.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -35,21 +7,18 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::base::gate::Gate;
 use crate::cause::{Cause, Loss};
 use crate::event::{Event, EventKind};
+use crate::links::handle::{self, Handle};
+use crate::links::inquiry::own_side::Interfaces;
+use crate::links::out::feed::Feed;
+use crate::links::out::readers::Readers;
+use crate::links::resolve::Resolve;
+use crate::links::side::Sides;
 use crate::pulse::Roster;
 use crate::state::State;
 use crate::sys;
-
-pub(crate) use coordinator::run as run_coordinator;
-
-use feed::Feed;
-use gate::Gate;
-use handle::Handle;
-use own_side::Interfaces;
-use readers::Readers;
-use resolve::Resolve;
-use side::Sides;
 
 /// What all links of a coordinator share.
 pub(crate) struct Shared {

@@ -16,10 +16,10 @@ use std::time::Instant;
 
 use log::debug;
 
+use crate::base::spawn::{self, Thread};
 use crate::diagnose::{Evidence, Kept};
-use crate::drive::handle::Handle;
-use crate::drive::spawn::{self, Thread};
 use crate::event::Identity;
+use crate::links::handle::Handle;
 
 pub(crate) use budget::Budget;
 pub(crate) use exam::Asked;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::drive::Shared;
+use crate::links::seat::Shared;
 use crate::pulse::{Count, Heard, Host, Roster};
 
 impl Host for IpAddr {

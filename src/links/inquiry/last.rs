@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::Inquiry;
 use crate::diagnose::Saw;
-use crate::drive::reporter::Reporter;
-use crate::drive::scene::{Quiet, Scene};
+use crate::links::reporter::Reporter;
+use crate::links::socket_view::{Quiet, SocketView};
 
 /// A side connection takes three tenths of the ack timeout, 1.3 s at most, and there are eight of
 /// them at most.
@@ -16,7 +16,7 @@ const MOST: Duration = Duration::from_secs(10);
 
 impl Inquiry {
     /// Waits until side connections have told all, and tells what they found. A stop does not wait.
-    pub(crate) fn hear_out(&mut self, scene: &dyn Scene, reporter: &mut Reporter) {
+    pub(crate) fn hear_out(&mut self, view: &dyn SocketView, reporter: &mut Reporter) {
         if !self.is_open() {
             return;
         }
@@ -28,7 +28,7 @@ impl Inquiry {
             }
             thread::park_timeout(left);
         }
-        self.see(Saw::Last, Instant::now(), &mut Quiet(scene), reporter);
+        self.see(Saw::Last, Instant::now(), &mut Quiet(view), reporter);
     }
 
     /// Whether side connections are being made that may tell more.
