@@ -250,8 +250,8 @@ impl Case {
 
     /// Whether another connection was answered since.
     pub(crate) fn has_next(&self) -> bool {
-        let answered = |open: &Box<Open>| open.is_beside || open.evidence.fresh_beat.is_some();
-        self.open.as_ref().is_none_or(answered)
+        let answered = |open: &Open| open.is_beside || open.evidence.fresh_beat.is_some();
+        self.open.as_deref().is_none_or(answered)
     }
 
     /// Nothing more will be known of it.
