@@ -75,7 +75,7 @@ pub(crate) struct Case {
     story: Story,
     // Until it is explained.
     /// A death by silence that the next connection may explain.
-    open: Option<Open>,
+    open: Option<Box<Open>>,
 }
 
 /// What was tried since the last answer.
@@ -305,7 +305,7 @@ impl Case {
         if is_answered(found) {
             self.trouble.begin_beside(info, now);
         }
-        if let Some(Open { evidence, .. }) = &mut self.open {
+        if let Some(Open { evidence, .. }) = self.open.as_deref_mut() {
             // The link's own next connection knows less than those that were made to find out.
             let next = (**evidence).clone();
             evidence.merge(found);

@@ -332,6 +332,7 @@ impl Link {
     fn beat(&mut self, seq: u64, now: Instant) {
         self.beats += 1;
         let Some(flow) = self.flow.as_mut() else { return };
+        // Where it is not asked, what it would have said is worked out.
         let before = self.mind.case().asks_kernel().then(|| flow.look(now));
         self.mind.case().on_sent(seq, now, BEAT as usize, before);
         let segment = flow.write(now, seq, BEAT);
