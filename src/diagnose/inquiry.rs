@@ -63,8 +63,8 @@ pub(crate) enum Saw<'a> {
     Answered { seq: u64, rtt: Option<Duration>, late: bool },
     /// A router or firewall said this of the live connection.
     Icmp(i32),
-    /// The beat in flight was looked at, and nobody has said anything. A thorough look takes our own
-    /// side in, and after a miss what is known by now is told.
+    /// The beat in flight was looked at, and nobody has said anything. A thorough look takes our
+    /// own side in, and after a miss what is known by now is told.
     Quiet { info: Option<TcpInfo>, thorough: bool },
     /// The peer says more than it was asked, and it does no harm.
     Unasked(&'a Heard),
