@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::fact::{Fact, Value, words};
+use super::fact::{Fact, Value, getter, words};
 use super::last_words::Said;
 use super::service::Service;
 use crate::cause::Cause;
@@ -86,35 +86,6 @@ words! {
         /// The peer may serve one client at a time: none is made to it any more.
         Single = "single",
     }
-}
-
-/// What a user reads one fact by: a word where it is one of a closed list of our own.
-macro_rules! getter {
-    ($(#[$doc:meta])+ $name:ident: String) => {
-        $(#[$doc])+
-        pub fn $name(&self) -> Option<&str> {
-            self.$name.as_deref()
-        }
-    };
-    ($(#[$doc:meta])+ $name:ident: Stage) => { getter! { @word $(#[$doc])+ $name } };
-    ($(#[$doc:meta])+ $name:ident: Service) => { getter! { @word $(#[$doc])+ $name } };
-    ($(#[$doc:meta])+ $name:ident: Said) => { getter! { @word $(#[$doc])+ $name } };
-    ($(#[$doc:meta])+ $name:ident: Kept) => { getter! { @word $(#[$doc])+ $name } };
-    ($(#[$doc:meta])+ $name:ident: Fresh) => { getter! { @word $(#[$doc])+ $name } };
-    ($(#[$doc:meta])+ $name:ident: Carried) => { getter! { @word $(#[$doc])+ $name } };
-    ($(#[$doc:meta])+ $name:ident: Old) => { getter! { @word $(#[$doc])+ $name } };
-    (@word $(#[$doc:meta])+ $name:ident) => {
-        $(#[$doc])+
-        pub fn $name(&self) -> Option<&'static str> {
-            self.$name.map(|word| word.word())
-        }
-    };
-    ($(#[$doc:meta])+ $name:ident: $kind:ident) => {
-        $(#[$doc])+
-        pub fn $name(&self) -> Option<$kind> {
-            self.$name
-        }
-    };
 }
 
 macro_rules! evidence {

@@ -131,4 +131,33 @@ macro_rules! words {
     };
 }
 
-pub(super) use words;
+/// What a user reads one fact by: a word where it is one of a closed list of our own.
+macro_rules! getter {
+    ($(#[$doc:meta])+ $name:ident: String) => {
+        $(#[$doc])+
+        pub fn $name(&self) -> Option<&str> {
+            self.$name.as_deref()
+        }
+    };
+    ($(#[$doc:meta])+ $name:ident: Stage) => { getter! { @word $(#[$doc])+ $name } };
+    ($(#[$doc:meta])+ $name:ident: Service) => { getter! { @word $(#[$doc])+ $name } };
+    ($(#[$doc:meta])+ $name:ident: Said) => { getter! { @word $(#[$doc])+ $name } };
+    ($(#[$doc:meta])+ $name:ident: Kept) => { getter! { @word $(#[$doc])+ $name } };
+    ($(#[$doc:meta])+ $name:ident: Fresh) => { getter! { @word $(#[$doc])+ $name } };
+    ($(#[$doc:meta])+ $name:ident: Carried) => { getter! { @word $(#[$doc])+ $name } };
+    ($(#[$doc:meta])+ $name:ident: Old) => { getter! { @word $(#[$doc])+ $name } };
+    (@word $(#[$doc:meta])+ $name:ident) => {
+        $(#[$doc])+
+        pub fn $name(&self) -> Option<&'static str> {
+            self.$name.map(|word| word.word())
+        }
+    };
+    ($(#[$doc:meta])+ $name:ident: $kind:ident) => {
+        $(#[$doc])+
+        pub fn $name(&self) -> Option<$kind> {
+            self.$name
+        }
+    };
+}
+
+pub(super) use {getter, words};

@@ -14,7 +14,8 @@
 //! The policy, and where it stands:
 //!
 //! * when a beat that waits is looked at, and how thoroughly: [`looks`]
-//! * what is looked at after a miss, a word of a router, a quiet moment: [`silence`]
+//! * what a miss calls for: here
+//! * what a word of a router, and a quiet moment, call for: [`silence`]
 //! * what an end, or an attempt that failed, is worth: [`ends`]
 //! * what the next connection, and the old one, tell afterwards: [`after`]
 //! * when other links, and side connections, are asked, and how often: [`asking`]
@@ -62,8 +63,8 @@ pub(crate) enum Saw<'a> {
     Answered { seq: u64, rtt: Option<Duration>, late: bool },
     /// A router or firewall said this of the live connection.
     Icmp(i32),
-    /// The beat in flight was looked at, and nobody has said anything. A thorough look takes our own
-    /// side in, and after a miss what is known by now is told.
+    /// The beat in flight was looked at, and nobody has said anything. A thorough look takes our
+    /// own side in, and after a miss what is known by now is told.
     Quiet { info: Option<TcpInfo>, thorough: bool },
     /// The peer says more than it was asked, and it does no harm.
     Unasked(&'a Heard),
@@ -371,6 +372,27 @@ impl Inquiry {
             _ => return,
         };
         self.on_silence(loss, now, facts);
+    }
+
+    /// A miss: the looks are taken now, and the words go with the state, if that turns.
+    #[cold]
+    #[inline(never)]
+    fn on_silence(&mut self, loss: Loss, now: Instant, facts: &mut dyn Facts) {
+        let info = facts.look();
+        if let Some(evidence) = self.case.on_next_beat(false, info.as_ref()) {
+            self.explain(evidence, now);
+        }
+        self.case.set_suspended(facts.suspended());
+        let own = Some(facts.own_side(self.case.peer()));
+        let mut evidence = self.case.silence(&loss, now, info.as_ref(), own);
+        if let Some(before) = &self.trouble.silence {
+            // What was measured beside the connection holds on.
+            evidence.keep_side(&before.evidence);
+        }
+        self.count_suspects(&mut evidence, now, facts);
+        self.ask_if_wanted(&mut evidence, now, facts);
+        self.held = Some(self.case.diagnose(evidence.clone(), now));
+        self.set_silence(evidence, false);
     }
 
     fn on_up(&mut self) {

@@ -1,5 +1,5 @@
-//! DECIDES: whom an inquiry asks beside its own connection: other links, whether they fare alike; and
-//! side connections, once in a trouble, as long as they harm nobody.
+//! DECIDES: whom an inquiry asks beside its own connection: other links, whether they fare alike;
+//! and side connections, once in a trouble, as long as they harm nobody.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! DECIDES: what an end is worth: of a connection, of an attempt to open one, and those that come as
-//! regularly as the one before.
+//! DECIDES: what an end is worth: of a connection, of an attempt to open one, and those that come
+//! as regularly as the one before.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -107,8 +107,8 @@ impl Inquiry {
         let (diagnosis, _) = self.case.diagnose(evidence, now);
         self.leave_alone(&diagnosis);
         diagnosis.refine(loss);
-        // Again only when it has become clear which of the two it is. That this is open again, after
-        // ends that show both, is nothing to tell.
+        // Again only when it has become clear which of the two it is. That this is open again,
+        // after ends that show both, is nothing to tell.
         let is_open = regular.rule == Rule::Either && !self.rules.is_empty();
         if !is_open && !self.rules.contains(&regular.rule) {
             self.acts.push_back(Act::Tell(diagnosis));

@@ -1,5 +1,5 @@
-//! DECIDES: when a beat that is not answered is looked at. What a router says is told within 50 ms of
-//! its coming, and a healthy beat is answered before the first look.
+//! DECIDES: when a beat that is not answered is looked at. What a router says is told within 50 ms
+//! of its coming, and a healthy beat is answered before the first look.
 
 use std::time::{Duration, Instant};
 

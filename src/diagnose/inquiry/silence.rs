@@ -1,34 +1,14 @@
-//! DECIDES: what is looked at where an answer is missing, and what a silence is taken for.
+//! DECIDES: what is looked at while an answer is missing, beside the misses: after a word of a
+//! router, in a quiet moment, and once side connections have found something.
 
 use std::time::Instant;
 
 use super::{Facts, Inquiry, Silence};
-use crate::cause::{Cause, Loss};
+use crate::cause::Cause;
 use crate::diagnose::evidence::Evidence;
 use crate::tcp_info::TcpInfo;
 
 impl Inquiry {
-    /// A miss: the looks are taken now, and the words go with the state, if that turns.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn on_silence(&mut self, loss: Loss, now: Instant, facts: &mut dyn Facts) {
-        let info = facts.look();
-        if let Some(evidence) = self.case.on_next_beat(false, info.as_ref()) {
-            self.explain(evidence, now);
-        }
-        self.case.set_suspended(facts.suspended());
-        let own = Some(facts.own_side(self.case.peer()));
-        let mut evidence = self.case.silence(&loss, now, info.as_ref(), own);
-        if let Some(before) = &self.trouble.silence {
-            // What was measured beside the connection holds on.
-            evidence.keep_side(&before.evidence);
-        }
-        self.count_suspects(&mut evidence, now, facts);
-        self.ask_if_wanted(&mut evidence, now, facts);
-        self.held = Some(self.case.diagnose(evidence.clone(), now));
-        self.set_silence(evidence, false);
-    }
-
     pub(super) fn set_silence(&mut self, evidence: Evidence, is_gone: bool) {
         self.trouble.silence = Some(Silence { evidence: Box::new(evidence), is_gone });
     }
