@@ -75,7 +75,7 @@ pub(crate) struct Case {
     story: Story,
     // Until it is explained.
     /// A death by silence that the next connection may explain.
-    open: Option<Open>,
+    open: Option<Box<Open>>,
 }
 
 /// What was tried since the last answer.
@@ -300,11 +300,12 @@ impl Case {
 
     /// What side connections have found so far, and what the kernel knows of this one meanwhile.
     pub(crate) fn on_side(&mut self, found: &Evidence, info: Option<&TcpInfo>, now: Instant) {
-        self.tries.side = Some(Box::new(found.clone())); // all of it, and that it is pending no more
+        // All of it, and that it is pending no more.
+        self.tries.side = Some(Box::new(found.clone()));
         if is_answered(found) {
             self.trouble.begin_beside(info, now);
         }
-        if let Some(Open { evidence, .. }) = &mut self.open {
+        if let Some(Open { evidence, .. }) = self.open.as_deref_mut() {
             // The link's own next connection knows less than those that were made to find out.
             let next = (**evidence).clone();
             evidence.merge(found);

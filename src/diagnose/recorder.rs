@@ -52,8 +52,8 @@ struct Kernel {
 impl BeatRecord {
     /// What is known of it, as the JSON lines have it: `seq`, `age_us`, `end` (`waiting`, `acked`,
     /// `late`, `missed`), `beat_rtt_us`; and of the kernel, as the beat was written: `unacked`,
-    /// `unsent_bytes`, `window_bytes`, `resent_in_all`, `rto_us`, `rtt_us`, `ack_age_us`. As long as
-    /// all is well the kernel of a watched link is asked before every twentieth beat alone.
+    /// `unsent_bytes`, `window_bytes`, `resent_in_all`, `rto_us`, `rtt_us`, `ack_age_us`. As long
+    /// as all is well the kernel of a watched link is asked before every twentieth beat alone.
     pub fn facts(&self) -> Vec<(&'static str, Fact)> {
         let (end, rtt) = match self.end {
             BeatEnd::Waiting => ("waiting", None),

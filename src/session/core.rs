@@ -247,9 +247,11 @@ impl Core {
 
     /// The watcher's look at what ended, and at what time has done. How long it may sleep then.
     fn look(&self, happened: &[Happened]) -> Option<Duration> {
+        // An end is as old as it was when the kernel told it, however long the look takes.
+        let told = Instant::now();
         let looks = match happened.is_empty() {
             true => Vec::new(),
-            false => self.pool().happened(happened, Instant::now()),
+            false => self.pool().happened(happened, told),
         };
         for Look { id, mut conn, ended } in looks {
             let seen = match conn.probe().seen() {
@@ -257,7 +259,7 @@ impl Core {
                 Seen::Quiet if ended => Seen::Closed,
                 seen => seen,
             };
-            self.pool().looked(id, conn, seen, Instant::now());
+            self.pool().looked(id, conn, seen, told);
         }
         self.pool().look(Instant::now())
     }

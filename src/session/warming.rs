@@ -35,12 +35,12 @@ fn run(warm: &Warm, inner: &Weak<Inner>, stop: &Receiver<()>) {
     while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(wait) {
         let Some(inner) = inner.upgrade() else { return };
         let now = Instant::now();
-        let (due, next) = inner.core.pool().due(warm.at_most, now);
-        if let Some((key, taken)) = due {
+        let due = inner.core.pool().due(warm.at_most, now);
+        if let Some((key, taken)) = due.now {
             beat(warm, &inner, &key, taken);
             wait = Duration::ZERO;
         } else {
-            wait = next.map_or(LOOK, |next| next.saturating_duration_since(now).min(LOOK));
+            wait = due.next.map_or(LOOK, |next| next.saturating_duration_since(now).min(LOOK));
         }
     }
 }

@@ -71,8 +71,8 @@ impl Case {
             .zip(before.as_ref())
             .map(|(total, before)| total.saturating_sub(before.total_retransmits));
         let (evidence, due) = (Box::new(evidence), now + grace(silent));
-        self.connection.back =
-            Some(Back { since: now, due, waits: false, after: None, evidence, before });
+        let back = Back { since: now, due, waits: false, after: None, evidence, before };
+        self.connection.back = Some(Box::new(back));
     }
 
     /// A beat was answered that had been written then.

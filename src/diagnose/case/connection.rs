@@ -79,7 +79,7 @@ pub(super) struct Connection {
     /// How it came to stand.
     pub(super) opening: Opening,
     /// A silence on it that has ended, and is still to be explained.
-    pub(super) back: Option<Back>,
+    pub(super) back: Option<Box<Back>>,
     /// When a side connection of ours was accepted last, while the peer's kernel lived.
     pub(super) intruded: Option<Instant>,
 }

@@ -58,7 +58,7 @@ impl Case {
             let first = self.connection.first.as_ref();
             let before = first.and_then(|first| first.before.clone());
             let first = self.trouble.since.or(first.map(|first| first.at));
-            self.open = Some(Open {
+            self.open = Some(Box::new(Open {
                 evidence: Box::new(evidence.clone()),
                 since: now,
                 first: first.map(|first| (first, before)),
@@ -66,13 +66,13 @@ impl Case {
                 is_beside: false,
                 beside: self.trouble.beside,
                 acked: None,
-            });
+            }));
         }
     }
 
     /// The old connection is kept, if it has something to tell.
     pub(crate) fn keep_old(&mut self) -> bool {
-        let unacked = |open: &&mut Open| open.evidence.unacked.is_some_and(|n| n > 0);
+        let unacked = |open: &&mut Box<Open>| open.evidence.unacked.is_some_and(|n| n > 0);
         let Some(open) = self.open.as_mut().filter(unacked) else { return false };
         open.evidence.resent_beside.get_or_insert(0);
         true
@@ -80,9 +80,9 @@ impl Case {
 
     /// The next connection stands.
     pub(super) fn on_next_connected(&mut self, now: Instant) {
-        let is_old = |open: &mut Open| now.saturating_duration_since(open.since) > NEXT_LASTS;
+        let is_old = |open: &mut Box<Open>| now.saturating_duration_since(open.since) > NEXT_LASTS;
         self.open.take_if(is_old);
-        if let Some(Open { evidence, .. }) = &mut self.open {
+        if let Some(Open { evidence, .. }) = self.open.as_deref_mut() {
             match evidence.fresh {
                 None => {
                     (evidence.fresh, evidence.fresh_is_next) = (Some(Fresh::Connected), Some(true));
@@ -98,7 +98,7 @@ impl Case {
     pub(crate) fn on_opened(&mut self, opening: Opening) {
         self.connection.opening = opening;
         self.path.on_opened(opening.measured());
-        let Some(Open { evidence, .. }) = &mut self.open else { return };
+        let Some(Open { evidence, .. }) = self.open.as_deref_mut() else { return };
         let is_next = evidence.fresh_is_next == Some(true) || evidence.path_back == Some(true);
         if is_next {
             evidence.fresh_took_us = Some(opening.took);
@@ -251,7 +251,7 @@ impl Case {
     /// Whether another connection was answered since.
     pub(crate) fn has_next(&self) -> bool {
         let answered = |open: &Open| open.is_beside || open.evidence.fresh_beat.is_some();
-        self.open.as_ref().is_none_or(answered)
+        self.open.as_deref().is_none_or(answered)
     }
 
     /// Nothing more will be known of it.

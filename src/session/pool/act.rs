@@ -1,9 +1,10 @@
 //! What a pool wants done once its lock is free. It decides; whoever holds the lock acts.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::super::event::SessionEventKind;
-use super::places::{Grant, Keeps, SlotId};
+use super::places::{Grant, Keeps, Key, SlotId, Taken};
 use crate::sys::Interest;
 
 /// What is to be done, in this order.
@@ -35,6 +36,12 @@ pub(crate) struct Look<C> {
     pub(crate) conn: C,
     /// The kernel has told its end.
     pub(crate) ended: bool,
+}
+
+/// Who is to be asked now, to stay warm, and when to look again if nobody is.
+pub(crate) struct Due<C> {
+    pub(crate) now: Option<(Key, Taken<C>)>,
+    pub(crate) next: Option<Instant>,
 }
 
 impl<K: Keeps> Default for Acts<K> {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::super::event::SessionEventKind;
 use super::super::eviction::Eviction;
 use super::Pool;
-use super::act::Look;
-use super::places::{Keeps, Key, Seen, SlotId, Taken};
+use super::act::{Due, Look};
+use super::places::{Keeps, Seen, SlotId};
 use crate::sys::{Happened, Interest};
 
 /// An idle connection is in steady use until it has been idle for so long. Bytes are watched for
@@ -118,11 +118,7 @@ impl<K: Keeps> Pool<K> {
 
     /// A connection that should be asked now to stay warm, taken out; else when to look again. Of
     /// each host, until nobody has sent it a request for so long.
-    pub(crate) fn due(
-        &mut self,
-        at_most: Duration,
-        now: Instant,
-    ) -> (Option<(Key, Taken<K::Conn>)>, Option<Instant>) {
+    pub(crate) fn due(&mut self, at_most: Duration, now: Instant) -> Due<K::Conn> {
         let mut next: Option<Instant> = None;
         for host in 0..self.hosts.len() {
             let Some(newest) = self.hosts[host].idle.last().copied() else { continue };
@@ -142,10 +138,10 @@ impl<K: Keeps> Pool<K> {
             if due <= now {
                 let key = self.hosts[host].key.clone();
                 let taken = self.take(host, self.hosts[host].idle.len() - 1, now);
-                return (taken.map(|taken| (key, taken)), None);
+                return Due { now: taken.map(|taken| (key, taken)), next: None };
             }
             next = Some(next.map_or(due, |next| next.min(due)));
         }
-        (None, next)
+        Due { now: None, next }
     }
 }

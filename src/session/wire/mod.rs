@@ -131,6 +131,13 @@ impl Connector<()> for PoolConnector {
     }
 }
 
+/// A connection for a request.
+struct Lent {
+    used: Used,
+    pipe: Box<dyn Pipe>,
+    hold: Option<Hold>,
+}
+
 fn unfit(what: &str) -> Trouble {
     Trouble::Unconnected(io::Error::new(ErrorKind::InvalidInput, what.to_owned()))
 }
@@ -184,7 +191,7 @@ impl PoolConnector {
         }
         let shared = ours || !want.fresh;
         let cancel = order.cancel.as_ref();
-        let (used, pipe, hold) = match order.pinned {
+        let Lent { used, pipe, hold } = match order.pinned {
             Some(taken) => self.kept(taken, cancel)?,
             None => {
                 let until = order.limits.connect_until();
@@ -194,7 +201,8 @@ impl PoolConnector {
                         let place = Place::new(&self.core, id);
                         let (pipe, hold) =
                             self.open(details, &key, (&route, cancel), until, place)?;
-                        (Used { id, idle: None, born: Instant::now() }, pipe, hold)
+                        let used = Used { id, idle: None, born: Instant::now() };
+                        Lent { used, pipe, hold }
                     }
                 }
             }
@@ -214,16 +222,14 @@ impl PoolConnector {
     }
 
     /// A kept connection, registered with the request's canceller if it has one.
-    fn kept(
-        &self,
-        taken: Taken,
-        cancel: Option<&Canceller>,
-    ) -> Result<(Used, Box<dyn Pipe>, Option<Hold>), Trouble> {
+    fn kept(&self, taken: Taken, cancel: Option<&Canceller>) -> Result<Lent, Trouble> {
         let used = Used { id: taken.id, idle: Some(taken.idle), born: taken.born };
-        let Some(cancel) = cancel else { return Ok((used, taken.conn, None)) };
+        let Some(cancel) = cancel else {
+            return Ok(Lent { used, pipe: taken.conn, hold: None });
+        };
         let socket = self.core.pool().socket(taken.id);
         match socket.and_then(|socket| cancel.hold(&socket)) {
-            Some(hold) => Ok((used, taken.conn, Some(hold))),
+            Some(hold) => Ok(Lent { used, pipe: taken.conn, hold: Some(hold) }),
             None => {
                 self.core.leave_unused(taken, Eviction::NotReusable);
                 Err(Trouble::Cancelled)

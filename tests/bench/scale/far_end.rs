@@ -40,7 +40,7 @@ fn serve(epoll: &Epoll) {
             let fd = fd as RawFd;
             match receive(fd, &mut bytes) {
                 Some(1..) => drop(send(fd, ACK)),
-                _ => drop(Epoll::close(fd)),
+                _ => Epoll::close(fd),
             }
         }
     }

@@ -75,7 +75,7 @@ fn each_fault_is_named_in_the_worlds_that_contain_it() {
         Kind::Prohibited,
     ];
     for kind in all {
-        for seed in seeds(0..40) {
+        for seed in seeds(0..80) {
             let world = one_fault(seed, kind, long);
             world.check();
             world.expect(kind.names()[0], Confidence::Likely);
@@ -210,7 +210,7 @@ fn chaos(seed: u64) -> World {
 
 #[test]
 fn one_fault_after_another_is_told_once_asked_seldom_and_blamed_on_what_was_there() {
-    for seed in seeds(0..150) {
+    for seed in seeds(0..400) {
         let world = chaos(seed);
         world.check();
         world.expect_up();

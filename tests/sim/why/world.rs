@@ -19,6 +19,9 @@ use super::sides::Shared;
 /// So long a fault may be told of after it is over: until the next beat is answered.
 const AFTERWARDS: Duration = Duration::from_secs(60);
 
+/// No world of half an hour needs more side connections.
+const MOST_OPENED: usize = 2000;
+
 /// Side connections are asked for again after this long.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -138,6 +141,9 @@ impl World {
             }
             if self.now >= until {
                 return;
+            }
+            if self.shared.opened.len() > MOST_OPENED {
+                self.fail("asked without end");
             }
             for link in &mut self.links {
                 link.step(self.now, &mut self.shared);
