@@ -15,6 +15,7 @@
  * left as it was, and no call is a cancellation point.
  *
  * Callbacks return: no longjmp, no pthread_exit, no C++ exception may leave them.
+ * A call wants 32 KiB of its thread's stack. Callbacks run on stacks of 256 KiB.
  *
  * Waiting: only the calls with timeout_ms wait, so long at most: 0 is not at all, -1 its default.
  *
