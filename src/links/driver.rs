@@ -352,7 +352,7 @@ mod tests {
             Passed::Something
         });
         let done = run(Heartbeat::every(1000 * MS).timeout(MS), toy);
-        assert_eq!(done, ["beat", "acked", "ended", "close"]);
+        assert_eq!(done, ["beat", "acked", "close", "ended"]);
     }
 
     #[test]
