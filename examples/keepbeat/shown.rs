@@ -22,9 +22,14 @@ pub fn harmless(text: &str) -> String {
     shown
 }
 
-/// The same for a text of several lines, which stay.
+/// The same for a text of several lines: these stay, and tabs do.
 pub fn harmless_lines(text: &str) -> String {
-    text.split('\n').map(harmless).collect::<Vec<_>>().join("\n")
+    text.split_inclusive(['\n', '\t'])
+        .map(|part| match part.strip_suffix(['\n', '\t']) {
+            Some(words) => harmless(words) + &part[words.len()..],
+            None => harmless(part),
+        })
+        .collect()
 }
 
 /// Whether a character changes how the text around it is shown.

@@ -1,6 +1,6 @@
-//! ACTS. Links, one folder for each kind: what the application holds of it, what carries it, and its
-//! settings. One thread for each link runs the one loop that there is, the [`driver`]'s; the kinds
-//! differ in their [`medium`].
+//! ACTS. Links, one folder for each kind: what the application holds of it, what carries it, and
+//! its settings. One thread for each link runs the one loop that there is, the [`driver`]'s; the
+//! kinds differ in their [`medium`].
 
 pub(crate) mod certificate;
 mod common;

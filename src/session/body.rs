@@ -219,7 +219,7 @@ impl From<Vec<u8>> for Body {
 }
 
 impl From<File> for Body {
-    /// From the file's position to its end. A file that is not regular, such as a pipe, is a reader.
+    /// From the file's position to its end. A file that is not regular (a pipe) is a reader.
     fn from(mut file: File) -> Body {
         let regular = file.metadata().ok().filter(std::fs::Metadata::is_file);
         match (regular, file.stream_position()) {

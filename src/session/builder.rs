@@ -449,7 +449,7 @@ impl SessionBuilder {
             fields.push((header::USER_AGENT, name));
         }
         fields.push((header::ACCEPT, HeaderValue::from_static("*/*")));
-        // HTTP/1.1 does not need it, but Apache sends its idle limit only to clients that send this.
+        // HTTP/1.1 does not need it, but Apache tells its idle limit only to who sends it.
         fields.push((header::CONNECTION, HeaderValue::from_static("keep-alive")));
         if cfg!(feature = "gzip") {
             fields.push((header::ACCEPT_ENCODING, HeaderValue::from_static("gzip")));

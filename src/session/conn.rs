@@ -260,7 +260,7 @@ impl Conn {
         }
     }
 
-    /// Reads into our buffer, and returns 0 at the end. After an error the connection is not reused.
+    /// Reads into our buffer; 0 at the end. After an error the connection is not used again.
     fn fill(&mut self, until: Option<Instant>) -> Result<usize, Trouble> {
         self.read_with(until, Line::read)
     }

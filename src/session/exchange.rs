@@ -1,5 +1,5 @@
-//! What is known of one exchange on a connection: what goes out, on which connection, and how far it
-//! came.
+//! What is known of one exchange on a connection: what goes out, on which connection, and how far
+//! it came.
 
 use std::time::{Duration, Instant};
 

@@ -101,7 +101,10 @@ fn peer_of(descriptor: BorrowedFd<'_>) -> Result<SocketAddr, Error> {
     let info = TcpInfo::of(&descriptor)
         .map_err(|error| Error::io(format!("descriptor {number} tells no TCP_INFO"), error))?;
     if let TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing = info.state {
-        return Err(refused(descriptor, "is not connected any more: observe needs a connection"));
+        return Err(refused(
+            descriptor,
+            "was connected and is not any more: observe needs a connection",
+        ));
     }
     connected_to(descriptor, info.state, "observe")
 }

@@ -13,7 +13,7 @@ pub(crate) struct Acts<K: Keeps> {
     pub(crate) tells: Vec<(Arc<str>, SessionEventKind)>,
     /// Sockets that are to be watched for something else.
     pub(crate) watches: Vec<(SlotId, K::Socket, Interest)>,
-    /// Connections to close. Those without a heir are counted until the pool is told that they left.
+    /// Connections to close. Those without a heir count until the pool is told that they left.
     pub(crate) closes: Vec<Close<K::Conn>>,
     /// To whom somebody waits, what it waited for.
     pub(crate) grants: Vec<(K::Waiter, Grant<K::Conn>)>,
