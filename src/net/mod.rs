@@ -3,6 +3,8 @@
 pub(crate) mod connection;
 pub(crate) mod inbox;
 pub(crate) mod read_half;
+#[cfg(feature = "tls")]
+pub(crate) mod records;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 pub(crate) mod tls;
 pub(crate) mod write_half;

@@ -7,18 +7,19 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection};
 use socket2::Socket;
 
 use crate::cause::{Cause, Loss, cause_of};
 use crate::error::Error;
 use crate::net::inbox::Inbox;
+use crate::net::records::{Fault, Records};
 use crate::sys::{self, Ready};
 use crate::target::Target;
 use crate::tcp_info::TcpInfo;
 use crate::tls::{Tls, expires};
-use crate::tls_words::{failed, is_tls, plaintext, silent, tls_failed};
+use crate::tls_words::{failed, plaintext, silent, tls_failed};
 
 /// One read. An ack is smaller, a record of 16 KiB costs four.
 const READ: usize = 4096;
@@ -64,14 +65,14 @@ impl Secure {
         peer: SocketAddr,
         deadline: Instant,
     ) -> Result<Layer, Loss> {
-        let session = ClientConnection::new(Arc::clone(&self.config), self.name.clone())
+        let records = Records::new(Arc::clone(&self.config), self.name.clone())
             .map_err(|error| failed(&error, &self.name.to_str(), &peer))?;
         let name = self.name.to_str().into_owned();
         let raw = vec![0; READ].into_boxed_slice();
         let out = Vec::new();
-        let mut layer = Layer { session, name, raw, out, heard: false, broken: None };
+        let mut layer = Layer { records, name, raw, out, broken: None };
         // A beat is written as one; nothing else ever waits in there.
-        layer.session.set_buffer_limit(None);
+        layer.records.session.set_buffer_limit(None);
         layer.handshake(socket, peer, deadline)?;
         Ok(layer)
     }
@@ -91,16 +92,14 @@ fn by_default() -> Result<Arc<ClientConfig>, Error> {
 
 /// The TLS of one connection.
 pub(crate) struct Layer {
-    session: ClientConnection,
+    records: Records,
     /// The name that the certificate must have.
     name: String,
     /// Where the next bytes of the socket go.
     raw: Box<[u8]>,
     /// Sealed, on its way out.
     out: Vec<u8>,
-    /// Some bytes of the peer have come.
-    heard: bool,
-    /// What ended it. Told after whatever came whole before it: an ack, say.
+    /// What ended it. Told after whatever came whole before it, such as an ack.
     broken: Option<Loss>,
 }
 
@@ -136,14 +135,14 @@ impl Layer {
                     Err(error) => return Err(lost(error)),
                 }
             }
-            if !self.session.is_handshaking() {
+            if !self.records.session.is_handshaking() {
                 return Ok(());
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match sys::wait_readable(socket, Some(left)) {
                 Ok(Ready::Yes) => {}
                 Ok(Ready::TimedOut) => {
-                    return Err(no_end(socket, peer, start.elapsed(), self.heard));
+                    return Err(no_end(socket, peer, start.elapsed(), self.records.has_heard()));
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(lost(error)),
@@ -176,26 +175,17 @@ impl Layer {
     }
 
     fn take(&mut self, n: usize, peer: SocketAddr) -> Result<(), Loss> {
-        let first = !std::mem::replace(&mut self.heard, true);
-        if first && !is_tls(self.raw[0]) {
-            return Err(plaintext(&self.raw[..n], &peer));
-        }
-        let mut rest = &self.raw[..n];
-        while !rest.is_empty() {
-            let result = self.session.read_tls(&mut rest);
-            let taken = result.map_err(|error| tls_failed("protocol", &format!("{peer}: {error}")));
-            let state = self.session.process_new_packets();
-            state.map_err(|error| failed(&error, &self.name, &peer))?;
-            if taken? == 0 {
-                break; // after its good-bye nothing counts
-            }
-        }
-        Ok(())
+        let bytes = &self.raw[..n];
+        self.records.take(bytes).map_err(|fault| match fault {
+            Fault::Plaintext => plaintext(bytes, &peer),
+            Fault::Refused(error) => failed(&error, &self.name, &peer),
+            Fault::Unreadable(error) => tls_failed("protocol", &format!("{peer}: {error}")),
+        })
     }
 
     /// Puts what was sent to us into the inbox, as far as there is room.
     pub(crate) fn open_into(&mut self, inbox: &mut Inbox) -> Opened {
-        let result = self.session.reader().read(inbox.space());
+        let result = self.records.session.reader().read(inbox.space());
         match (result, &self.broken) {
             (Ok(n), _) if n > 0 => {
                 inbox.filled(n);
@@ -210,27 +200,24 @@ impl Layer {
 
     /// These bytes as they go out, behind what TLS itself has to say.
     pub(crate) fn seal(&mut self, bytes: &[u8]) -> &[u8] {
-        self.session.writer().write_all(bytes).expect("its buffer has no limit");
+        self.records.session.writer().write_all(bytes).expect("its buffer has no limit");
         self.sealed()
     }
 
     /// When the certificate of the peer expires, where that can be read.
     pub(crate) fn certificate_expires(&self) -> Option<SystemTime> {
-        expires(self.session.peer_certificates()?)
+        expires(self.records.session.peer_certificates()?)
     }
 
     /// The good-bye within TLS.
     pub(crate) fn farewell(&mut self) -> &[u8] {
-        self.session.send_close_notify();
+        self.records.session.send_close_notify();
         self.sealed()
     }
 
     /// Everything that waits to be sent.
     fn sealed(&mut self) -> &[u8] {
-        self.out.clear();
-        while self.session.wants_write() {
-            self.session.write_tls(&mut self.out).expect("a Vec takes any bytes");
-        }
+        self.records.seal_into(&mut self.out);
         &self.out
     }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, ProtocolVersion};
+use rustls::{ClientConfig, ProtocolVersion};
 
 use super::facts::Facts;
 use super::pipe::{Pipe, Probe, Unwritten, timed_out};
 use crate::cause::Loss;
 use crate::error::Error;
+use crate::net::records::{Fault, Records};
 use crate::tls::expires;
 use crate::tls_words;
 
@@ -30,7 +31,7 @@ pub(crate) fn config(tls: &crate::tls::Tls) -> Result<Arc<ClientConfig>, Error> 
 
 #[derive(Debug)]
 pub(crate) struct Tls {
-    connection: Box<ClientConnection>,
+    records: Box<Records>,
     under: Box<dyn Pipe>,
     facts: Facts,
     /// Ciphertext on its way in and out; none while idle.
@@ -48,21 +49,20 @@ impl Tls {
     ) -> io::Result<Tls> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| io::Error::new(ErrorKind::InvalidInput, format!("{host}: {error}")))?;
-        let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
-        let (connection, facts) = (Box::new(connection), under.facts());
-        let mut tls = Tls { connection, under, facts, raw: Vec::new(), out: Vec::new() };
+        let records = Records::new(config, name).map_err(io::Error::other)?;
+        let (records, facts) = (Box::new(records), under.facts());
+        let mut tls = Tls { records, under, facts, raw: Vec::new(), out: Vec::new() };
         tls.shake_hands(until).map_err(|error| explained(error, host))?;
-        tls.facts.expires = tls.connection.peer_certificates().and_then(expires);
-        tls.facts.tls = tls.connection.protocol_version().and_then(named);
+        tls.facts.expires = tls.records.session.peer_certificates().and_then(expires);
+        tls.facts.tls = tls.records.session.protocol_version().and_then(named);
         Ok(tls)
     }
 
     fn shake_hands(&mut self, until: Option<Instant>) -> io::Result<()> {
-        let mut heard = false;
-        while self.connection.is_handshaking() {
+        while self.records.session.is_handshaking() {
             let left = left(until)?;
             self.flush(left).map_err(|unwritten| unwritten.error)?;
-            if !self.connection.is_handshaking() {
+            if !self.records.session.is_handshaking() {
                 break;
             }
             let n = self.fill(left)?;
@@ -70,10 +70,6 @@ impl Tls {
                 let what = "closed in the middle of the handshake; is it a port for TLS?";
                 return Err(words(&tls_words::tls_failed("protocol", what)));
             }
-            if !heard && !tls_words::is_tls(self.raw[0]) {
-                return Err(words(&tls_words::plaintext(&self.raw[..n], &"the server")));
-            }
-            heard = true;
             self.take_in(n)?;
         }
         self.flush(left(until)?).map_err(|unwritten| unwritten.error)
@@ -81,17 +77,14 @@ impl Tls {
 
     /// Sends the records that TLS has queued.
     fn flush(&mut self, most: Option<Duration>) -> Result<(), Unwritten> {
-        while self.connection.wants_write() {
-            self.out.clear();
-            self.connection
-                .write_tls(&mut self.out)
-                .map_err(|error| Unwritten::new(error, false))?;
-            // What the pipe below reads without TLS is no response.
-            self.under
-                .write_all(&self.out, most)
-                .map_err(|unwritten| Unwritten { answered: false, ..unwritten })?;
+        if !self.records.session.wants_write() {
+            return Ok(());
         }
-        Ok(())
+        self.records.seal_into(&mut self.out);
+        // What the pipe below reads without TLS is no response.
+        self.under
+            .write_all(&self.out, most)
+            .map_err(|unwritten| Unwritten { answered: false, ..unwritten })
     }
 
     /// Reads once, and says how many bytes came; 0 at the end.
@@ -108,17 +101,15 @@ impl Tls {
     }
 
     fn take_in(&mut self, n: usize) -> io::Result<()> {
-        let mut rest = &self.raw[..n];
-        loop {
-            let taken = self.connection.read_tls(&mut rest)?;
-            if let Err(error) = self.connection.process_new_packets() {
+        let bytes = &self.raw[..n];
+        match self.records.take(bytes) {
+            Ok(()) => Ok(()),
+            Err(Fault::Plaintext) => Err(words(&tls_words::plaintext(bytes, &"the server"))),
+            Err(Fault::Unreadable(error)) => Err(error),
+            Err(Fault::Refused(error)) => {
                 // The alert tells the peer why; it is late for anything else.
                 let _ = self.flush(Some(Duration::from_millis(1)));
-                return Err(io::Error::new(ErrorKind::InvalidData, error));
-            }
-            // After a farewell nothing is taken any more.
-            if rest.is_empty() || taken == 0 {
-                return Ok(());
+                Err(io::Error::new(ErrorKind::InvalidData, error))
             }
         }
     }
@@ -153,14 +144,14 @@ impl Pipe for Tls {
     fn read(&mut self, buffer: &mut [u8], most: Option<Duration>) -> io::Result<usize> {
         let until = most.map(|most| Instant::now() + most);
         loop {
-            match self.connection.reader().read(buffer) {
+            match self.records.session.reader().read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 result => return result,
             }
             // 0 makes the next turn say how it ended: with a farewell, or without.
             self.receive(left(until)?)?;
             // For example the answer to a new key; a peer that has gone does not need it.
-            if self.connection.wants_write() {
+            if self.records.session.wants_write() {
                 let _ = self.flush(left(until)?);
             }
         }
@@ -171,7 +162,8 @@ impl Pipe for Tls {
         while !rest.is_empty() {
             let begun = rest.len() < bytes.len();
             let n = self
-                .connection
+                .records
+                .session
                 .writer()
                 .write(rest)
                 .map_err(|error| Unwritten::new(error, begun))?;
@@ -195,7 +187,7 @@ impl Pipe for Tls {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Probe::Quiet,
                 Err(error) => return Probe::Broken(error),
             }
-            match self.connection.reader().read(&mut [0]) {
+            match self.records.session.reader().read(&mut [0]) {
                 Ok(0) => return Probe::Closed,
                 Ok(_) => return Probe::Bytes,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -213,7 +205,7 @@ impl Pipe for Tls {
 
     fn holds_bytes(&mut self) -> bool {
         let quiet = matches!(
-            self.connection.reader().read(&mut [0]),
+            self.records.session.reader().read(&mut [0]),
             Err(error) if error.kind() == ErrorKind::WouldBlock
         );
         !quiet || self.under.holds_bytes()

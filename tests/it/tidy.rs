@@ -185,6 +185,60 @@ fn functions_are_short() {
     hold("a function over 70 lines does more than one thing: take one out", breaches);
 }
 
+/// Structs of more fields than twenty, with as many as they may have. What is one value to its
+/// user, or mirrors a struct of the kernel or of C, is not made simpler by being cut in pieces.
+const MANY_FIELDS: &[(&str, usize, &str)] = &[
+    ("TcpInfo", 29, "the kernel's struct, field by field"),
+    ("Told", 21, "a struct of the C ABI"),
+    ("Status", 23, "one value to its user"),
+    ("SessionBuilder", 22, "one setting each"),
+    ("Settings", 24, "one key of the file each"),
+    ("Pulse", 27, "one state machine; what lives as long as a phase stands in it"),
+    ("Case", 22, "what is known of a link; what lives shorter stands in structs of its own"),
+];
+
+#[test]
+fn structs_have_few_fields_and_functions_few_parameters() {
+    let mut breaches = Vec::new();
+    let product = sources().into_iter().filter(|s| s.is_in("src") || s.is_in("examples"));
+    for source in product {
+        let lines: Vec<_> = source.code().lines().collect();
+        for (n, line) in lines.iter().enumerate() {
+            let text = line.trim_start();
+            let indent = line.len() - text.len();
+            let place = format!("{}:{}", source.path, n + 1);
+            let (end, inner) = (format!("{}}}", " ".repeat(indent)), " ".repeat(indent + 4));
+            let name = text.split("struct ").nth(1).filter(|_| text.ends_with('{'));
+            if let Some(name) = name.filter(|_| !text.starts_with("//")) {
+                let name = name.split(|c: char| !c.is_alphanumeric()).next().unwrap_or("");
+                let body = lines[n + 1..].iter().take_while(|line| **line != end);
+                let is_field = |line: &&&str| {
+                    let field = line.strip_prefix(&inner).unwrap_or(" ");
+                    let word = field.trim_start_matches("pub(crate) ").trim_start_matches("pub ");
+                    word.starts_with(|c: char| c.is_alphabetic()) && word.contains(": ")
+                };
+                let fields = body.filter(is_field).count();
+                let most = MANY_FIELDS.iter().find(|(many, ..)| *many == name);
+                if fields > most.map_or(20, |(_, most, _)| *most) {
+                    breaches.push(format!("{place}: {name} has {fields} fields"));
+                }
+            }
+            let is_ours =
+                text.contains("fn ") && !text.starts_with("//") && !text.contains("fn kb_");
+            if let Some((_, rest)) = text.split_once('(').filter(|_| is_ours && text.ends_with('('))
+            {
+                // One parameter a line: what is short enough for one line is few.
+                let body = lines[n + 1..].iter().take_while(|line| !line.trim().starts_with(')'));
+                let parameters = body.filter(|line| line.starts_with(&inner)).count();
+                if rest.is_empty() && parameters > 6 {
+                    breaches.push(format!("{place}: {parameters} parameters"));
+                }
+            }
+        }
+    }
+    hold("give what belongs together a struct of its own, by how long it lives", breaches);
+}
+
 #[test]
 fn the_table_of_causes_has_each_cause_as_the_code_has_it() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
