@@ -18,16 +18,19 @@
 
 #include "keepbeat.h"
 
-/* What was told since the last look. */
-static void tell(kb_coordinator *keepbeat) {
+/* What was told since the last look. 1 once a link has ended, which is its last event. */
+static int tell(kb_coordinator *keepbeat) {
   kb_event *event;
+  int ended = 0;
   while (kb_next_event(keepbeat, &event) == KB_OK) {
     if (kb_event_kind(event) == KB_STATE) {
       printf("%d: %s\n", (int)getpid(), kb_event_text(event));
       fflush(stdout);
     }
+    ended |= kb_event_kind(event) == KB_ENDED;
     kb_event_free(event);
   }
+  return ended;
 }
 
 /* One client: its lines come back, until it leaves or keepbeat says that it has gone. */
@@ -59,9 +62,14 @@ static void serve(kb_coordinator *keepbeat, int fd) {
     if (n <= 0 || send(fd, bytes, (size_t)n, MSG_NOSIGNAL) != n) break;
   }
   if (link) kb_link_close(link, -1); /* before the descriptor goes */
+  while (link && !tell(keepbeat)) {  /* its last words come by another thread */
+    struct pollfd wait;
+    wait.fd = kb_event_fd(keepbeat);
+    wait.events = POLLIN;
+    poll(&wait, 1, -1);
+  }
   kb_link_free(link);
   close(fd);
-  tell(keepbeat);
 }
 
 static int worker(int listener) {
