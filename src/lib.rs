@@ -59,9 +59,10 @@
 //!   act. By default it uses what this machine's kernel knows; [`Diagnose`] sets how far it may go.
 //! * **Queues are bounded.** A slow reader of events learns how many it lost, never slows a
 //!   heartbeat, and can read the current state from [`Coordinator::status`] at any time.
-//! * **Stop** joins every thread within a second (thousands of them within ten), also those blocked in connect, read, write or
-//!   backoff. Name resolution, a protocol that blocks, and a follower's `send` cannot be woken; the
-//!   error then names the thread. Dropping a coordinator only tells the threads to end.
+//! * **Stop** joins every thread within a second (thousands of them within ten), also those blocked
+//!   in connect, read, write or backoff. Name resolution, a protocol that blocks, and a follower's
+//!   `send` cannot be woken; the error then names the thread. Dropping a coordinator only tells the
+//!   threads to end.
 //! * **Fork.** A coordinator belongs to the process that made it. In a forked child it does
 //!   nothing.
 //!
