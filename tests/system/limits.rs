@@ -2,9 +2,9 @@
 //! lives.
 
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use keepbeat::{Coordinator, Error, Heartbeat, LinkId};
+use keepbeat::{Coordinator, Error, Heartbeat, LinkId, State};
 use libtest_mimic::Trial;
 
 use crate::server::tutorial;
@@ -39,19 +39,38 @@ fn watch(coordinator: &Coordinator, port: u16) -> Result<LinkId, Error> {
     coordinator.watch(format!("127.0.0.1:{port}"), beat, tutorial())
 }
 
+/// Starts links until one is refused.
+fn start_all(coordinator: &Coordinator, port: u16, most: usize, links: &mut Vec<LinkId>) -> Error {
+    loop {
+        match watch(coordinator, port) {
+            Ok(link) => links.push(link),
+            Err(error) => return error,
+        }
+        assert!(links.len() < most, "{} links and no refusal", links.len());
+    }
+}
+
 /// Starts links until one is refused; then all of them still work, and one less makes room for one.
 fn fill(most: usize) -> (usize, Error) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let coordinator = Coordinator::new().unwrap();
     let mut links = Vec::new();
     let refused = loop {
-        match watch(&coordinator, port) {
-            Ok(link) => links.push(link),
-            Err(error) => break error,
+        let before = links.len();
+        let refused = start_all(&coordinator, port, most, &mut links);
+        assert!(refused.is_limit(), "{refused}");
+        if links.len() == before {
+            break refused;
         }
-        assert!(links.len() < most, "{} links and no refusal", links.len());
+        // A descriptor that is just being opened or closed counts twice, so that it never counts as
+        // free: it is full when none can start while all of them rest.
+        let rest = |status: &keepbeat::Status| status.state == State::Down;
+        let start = Instant::now();
+        while !coordinator.statuses().iter().all(rest) {
+            assert!(start.elapsed() < Duration::from_secs(60), "not all of them rest");
+            std::thread::sleep(Duration::from_millis(50)); // between two looks
+        }
     };
-    assert!(refused.is_limit(), "{refused}");
     assert_eq!(coordinator.statuses().len(), links.len());
     assert!(watch(&coordinator, port).is_err(), "still full");
     let count = links.len();

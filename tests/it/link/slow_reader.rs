@@ -14,7 +14,9 @@ use super::{line, lines, next, pair, wait_state};
 fn a_slow_reader_makes_backpressure_and_is_not_the_peers_death() {
     let (ours, mut theirs) = pair();
     let coordinator = Coordinator::new().unwrap();
-    let heartbeat = Heartbeat::every(ms(100)).timeout(ms(200)).fall(2);
+    // Long enough that a pause of this test itself, before the flood, is no miss; and twice over in
+    // the time for which the reader takes nothing.
+    let heartbeat = Heartbeat::every(ms(200)).timeout(ms(600)).fall(2);
     let adopt = Adopt::new(ours).frames_capacity(4);
     let link = coordinator.adopt(adopt, heartbeat, lines()).unwrap();
     assert_eq!(line(&mut theirs), "PING");
